@@ -1,0 +1,49 @@
+# Needs python3 (3.11 or newer), make and a package index. Everything lands in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo dev test check lint sabotage lock docs clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## install everything into .venv
+
+$(READY): pyproject.toml requirements-dev.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## run one task to its end on this machine: PostgreSQL, a stand-in kie.ai, the gateway
+	@$(BIN)/kie-gateway demo
+
+dev: $(READY) ## the same, stays up: prints a URL, a key and a curl line
+	@$(BIN)/kie-gateway dev
+
+test: $(READY) ## run all tests against a real PostgreSQL that is started for them
+	$(BIN)/python -m pytest -n 4 --dist worksteal
+
+lint: $(READY) ## formatter, linter, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+check: lint test ## everything that a change has to pass
+
+sabotage: $(READY) ## break each promise in a copy and show that the tests notice
+	$(BIN)/python -m tests.sabotage
+
+docs: $(READY) ## write the pages that are made from the code
+	$(BIN)/python -m app.config > docs/settings.md
+
+lock: $(READY) ## resolve the dependencies anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --extra dev -c requirements.lock --upgrade -o requirements-dev.lock pyproject.toml
+
+clean: ## remove the environment and the caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The HTTP edge: it translates requests and answers and decides nothing."""

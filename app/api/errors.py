@@ -1,0 +1,88 @@
+"""Turns what went wrong into `application/problem+json` (RFC 9457), by one table."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from app.api.answers import ExactJSON
+from app.domain import errors
+from app.domain.errors import GatewayError
+
+STATUS: Mapping[type[GatewayError], int] = {
+    errors.MalformedBodyError: 400,
+    errors.InvalidIdempotencyKeyError: 400,
+    errors.UnauthenticatedError: 401,
+    errors.NotFoundError: 404,
+    errors.MethodNotAllowedError: 405,
+    errors.BodyTooLargeError: 413,
+    errors.InvalidRequestError: 422,
+    errors.IdempotencyKeyReusedError: 422,
+    errors.InternalError: 500,
+    errors.DatabaseUnavailableError: 503,
+}
+"""Every code's status; `docs/errors.md` shows the same table, and tests compare the three."""
+
+HEADERS: Mapping[int, Mapping[str, str]] = {
+    401: {"WWW-Authenticate": "Bearer"},
+    503: {"Retry-After": "2"},
+}
+
+_BY_STATUS: Mapping[int, GatewayError] = {
+    404: errors.NotFoundError("There is nothing at this path; /docs lists what there is."),
+    405: errors.MethodNotAllowedError("This path does not speak this method; see /docs."),
+}
+"""What the framework refuses on its own."""
+
+
+class Problem(ExactJSON):
+    """One refusal."""
+
+    media_type = "application/problem+json"
+
+
+def problem(error: GatewayError, request_id: str | None) -> Response:
+    """Write the refusal of one request."""
+    status = STATUS[type(error)]
+    content: dict[str, Any] = {
+        "type": f"urn:kie-gateway:error:{error.code}",
+        "title": error.title,
+        "status": status,
+        "detail": error.detail,
+        "code": error.code,
+        "request_id": request_id,
+    }
+    if error.flaws:
+        content["errors"] = [asdict(flaw) for flaw in error.flaws]
+    return Problem(content, status_code=status, headers=dict(HEADERS.get(status, {})))
+
+
+def install(app: FastAPI) -> None:
+    """Make every refusal of the app a problem document."""
+    app.add_exception_handler(GatewayError, _refused)
+    app.add_exception_handler(RequestValidationError, _bad_parameter)
+    app.add_exception_handler(HTTPException, _framework)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    known = error if isinstance(error, GatewayError) else errors.InternalError(SORRY)
+    return problem(known, request.state.request_id)
+
+
+async def _bad_parameter(request: Request, error: Exception) -> Response:
+    """Name the parameter: bodies are read by us, so only paths, queries and headers come here."""
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    said = "; ".join(f"{flaw['loc'][-1]}: {flaw['msg']}" for flaw in found)
+    return problem(errors.InvalidRequestError(said), request.state.request_id)
+
+
+async def _framework(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    known = _BY_STATUS.get(status, errors.InternalError(SORRY))
+    return problem(known, request.state.request_id)
+
+
+SORRY = "This is a defect of the gateway; its log has the details under this request_id."

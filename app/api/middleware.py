@@ -1,0 +1,55 @@
+"""Around every request: its id, its duration, and an answer even where we broke."""
+
+import re
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import SORRY, problem
+from app.domain.errors import InternalError
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+log = structlog.get_logger(__name__)
+
+
+class RequestFrame:
+    """Pure ASGI: takes the caller's X-Request-ID or makes one, times the answer, logs a defect."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(Headers(scope=scope).get("x-request-id"))
+        scope.setdefault("state", {})["request_id"] = request_id
+        answered = False
+
+        async def framed(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                took = (time.perf_counter() - started) * 1000
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                headers["Server-Timing"] = f"total;dur={took:.1f}"
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, framed)
+            except Exception:
+                log.exception("request.broken", method=scope["method"])
+                if answered:
+                    raise
+                await problem(InternalError(SORRY), request_id)(scope, receive, framed)
+
+
+def _request_id(given: str | None) -> str:
+    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

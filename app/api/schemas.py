@@ -1,0 +1,232 @@
+"""The bodies of the API: what is accepted, checked here, and what is answered, for the document."""
+
+import difflib
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from app.domain.document import pointer
+from app.domain.errors import Flaw, InvalidRequestError
+from app.domain.evidence import Signature, Verdict
+from app.domain.task import FailSource, HoldReason, Source, State
+
+MAX_WAIT = 55
+"""Seconds that an answer is held at most: below the usual 60 of proxies."""
+
+MAX_SUBMIT_WITHIN = 7 * 24 * 3600
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        message = "should be an http or https URL with a host"
+        raise ValueError(message)
+    if any(ord(char) <= ord(" ") for char in value):
+        message = "should have no spaces or control characters"
+        raise ValueError(message)
+    return value
+
+
+def _number(value: object) -> object:
+    """Take a JSON number, however it was spelled; leave the rest for the type to refuse."""
+    return float(value) if isinstance(value, (int, Decimal)) and value is not True else value
+
+
+class TaskCreate(BaseModel):
+    """A task to create. What is inside `input` belongs to kie.ai and is sent as it is."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "google/nano-banana-edit",
+                    "input": {
+                        "prompt": "turn this photo into a character figure",
+                        "image_urls": ["https://file.aiquickdraw.com/custom-page/akr/photo.png"],
+                        "output_format": "png",
+                        "image_size": "1:1",
+                    },
+                    "metadata": {"order": "A-1017"},
+                }
+            ]
+        },
+    )
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+        description="kie.ai's name of the model."
+    )
+    input: dict[str, Any] = Field(description="The model's input, passed on unchanged.")
+    webhook_url: (
+        Annotated[str, StringConstraints(max_length=2048), AfterValidator(_web_address)] | None
+    ) = Field(default=None, description="Kept with the task.")
+    metadata: Annotated[
+        dict[
+            Annotated[str, StringConstraints(min_length=1, max_length=64)],
+            Annotated[str, StringConstraints(max_length=512)],
+        ],
+        Field(max_length=16),
+    ] = Field(default={}, description="Up to 16 pairs of text of your own.")
+    priority: int = Field(
+        default=5, ge=0, le=9, description="Orders your own waiting tasks; higher is sooner."
+    )
+    submit_within: (
+        Annotated[
+            float, BeforeValidator(_number), Field(gt=0, le=MAX_SUBMIT_WITHIN, allow_inf_nan=False)
+        ]
+        | None
+    ) = Field(default=None, description="Seconds that the task may wait to be sent.")
+
+
+DID_YOU_MEAN = {"callBackUrl": "webhook_url", "callback_url": "webhook_url"}
+"""kie.ai's own names, for whoever comes from there."""
+
+
+def validated(document: object) -> TaskCreate:
+    """Check a parsed body; raises `InvalidRequestError` with a pointer to each flaw."""
+    if not isinstance(document, dict):
+        detail = "The body should be a JSON object with at least `model` and `input`."
+        raise InvalidRequestError(detail, [Flaw("", "should be an object")])
+    try:
+        return TaskCreate.model_validate(document)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        flaws = [_flaw(detail) for detail in found]
+    raise InvalidRequestError("; ".join(f"{flaw.pointer} {flaw.detail}" for flaw in flaws), flaws)
+
+
+def _flaw(error: ErrorDetails) -> Flaw:
+    where = pointer(*(part for part in error["loc"] if part != "[key]"))
+    if error["type"] != "extra_forbidden":
+        return Flaw(where, error["msg"].removeprefix("Value error, "))
+    name = str(error["loc"][-1])
+    near = difflib.get_close_matches(name, TaskCreate.model_fields, n=1)
+    meant = DID_YOU_MEAN.get(name) or (near[0] if near else None)
+    return Flaw(where, f"unknown field; did you mean {meant}?" if meant else "unknown field")
+
+
+class TaskUrls(BaseModel):
+    """Where more about the task is found, relative to the gateway."""
+
+    self: str
+    callbacks: str
+
+
+class Task(BaseModel):
+    """A task as its client sees it."""
+
+    id: UUID
+    state: State
+    model: str
+    input: dict[str, Any]
+    metadata: dict[str, str]
+    webhook_url: str | None
+    priority: int
+    kie_task_id: str | None
+    kie_state: str | None = Field(description="kie.ai's own word for the state.")
+    result: dict[str, Any] | None = Field(description="kie.ai's resultJson, as an object.")
+    result_urls: list[str] = Field(description="Every media URL in the result, in order.")
+    fail_code: str | None
+    fail_message: str | None
+    fail_source: FailSource | None = Field(description="Who declared the failure.")
+    credits_consumed: Decimal | None
+    duration_seconds: Decimal | None
+    settled_by: Source | None = Field(description="How the end was learnt.")
+    confirmed_at: datetime | None = Field(description="When a query to kie.ai said the same.")
+    hold_reason: HoldReason | None = Field(description="Why a queued task has to wait.")
+    created_at: datetime
+    submitted_at: datetime | None
+    finished_at: datetime | None
+    updated_at: datetime
+    estimated_start_at: datetime | None
+    urls: TaskUrls
+
+
+class Callback(BaseModel):
+    """One statement of kie.ai about a task: exact, parsed, and what was made of it."""
+
+    id: UUID
+    task_id: UUID
+    source: Source
+    received_at: datetime
+    verdict: Verdict
+    signature: Signature
+    reason: str | None
+    kie_task_id: str | None
+    code: int | None
+    message: str | None
+    kie_state: str | None
+    result: dict[str, Any] | None
+    result_urls: list[str]
+    fail_code: str | None
+    fail_message: str | None
+    credits_consumed: Decimal | None
+    duration_seconds: Decimal | None
+    headers: dict[str, str]
+    raw: str = Field(description="The body as it came, token and account balance redacted.")
+
+
+class CallbackList(BaseModel):
+    """Statements, newest first."""
+
+    data: list[Callback]
+    next_cursor: str | None
+
+
+class FieldError(BaseModel):
+    """One thing wrong in a body."""
+
+    pointer: str = Field(description="JSON pointer (RFC 6901) into the body.")
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """A refusal (RFC 9457). `code` is stable; `detail` says what to do."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "type": "urn:kie-gateway:error:invalid_request",
+        "title": "The request is not valid",
+        "status": 422,
+        "detail": "/callBackUrl unknown field; did you mean webhook_url?",
+        "code": "invalid_request",
+        "request_id": "0f6e2b6f8f0e4a0f9b1f6d1f6f3f2d10",
+        "errors": [
+            {"pointer": "/callBackUrl", "detail": "unknown field; did you mean webhook_url?"}
+        ],
+    }
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None
+    errors: list[FieldError] | None = None
+
+
+class Liveness(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Each thing looked at: "ok", or what is wrong with it."""
+
+    status: Literal["ok", "unavailable"]
+    checks: dict[str, str]

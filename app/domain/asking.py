@@ -1,0 +1,25 @@
+"""When to ask kie.ai about a task that it has."""
+
+from collections.abc import Sequence
+
+Clock = Sequence[tuple[float, float]]
+"""Rows of (age below, seconds until the next question); the last row's age is infinite."""
+
+EXPECTING_CALLBACK: Clock = (
+    (60.0, 60.0),
+    (600.0, 60.0),
+    (1800.0, 120.0),
+    (float("inf"), 300.0),
+)
+"""Asking is only the net below the callback, so it starts late and grows slower."""
+
+POLLING: Clock = ((30.0, 2.5), (120.0, 7.5), (float("inf"), 20.0))
+"""The vendor's advice: every 2 to 3 s for 30 s, 5 to 10 s until 2 min, 15 to 30 s after."""
+
+NOT_VISIBLE_FOR = 90.0
+"""Seconds after the create in which kie.ai may not know its own id yet (recorded exchanges)."""
+
+
+def next_ask(clock: Clock, age: float) -> float:
+    """Seconds until the next question about a task that was submitted `age` seconds ago."""
+    return next(interval for below, interval in clock if age < below)

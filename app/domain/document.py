@@ -1,0 +1,174 @@
+"""JSON documents, kept exactly: every number comes out as it went in.
+
+`input` belongs to kie.ai and numbers beyond 2**53 or with many digits must survive, so integers
+stay Python integers and all other numbers are `Decimal` (RFC 8259 sets no limit on precision).
+What PostgreSQL or UTF-8 cannot hold is refused here, at the boundary, with a pointer to it.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+import simplejson
+
+MAX_DEPTH = 100
+"""Levels of nesting that are read. kie.ai's own inputs have fewer than ten."""
+
+_MAY_HOLD_UNSTORABLE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class UnreadableDocumentError(ValueError):
+    """The text is not JSON that can be kept; `pointer` (RFC 6901) says where, `reason` why."""
+
+    def __init__(self, reason: str, pointer: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.pointer = pointer
+
+
+def parse(body: bytes) -> Any:  # noqa: ANN401  # JSON is any of six types
+    """Read a caller's UTF-8 JSON text; raises `UnreadableDocumentError` for what cannot be kept."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 at byte {error.start}"
+        raise UnreadableDocumentError(reason) from None
+    value = _load(text, _unique_members)
+    for path, found in _texts(value) if _needs_walk(text) else ():
+        if _UNSTORABLE.search(found):
+            reason = "a NUL or a lone surrogate, which no database keeps"
+            raise UnreadableDocumentError(reason, pointer(*path))
+    return value
+
+
+def read(body: bytes | str) -> Any:  # noqa: ANN401  # JSON is any of six types
+    """Read kie.ai's JSON text, forgiving what a paid result should not be lost for.
+
+    Bytes that are not UTF-8 and characters that cannot be stored become U+FFFD, of members that
+    stand twice the last one counts. Raises `UnreadableDocumentError` for what is not JSON.
+    """
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
+    value = _load(text, dict)
+    return _storable(value) if _needs_walk(text) else value
+
+
+def render(value: object) -> str:
+    """Write JSON text, compact, key order kept, `Decimal` digit for digit.
+
+    Instants become RFC 3339 with Z, UUIDs their usual text.
+    """
+    return simplejson.dumps(
+        value,
+        use_decimal=True,
+        ensure_ascii=False,
+        separators=(",", ":"),
+        allow_nan=False,
+        default=_spelled,
+    )
+
+
+def canonical(value: object) -> bytes:
+    """One spelling for equal documents: sorted keys, no spaces. For fingerprints."""
+    return simplejson.dumps(
+        value,
+        use_decimal=True,
+        ensure_ascii=False,
+        separators=(",", ":"),
+        allow_nan=False,
+        sort_keys=True,
+    ).encode()
+
+
+def pointer(*parts: str | int) -> str:
+    """Join reference tokens to a JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, UUID):
+        return str(value)
+    message = f"{type(value).__name__} has no JSON form"
+    raise TypeError(message)
+
+
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+
+
+def _load(text: str, members: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> Any:  # noqa: ANN401
+    try:
+        return simplejson.loads(
+            text, parse_float=_exact, parse_constant=_no_constant, object_pairs_hook=members
+        )
+    except RecursionError:
+        raise UnreadableDocumentError(_TOO_DEEP) from None
+    except simplejson.JSONDecodeError as error:
+        reason = f"{error.msg.replace(' %r at', '')} (line {error.lineno}, column {error.colno})"
+        raise UnreadableDocumentError(reason) from None
+    except ValueError as error:  # ours from below, and Python's own for 4,300 digits and more
+        raise UnreadableDocumentError(str(error)) from None
+
+
+def _exact(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent beyond 10**18
+        reason = f"number out of range: {text[:40]}"
+        raise ValueError(reason) from None
+
+
+def _no_constant(text: str) -> Any:  # noqa: ANN401
+    reason = f"{text} is not JSON"
+    raise ValueError(reason)
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        reason = f"the member {twice[:80]!r} stands twice in one object"
+        raise ValueError(reason)
+    return members
+
+
+def _needs_walk(text: str) -> bool:
+    """Walk only where the text may hold something to find: walking is slower than parsing."""
+    return (
+        text.count("{") + text.count("[") > MAX_DEPTH
+        or _MAY_HOLD_UNSTORABLE.search(text) is not None
+    )
+
+
+def _storable(value: object, depth: int = 0) -> Any:  # noqa: ANN401
+    if depth > MAX_DEPTH:
+        raise UnreadableDocumentError(_TOO_DEEP)
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_storable(name): _storable(found, depth + 1) for name, found in value.items()}
+    if isinstance(value, list):
+        return [_storable(item, depth + 1) for item in value]
+    return value
+
+
+def _texts(value: object) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Every text in the document, member names too, with its path; refuses what is too deep."""
+    pending: list[tuple[tuple[str | int, ...], object]] = [((), value)]
+    while pending:
+        path, found = pending.pop()
+        if len(path) > MAX_DEPTH:
+            raise UnreadableDocumentError(_TOO_DEEP, pointer(*path[:3]))
+        if isinstance(found, str):
+            yield path, found
+        elif isinstance(found, dict):
+            for name, member in found.items():
+                yield (*path, name), name
+                pending.append(((*path, name), member))
+        elif isinstance(found, list):
+            pending.extend(((*path, index), item) for index, item in enumerate(found))

@@ -1,0 +1,99 @@
+"""What can be wrong with a request: stable codes and sentences that say what to do.
+
+These know nothing of HTTP; `app/api/errors.py` maps each to its status, and a test proves that
+none is missing there or in `docs/errors.md`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """One thing wrong in a body: where (JSON pointer, RFC 6901) and what to do about it."""
+
+    pointer: str
+    detail: str
+
+
+class GatewayError(Exception):
+    """An expected refusal. `code` is part of the public contract and never changes."""
+
+    code: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, flaws: Sequence[Flaw] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.flaws = tuple(flaws)
+
+
+class UnauthenticatedError(GatewayError):
+    """No key, or one that is malformed, unknown or revoked: never said which."""
+
+    code = "unauthenticated"
+    title = "A valid API key is needed"
+
+
+class NotFoundError(GatewayError):
+    """Nothing there for this caller; also said of what belongs to somebody else."""
+
+    code = "not_found"
+    title = "Not found"
+
+
+class MethodNotAllowedError(GatewayError):
+    """The path exists and does not speak this method."""
+
+    code = "method_not_allowed"
+    title = "Method not allowed"
+
+
+class MalformedBodyError(GatewayError):
+    """The body is not JSON that can be kept."""
+
+    code = "malformed_body"
+    title = "The body is not usable JSON"
+
+
+class InvalidRequestError(GatewayError):
+    """The body or a parameter does not say what it must."""
+
+    code = "invalid_request"
+    title = "The request is not valid"
+
+
+class BodyTooLargeError(GatewayError):
+    """More bytes than `GATEWAY_MAX_BODY_BYTES`."""
+
+    code = "body_too_large"
+    title = "The body is too large"
+
+
+class InvalidIdempotencyKeyError(GatewayError):
+    """Empty, longer than 255 characters, or not printable ASCII."""
+
+    code = "invalid_idempotency_key"
+    title = "The Idempotency-Key is not valid"
+
+
+class IdempotencyKeyReusedError(GatewayError):
+    """The key stands for another body."""
+
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key was used with another body"
+
+
+class DatabaseUnavailableError(GatewayError):
+    """PostgreSQL cannot be reached, or went away under a transaction."""
+
+    code = "database_unavailable"
+    title = "The database is away"
+
+
+class InternalError(GatewayError):
+    """A defect of ours."""
+
+    code = "internal_error"
+    title = "Something broke in the gateway"

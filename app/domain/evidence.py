@@ -1,0 +1,130 @@
+"""What the gateway makes of one statement of kie.ai about a task.
+
+The order of the rules is their meaning: a statement must be readable, genuine, about this task and
+of one mind with itself before it may move anything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.report import Progress, Report, Unreadable
+from app.domain.task import AT_REST, SETTLED_AS, Source, Standing, State, yields
+
+
+class Signature(StrEnum):
+    """What the signature of a callback is worth."""
+
+    UNCHECKED = "unchecked"
+    """No keys are configured, or a query's answer: nothing to check."""
+    VALID = "valid"
+    MISSING = "missing"
+    WRONG = "wrong"
+    STALE = "stale"
+    """Right, and more than five minutes away from our clock."""
+
+
+class Verdict(StrEnum):
+    """What was made of a callback; the same words stand in the table `callbacks`."""
+
+    APPLIED = "applied"
+    """It moved the task, or told something new about it."""
+    DUPLICATE = "duplicate"
+    """The end that it reports is known, and from the same source."""
+    LATE = "late"
+    """It came after the end, which was learnt another way, and agrees with it."""
+    DISAGREED = "disagreed"
+    """It contradicts itself, the task's id or URL, or an end that kie.ai vouched for."""
+    UNVERIFIED = "unverified"
+    """Its signature is missing or wrong, or callbacks are only believed once confirmed."""
+    STALE = "stale"
+    """Its signature is right and older than five minutes."""
+    UNMATCHED = "unmatched"
+    """Its token is right and no such task is kept."""
+    UNREADABLE = "unreadable"
+    """It is not a statement about a task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """A verdict, and what follows from it."""
+
+    verdict: Verdict
+    target: State | None = None
+    """The state to move to; None: stay."""
+    kie_task_id: str | None = None
+    """The id to bind; None: nothing to bind."""
+    ask: bool = False
+    """Ask kie.ai at once: something was said that is not believed."""
+
+
+_UNBELIEVED: Mapping[Signature, Verdict] = {
+    Signature.MISSING: Verdict.UNVERIFIED,
+    Signature.WRONG: Verdict.UNVERIFIED,
+    Signature.STALE: Verdict.STALE,
+}
+
+
+def judge_callback(
+    standing: Standing | None,
+    statement: Report | Unreadable,
+    signature: Signature,
+    *,
+    foreign: bool,
+    confirm_first: bool,
+) -> Judgement:
+    """Judge what came by webhook with a right token.
+
+    The signature does not cover the body, so with `confirm_first` an end is only believed from a
+    query; the callback is then no more than a reason to ask.
+    """
+    if isinstance(statement, Unreadable):
+        return Judgement(verdict=Verdict.UNREADABLE, ask=True)
+    if signature in _UNBELIEVED:
+        return Judgement(verdict=_UNBELIEVED[signature], ask=True)
+    if standing is None:
+        return Judgement(verdict=Verdict.UNMATCHED)
+    ends = statement.progress is not Progress.RUNNING
+    if confirm_first and ends and yields(standing):
+        return Judgement(verdict=Verdict.UNVERIFIED, ask=True)
+    return judge(standing, statement, Source.CALLBACK, foreign=foreign)
+
+
+def judge(standing: Standing, report: Report, source: Source, *, foreign: bool) -> Judgement:
+    """Judge a genuine report; `foreign`: it echoes a callback URL that is not this task's."""
+    if _contradicts(standing, report, foreign=foreign):
+        return Judgement(verdict=Verdict.DISAGREED, ask=True)
+    if not yields(standing):
+        return Judgement(verdict=_after_the_end(standing, report, source))
+    bind = report.kie_task_ids[0] if report.kie_task_ids and not standing.kie_task_id else None
+    return Judgement(
+        verdict=Verdict.APPLIED,
+        target=_target(standing, report.progress),
+        kie_task_id=bind,
+        # An end of the gateway's own, and kie.ai says that it runs: worth following.
+        ask=standing.state in AT_REST and report.progress is Progress.RUNNING,
+    )
+
+
+def _contradicts(standing: Standing, report: Report, *, foreign: bool) -> bool:
+    if len(report.kie_task_ids) > 1:
+        return True
+    if standing.kie_task_id is not None:
+        return bool(report.kie_task_ids) and report.kie_task_ids[0] != standing.kie_task_id
+    # It would bind an id, so what it echoes of our URL must be this task's own.
+    return foreign
+
+
+def _after_the_end(standing: Standing, report: Report, source: Source) -> Verdict:
+    if report.progress is Progress.RUNNING:
+        return Verdict.LATE
+    if SETTLED_AS[report.progress] is not standing.state:
+        return Verdict.DISAGREED
+    return Verdict.DUPLICATE if standing.settled_by is source else Verdict.LATE
+
+
+def _target(standing: Standing, progress: Progress) -> State | None:
+    if progress is not Progress.RUNNING:
+        return SETTLED_AS[progress]
+    starts = {State.QUEUED, State.SUBMITTING, State.UNCONFIRMED}
+    return State.RUNNING if standing.state in starts else None

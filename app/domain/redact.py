@@ -1,0 +1,59 @@
+"""Takes secrets out of what kie.ai says before anyone is shown it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from app.domain.report import Report
+
+REDACTED = "[redacted]"
+_BALANCE = ("remainedCredits", "creditsRemaining")
+
+
+def _spelled(text: str) -> str:
+    """Match `text` also where JSON, once or nested, writes its characters by number."""
+    return "".join(f"(?:{re.escape(char)}|\\\\+u00(?i:{ord(char):02x}))" for char in text)
+
+
+_BALANCE_MEMBER = re.compile(
+    # the name, quoted at any level of nesting, then its number or text
+    rf"(\\*\"(?:{'|'.join(map(_spelled, _BALANCE))})\\*\"\s*:\s*)(\\*\"[^\"]*\"|[^,}}\]\s\"]+)"
+)
+
+
+def redacted_text(text: str, tokens: Iterable[str]) -> str:
+    """Return `text` without the callback tokens."""
+    for token in tokens:
+        text = re.sub(_spelled(token), REDACTED, text)
+    return text
+
+
+def redacted_body(body: bytes, tokens: Iterable[str]) -> str:
+    """Return a raw body as text, without callback tokens and without the account's balance."""
+    text = redacted_text(body.decode("utf-8", "backslashreplace"), tokens)
+    return _BALANCE_MEMBER.sub(r"\1null", text)
+
+
+def redacted_report(report: Report, tokens: Iterable[str]) -> Report:
+    """Return the report with callback tokens taken out of every text that callers will see."""
+    tokens = tuple(tokens)
+
+    def clean(value: Any) -> Any:  # noqa: ANN401  # JSON is any of six types
+        if isinstance(value, str):
+            return redacted_text(value, tokens)
+        if isinstance(value, dict):
+            return {redacted_text(name, tokens): clean(member) for name, member in value.items()}
+        if isinstance(value, list):
+            return [clean(item) for item in value]
+        return value
+
+    return replace(
+        report,
+        message=clean(report.message),
+        kie_state=clean(report.kie_state),
+        result=clean(report.result),
+        result_urls=tuple(clean(list(report.result_urls))),
+        fail_code=clean(report.fail_code),
+        fail_message=clean(report.fail_message),
+    )

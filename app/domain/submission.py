@@ -1,0 +1,52 @@
+"""How one createTask call can end: four values, never an exception.
+
+What counts as which stands in `app/kie/wire.py`; what follows from each in `app/domain/task.py`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """Whose fault a refusal is; every one of them proves that no task was created."""
+
+    REQUEST = "request"
+    """The request itself: sending it again would be refused again."""
+    BUSY = "busy"
+    """Too many calls, or maintenance: the same request may be sent later."""
+    ACCOUNT = "account"
+    """The gateway's own key or credits: nothing can be sent until an operator acts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """kie.ai has the task, and bills it."""
+
+    kie_task_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """kie.ai said no in so many words: nothing was created, nothing is billed."""
+
+    fault: Fault
+    code: str
+    """kie.ai's envelope code as text, or the HTTP status where there was no envelope."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """Proved not to have left this process: name resolution, TCP or TLS failed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """The request may have arrived and the answer is lost: it must never be sent again."""
+
+    reason: str
+
+
+Outcome = Accepted | Refused | Unsent | Unknown

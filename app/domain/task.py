@@ -1,0 +1,183 @@
+"""The life of a task: its states, the arrows between them, and what each arrow needs.
+
+The table is the rule. `docs/decisions/0002-states.md` says why each state exists.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.report import Progress
+from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown, Unsent
+
+
+class State(StrEnum):
+    """Where a task stands."""
+
+    QUEUED = "queued"
+    SUBMITTING = "submitting"
+    UNCONFIRMED = "unconfirmed"
+    RUNNING = "running"
+    EXPIRED = "expired"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class FailSource(StrEnum):
+    """Who declared the failure."""
+
+    KIE = "kie"
+    GATEWAY = "gateway"
+
+
+class Source(StrEnum):
+    """Which way kie.ai's word came."""
+
+    CALLBACK = "callback"
+    QUERY = "query"
+
+
+class FailCode(StrEnum):
+    """The gateway's own reasons for an end (`fail_source: gateway`); see `docs/errors.md`."""
+
+    SUBMIT_DEADLINE = "submit_deadline"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    NO_ANSWER = "no_answer"
+
+
+class HoldReason(StrEnum):
+    """Why a task waits in the queue although it is its turn."""
+
+    KIE_BUSY = "kie_busy"
+    KIE_ACCOUNT = "kie_account"
+    KIE_UNREACHABLE = "kie_unreachable"
+
+
+ARROWS: Mapping[State, frozenset[State]] = {
+    State.QUEUED: frozenset(
+        {State.SUBMITTING, State.CANCELED, State.RUNNING, State.SUCCEEDED, State.FAILED}
+    ),
+    State.SUBMITTING: frozenset(
+        {State.RUNNING, State.QUEUED, State.UNCONFIRMED, State.SUCCEEDED, State.FAILED}
+    ),
+    State.UNCONFIRMED: frozenset(
+        {State.RUNNING, State.QUEUED, State.SUCCEEDED, State.FAILED, State.EXPIRED}
+    ),
+    State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.EXPIRED}),
+    State.EXPIRED: frozenset({State.SUCCEEDED, State.FAILED}),
+    # Only where the gateway declared the end on its own: see `yields`.
+    State.CANCELED: frozenset({State.SUCCEEDED, State.FAILED}),
+    State.FAILED: frozenset({State.SUCCEEDED, State.FAILED}),
+    State.SUCCEEDED: frozenset(),
+}
+"""From each state, the states that it may move to. What is not here cannot happen."""
+
+AT_REST = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED})
+"""Waits and streams end here, `finished_at` is set, the caller is told."""
+
+
+class NoSuchArrowError(Exception):
+    """A rule asked for a move that the table does not have: a defect, never a caller's fault."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the rules read of a task."""
+
+    state: State
+    attempt: int = 0
+    kie_task_id: str | None = None
+    fail_source: FailSource | None = None
+    settled_by: Source | None = None
+
+
+def move(standing: Standing, target: State) -> State:
+    """Return `target` when the table allows it; raises `NoSuchArrowError` otherwise."""
+    allowed = target in ARROWS[standing.state]
+    if standing.state in AT_REST and not yields(standing):
+        allowed = False
+    if not allowed:
+        message = f"{standing.state} -> {target}"
+        raise NoSuchArrowError(message)
+    return target
+
+
+def yields(standing: Standing) -> bool:
+    """Tell whether authentic evidence may still settle this task.
+
+    An end that kie.ai vouched for never yields; one that the gateway declared on its own does.
+    """
+    vouched = standing.state is State.SUCCEEDED or (
+        standing.state is State.FAILED and standing.fail_source is not FailSource.GATEWAY
+    )
+    return not vouched
+
+
+SETTLED_AS: Mapping[Progress, State] = {
+    Progress.SUCCEEDED: State.SUCCEEDED,
+    Progress.FAILED: State.FAILED,
+}
+"""The end that each of kie.ai's ends means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequel:
+    """What one attempt's outcome asks for."""
+
+    state: State
+    hold_reason: HoldReason | None = None
+
+
+_AFTER_REFUSAL: Mapping[Fault, Sequel] = {
+    Fault.REQUEST: Sequel(state=State.FAILED),
+    Fault.BUSY: Sequel(state=State.QUEUED, hold_reason=HoldReason.KIE_BUSY),
+    Fault.ACCOUNT: Sequel(state=State.QUEUED, hold_reason=HoldReason.KIE_ACCOUNT),
+}
+
+
+def sequel(outcome: Outcome) -> Sequel:
+    """Say where an attempt's outcome leads; only what is proved not created is queued again."""
+    match outcome:
+        case Accepted():
+            return Sequel(state=State.RUNNING)
+        case Refused(fault=fault):
+            return _AFTER_REFUSAL[fault]
+        case Unsent():
+            return Sequel(state=State.QUEUED, hold_reason=HoldReason.KIE_UNREACHABLE)
+        case Unknown():
+            return Sequel(state=State.UNCONFIRMED)
+
+
+def takes_outcome(standing: Standing, attempt: int) -> bool:
+    """Tell whether an attempt may still record its outcome: only the newest, only while open."""
+    return standing.attempt == attempt and standing.state in {State.SUBMITTING, State.UNCONFIRMED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lapse:
+    """How a state ends when its bound passes and nothing has happened."""
+
+    state: State
+    fail_code: FailCode
+    fail_message: str
+
+
+LAPSES: Mapping[State, Lapse] = {
+    State.QUEUED: Lapse(
+        state=State.FAILED,
+        fail_code=FailCode.SUBMIT_DEADLINE,
+        fail_message="The task could not be sent to kie.ai within submit_within.",
+    ),
+    State.UNCONFIRMED: Lapse(
+        state=State.EXPIRED,
+        fail_code=FailCode.OUTCOME_UNKNOWN,
+        fail_message="The create was sent to kie.ai and its answer was lost; no callback came.",
+    ),
+    State.RUNNING: Lapse(
+        state=State.EXPIRED,
+        fail_code=FailCode.NO_ANSWER,
+        fail_message="kie.ai reported no end in time; a late report still settles the task.",
+    ),
+}
+"""`submitting` is not here: its bound is its lease, and it ends as `unconfirmed`."""

@@ -1,0 +1,31 @@
+"""The terms of a task's life: durations and choices that services are given."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Confirm(StrEnum):
+    """When a callback's word is checked by a query: its signature does not cover its body."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Seconds, but for `confirm`."""
+
+    submit_within: float = 3600
+    """The longest time in the queue, where a create does not say otherwise."""
+    task_expires_after: float = 3600
+    """The longest time in `running`."""
+    unconfirmed_expires_after: float = 3600
+    """The longest time in `unconfirmed`."""
+    confirm: Confirm = Confirm.AFTER
+    confirm_after: float = 2
+    """How long after the settlement the confirming question is asked."""
+    lease: float = 30
+    """How long a process may be silent before others take its work for lost."""
+    callbacks_expected: bool = True
+    """Whether kie.ai is told to call back; without, the gateway polls."""

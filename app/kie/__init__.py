@@ -1,0 +1,1 @@
+"""Reads and writes kie.ai's JSON for the upstream."""

@@ -1,0 +1,191 @@
+"""Speaks HTTP with kie.ai. Trouble comes back as a value, with what it proves about the request.
+
+What matters most here is one line: which failures prove that a paid create never left.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from decimal import Decimal
+from importlib import metadata
+from typing import Any
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from app.domain.report import Answer, Unanswered
+from app.domain.submission import Outcome, Unknown, Unsent
+from app.kie import wire
+
+CREATE_TASK = "/api/v1/jobs/createTask"
+RECORD_INFO = "/api/v1/jobs/recordInfo"
+CREDIT = "/api/v1/chat/credit"
+
+MAX_ANSWER = 1024 * 1024
+"""Bytes of an answer that are read; the longest recorded one had a few thousand."""
+
+KEEPALIVE_EXPIRY = 5.0
+"""Seconds that an idle connection is kept. A POST written to a connection that the far side is
+just closing gets no answer, and with that becomes an `Unknown`: hang up before they do."""
+
+PROOF_OF_NOT_SENT: tuple[type[Exception], ...] = (
+    # Checked in aiohttp 3.14: each of these is raised before ClientRequest.send() writes the
+    # first byte of our request, and a POST is never tried a second time within one call.
+    aiohttp.ClientConnectorError,  # connector.py: DNS, TCP, TLS, certificate, the proxy's own TCP
+    aiohttp.ClientHttpProxyError,  # connector.py: the proxy refused to open the tunnel
+    aiohttp.ConnectionTimeoutError,  # client.py: around connector.connect() and nothing else
+    aiohttp.InvalidURL,  # like the next: there is no address to connect to
+    aiohttp.NonHttpUrlClientError,
+)
+"""aiohttp's own exceptions, never httpx's: the transport maps a disconnect *after* sending
+(ServerDisconnectedError, ClientOSError) to `httpx.ConnectTimeout`. Their relatives
+ClientConnectionError, ClientOSError and ServerTimeoutError prove nothing and must stay out."""
+
+
+class OversizedAnswerError(Exception):
+    """The answer went on beyond `MAX_ANSWER`."""
+
+
+class KieClient:
+    """kie.ai's market API for one account.
+
+    No method raises for anything that the network or kie.ai does. Cancelling raises, and leaves
+    a create's outcome unknown.
+    """
+
+    def __init__(
+        self, http: httpx.AsyncClient, *, base_url: str, api_key: str, timeout: float
+    ) -> None:
+        """`timeout` is the most seconds that one call may take in all; `http` bounds its parts."""
+        if not (api_key.isascii() and api_key.isprintable()):
+            reason = "the kie.ai API key holds characters that no HTTP header can carry"
+            raise ValueError(reason)  # here, because httpx would quote the key
+        self._http = http
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._timeout = timeout
+
+    async def create_task(
+        self,
+        model: str,
+        input: Mapping[str, Any],  # noqa: A002  # kie.ai's name for it
+        callback_url: str | None,
+    ) -> Outcome:
+        """Create a paid task, at most once: nothing here sends a second time."""
+        body = wire.create_body(model, input, callback_url)
+        match await self._call("POST", CREATE_TASK, content=body):
+            case (status, answer):
+                return wire.read_create(status, answer)
+            case Exception() as error if isinstance(_original(error), PROOF_OF_NOT_SENT):
+                return Unsent(reason=_reason(error))
+            case Exception() as error:
+                return Unknown(reason=_reason(error))
+
+    async def record_info(self, kie_task_id: str) -> Answer:
+        """Ask how a task is."""
+        match await self._call("GET", RECORD_INFO, params={"taskId": kie_task_id}):
+            case (status, answer):
+                return wire.read_query(status, answer)
+            case Exception() as error:
+                return Unanswered(reason=_reason(error))
+
+    async def credit(self) -> Decimal | Unanswered:
+        """Ask for the account's balance in credits."""
+        match await self._call("GET", CREDIT):
+            case (status, answer):
+                return wire.read_credit(status, answer)
+            case Exception() as error:
+                return Unanswered(reason=_reason(error))
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes] | Exception:
+        """Return status and whole body, or whatever went wrong on the way."""
+        headers = self._headers | ({"Content-Type": "application/json"} if content else {})
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._http.stream(
+                    method, self._base_url + path, content=content, params=params, headers=headers
+                ) as response,
+            ):
+                return response.status_code, await _read(response)
+        except Exception as error:  # noqa: BLE001  # a paid create's outcome outlives any bug
+            # aiohttp also lets its parser's own exceptions, ValueErrors and RuntimeErrors through.
+            return error
+
+
+def http_client(
+    *,
+    connect: float,
+    read: float,
+    write: float,
+    pool: float,
+    max_connections: int = 100,
+    ca_bundle: str | None = None,
+    proxy: str | None = None,
+) -> httpx.AsyncClient:
+    """Build the HTTP client that `KieClient` speaks through; timeouts in seconds.
+
+    `pool` bounds waiting for a connection and connecting together, so it is at least `connect`.
+    The transport ignores `write`; the total of `KieClient` covers it. Without `ca_bundle` (a PEM
+    file) the system's authorities are trusted. The environment's proxies are ignored.
+    """
+    transport = AiohttpTransport(
+        verify=ssl.create_default_context(cafile=ca_bundle),
+        trust_env=False,
+        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEPALIVE_EXPIRY),
+        proxy=None if proxy is None else _proxy(proxy),
+    )
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=httpx.Timeout(connect=connect, read=read, write=write, pool=pool),
+        follow_redirects=False,
+        trust_env=False,
+        headers={
+            "User-Agent": f"kie-gateway/{metadata.version('kie-gateway')}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # so that MAX_ANSWER bounds memory too
+        },
+    )
+
+
+def _proxy(url: str) -> httpx.Proxy:
+    """Move credentials from the URL to a header: aiohttp deprecates the other way."""
+    parsed = httpx.URL(url)
+    bare = parsed.copy_with(username=None, password=None)
+    if not parsed.userinfo:
+        return httpx.Proxy(bare)
+    credentials = aiohttp.encode_basic_auth(parsed.username, parsed.password)
+    return httpx.Proxy(bare, headers={"Proxy-Authorization": credentials})
+
+
+async def _read(response: httpx.Response) -> bytes:
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_ANSWER:
+            raise OversizedAnswerError
+    return bytes(body)
+
+
+def _original(error: Exception) -> BaseException:
+    """Unwrap aiohttp's exception where httpx's transport has wrapped one."""
+    return error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+
+
+def _reason(error: Exception) -> str:
+    """Name the original exception, with the system's words where it has some.
+
+    Never its own text, which can quote URLs, headers and bodies.
+    """
+    original = _original(error)
+    words = original.strerror if isinstance(original, OSError) else None
+    name = type(original).__name__
+    return f"{name}: {words}"[:200] if words else name

@@ -1,0 +1,128 @@
+"""One value of kie.ai's at a time: texts, amounts, instants, URLs.
+
+The same fact is a number, a text, `null` or `""` from one endpoint to the next, so every reader
+takes anything and returns the value or None. None of them raises, whatever it is given.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from app.domain.document import UnreadableDocumentError, read
+
+MAX_ID = 200
+"""Characters. kie.ai's ids have 32; a longer one is no id, since half an id names nothing."""
+
+_INTEGER = re.compile(r"\d{1,9}", re.ASCII)
+_DECIMAL = re.compile(r"-?\d{1,15}(?:\.\d{1,30})?", re.ASCII)
+_URL = re.compile(r"https?://[^\s/]\S*", re.IGNORECASE)
+
+_MAX_NUMBER = 10**15
+_MAX_PLACES = 30
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MILLISECONDS = 10**11
+"""Below it a number is in seconds (until the year 5138), from it on in ms (since March 1973)."""
+_END_OF_TIME = 10**14
+
+_PRIVATE = {"remainedcredits", "creditsremaining", "callbackurl"}
+"""The account's balance and the URL that holds our token, in lower case without underscores."""
+
+
+def text(value: object, limit: int) -> str | None:
+    """Text, or a number's digits, cut to `limit` characters; None where there is nothing in it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
+    return str(value).strip()[:limit] or None
+
+
+def identifier(value: object) -> str | None:
+    """Read a task id as opaque text; a number counts, a text of over `MAX_ID` does not."""
+    found = text(value, MAX_ID + 1)
+    return found if found is not None and len(found) <= MAX_ID else None
+
+
+def code(value: object) -> int | None:
+    """Read an envelope's code: an integer or a text of digits, at most nine of them."""
+    found = text(value, 10) if isinstance(value, int | str) else None
+    return int(found) if found is not None and _INTEGER.fullmatch(found) else None
+
+
+def decimal(value: object) -> Decimal | None:
+    """Read a number or a numeric text exactly; None for what no price or balance looks like.
+
+    The bounds (under 10**15, at most 30 decimal places) keep a hostile exponent out of
+    PostgreSQL's numeric.
+    """
+    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+        value = Decimal(value.strip())
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    number = Decimal(value)
+    if not number.is_finite() or number.copy_abs() >= _MAX_NUMBER:
+        return None
+    if number == 0:
+        return Decimal(0)  # not 0E+999999
+    return number if int(number.as_tuple().exponent) >= -_MAX_PLACES else None
+
+
+def amount(value: object) -> Decimal | None:
+    """`decimal`, never below zero."""
+    number = decimal(value)
+    return number if number is not None and number >= 0 else None
+
+
+def instant(value: object) -> datetime | None:
+    """Milliseconds or seconds since 1970 as number or text, or an ISO 8601 text; naive is UTC.
+
+    Zero means "not set".
+    """
+    number = amount(value)
+    if number is None:
+        return _from_iso(value.strip()) if isinstance(value, str) else None
+    if not 0 < number < _END_OF_TIME:
+        return None
+    seconds = number if number < _FIRST_MILLISECONDS else number / 1000
+    return _EPOCH + timedelta(seconds=int(seconds), microseconds=int(seconds % 1 * 1_000_000))
+
+
+def _from_iso(value: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(value)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def document(value: object) -> Any:  # noqa: ANN401  # JSON is any of six types
+    """Read JSON that may stand inside a text; a text that is not JSON stays a text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return read(value)
+    except UnreadableDocumentError:
+        return value
+
+
+def urls(value: object) -> Iterator[str]:
+    """Yield every text in the document that is wholly an http(s) URL, in order."""
+    if isinstance(value, str):
+        if _URL.fullmatch(value):
+            yield value
+    elif isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from urls(member)
+
+
+def without_private(value: Any) -> Any:  # noqa: ANN401  # JSON is any of six types
+    """Drop, at any depth, the members that callers must not see."""
+    if isinstance(value, dict):
+        return {
+            name: without_private(member) for name, member in value.items() if not is_private(name)
+        }
+    return [without_private(member) for member in value] if isinstance(value, list) else value
+
+
+def is_private(name: str) -> bool:
+    return name.replace("_", "").lower() in _PRIVATE

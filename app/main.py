@@ -1,0 +1,84 @@
+"""The HTTP service: `uvicorn --factory app.main:create_app`, or `kie-gateway serve`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import Lifespan
+
+from app import config
+from app.api import callbacks, documents, errors, health, tasks
+from app.api.deps import Edge
+from app.api.middleware import RequestFrame
+from app.config import Settings, SettingsError
+from app.wiring import Services, wired
+from app.worker import at_work, loops
+
+DESCRIPTION = """\
+Stands between your services and kie.ai: a task is created with one POST, submitted once, kept,
+settled whatever gets lost, and answered.
+
+Every answer carries `X-Request-ID` and `Server-Timing`. Refusals are `application/problem+json`
+(RFC 9457) with a stable `code`. Times are RFC 3339 with Z, durations seconds.
+"""
+
+log = structlog.get_logger(__name__)
+
+
+class SchemaError(RuntimeError):
+    """The database is not at the schema that this code needs."""
+
+
+def create_app(settings: Settings | None = None, *, worker: bool = True) -> FastAPI:
+    """Build the service. Without `worker` it leaves the loops to `kie-gateway worker`."""
+    known = settings or config.load()
+    app = FastAPI(
+        title="kie-gateway",
+        version=metadata.version("kie-gateway"),
+        description=DESCRIPTION,
+        lifespan=_lifespan(known, worker=worker),
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    documents.install(app)
+    app.add_middleware(RequestFrame)
+    for router in (tasks.router, callbacks.router, health.router):
+        app.include_router(router)
+    return app
+
+
+def _lifespan(settings: Settings, *, worker: bool) -> Lifespan[FastAPI]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with wired(settings, _dsn(settings)) as services:
+            trouble = await services.health.schema_trouble()
+            if trouble is not None:
+                raise SchemaError(trouble)
+            app.state.edge = _edge(services, settings)
+            working = loops(services, settings.kie_queries_per_second) if worker else ()
+            for warning in settings.warnings():
+                log.warning("settings.concern", concern=warning)
+            async with at_work(services, working):
+                yield
+
+    return lifespan
+
+
+def _dsn(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise SettingsError(["GATEWAY_DATABASE_URL: is not set; name your PostgreSQL"])
+    return settings.database_url.get_secret_value()
+
+
+def _edge(services: Services, settings: Settings) -> Edge:
+    return Edge(
+        keys=services.keys,
+        submissions=services.submissions,
+        receiver=services.receiver,
+        reader=services.reader,
+        health=services.health,
+        max_body_bytes=settings.max_body_bytes,
+        submit_wait=settings.submit_wait,
+    )

@@ -1,0 +1,95 @@
+"""What kie.ai told us: written once, exact, and never changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import RowMapping, bindparam, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.evidence import Signature, Verdict
+from app.domain.report import Report
+from app.domain.task import Source
+from app.store.tables import Callback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCallback:
+    """A statement as it came; `id` makes storing it a second time harmless."""
+
+    id: UUID
+    task_id: UUID
+    source: Source
+    body: bytes
+    headers: Mapping[str, str]
+    signature: Signature
+
+
+_REPORTED = (
+    "code",
+    "message",
+    "kie_state",
+    "result",
+    "fail_code",
+    "fail_message",
+    "credits_consumed",
+    "duration_seconds",
+)
+"""What is kept of a report, under the report's own names."""
+
+_INSERT = (
+    insert(Callback).on_conflict_do_nothing(index_elements=[Callback.id]).returning(Callback.id)
+)
+
+
+async def insert_callback(
+    connection: AsyncConnection,
+    new: NewCallback,
+    verdict: Verdict,
+    *,
+    report: Report | None = None,
+    reason: str | None = None,
+) -> bool:
+    """Store a statement with what was made of it; False: it is stored already."""
+    values: dict[str, Any] = {**asdict(new), "verdict": verdict, "reason": reason}
+    values["headers"] = dict(new.headers)
+    if report is not None:
+        values |= {name: getattr(report, name) for name in _REPORTED}
+        values["result_urls"] = list(report.result_urls)
+        values["kie_task_id"] = report.kie_task_ids[0] if report.kie_task_ids else None
+    return await connection.scalar(_INSERT.values(values)) is not None
+
+
+ANSWERED = (
+    "id",
+    "task_id",
+    "source",
+    "received_at",
+    "verdict",
+    "signature",
+    "reason",
+    "kie_task_id",
+    *_REPORTED[:4],
+    "result_urls",
+    *_REPORTED[4:],
+    "headers",
+    "body",
+)
+"""The columns of the answer, in its order; `body` becomes the redacted `raw`."""
+
+_READ = (
+    select(*(Callback.__table__.c[name] for name in ANSWERED))
+    .where(Callback.task_id == bindparam("task_id"))
+    .order_by(Callback.id.desc())
+    .limit(bindparam("limit"))
+)
+
+
+async def read_callbacks(
+    connection: AsyncConnection, task_id: UUID, *, limit: int
+) -> Sequence[RowMapping]:
+    """Return the newest statements about a task, newest first."""
+    rows = await connection.execute(_READ, {"task_id": task_id, "limit": limit})
+    return rows.mappings().all()

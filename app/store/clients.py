@@ -1,0 +1,82 @@
+"""Clients and their keys."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.store.clock import NOW
+from app.store.tables import ApiKey, Client
+
+_BY_DIGEST = select(ApiKey.client_id).where(
+    ApiKey.digest == bindparam("digest"), ApiKey.revoked_at.is_(None)
+)
+
+
+async def client_by_key(connection: AsyncConnection, digest: bytes) -> UUID | None:
+    """Return the client whose living key has this SHA-256."""
+    return await connection.scalar(_BY_DIGEST, {"digest": digest})
+
+
+_INSERT_CLIENT = insert(Client).on_conflict_do_nothing(index_elements=[Client.name])
+
+
+async def ensure_client(
+    connection: AsyncConnection, *, client_id: UUID, name: str, signing_secret: bytes
+) -> tuple[UUID, bytes]:
+    """Create the client if its name is new; return its id and encrypted secret either way."""
+    await connection.execute(
+        _INSERT_CLIENT.values(id=client_id, name=name, signing_secret=signing_secret)
+    )
+    row = await connection.execute(
+        select(Client.id, Client.signing_secret).where(Client.name == name)
+    )
+    found = row.one()
+    return found.id, found.signing_secret
+
+
+async def insert_key(
+    connection: AsyncConnection, *, key_id: UUID, client_id: UUID, digest: bytes, hint: str
+) -> None:
+    """Store a key's digest; a second time under the same id changes nothing."""
+    statement = insert(ApiKey).on_conflict_do_nothing(index_elements=[ApiKey.id])
+    await connection.execute(
+        statement.values(id=key_id, client_id=client_id, digest=digest, hint=hint)
+    )
+
+
+async def list_keys(connection: AsyncConnection) -> list[dict[str, Any]]:
+    """Return every key with its client's name, oldest first."""
+    statement = (
+        select(
+            Client.name.label("client"),
+            ApiKey.id,
+            ApiKey.hint,
+            ApiKey.created_at,
+            ApiKey.revoked_at,
+        )
+        .join(Client, Client.id == ApiKey.client_id)
+        .order_by(Client.name, ApiKey.created_at)
+    )
+    return [dict(row) for row in (await connection.execute(statement)).mappings()]
+
+
+async def revoke_keys(connection: AsyncConnection, which: str) -> int:
+    """Revoke the living keys whose id, hint or digest-free prefix is `which`; return how many."""
+    statement = (
+        update(ApiKey)
+        .where(
+            ApiKey.revoked_at.is_(None),
+            (func.cast(ApiKey.id, ApiKey.hint.type) == which) | (ApiKey.hint == which),
+        )
+        .values(revoked_at=NOW)
+        .returning(ApiKey.id)
+    )
+    return len((await connection.execute(statement)).all())
+
+
+async def count_living_keys(connection: AsyncConnection) -> int:
+    statement = select(func.count()).where(ApiKey.revoked_at.is_(None))
+    return await connection.scalar(statement) or 0

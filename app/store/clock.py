@@ -1,0 +1,18 @@
+"""The database's clock: the only one that processes share."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Float, bindparam, func
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+NOW = func.clock_timestamp(type_=TIMESTAMP(timezone=True))
+"""The instant itself; now() would stand still within a transaction."""
+
+
+def later(seconds: str | ColumnElement[float]) -> ColumnElement[datetime]:
+    """Return the instant so many seconds from now; NULL seconds give NULL.
+
+    A text names a bound parameter.
+    """
+    amount = bindparam(seconds, type_=Float) if isinstance(seconds, str) else seconds
+    return NOW + func.make_interval(0, 0, 0, 0, 0, 0, amount)

@@ -1,0 +1,143 @@
+"""Connections to PostgreSQL: one pool, and one way to say that the database is away."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import asyncpg
+import structlog
+from sqlalchemy import exc
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from app.domain.document import read, render
+from app.domain.errors import DatabaseUnavailableError
+from app.domain.retry import backoff
+
+Connection = AsyncConnection
+"""A connection as services pass it on; they know no more of SQLAlchemy."""
+
+Result = TypeVar("Result")
+
+_AWAY: tuple[type[BaseException], ...] = (
+    OSError,  # refused, reset, unreachable, and TimeoutError
+    exc.TimeoutError,  # no free connection in the pool
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,  # the connection was closed under us
+    asyncpg.exceptions.OperatorInterventionError,  # 57P01 to 57P03: shutting down, starting up
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,  # our transaction was rolled back: as good as a reset
+)
+
+_MAYBE_AWAY: tuple[type[BaseException], ...] = (*_AWAY, exc.DBAPIError)
+
+_CONNECT_TIMEOUT = 5.0
+_POOL_TIMEOUT = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+async def connect(
+    dsn: str, *, command_timeout: float | None = 15.0
+) -> "asyncpg.Connection[asyncpg.Record]":
+    """Open a connection; `dsn` is a URL that asyncpg reads."""
+    return await asyncpg.connect(
+        dsn,
+        timeout=_CONNECT_TIMEOUT,
+        command_timeout=command_timeout,
+        server_settings={"application_name": "kie-gateway"},
+    )
+
+
+class Database:
+    """The pool.
+
+    `dsn` is a URL that asyncpg reads, `pool_size` the most connections it holds and
+    `command_timeout` the seconds that a statement may take (None: any time, for migrations).
+    """
+
+    def __init__(
+        self, dsn: str, *, pool_size: int = 10, command_timeout: float | None = 15.0
+    ) -> None:
+        self._engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: connect(dsn, command_timeout=command_timeout),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=_POOL_TIMEOUT,
+            json_serializer=render,
+            json_deserializer=read,
+        )
+        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction; raises `DatabaseUnavailableError` when its fate may be unknown."""
+        with _told_when_away():
+            async with self._engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection on which each statement stands alone: saves two round trips."""
+        with _told_when_away():
+            async with self._reading.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def own_connection(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection whose transactions are the borrower's: for migrations."""
+        async with self._engine.connect() as connection:
+            yield connection
+
+    async def run(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        *,
+        patience: float = 5.0,
+    ) -> Result:
+        """Carry out `work` in a transaction, again while the database is away.
+
+        `work` must be idempotent: when a commit's answer is lost it runs a second time, sees its
+        own rows and returns the same. After `patience` seconds the last error is raised.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
+        tries = 0
+        while True:
+            try:
+                async with self.begin() as connection:
+                    return await work(connection)
+            except DatabaseUnavailableError:
+                tries += 1
+                wait = backoff(tries, first=0.05, ceiling=1.0, share=0.0)
+                if loop.time() + wait > deadline:
+                    raise
+                log.warning("database.retry", tries=tries)
+                await asyncio.sleep(wait)
+
+    async def dispose(self) -> None:
+        await self._engine.dispose()
+
+
+@contextmanager
+def _told_when_away() -> Iterator[None]:
+    try:
+        yield
+    except _MAYBE_AWAY as error:
+        cause = _away(error)
+        if cause is None:
+            raise
+        detail = "PostgreSQL does not answer. Repeat the request with the same Idempotency-Key."
+        raise DatabaseUnavailableError(detail) from cause
+
+
+def _away(error: BaseException | None) -> BaseException | None:
+    """Find the driver's error in the chain: SQLAlchemy and its adapter each wrap it once."""
+    while error is not None:
+        if isinstance(error, _AWAY):
+            return error
+        if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+            return error
+        error = error.__cause__
+    return None

@@ -1,0 +1,109 @@
+"""Wake-ups between processes by LISTEN and NOTIFY; polling stays the guarantee.
+
+NOTIFY is never sent inside a durable transaction: it holds one lock for the whole database through
+the commit (measured with a 2 ms fsync: 370 commits a second instead of 5,400). What was announced
+after commits within `GATHER` seconds goes out in one statement on a connection of its own.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from app.store.engine import connect
+
+CHANNEL = "kie_gateway"
+GATHER = 0.005
+BATCH = 200
+"""Topics in one message: 200 of 33 bytes stay under PostgreSQL's 8,000."""
+
+QUEUE = "queue"
+ASK = "ask"
+
+
+class Signals:
+    """Tells who waits for a topic that something was committed about it.
+
+    A topic is `QUEUE`, `ASK` or a task's id as 32 hex digits. A wake-up may be lost or come twice:
+    whoever is woken looks again.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._outgoing: set[str] = set()
+        self._anything = asyncio.Event()
+
+    def announce(self, *topics: str) -> None:
+        """Wake everyone, in every process. Call it only after the commit."""
+        for topic in topics:
+            self._wake(topic)
+        self._outgoing.update(topics)
+        self._anything.set()
+
+    @contextmanager
+    def subscribed(self, topic: str) -> Iterator[asyncio.Event]:
+        """Lend an event that is set when the topic is announced; the borrower clears it."""
+        event = asyncio.Event()
+        self._waiting[topic].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[topic].discard(event)
+            if not self._waiting[topic]:
+                del self._waiting[topic]
+
+    async def run(self) -> None:
+        """Listen and send until cancelled; ends with an error when the connection is lost."""
+        connection = await connect(self._dsn)
+        try:
+            await connection.add_listener(CHANNEL, self._heard)
+            for topic in list(self._waiting):  # what was announced while nobody listened
+                self._wake(topic)
+            while True:
+                await self._send_gathered(connection)
+        finally:
+            connection.terminate()
+
+    async def _send_gathered(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        await _set_or_closed(self._anything, connection)
+        await asyncio.sleep(GATHER)
+        self._anything.clear()
+        topics = sorted(self._outgoing)
+        self._outgoing.clear()
+        for start in range(0, len(topics), BATCH):
+            message = ",".join(topics[start : start + BATCH])
+            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, message)
+
+    def _heard(self, *heard: object) -> None:
+        *_, message = heard
+        for topic in str(message).split(","):
+            self._wake(topic)
+
+    def _wake(self, topic: str) -> None:
+        for event in self._waiting.get(topic, ()):
+            event.set()
+
+
+async def _set_or_closed(
+    event: asyncio.Event, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    """Wait for the event; raise when the connection goes away meanwhile."""
+    closed = asyncio.get_running_loop().create_future()
+
+    def on_close(_: object) -> None:
+        if not closed.done():
+            closed.set_exception(ConnectionError("the listening connection was closed"))
+
+    connection.add_termination_listener(on_close)
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({waiting, closed}, return_when=asyncio.FIRST_COMPLETED)
+        if closed.done():
+            closed.result()
+    finally:
+        waiting.cancel()
+        connection.remove_termination_listener(on_close)
+        closed.cancel()

@@ -1,0 +1,221 @@
+"""The schema. Migrations make it; `alembic check` in the tests proves that the two agree."""
+
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.domain.evidence import Signature, Verdict
+from app.domain.task import AT_REST, FailSource, HoldReason, Source, State
+from app.store.clock import NOW
+
+Instant = TIMESTAMP(timezone=True)
+
+
+def _one_of(column: str, kinds: type[StrEnum]) -> CheckConstraint:
+    """TEXT with CHECK rather than an ENUM type: a new word is one cheap migration."""
+    words = ", ".join(f"'{kind.value}'" for kind in kinds)
+    return CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+_RESTING = ", ".join(f"'{state.value}'" for state in State if state in AT_REST)
+
+
+class Base(DeclarativeBase):
+    """Names and types that all tables share."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+    type_annotation_map = {
+        str: Text,
+        bytes: LargeBinary,
+        datetime: Instant,
+        Decimal: Numeric,
+        dict[str, str]: JSONB,
+        # JSON, not JSONB: it keeps the text, so key order and every digit survive.
+        dict[str, Any]: JSON(none_as_null=True),
+        list[str]: ARRAY(Text),
+    }
+
+
+class Client(Base):
+    """One calling service."""
+
+    __tablename__ = "clients"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    weight: Mapped[int] = mapped_column(server_default=text("1"))
+    webhook_url: Mapped[str | None]
+    webhook_hosts: Mapped[list[str] | None]
+    signing_secret: Mapped[bytes]
+    """Encrypted with the gateway's secret; never plain at rest."""
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),)
+
+
+class ApiKey(Base):
+    """A key of a client: only its SHA-256 is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("clients.id"), index=True)
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    hint: Mapped[str]
+    """The key's first characters, to tell keys apart in lists."""
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    revoked_at: Mapped[datetime | None]
+
+
+class Task(Base):
+    """A task and the work it still owes: the row is the job."""
+
+    __tablename__ = "tasks"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("clients.id"))
+    state: Mapped[str]
+    model: Mapped[str]
+    input: Mapped[dict[str, Any]]
+    # `metadata` is taken by the declarative base.
+    metadata_: Mapped[dict[str, str]] = mapped_column("metadata")
+    webhook_url: Mapped[str | None]
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    idempotency_key: Mapped[str | None]
+    fingerprint: Mapped[bytes]
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    """How often a create was started; only the newest attempt may record its outcome."""
+    hold_reason: Mapped[str | None]
+    kie_task_id: Mapped[str | None]
+    kie_state: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+    result_urls: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    fail_code: Mapped[str | None]
+    fail_message: Mapped[str | None]
+    fail_source: Mapped[str | None]
+    credits_consumed: Mapped[Decimal | None]
+    duration_seconds: Mapped[Decimal | None]
+    settled_by: Mapped[str | None]
+    confirmed_at: Mapped[datetime | None]
+    kie_created_at: Mapped[datetime | None]
+    kie_completed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    submit_by: Mapped[datetime]
+    submitted_at: Mapped[datetime | None]
+    """When the newest create was started; NULL while it is proved that there was none."""
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    due_at: Mapped[datetime | None]
+    """When the row is to be picked up: to be sent while queued, to be asked about after."""
+    leased_until: Mapped[datetime | None]
+    """A process is at work on the row until then."""
+    lapses_at: Mapped[datetime | None]
+    """The bound of a state after the queue: it ends by itself then."""
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    """Refused sendings or fruitless questions in a row, for growing waits."""
+
+    __table_args__ = (
+        _one_of("state", State),
+        _one_of("fail_source", FailSource),
+        _one_of("settled_by", Source),
+        _one_of("hold_reason", HoldReason),
+        CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+        CheckConstraint(f"(state IN ({_RESTING})) = (finished_at IS NOT NULL)", name="rest"),
+        Index(
+            "tasks_idempotency_key",
+            "client_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index("tasks_queue", "due_at", postgresql_where=text("state = 'queued'")),
+        Index(
+            "tasks_ask",
+            "due_at",
+            postgresql_where=text("state <> 'queued' AND due_at IS NOT NULL"),
+        ),
+        Index("tasks_leases", "leased_until", postgresql_where=text("state = 'submitting'")),
+        Index("tasks_submit_by", "submit_by", postgresql_where=text("state = 'queued'")),
+        Index("tasks_lapses", "state", "lapses_at", postgresql_where=text("lapses_at IS NOT NULL")),
+        Index("tasks_kie_task_id", "kie_task_id", postgresql_where=text("kie_task_id IS NOT NULL")),
+    )
+
+
+class TaskEvent(Base):
+    """Each accepted move of a task, append-only."""
+
+    __tablename__ = "task_events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    from_state: Mapped[str | None]
+    to_state: Mapped[str]
+    attempt: Mapped[int]
+    reason: Mapped[str | None]
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (
+        _one_of("from_state", State),
+        _one_of("to_state", State),
+        Index("task_events_task", "task_id", "id"),
+    )
+
+
+class Callback(Base):
+    """What kie.ai told us, by webhook or as the terminal answer to a query: exact, then parsed."""
+
+    __tablename__ = "callbacks"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    # No foreign key: a callback for a task that is not kept is kept all the same.
+    task_id: Mapped[UUID]
+    source: Mapped[str]
+    received_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    body: Mapped[bytes]
+    headers: Mapped[dict[str, str]]
+    signature: Mapped[str]
+    verdict: Mapped[str]
+    reason: Mapped[str | None]
+    code: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str | None]
+    kie_task_id: Mapped[str | None]
+    kie_state: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+    result_urls: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    fail_code: Mapped[str | None]
+    fail_message: Mapped[str | None]
+    credits_consumed: Mapped[Decimal | None]
+    duration_seconds: Mapped[Decimal | None]
+
+    __table_args__ = (
+        _one_of("source", Source),
+        _one_of("signature", Signature),
+        _one_of("verdict", Verdict),
+        Index("callbacks_task", "task_id", "id"),
+    )

@@ -1,0 +1,214 @@
+"""Tasks: storing, claiming, locking and reading them. Their moves stand in `moves`."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Executable, RowMapping, bindparam, null, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.task import FailSource, Source, Standing, State
+from app.store.clock import NOW, later
+from app.store.moves import logged, word
+from app.store.tables import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A task that is to be stored."""
+
+    id: UUID
+    client_id: UUID
+    model: str
+    input: dict[str, Any]
+    metadata: dict[str, str]
+    webhook_url: str | None
+    priority: int
+    idempotency_key: str | None
+    fingerprint: bytes
+    submit_within: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTask:
+    """The row that answers a create: this one's own, or an older one under the same key."""
+
+    id: UUID
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedTask:
+    """A task in `submitting`: this process, and no other, may send this attempt."""
+
+    id: UUID
+    attempt: int
+    tries: int
+    model: str
+    input: dict[str, Any]
+
+
+def _insert_new() -> Executable:
+    stored = (
+        upsert(Task)
+        .values(
+            id=bindparam("id"),
+            client_id=bindparam("client_id"),
+            state=State.QUEUED,
+            model=bindparam("model"),
+            input=bindparam("input"),
+            metadata_=bindparam("metadata"),
+            webhook_url=bindparam("webhook_url"),
+            priority=bindparam("priority"),
+            idempotency_key=bindparam("idempotency_key"),
+            fingerprint=bindparam("fingerprint"),
+            due_at=NOW,
+            submit_by=later("submit_within"),
+        )
+        .on_conflict_do_nothing()
+        .returning(Task.id, Task.attempt, Task.state)
+        .cte("stored")
+    )
+    return select(stored.c.id).add_cte(logged(stored, left=null()))
+
+
+_INSERT = _insert_new()
+
+_FIND_STORED = select(Task.id, Task.fingerprint).where(
+    or_(
+        Task.id == bindparam("id"),
+        (Task.client_id == bindparam("client_id"))
+        & (Task.idempotency_key == bindparam("idempotency_key")),
+    )
+)
+
+
+async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
+    """Store `new` unless its id or its client's idempotency key is there already."""
+    values = {name: getattr(new, name) for name in new.__slots__}
+    if await connection.scalar(_INSERT, values) is not None:
+        return StoredTask(id=new.id, fingerprint=new.fingerprint)
+    row = (await connection.execute(_FIND_STORED, values)).one()
+    return StoredTask(id=row.id, fingerprint=row.fingerprint)
+
+
+def _claim_queued(*conditions: ColumnElement[bool]) -> Executable:
+    due = (
+        select(Task.id)
+        .where(Task.state == word(State.QUEUED), Task.due_at <= NOW, Task.submit_by > NOW)
+        .where(*conditions)
+        .order_by(Task.due_at)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    moved = (
+        update(Task)
+        .where(Task.id == due.c.id)
+        .values(
+            state=State.SUBMITTING,
+            attempt=Task.attempt + 1,
+            due_at=None,
+            hold_reason=None,
+            leased_until=later("lease"),
+            submitted_at=NOW,
+            updated_at=NOW,
+        )
+        .returning(Task.id, Task.attempt, Task.tries, Task.state, Task.model, Task.input)
+        .cte("moved")
+    )
+    taken = select(*(moved.c[name] for name in ClaimedTask.__slots__))
+    return taken.add_cte(logged(moved, left=word(State.QUEUED)))
+
+
+_CLAIM_QUEUED = _claim_queued()
+_CLAIM_ONE = _claim_queued(Task.id == bindparam("task_id"))
+
+
+async def claim_queued(
+    connection: AsyncConnection, *, limit: int, lease: float
+) -> list[ClaimedTask]:
+    """Take up to `limit` due tasks out of the queue, oldest first."""
+    rows = await connection.execute(_CLAIM_QUEUED, {"limit": limit, "lease": lease})
+    return [ClaimedTask(**row) for row in rows.mappings()]
+
+
+async def claim_task(connection: AsyncConnection, task_id: UUID, *, lease: float) -> bool:
+    """Take this task out of the queue; False: somebody else has it."""
+    parameters = {"task_id": task_id, "limit": 1, "lease": lease}
+    return (await connection.execute(_CLAIM_ONE, parameters)).one_or_none() is not None
+
+
+_LOCK = (
+    select(Task.state, Task.attempt, Task.kie_task_id, Task.fail_source, Task.settled_by)
+    .where(Task.id == bindparam("id"))
+    .with_for_update()
+)
+
+
+async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | None:
+    """Lock the row until the transaction ends and return what the rules read of it."""
+    row = (await connection.execute(_LOCK, {"id": task_id})).one_or_none()
+    if row is None:
+        return None
+    return Standing(
+        state=State(row.state),
+        attempt=row.attempt,
+        kie_task_id=row.kie_task_id,
+        fail_source=FailSource(row.fail_source) if row.fail_source else None,
+        settled_by=Source(row.settled_by) if row.settled_by else None,
+    )
+
+
+ANSWERED = (
+    "id",
+    "state",
+    "model",
+    "input",
+    "metadata",
+    "webhook_url",
+    "priority",
+    "kie_task_id",
+    "kie_state",
+    "result",
+    "result_urls",
+    "fail_code",
+    "fail_message",
+    "fail_source",
+    "credits_consumed",
+    "duration_seconds",
+    "settled_by",
+    "confirmed_at",
+    "hold_reason",
+    "created_at",
+    "submitted_at",
+    "finished_at",
+    "updated_at",
+)
+"""The columns that callers see, in the order of the answer."""
+
+_READ = select(*(Task.__table__.c[name] for name in ANSWERED)).where(
+    Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
+)
+
+
+async def read_task(
+    connection: AsyncConnection, *, client_id: UUID, task_id: UUID
+) -> RowMapping | None:
+    """Return the task as its client sees it; None: it has no such task."""
+    rows = await connection.execute(_READ, {"id": task_id, "client_id": client_id})
+    return rows.mappings().one_or_none()
+
+
+_READ_STATE = select(Task.state).where(
+    Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
+)
+
+
+async def read_state(
+    connection: AsyncConnection, *, client_id: UUID, task_id: UUID
+) -> State | None:
+    """Return the state alone; None: the client has no such task."""
+    found = await connection.scalar(_READ_STATE, {"id": task_id, "client_id": client_id})
+    return None if found is None else State(found)

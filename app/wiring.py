@@ -1,0 +1,132 @@
+"""Builds everything once and closes it in reverse. Clock and chance are born here."""
+
+import base64
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import httpx
+from cryptography.fernet import Fernet, MultiFernet
+from uuid_utils.compat import uuid7
+
+from app.config import Settings
+from app.domain.callback_url import CallbackUrls, derive
+from app.domain.terms import Confirm, Terms
+from app.kie.client import KieClient, http_client
+from app.services.ask import Asker
+from app.services.health import Health
+from app.services.keys import Keys
+from app.services.leases import Leases
+from app.services.read import Reader
+from app.services.receive import Receiver
+from app.services.settle import Settling
+from app.services.submit import Submissions
+from app.services.sweep import Sweeper
+from app.store.engine import Database
+from app.store.signals import Signals
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The use cases, and what they share."""
+
+    keys: Keys
+    submissions: Submissions
+    receiver: Receiver
+    asker: Asker
+    sweeper: Sweeper
+    reader: Reader
+    leases: Leases
+    signals: Signals
+    health: Health
+    kie: KieClient
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> UUID:
+    """Make a UUIDv7 (RFC 9562): new rows lie beside each other in every index."""
+    return uuid7()
+
+
+def vault(secret_keys: Sequence[str]) -> MultiFernet:
+    """Seal with the first secret, open with any."""
+    keys = [base64.urlsafe_b64encode(derive(secret, "vault")) for secret in secret_keys]
+    return MultiFernet([Fernet(key) for key in keys])
+
+
+@asynccontextmanager
+async def wired(settings: Settings, dsn: str) -> AsyncIterator[Services]:
+    """Lend the services over the database at `dsn`; connections open when first needed."""
+    database = Database(dsn, pool_size=settings.database_pool_size)
+    listen_url = settings.database_listen_url
+    signals = Signals(listen_url.get_secret_value() if listen_url else dsn)
+    try:
+        async with _kie_http(settings) as http:
+            yield _services(settings, database, signals, http)
+    finally:
+        await database.dispose()
+
+
+def _kie_http(settings: Settings) -> httpx.AsyncClient:
+    proxy = settings.egress_proxy
+    return http_client(
+        connect=CONNECT_TIMEOUT,
+        read=settings.kie_timeout,
+        write=settings.kie_timeout,
+        pool=settings.kie_timeout,
+        ca_bundle=str(settings.ca_bundle) if settings.ca_bundle else None,
+        proxy=proxy.get_secret_value() if proxy else None,
+    )
+
+
+def _services(
+    settings: Settings, database: Database, signals: Signals, http: httpx.AsyncClient
+) -> Services:
+    secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
+    hmac_keys = [key.get_secret_value().encode() for key in settings.kie_webhook_hmac_keys]
+    terms = _terms(settings)
+    tokens = [derive(secret, "callback-token") for secret in secret_keys]
+    urls = CallbackUrls(tokens, settings.public_url)
+    kie = KieClient(
+        http,
+        base_url=settings.kie_base_url,
+        api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
+        timeout=settings.kie_timeout,
+    )
+    leases = Leases(database, terms.lease)
+    settling = Settling(terms)
+    chance = random.SystemRandom().random
+    submissions = Submissions(database, kie, signals, leases, urls, settling, terms, new_id, chance)
+    return Services(
+        keys=Keys(database, vault(secret_keys), new_id, secrets.token_bytes),
+        submissions=submissions,
+        receiver=Receiver(database, signals, urls, settling, terms, hmac_keys, new_id, utc_now),
+        asker=Asker(database, kie, signals, leases, urls, settling, terms, new_id, chance),
+        sweeper=Sweeper(database, signals, terms),
+        reader=Reader(database, signals, urls),
+        leases=leases,
+        signals=signals,
+        health=Health(database, time.monotonic),
+        kie=kie,
+    )
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(
+        submit_within=settings.submit_within,
+        task_expires_after=settings.task_expires_after,
+        unconfirmed_expires_after=settings.unconfirmed_expires_after,
+        confirm=Confirm(settings.kie_confirm),
+        callbacks_expected=settings.public_url is not None,
+    )

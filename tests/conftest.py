@@ -1,0 +1,152 @@
+"""Real PostgreSQL for every test that wants it: one server, a database per test process."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from app.config import Settings
+from app.embedded import running
+from app.main import create_app
+from app.store import schema
+from app.wiring import Services, wired
+from tests.gateway import SECRET, Gateway
+from tests.stage import serving
+from tests.upstream import Upstream
+
+StartGateway = Callable[..., Awaitable[Gateway]]
+Wire = Callable[..., Awaitable[Services]]
+
+TABLES = "callbacks, task_events, tasks, api_keys, clients"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Lend a PostgreSQL server: GATEWAY_TEST_DATABASE_URL's, or an embedded one for the run."""
+    given = os.environ.get("GATEWAY_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with running(Path(shared) / "embedded") as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def dsn(server: str) -> Iterator[str]:
+    """Lend an empty, migrated database of this test process's own."""
+    name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}_{os.getpid()}"
+
+    def admin(statement: str) -> None:
+        async def run() -> None:
+            connection = await asyncpg.connect(server)
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        asyncio.run(run())
+
+    admin(f"CREATE DATABASE {name}")
+    own = _with_database(server, name)
+    schema.upgrade(own)
+    yield own
+    admin(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _with_database(server: str, name: str) -> str:
+    head, _, query = server.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def sql_connection(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def sql(
+    sql_connection: "asyncpg.Connection[asyncpg.Record]",
+) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    """Lend a connection to look and to set the stage with; all rows go after the test."""
+    yield sql_connection
+    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def upstream_server() -> AsyncIterator[Upstream]:
+    upstream = Upstream()
+    async with serving(upstream.app()) as url:
+        upstream.url = url
+        yield upstream
+
+
+@pytest.fixture
+def upstream(upstream_server: Upstream) -> Upstream:
+    """A kie.ai that has heard nothing at the start of each test."""
+    upstream_server.reset()
+    return upstream_server
+
+
+@pytest.fixture
+def make_settings(dsn: str, upstream: Upstream) -> Callable[..., Settings]:
+    def make(**overrides: Any) -> Settings:  # noqa: ANN401  # of any field's type
+        values = {
+            "database_url": SecretStr(dsn),
+            "secret_keys": (SecretStr(SECRET),),
+            "kie_base_url": upstream.url,
+            "kie_api_key": SecretStr("sk-not-to-be-shown"),
+            "public_url": "https://gateway.test/base",
+            **overrides,
+        }
+        return Settings(**values)
+
+    return make
+
+
+@pytest_asyncio.fixture
+async def start_gateway(
+    sql: "asyncpg.Connection[asyncpg.Record]", make_settings: Callable[..., Settings]
+) -> AsyncIterator[StartGateway]:
+    """Start gateways over real sockets, without loops unless told `worker=True`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*, worker: bool = False, **overrides: Any) -> Gateway:  # noqa: ANN401
+            settings = make_settings(**overrides)
+            url = await stack.enter_async_context(serving(create_app(settings, worker=worker)))
+            return await stack.enter_async_context(Gateway.at(url, settings))
+
+        yield start
+
+
+@pytest_asyncio.fixture
+async def gateway(start_gateway: StartGateway) -> Gateway:
+    return await start_gateway()
+
+
+@pytest_asyncio.fixture
+async def wire(
+    sql: "asyncpg.Connection[asyncpg.Record]", make_settings: Callable[..., Settings], dsn: str
+) -> AsyncIterator[Wire]:
+    """Wire services as another process would."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**overrides: Any) -> Services:  # noqa: ANN401
+            return await stack.enter_async_context(wired(make_settings(**overrides), dsn))
+
+        yield start
+
+
+@pytest_asyncio.fixture
+async def services(wire: Wire) -> Services:
+    return await wire()

@@ -1,0 +1,267 @@
+"""What each answer means: the tables of the wire, written out a second time."""
+
+from decimal import Decimal
+
+import pytest
+
+from app.domain import document
+from app.domain.report import NotVisible, Progress, Report, Told, Unanswered
+from app.domain.submission import Accepted, Fault, Refused, Unknown
+from app.kie import wire
+
+
+def envelope(code: object = 200, data: object = None, **more: object) -> bytes:
+    return document.render({"code": code, "data": data, **more}).encode()
+
+
+def test_the_create_body_is_what_kie_reads() -> None:
+    body = wire.create_body("m", {"seed": 2**70, "x": Decimal("0.10")}, "https://g/cb")
+    expected = '{"model":"m","callBackUrl":"https://g/cb","input":{"seed":%d,"x":0.10}}'
+    assert body == (expected % 2**70).encode()
+
+
+def test_the_create_body_leaves_an_absent_callback_out() -> None:
+    assert wire.create_body("m", {}, None) == b'{"model":"m","input":{}}'
+
+
+CREATE_CODES: dict[int, Fault | None] = {
+    400: Fault.REQUEST,
+    401: Fault.ACCOUNT,
+    402: Fault.ACCOUNT,
+    404: Fault.REQUEST,
+    405: Fault.BUSY,
+    413: Fault.REQUEST,
+    422: Fault.REQUEST,
+    429: Fault.BUSY,
+    430: Fault.BUSY,
+    433: Fault.ACCOUNT,
+    451: Fault.REQUEST,
+    455: Fault.BUSY,
+    505: Fault.REQUEST,
+    0: None,
+    201: None,
+    403: None,
+    408: None,
+    500: None,
+    501: None,
+    502: None,
+    999: None,
+}
+HTTP_STATUSES: dict[int, Fault | None] = {
+    400: Fault.REQUEST,
+    401: Fault.ACCOUNT,
+    402: Fault.ACCOUNT,
+    404: Fault.REQUEST,
+    405: Fault.BUSY,
+    413: Fault.REQUEST,
+    422: Fault.REQUEST,
+    429: Fault.BUSY,
+    451: Fault.REQUEST,
+    200: None,
+    204: None,
+    302: None,
+    403: None,
+    408: None,
+    430: None,
+    433: None,
+    455: None,
+    500: None,
+    502: None,
+    503: None,
+    504: None,
+    505: None,
+    520: None,
+}
+NO_ENVELOPES = [
+    b"",
+    b"<html><h1>Not today</h1></html>",
+    b'{"code":',
+    b'"accepted"',
+    b"[]",
+    b"{}",
+    b'{"status":404,"error":"Not Found","path":"/api"}',
+    b'{"code":true,"data":{"taskId":"t"}}',
+    b'{"code":null,"data":{"taskId":"t"}}',
+    b'{"code":"OK","data":{"taskId":"t"}}',
+    b'{"code":-200,"data":{"taskId":"t"}}',
+    b'{"code":200.0,"data":{"taskId":"t"}}',
+    b"\xff\xfe\x00",
+]
+
+
+@pytest.mark.parametrize("http_status", [200, 400, 500])
+@pytest.mark.parametrize(("code", "fault"), CREATE_CODES.items())
+@pytest.mark.parametrize("as_text", [False, True])
+def test_the_envelopes_code_decides(
+    code: int, fault: Fault | None, http_status: int, *, as_text: bool
+) -> None:
+    said = str(code) if as_text else code
+    outcome = wire.read_create(http_status, envelope(said, msg="because"))
+    if fault is None:
+        assert outcome == Unknown(reason=f"kie.ai answered code {code}: because")
+    else:
+        assert outcome == Refused(fault=fault, code=str(code), message="because")
+
+
+@pytest.mark.parametrize(("status", "fault"), HTTP_STATUSES.items())
+@pytest.mark.parametrize("body", NO_ENVELOPES)
+def test_the_http_status_decides_without_an_envelope(
+    status: int, fault: Fault | None, body: bytes
+) -> None:
+    reason = f"HTTP {status} without a kie.ai envelope"
+    expected = (
+        Unknown(reason=reason)
+        if fault is None
+        else Refused(fault=fault, code=str(status), message=reason)
+    )
+    assert wire.read_create(status, body) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "kie_task_id"),
+    [
+        ({"taskId": "a"}, "a"),
+        ({"task_id": "a"}, "a"),
+        ({"recordId": "a"}, "a"),
+        ({"taskId": 12345}, "12345"),
+        ({"taskId": "", "recordId": "b"}, "b"),
+        ({"taskId": None, "task_id": "b"}, "b"),
+        ({"taskId": "a", "recordId": "b"}, "a"),
+        ({"taskId": "x" * 200}, "x" * 200),
+    ],
+)
+def test_a_task_id_is_opaque_text(data: object, kie_task_id: str) -> None:
+    assert wire.read_create(200, envelope(200, data)) == Accepted(kie_task_id=kie_task_id)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        [],
+        "t",
+        {"taskId": ""},
+        {"taskId": True},
+        {"taskId": ["t"]},
+        {"taskId": "x" * 201},
+    ],
+)
+def test_accepted_without_a_usable_id_is_unknown(data: object) -> None:
+    expected = Unknown(reason="kie.ai answered code 200: (no message)")
+    assert wire.read_create(200, envelope(200, data)) == expected
+
+
+@pytest.mark.parametrize("code", [code for code in CREATE_CODES if code != 200])
+def test_a_refusal_that_names_a_task_proves_nothing(code: int) -> None:
+    outcome = wire.read_create(200, envelope(code, {"taskId": "t"}, msg="no"))
+    assert outcome == Unknown(reason=f"kie.ai answered code {code}: no")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "aspect_ratio is required",
+        "The prompt field is required.",
+        "prompt cannot be empty",
+        "Credits insufficient",
+        "Your credits are insufficient, please top up",
+        "Insufficient credits",
+    ],
+)
+def test_known_words_under_500_are_a_refusal(message: str) -> None:
+    expected = Refused(fault=Fault.REQUEST, code="500", message=message)
+    assert wire.read_create(200, envelope(500, msg=message)) == expected
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        "Server exception, please try again later or contact customer service",
+        "Internal error after the task was created: a callback is required by the worker",
+        "task submitted, credits deducted",
+    ],
+)
+def test_other_words_under_500_are_not(message: str) -> None:
+    assert isinstance(wire.read_create(200, envelope(500, msg=message)), Unknown)
+
+
+def test_messages_are_bounded() -> None:
+    refused = wire.read_create(200, envelope(422, msg="x" * 5000))
+    assert refused == Refused(fault=Fault.REQUEST, code="422", message="x" * 1000)
+    unknown = wire.read_create(200, envelope(999, msg="x" * 5000))
+    assert isinstance(unknown, Unknown)
+    assert len(unknown.reason) == 1000
+
+
+@pytest.mark.parametrize("body", [b'{"code":422}', b'{"code":422,"msg":null,"message":""}'])
+def test_a_refusal_without_words_gets_some(body: bytes) -> None:
+    message = "kie.ai answered code 422: (no message)"
+    expected = Refused(fault=Fault.REQUEST, code="422", message=message)
+    assert wire.read_create(200, body) == expected
+
+
+@pytest.mark.parametrize("code", [200, 404, 422])
+@pytest.mark.parametrize("data", [None, "", [], {}])
+def test_no_record_is_not_visible(code: int, data: object) -> None:
+    assert wire.read_query(200, envelope(code, data)) == NotVisible()
+
+
+@pytest.mark.parametrize("code", [501, 408])
+def test_some_codes_say_that_the_task_failed(code: int) -> None:
+    body = envelope(code, msg="Generation failed")
+    report = Report(
+        progress=Progress.FAILED,
+        code=code,
+        message="Generation failed",
+        fail_code=str(code),
+        fail_message="Generation failed",
+    )
+    assert wire.read_query(200, body) == Told(report=report, body=body)
+
+
+@pytest.mark.parametrize("code", [400, 405, 429, 430, 451, 455, 500, 503, 505, 999])
+def test_other_codes_are_no_answer(code: int) -> None:
+    reason = f"kie.ai answered code {code}: no"
+    assert wire.read_query(200, envelope(code, msg="no")) == Unanswered(reason=reason)
+
+
+@pytest.mark.parametrize("code", [401, 402, 433])
+def test_the_accounts_own_trouble_is_told_apart(code: int) -> None:
+    reason = f"kie.ai answered code {code}: no"
+    expected = Unanswered(reason=reason, account=True)
+    assert wire.read_query(200, envelope(code, msg="no")) == expected
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 402, 403, 404, 422, 429, 500, 501, 503])
+@pytest.mark.parametrize("body", NO_ENVELOPES)
+def test_without_an_envelope_there_is_no_answer(status: int, body: bytes) -> None:
+    reason = f"HTTP {status} without a kie.ai envelope"
+    expected = Unanswered(reason=reason, account=status in {401, 402})
+    assert wire.read_query(status, body) == expected
+
+
+def test_a_record_without_a_state_is_no_answer() -> None:
+    expected = Unanswered(reason="the record names no state")
+    assert wire.read_query(200, envelope(200, {"taskId": "t"})) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "balance"), [(5916.25, "5916.25"), (0, "0"), ("12.5", "12.5"), (-3, "-3")]
+)
+def test_the_balance(data: object, balance: str) -> None:
+    assert wire.read_credit(200, envelope(200, data)) == Decimal(balance)
+
+
+@pytest.mark.parametrize("data", [None, {}, [], True, "plenty", "NaN", 10**40])
+def test_a_balance_that_is_no_number(data: object) -> None:
+    expected = Unanswered(reason="the balance is no number")
+    assert wire.read_credit(200, envelope(200, data)) == expected
+
+
+def test_a_balance_that_was_refused() -> None:
+    expected = Unanswered(reason="kie.ai answered code 401: no", account=True)
+    assert wire.read_credit(200, envelope(401, msg="no")) == expected
+    expected = Unanswered(reason="HTTP 502 without a kie.ai envelope")
+    assert wire.read_credit(502, b"<html>") == expected

@@ -1,0 +1,127 @@
+import pytest
+
+from app.simulator.server import Options
+from tests.simulator.conftest import Simulate
+from tests.simulator.stage import Receiver, Simulator
+
+
+async def test_the_ledger_holds_every_create(simulator: Simulator) -> None:
+    first = await simulator.create(callBackUrl="http://127.0.0.1:1/a?b=c")
+    second = await simulator.create(model="m", input={"n": 1})
+
+    ledger = await simulator.ledger()
+
+    instants = [row.pop("createdAt") for row in ledger["data"]]
+    assert instants == sorted(instants)
+    assert ledger == {
+        "data": [
+            {
+                "taskId": first,
+                "model": "google/nano-banana",
+                "callBackUrl": "http://127.0.0.1:1/a?b=c",
+                "credits": 4.0,
+                "input": {"prompt": "a cat"},
+            },
+            {
+                "taskId": second,
+                "model": "m",
+                "callBackUrl": None,
+                "credits": 10.0,
+                "input": {"n": 1},
+            },
+        ],
+        "balance": 5902.25,
+    }
+
+
+async def test_shows_one_task(simulator: Simulator) -> None:
+    await simulator.expect(outcome="fail")
+    task_id = await simulator.create()
+
+    shown = (await simulator.http.get(f"/simulator/tasks/{task_id}")).json()
+
+    (row,) = (await simulator.ledger())["data"]
+    assert shown == row | {"state": "fail"}
+    assert shown["credits"] == 0
+
+
+async def test_reset_forgets_everything(simulate: Simulate, receiver: Receiver) -> None:
+    simulator = await simulate(Options(duration=0, callback_retry_delay=60))
+    receiver.answers.append(500)
+    task_id = await simulator.create(callBackUrl=receiver.url)
+    await simulator.attempts(1)
+    await simulator.expect(outcome="fail")
+
+    response = await simulator.http.delete("/simulator/ledger")
+
+    assert response.json() == {"data": [], "balance": 5916.25}
+    assert (await simulator.query(task_id))["msg"] == "recordInfo is null"
+    assert (await simulator.http.get("/simulator/callbacks")).json() == []
+    later = await simulator.create()
+    assert (await simulator.finished(later))["data"]["state"] == "success"
+
+
+async def test_overrides_hold_for_so_many_creates(simulator: Simulator) -> None:
+    await simulator.expect(outcome="fail", failCode=433, failMsg=None, count=2)
+    await simulator.expect(outcome="success")
+
+    records = [(await simulator.finished(await simulator.create()))["data"] for _ in range(4)]
+
+    states = [record["state"] for record in records]
+    assert states == ["fail", "fail", "success", "success"]
+    assert [record["failCode"] for record in records] == [433, 433, None, None]
+    assert records[0]["failMsg"] is None
+
+
+async def test_a_refused_create_uses_up_no_override(simulator: Simulator) -> None:
+    await simulator.expect(outcome="fail")
+    await simulator.post({"model": "no-such-model", "input": {"prompt": "a cat"}})
+
+    record = await simulator.finished(await simulator.create())
+
+    assert record["data"]["state"] == "fail"
+
+
+async def test_a_duration_can_be_given(simulator: Simulator) -> None:
+    await simulator.expect(duration=3600)
+
+    slow = await simulator.create()
+
+    assert (await simulator.query(slow))["data"]["state"] == "waiting"
+
+
+@pytest.mark.parametrize("task_id", ["task_12345678", "a/b c?d#é*"])
+async def test_an_id_can_be_given(simulator: Simulator, task_id: str) -> None:
+    await simulator.expect(taskId=task_id, count=2)
+
+    assert await simulator.create() == task_id
+    assert await simulator.create() == task_id
+    assert (await simulator.finished(task_id))["data"]["taskId"] == task_id
+    assert [row["taskId"] for row in (await simulator.ledger())["data"]] == [task_id] * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"[" * 100_000,
+        b"\xff",
+        b'{"outcom":"fail"}',
+        b'{"outcome":"maybe"}',
+        b'{"count":0}',
+        b'{"count":1000000000}',
+        b'{"count":"2"}',
+        b'{"duration":-1}',
+        b'{"duration":NaN}',
+        b'{"duration":Infinity}',
+        b'{"taskId":""}',
+        rb'{"taskId":"\ud800"}',
+    ],
+    ids=lambda body: repr(body[:30]),
+)
+async def test_refuses_overrides_it_does_not_understand(simulator: Simulator, body: bytes) -> None:
+    response = await simulator.http.post("/simulator/next", content=body)
+
+    assert response.status_code == 400
+    assert response.json()["errors"]

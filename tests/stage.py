@@ -1,0 +1,49 @@
+"""What tests stand on: servers in this process over real sockets, and patience."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TypeVar
+
+import uvicorn
+from starlette.types import ASGIApp
+from typing_extensions import override
+
+from app.simulator.server import listen
+
+PATIENCE = 10.0
+"""Seconds after which a condition counts as never met."""
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]], patience: float = PATIENCE) -> T:
+    """Look again until there is something to see."""
+    async with asyncio.timeout(patience):
+        while (seen := await look()) is None:  # noqa: ASYNC110  # it looks over a network
+            await asyncio.sleep(0.005)
+        return seen
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals of the process to pytest."""
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve `app` on a free port of this machine; yields its base URL."""
+    server = _Server(uvicorn.Config(app, log_config=None, ws="none"))
+    with listen("127.0.0.1", 0) as listener:
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            while not server.started and not running.done():  # noqa: ASYNC110  # it has no event
+                await asyncio.sleep(0.001)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await running

@@ -1,0 +1,136 @@
+"""A kie.ai that does what a test says and remembers what it was asked."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+BALANCE = 2510330
+"""Given away in every record, and to be seen in no answer of the gateway's."""
+
+Create = Callable[[Mapping[str, Any]], Awaitable[Response]]
+
+
+def accepted(kie_task_id: str) -> Response:
+    data = {"taskId": kie_task_id, "recordId": kie_task_id}
+    return JSONResponse({"code": 200, "msg": "success", "data": data})
+
+
+def refused(code: int, message: str) -> Response:
+    return JSONResponse({"code": code, "msg": message, "data": None})
+
+
+@dataclass
+class Upstream:
+    """Accepts every create and finds every task running, until told otherwise."""
+
+    url: str = ""
+    creates: list[dict[str, Any]] = field(default_factory=list)
+    """The bodies of all creates, in order."""
+    headers: list[Mapping[str, str]] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+    """The ids of all queries, in order."""
+    on_create: Create | None = None
+    records: dict[str, Any] = field(default_factory=dict)
+    """Envelopes by id; an id that is not here runs."""
+    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def reset(self) -> None:
+        url, numbers = self.url, self._numbers
+        self.__init__()  # type: ignore[misc]  # all fields anew
+        self.url, self._numbers = url, numbers
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/api/v1/jobs/createTask", self._create, methods=["POST"]),
+                Route("/api/v1/jobs/recordInfo", self._record, methods=["GET"]),
+                Route("/api/v1/chat/credit", self._credit, methods=["GET"]),
+            ]
+        )
+
+    @property
+    def callback_path(self) -> str:
+        """The path of the newest create's callback URL."""
+        url: str = self.creates[-1]["callBackUrl"]
+        return "/" + url.split("/", 3)[3]
+
+    def answers(self, response: Callable[[], Response]) -> None:
+        """Answer every create from now on like this."""
+
+        async def create(_: Mapping[str, Any]) -> Response:
+            return response()
+
+        self.on_create = create
+
+    def holds(self) -> asyncio.Event:
+        """Keep creates waiting for their answer until the event is set."""
+        go = asyncio.Event()
+
+        async def create(_: Mapping[str, Any]) -> Response:
+            kie_task_id = self.next_id()
+            await go.wait()
+            return accepted(kie_task_id)
+
+        self.on_create = create
+        return go
+
+    def next_id(self) -> str:
+        return f"{next(self._numbers):032x}"
+
+    async def _create(self, request: Request) -> Response:
+        body = json.loads(await request.body())
+        self.creates.append(body)
+        self.headers.append(dict(request.headers))
+        if self.on_create is not None:
+            return await self.on_create(body)
+        return accepted(self.next_id())
+
+    async def _record(self, request: Request) -> Response:
+        kie_task_id = request.query_params["taskId"]
+        self.queries.append(kie_task_id)
+        return JSONResponse(self.records.get(kie_task_id) or running(kie_task_id))
+
+    async def _credit(self, _: Request) -> Response:
+        return JSONResponse({"code": 200, "msg": "success", "data": BALANCE})
+
+
+def running(kie_task_id: str) -> dict[str, Any]:
+    data = {"taskId": kie_task_id, "state": "generating", "resultJson": "", "failCode": None}
+    return {"code": 200, "msg": "success", "data": data}
+
+
+def succeeded(kie_task_id: str, **members: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+    """The envelope of a success, as a callback and as a record."""
+    data = {
+        "taskId": kie_task_id,
+        "state": "success",
+        "resultJson": json.dumps({"resultUrls": ["https://example.com/generated-image.jpg"]}),
+        "consumeCredits": 100,
+        "remainedCredits": BALANCE,
+        "costTime": 8,
+        "createTime": 1755599634000,
+        "completeTime": 1755599644000,
+    }
+    return {"code": 200, "msg": "Playground task completed successfully.", "data": data | members}
+
+
+def failed(kie_task_id: str, **members: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+    """The envelope of a failure, as a callback and as a record."""
+    data = {
+        "taskId": kie_task_id,
+        "state": "fail",
+        "failCode": "500",
+        "failMsg": "Internal server error",
+        "consumeCredits": 0,
+        "remainedCredits": BALANCE,
+        "costTime": 0,
+    }
+    return {"code": 501, "msg": "Playground task failed.", "data": data | members}
