@@ -33,11 +33,12 @@ SECRETS = (
 
 QUIET = {
     "aiohttp": logging.WARNING,
+    "alembic.runtime.plugins": logging.WARNING,
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,
     "sqlalchemy": logging.WARNING,
 }
-"""Libraries that would log URLs, or statements with their values, at the levels below."""
+"""Libraries that would log URLs, values of statements, or mere noise at the levels below."""
 
 
 def redacted(value: object) -> object:

@@ -1,5 +1,6 @@
 """The HTTP service: `uvicorn --factory app.main:create_app`, or `kie-gateway serve`."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
@@ -8,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from app import config
+from app import config, log
 from app.api import callbacks, documents, errors, health, tasks
 from app.api.deps import Edge
 from app.api.middleware import RequestFrame
@@ -24,7 +25,7 @@ Every answer carries `X-Request-ID` and `Server-Timing`. Refusals are `applicati
 (RFC 9457) with a stable `code`. Times are RFC 3339 with Z, durations seconds.
 """
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 class SchemaError(RuntimeError):
@@ -33,12 +34,14 @@ class SchemaError(RuntimeError):
 
 def create_app(settings: Settings | None = None, *, worker: bool = True) -> FastAPI:
     """Build the service. Without `worker` it leaves the loops to `kie-gateway worker`."""
-    known = settings or config.load()
+    if settings is None:
+        settings = config.load()
+        log.configure(settings.log_level, settings.log_format, sys.stderr)
     app = FastAPI(
         title="kie-gateway",
         version=metadata.version("kie-gateway"),
         description=DESCRIPTION,
-        lifespan=_lifespan(known, worker=worker),
+        lifespan=_lifespan(settings, worker=worker),
         redirect_slashes=False,
     )
     errors.install(app)
@@ -59,7 +62,7 @@ def _lifespan(settings: Settings, *, worker: bool) -> Lifespan[FastAPI]:
             app.state.edge = _edge(services, settings)
             working = loops(services, settings.kie_queries_per_second) if worker else ()
             for warning in settings.warnings():
-                log.warning("settings.concern", concern=warning)
+                logger.warning("settings.concern", concern=warning)
             async with at_work(services, working):
                 yield
 

@@ -87,6 +87,7 @@ async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[
 
 async def _turning(loop: Loop, signals: Signals, health: Health) -> None:
     tries = 0
+    health.beat(loop.name)
     with signals.subscribed(loop.topic or f"nobody announces {loop.name}") as woken:
         while True:
             woken.clear()

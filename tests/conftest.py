@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -27,16 +29,29 @@ Wire = Callable[..., Awaitable[Services]]
 TABLES = "callbacks, task_events, tasks, api_keys, clients"
 
 
+EMBEDDED = "KIE_GATEWAY_TESTS_EMBEDDED"
+"""Names the directory of the run's server to all of its processes. It is not among pytest's own
+directories: pytest takes the rights of other users away there, and as root the server is one."""
+
+
+def pytest_configure() -> None:
+    if EMBEDDED not in os.environ:
+        os.environ[EMBEDDED] = tempfile.mkdtemp(prefix="kie-gateway-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(EMBEDDED), ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server() -> Iterator[str]:
     """Lend a PostgreSQL server: GATEWAY_TEST_DATABASE_URL's, or an embedded one for the run."""
     given = os.environ.get("GATEWAY_TEST_DATABASE_URL")
     if given:
         yield given
         return
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with running(Path(shared) / "embedded") as dsn:
+    with running(Path(os.environ[EMBEDDED])) as dsn:
         yield dsn
 
 
@@ -100,7 +115,7 @@ def upstream(upstream_server: Upstream) -> Upstream:
 
 @pytest.fixture
 def make_settings(dsn: str, upstream: Upstream) -> Callable[..., Settings]:
-    def make(**overrides: Any) -> Settings:  # noqa: ANN401  # of any field's type
+    def make(**overrides: Any) -> Settings:  # of any field's type
         values = {
             "database_url": SecretStr(dsn),
             "secret_keys": (SecretStr(SECRET),),
@@ -121,7 +136,7 @@ async def start_gateway(
     """Start gateways over real sockets, without loops unless told `worker=True`."""
     async with AsyncExitStack() as stack:
 
-        async def start(*, worker: bool = False, **overrides: Any) -> Gateway:  # noqa: ANN401
+        async def start(*, worker: bool = False, **overrides: Any) -> Gateway:
             settings = make_settings(**overrides)
             url = await stack.enter_async_context(serving(create_app(settings, worker=worker)))
             return await stack.enter_async_context(Gateway.at(url, settings))
@@ -141,7 +156,7 @@ async def wire(
     """Wire services as another process would."""
     async with AsyncExitStack() as stack:
 
-        async def start(**overrides: Any) -> Services:  # noqa: ANN401
+        async def start(**overrides: Any) -> Services:
             return await stack.enter_async_context(wired(make_settings(**overrides), dsn))
 
         yield start

@@ -257,6 +257,10 @@ def test_a_public_url_is_ready_for_paths(url: str, kept: str) -> None:
     ("values", "told"),
     [
         ({}, ["polling only: "]),
+        (
+            {"PUBLIC_URL": "https://gateway.example.com", "KIE_API_KEY": ""},
+            ["GATEWAY_KIE_API_KEY is not set: "],
+        ),
         ({"PUBLIC_URL": "https://gateway.example.com"}, []),
         ({"PUBLIC_URL": "http://gateway.example.com"}, ["GATEWAY_PUBLIC_URL is http: "]),
         ({"PUBLIC_URL": "http://10.0.0.1"}, ["GATEWAY_PUBLIC_URL is http: "]),
@@ -274,7 +278,7 @@ def test_a_public_url_is_ready_for_paths(url: str, kept: str) -> None:
     ],
 )
 def test_what_is_risky_is_warned_about(values: dict[str, str], told: list[str]) -> None:
-    warnings = load(environ(**values)).warnings()
+    warnings = load(environ(**{"KIE_API_KEY": "k", **values})).warnings()
     assert len(warnings) == len(told)
     assert all(line.startswith(start) for line, start in zip(warnings, told, strict=True))
 
@@ -352,7 +356,7 @@ def test_database_urls_are_taken_as_consoles_print_them(console: str) -> None:
     assert settings.database_url.get_secret_value() == kept
 
 
-def parsed_by_asyncpg(dsn: str) -> Any:  # noqa: ANN401 -- its parser is private and untyped
+def parsed_by_asyncpg(dsn: str) -> Any:
     connect_utils: Any = importlib.import_module("asyncpg.connect_utils")
     names = (
         *("host", "port", "user", "password", "passfile", "database", "ssl", "service"),

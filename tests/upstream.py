@@ -34,6 +34,8 @@ class Upstream:
     url: str = ""
     creates: list[dict[str, Any]] = field(default_factory=list)
     """The bodies of all creates, in order."""
+    bodies: list[bytes] = field(default_factory=list)
+    """The same, byte for byte."""
     headers: list[Mapping[str, str]] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     """The ids of all queries, in order."""
@@ -86,7 +88,8 @@ class Upstream:
         return f"{next(self._numbers):032x}"
 
     async def _create(self, request: Request) -> Response:
-        body = json.loads(await request.body())
+        self.bodies.append(await request.body())
+        body = json.loads(self.bodies[-1])
         self.creates.append(body)
         self.headers.append(dict(request.headers))
         if self.on_create is not None:
@@ -107,7 +110,7 @@ def running(kie_task_id: str) -> dict[str, Any]:
     return {"code": 200, "msg": "success", "data": data}
 
 
-def succeeded(kie_task_id: str, **members: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+def succeeded(kie_task_id: str, **members: Any) -> dict[str, Any]:  # JSON
     """The envelope of a success, as a callback and as a record."""
     data = {
         "taskId": kie_task_id,
@@ -122,7 +125,7 @@ def succeeded(kie_task_id: str, **members: Any) -> dict[str, Any]:  # noqa: ANN4
     return {"code": 200, "msg": "Playground task completed successfully.", "data": data | members}
 
 
-def failed(kie_task_id: str, **members: Any) -> dict[str, Any]:  # noqa: ANN401  # JSON
+def failed(kie_task_id: str, **members: Any) -> dict[str, Any]:  # JSON
     """The envelope of a failure, as a callback and as a record."""
     data = {
         "taskId": kie_task_id,

@@ -22,7 +22,7 @@ class ExactJSON(Response):
 
 def task_answer(task: Mapping[str, Any]) -> dict[str, Any]:
     """Add to a task's columns what is made for the answer alone."""
-    return {**task, "estimated_start_at": None, "urls": task_urls(task["id"])}
+    return {**task, "urls": task_urls(task["id"])}
 
 
 def task_urls(task_id: UUID) -> dict[str, str]:

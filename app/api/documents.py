@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from app.api.errors import STATUS, document
 from app.api.schemas import ProblemDocument, TaskCreate
 
 _REF = "#/components/schemas/{model}"
@@ -22,13 +23,26 @@ _MEANING = {
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe refusals for a route's `responses`."""
-    content = {
-        "application/problem+json": {
-            "schema": {"$ref": _REF.format(model="ProblemDocument")},
-            "example": ProblemDocument.EXAMPLE,
+    return {
+        status: {
+            "description": _MEANING[status],
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": _REF.format(model="ProblemDocument")},
+                    "example": _example(status),
+                }
+            },
         }
+        for status in statuses
     }
-    return {status: {"description": _MEANING[status], "content": content} for status in statuses}
+
+
+def _example(status: int) -> dict[str, Any]:
+    """Show a refusal with this status."""
+    if status == ProblemDocument.EXAMPLE["status"]:
+        return ProblemDocument.EXAMPLE
+    kind = next(kind for kind, known in STATUS.items() if known == status)
+    return document(kind(_MEANING[status]), ProblemDocument.EXAMPLE["request_id"])
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -37,23 +51,34 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+def _drop_impossible(responses: dict[str, Any]) -> None:
+    """Drop the framework's own 422: flawed parameters are problem documents here."""
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+
+
 def install(app: FastAPI) -> None:
     """Put the models that routes only refer to into the document."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = get_openapi(
+            described = get_openapi(
                 title=app.title,
                 version=app.version,
                 description=app.description,
                 routes=app.routes,
             )
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            for operations in described["paths"].values():
+                for operation in operations.values():
+                    _drop_impossible(operation["responses"])
+            schemas = described.setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)  # of the responses that were dropped
             for model in (TaskCreate, ProblemDocument):
                 schema = model.model_json_schema(ref_template=_REF)
                 schemas |= schema.pop("$defs", {})
                 schemas[model.__name__] = schema
-            app.openapi_schema = document
+            app.openapi_schema = described
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the documented way to extend it

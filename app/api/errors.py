@@ -44,19 +44,25 @@ class Problem(ExactJSON):
     media_type = "application/problem+json"
 
 
-def problem(error: GatewayError, request_id: str | None) -> Response:
-    """Write the refusal of one request."""
-    status = STATUS[type(error)]
+def document(error: GatewayError, request_id: str | None) -> dict[str, Any]:
+    """Write a refusal down as RFC 9457 says."""
     content: dict[str, Any] = {
         "type": f"urn:kie-gateway:error:{error.code}",
         "title": error.title,
-        "status": status,
+        "status": STATUS[type(error)],
         "detail": error.detail,
         "code": error.code,
         "request_id": request_id,
     }
     if error.flaws:
         content["errors"] = [asdict(flaw) for flaw in error.flaws]
+    return content
+
+
+def problem(error: GatewayError, request_id: str | None) -> Response:
+    """Answer one request with its refusal."""
+    content = document(error, request_id)
+    status = content["status"]
     return Problem(content, status_code=status, headers=dict(HEADERS.get(status, {})))
 
 
@@ -81,8 +87,12 @@ async def _bad_parameter(request: Request, error: Exception) -> Response:
 
 async def _framework(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    known = _BY_STATUS.get(status, errors.InternalError(SORRY))
-    return problem(known, request.state.request_id)
+    response = problem(
+        _BY_STATUS.get(status, errors.InternalError(SORRY)), request.state.request_id
+    )
+    headers = error.headers if isinstance(error, HTTPException) else None
+    response.headers.update(headers or {})  # Allow, beside a 405
+    return response
 
 
 SORRY = "This is a defect of the gateway; its log has the details under this request_id."

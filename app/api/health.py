@@ -12,7 +12,7 @@ router = APIRouter(tags=["health"])
 @router.get("/livez", response_model=Liveness)
 async def livez() -> Response:
     """Tell that the process answers, whatever else is wrong."""
-    return ExactJSON({"status": "ok"})
+    return ExactJSON({"status": "ok", "service": "kie-gateway"})
 
 
 @router.get(

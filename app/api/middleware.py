@@ -6,6 +6,7 @@ import uuid
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import SORRY, problem
@@ -44,6 +45,8 @@ class RequestFrame:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, framed)
+            except ClientDisconnect:
+                log.info("request.given_up", method=scope["method"])  # nobody reads an answer
             except Exception:
                 log.exception("request.broken", method=scope["method"])
                 if answered:

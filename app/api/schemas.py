@@ -34,6 +34,11 @@ def _web_address(value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         message = "should be an http or https URL with a host"
         raise ValueError(message)
+    try:
+        parts.port  # noqa: B018  # reading it checks it
+    except ValueError:
+        message = "should have a port from 0 to 65535"
+        raise ValueError(message) from None
     if any(ord(char) <= ord(" ") for char in value):
         message = "should have no spaces or control characters"
         raise ValueError(message)
@@ -42,7 +47,12 @@ def _web_address(value: str) -> str:
 
 def _number(value: object) -> object:
     """Take a JSON number, however it was spelled; leave the rest for the type to refuse."""
-    return float(value) if isinstance(value, (int, Decimal)) and value is not True else value
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
 
 
 class TaskCreate(BaseModel):
@@ -93,6 +103,11 @@ class TaskCreate(BaseModel):
     ) = Field(default=None, description="Seconds that the task may wait to be sent.")
 
 
+MAX_FLAWS = 20
+"""So many are told at once: a body of a megabyte can have a hundred thousand."""
+
+MAX_POINTER = 200
+
 DID_YOU_MEAN = {"callBackUrl": "webhook_url", "callback_url": "webhook_url"}
 """kie.ai's own names, for whoever comes from there."""
 
@@ -106,15 +121,16 @@ def validated(document: object) -> TaskCreate:
         return TaskCreate.model_validate(document)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        flaws = [_flaw(detail) for detail in found]
+        flaws = [_flaw(detail) for detail in found[:MAX_FLAWS]]
     raise InvalidRequestError("; ".join(f"{flaw.pointer} {flaw.detail}" for flaw in flaws), flaws)
 
 
 def _flaw(error: ErrorDetails) -> Flaw:
-    where = pointer(*(part for part in error["loc"] if part != "[key]"))
+    # pydantic marks a member's name by a third part, "[key]"
+    where = pointer(*error["loc"][:2])[:MAX_POINTER]
     if error["type"] != "extra_forbidden":
         return Flaw(where, error["msg"].removeprefix("Value error, "))
-    name = str(error["loc"][-1])
+    name = str(error["loc"][-1])[:MAX_POINTER]
     near = difflib.get_close_matches(name, TaskCreate.model_fields, n=1)
     meant = DID_YOU_MEAN.get(name) or (near[0] if near else None)
     return Flaw(where, f"unknown field; did you mean {meant}?" if meant else "unknown field")
@@ -149,11 +165,11 @@ class Task(BaseModel):
     settled_by: Source | None = Field(description="How the end was learnt.")
     confirmed_at: datetime | None = Field(description="When a query to kie.ai said the same.")
     hold_reason: HoldReason | None = Field(description="Why a queued task has to wait.")
+    estimated_start_at: datetime | None
     created_at: datetime
     submitted_at: datetime | None
     finished_at: datetime | None
     updated_at: datetime
-    estimated_start_at: datetime | None
     urls: TaskUrls
 
 
@@ -223,6 +239,7 @@ class Liveness(BaseModel):
     """The process answers."""
 
     status: Literal["ok"]
+    service: Literal["kie-gateway"]
 
 
 class Readiness(BaseModel):

@@ -1,12 +1,25 @@
 """The command `kie-gateway`."""
 
+import signal
+import sys
+from typing import NoReturn
+
 import typer
 
 from app.cli import demo, doctor, keys, running, secrets_, tasks
 
 app = typer.Typer(
     name="kie-gateway",
-    help="A durable front for kie.ai: tasks created with one POST, paid once, never lost.",
+    help="""A durable front for kie.ai: tasks created with one POST, paid once, never lost.
+
+    \b
+    kie-gateway demo      one task to its end; nothing needed, nothing left
+    kie-gateway dev       a gateway to try: prints a URL, a key, a curl line
+    kie-gateway migrate && kie-gateway serve         as docs/settings.md says
+
+    Exits 0 when done, 1 when it could not be done, 2 when arguments or
+    settings cannot be used.
+    """,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,4 +37,13 @@ app.add_typer(tasks.app, name="tasks")
 
 
 def main() -> None:
-    app()
+    """Run the command; SIGTERM and SIGHUP unwind it as Ctrl-C does, so that nothing is left."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _unwind)
+    app(prog_name="kie-gateway")
+
+
+def _unwind(number: int, _: object) -> NoReturn:
+    for other in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)  # once is enough: the second would cut it short
+    sys.exit(128 + number)

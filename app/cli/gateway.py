@@ -1,8 +1,10 @@
 """A small client of the gateway's own API, for the commands that act as a caller."""
 
+import ipaddress
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -10,61 +12,105 @@ from app.domain.document import parse, render
 
 AT_REST = ("succeeded", "failed", "canceled", "expired")
 LOOK_EVERY = 0.2
+AWAY_AT_MOST = 30.0
+"""Seconds for which a watched gateway may be away: one that is deployed anew comes back."""
+TIMEOUT = 70.0
 SHOWN = ("state", "kie_state", "hold_reason")
 """What makes a change worth telling."""
+PASSING = (502, 503, 504)
+"""What a gateway, or the proxy before it, says while it starts."""
 
 
 class CallFailedError(Exception):
     """The gateway did not answer, or refused; the text says what and why."""
 
 
+class AwayError(CallFailedError):
+    """There was no answer; there may be one later."""
+
+
 class Gateway:
     """Calls a gateway at `url` with an API key."""
 
     def __init__(self, url: str, api_key: str) -> None:
-        self._http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=70
-        )
         self._url = url
+        self._http = httpx.Client(
+            headers={b"Authorization": b"Bearer " + api_key.strip().encode()},
+            timeout=TIMEOUT,
+            trust_env=not _is_here(url),  # no proxy leads to this machine
+        )
 
     def create(self, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
-        headers = {"Idempotency-Key": key} if key else {}
-        return self._call("POST", "/v1/tasks", content=render(body).encode(), headers=headers)
+        headers = {"Idempotency-Key": key.encode()} if key else {}
+        return self._task("POST", "/v1/tasks", content=render(body).encode(), headers=headers)
 
     def task(self, task_id: str) -> dict[str, Any]:
-        return self._call("GET", f"/v1/tasks/{task_id}")
+        return self._task("GET", f"/v1/tasks/{quote(task_id, safe='')}")
 
     def callbacks(self, task_id: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._call("GET", f"/v1/tasks/{task_id}/callbacks")["data"]
+        path = f"/v1/tasks/{quote(task_id, safe='')}/callbacks"
+        found: list[dict[str, Any]] = self._call("GET", path)["data"]
         return found
 
     def watch(
         self, task_id: str, *, sleep: Callable[[float], None] = time.sleep
     ) -> Iterator[dict[str, Any]]:
         """Yield the task now and whenever it looks different, until it rests."""
+        task = self.task(task_id)
         seen: tuple[object, ...] = ()
         while True:
-            task = self.task(task_id)
-            looks = tuple(task[name] for name in SHOWN)
+            looks = tuple(task.get(name) for name in SHOWN)
             if looks != seen:
                 yield task
                 seen = looks
             if task["state"] in AT_REST:
                 return
             sleep(LOOK_EVERY)
+            task = self._patiently(task_id, sleep)
+
+    def _patiently(self, task_id: str, sleep: Callable[[float], None]) -> dict[str, Any]:
+        deadline = time.monotonic() + AWAY_AT_MOST
+        while True:
+            try:
+                return self.task(task_id)
+            except AwayError:
+                if time.monotonic() > deadline:
+                    raise
+                sleep(LOOK_EVERY)
+
+    def _task(self, method: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        task = self._call(method, path, **options)
+        if not {"id", "state"} <= task.keys():
+            message = f"{self._url} is not a kie-gateway: it answers something else"
+            raise CallFailedError(message)
+        return task
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
         try:
-            response = self._http.request(method, path, **options)
-        except httpx.HTTPError as error:
+            response = self._http.request(method, self._url.rstrip("/") + path, **options)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             message = f"no answer from {self._url}: {str(error) or type(error).__name__}"
-            raise CallFailedError(message) from None
+            raise AwayError(message) from None
         try:
-            answer: dict[str, Any] = parse(response.content)
+            answer = parse(response.content)
         except ValueError:
-            message = f"{self._url} is not a kie-gateway: HTTP {response.status_code} without JSON"
-            raise CallFailedError(message) from None
-        if response.is_error:
-            message = f"{answer.get('code')}: {answer.get('detail')}"
-            raise CallFailedError(message)
+            answer = None
+        if response.status_code in PASSING:
+            raise AwayError(self._refusal(response, answer))
+        if response.is_error or not isinstance(answer, dict):
+            raise CallFailedError(self._refusal(response, answer))
         return answer
+
+    def _refusal(self, response: httpx.Response, answer: object) -> str:
+        if not isinstance(answer, dict) or "detail" not in answer:
+            return f"{self._url} is not a kie-gateway: it answers HTTP {response.status_code}"
+        flaws = [f"\n  {flaw['pointer']}: {flaw['detail']}" for flaw in answer.get("errors", [])]
+        return f"{answer.get('code')}: {answer['detail']}{''.join(flaws)}"
+
+
+def _is_here(url: str) -> bool:
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

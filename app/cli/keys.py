@@ -1,32 +1,61 @@
 """`kie-gateway keys`: API keys of the services that call the gateway."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.setup import dsn, give_up, require_secret, settings, with_database
-from app.config import Settings
-from app.domain.errors import GatewayError
-from app.services.keys import Issued, Keys
-from app.wiring import wired
+from app.cli.setup import (
+    give_up,
+    require_schema,
+    require_secret,
+    settings,
+    with_database,
+    with_services,
+)
+from app.services.keys import Keys
 
-app = typer.Typer(help="API keys of the services that call the gateway.", no_args_is_help=True)
+app = typer.Typer(
+    help="""API keys of the services that call the gateway.
+
+    \b
+    kie-gateway keys create shop          the key of a service called shop
+    kie-gateway keys list                 who has which, never the keys themselves
+    kie-gateway keys revoke kgw_3tGq1b    the one that begins so, at once
+    """,
+    no_args_is_help=True,
+)
 
 Result = TypeVar("Result")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="The client; it is created if it is new.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The calling service, 1 to 64 letters, digits, dots, underscores or hyphens; "
+            "it is created if it is new."
+        ),
+    ],
+    as_json: AsJson = False,
 ) -> None:
-    """Issue a key. It is shown this once; only its hash is kept."""
+    """Issue a key. It is shown this once; only its hash is kept.
+
+    A client may have several keys: issue the new one, move over, revoke the
+    old one. The signing secret is the client's and stays the same.
+
+    \b
+    kie-gateway keys create shop
+    KEY=$(kie-gateway keys create shop --json | jq -r .api_key)
+
+    Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
+    """
     issued = _with_keys(lambda keys: keys.create(name))
     if as_json:
         typer.echo(json.dumps(asdict(issued)))
@@ -37,52 +66,63 @@ def create(
 
 
 @app.command("list")
-def list_keys(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List all keys, revoked ones too."""
-    rows = [
-        {name: None if value is None else str(value) for name, value in row.items()}
-        for row in _with_keys(lambda keys: keys.list())
-    ]
+def list_keys(as_json: AsJson = False) -> None:
+    """List all keys by their beginning, revoked ones too.
+
+    \b
+    kie-gateway keys list
+    kie-gateway keys list --json | jq -r '.[].client' | sort -u
+
+    Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
+    """
+    rows = _with_keys(lambda keys: keys.list())
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps([_texts(row) for row in rows]))
         return
-    table = Table("client", "id", "key", "created", "revoked")
+    table = Table("client", "id", "key", "created", "revoked", box=None, pad_edge=False)
     for row in rows:
         table.add_row(
-            row["client"], row["id"], f"{row['hint']}…", row["created_at"], row["revoked_at"] or ""
+            row["client"],
+            str(row["id"]),
+            f"{row['hint']}…",
+            f"{row['created_at']:%Y-%m-%d %H:%M}",
+            f"{row['revoked_at']:%Y-%m-%d %H:%M}" if row["revoked_at"] else "",
         )
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # whoever reads a pipe wants each id whole, on one line
+    console.print(table)
 
 
 @app.command()
 def revoke(
     which: Annotated[str, typer.Argument(help="The key's id, or its beginning, as `list` shows.")],
 ) -> None:
-    """Revoke a key at once and for good."""
+    """Revoke a key at once and for good.
+
+    \b
+    kie-gateway keys revoke kgw_3tGq1b
+    kie-gateway keys revoke 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
+
+    Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
+    """
     count = _with_keys(lambda keys: keys.revoke(which.rstrip("…")))
     if count == 0:
         give_up("No living key has this id or beginning; see `kie-gateway keys list`.")
     typer.echo(f"revoked {count}")
 
 
-async def issue(found: Settings, name: str) -> Issued:
-    """Issue a key with settings that name a database."""
-    async with wired(found, dsn(found)) as services:
-        return await services.keys.create(name)
+def _texts(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """Write times as RFC 3339, as the API does."""
+    times = {
+        n: v.isoformat().replace("+00:00", "Z") for n, v in row.items() if n.endswith("_at") and v
+    }
+    return {n: None if v is None else times.get(n, str(v)) for n, v in row.items()}
 
 
 def _with_keys(use: Callable[[Keys], Awaitable[Result]]) -> Result:
     found = settings()
     require_secret(found)
-
-    async def used(ready: Settings) -> Result:
-        async with wired(ready, dsn(ready)) as services:
-            return await use(services.keys)
-
     with with_database(found) as ready:
-        try:
-            return asyncio.run(used(ready))
-        except GatewayError as error:
-            give_up(error.detail)
+        require_schema(ready)
+        return with_services(ready, lambda services: use(services.keys))

@@ -4,19 +4,26 @@ import secrets
 
 import typer
 
-app = typer.Typer(help="Make secrets for the settings.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Keep `generate` a word of its own, whatever stands beside it."""
+    """Make secrets for the settings.
+
+    \b
+    kie-gateway secrets generate
+    """
 
 
 @app.command()
 def generate() -> None:
-    """Print a new secret, for GATEWAY_SECRET_KEYS or GATEWAY_ADMIN_KEY.
+    """Print a new secret of 256 random bits.
+
+    For GATEWAY_SECRET_KEYS, or GATEWAY_ADMIN_KEY.
 
     \b
-    GATEWAY_SECRET_KEYS='["NEW", "OLD"]'   the first signs and seals, all verify and open
+    export GATEWAY_SECRET_KEYS="[\\"$(kie-gateway secrets generate)\\"]"
+    GATEWAY_SECRET_KEYS='["NEW", "OLD"]'  the first signs, all verify
     """
     typer.echo(secrets.token_urlsafe(32))

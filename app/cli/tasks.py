@@ -1,26 +1,45 @@
 """`kie-gateway tasks`: a caller's view, from a terminal."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import simplejson
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from app.cli.gateway import CallFailedError, Gateway
-from app.cli.setup import give_up
+from app.cli.setup import WRONG_USE, give_up
 from app.domain.document import UnreadableDocumentError, parse
 
-app = typer.Typer(help="Create and watch tasks through a running gateway.", no_args_is_help=True)
+app = typer.Typer(
+    help="""Create and watch tasks through a running gateway.
+
+    \b
+    export KIE_GATEWAY_URL=https://gateway.internal
+    export KIE_GATEWAY_API_KEY=kgw_…
+    kie-gateway tasks create --model google/nano-banana \\
+        --input '{"prompt": "a banana"}' --watch
+    """,
+    no_args_is_help=True,
+)
 
 Url = Annotated[
     str, typer.Option("--url", envvar="KIE_GATEWAY_URL", help="Where the gateway listens.")
 ]
 Key = Annotated[
-    str, typer.Option("--key", envvar="KIE_GATEWAY_API_KEY", help="An API key.", show_default=False)
+    str,
+    typer.Option(
+        "--key",
+        envvar="KIE_GATEWAY_API_KEY",
+        help="An API key, as `kie-gateway keys create` prints it.",
+        show_default=False,
+    ),
 ]
+TaskId = Annotated[str, typer.Argument(help="The task's id, as `create` prints it.")]
 HERE = "http://127.0.0.1:8000"
-PALE, BOLD = "dim", "bold"
 COLOURS = {"succeeded": "green", "failed": "red", "expired": "red", "canceled": "yellow"}
 
 
@@ -34,43 +53,59 @@ def create(
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeat with the same key: the same task.")
     ] = None,
-    watch: Annotated[bool, typer.Option(help="Stay and show its progress.")] = False,
+    watch: Annotated[bool, typer.Option(help="Stay, show its progress, exit as watch.")] = False,
     url: Url = HERE,
 ) -> None:
     """Create a task and print it.
 
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+
     \b
-    kie-gateway tasks create --model google/nano-banana --input '{"prompt": "a banana"}' --watch
+    kie-gateway tasks create --model google/nano-banana \\
+        --input '{"prompt": "a banana"}' --watch
+    kie-gateway tasks create --model google/nano-banana --input @banana.json
+    … | kie-gateway tasks create --model google/nano-banana --input -
     """
-    try:
+    body = {"model": model, "input": _read(input_)}
+    with _told():
         gateway = Gateway(url, key)
-        task = gateway.create({"model": model, "input": _read(input_)}, idempotency_key)
+        task = gateway.create(body, idempotency_key)
         if watch:
             task = follow(gateway, task["id"], Console(stderr=True))
-    except CallFailedError as error:
-        give_up(str(error))
+    typer.echo(pretty(task))
+    if watch:
+        _exit_unless_succeeded(task)
+
+
+@app.command()
+def get(task_id: TaskId, key: Key, url: Url = HERE) -> None:
+    """Print a task as it is now.
+
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+
+    \b
+    kie-gateway tasks get 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
+    """
+    with _told():
+        task = Gateway(url, key).task(task_id)
     typer.echo(pretty(task))
 
 
 @app.command()
-def get(task_id: str, key: Key, url: Url = HERE) -> None:
-    """Print a task as it is now."""
-    try:
-        typer.echo(pretty(Gateway(url, key).task(task_id)))
-    except CallFailedError as error:
-        give_up(str(error))
+def watch(task_id: TaskId, key: Key, url: Url = HERE) -> None:
+    """Show a task's progress until it rests, then print it. Exits 1 unless it succeeded.
 
+    Progress goes to stderr, the task to stdout. A gateway that goes away is
+    waited for, 30 seconds.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
 
-@app.command()
-def watch(task_id: str, key: Key, url: Url = HERE) -> None:
-    """Show a task's progress until it rests, then print it. Exits 1 unless it succeeded."""
-    try:
+    \b
+    kie-gateway tasks watch 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c && echo done
+    """
+    with _told():
         task = follow(Gateway(url, key), task_id, Console(stderr=True))
-    except CallFailedError as error:
-        give_up(str(error))
     typer.echo(pretty(task))
-    if task["state"] != "succeeded":
-        raise typer.Exit(1)
+    _exit_unless_succeeded(task)
 
 
 def follow(gateway: Gateway, task_id: str, console: Console) -> dict[str, Any]:
@@ -78,25 +113,43 @@ def follow(gateway: Gateway, task_id: str, console: Console) -> dict[str, Any]:
     task: dict[str, Any] = {}
     with console.status(f"task {task_id}"):
         for task in gateway.watch(task_id):
-            console.print(_line(task))
+            console.print(_line(task), soft_wrap=True)
     return task
 
 
-def _line(task: dict[str, Any]) -> str:
+def _line(task: dict[str, Any]) -> Text:
+    """Write what changed: as plain text, for kie.ai's words may look like markup."""
     state = task["state"]
-    colour = COLOURS.get(state, "cyan")
     remarks = [
-        f"kie.ai says {task['kie_state']}" if task["kie_state"] else "",
-        f"waits: {task['hold_reason']}" if task["hold_reason"] else "",
-        f"{task['fail_code']}: {task['fail_message']}" if task["fail_code"] else "",
+        f"kie.ai says {task['kie_state']}" if task.get("kie_state") else "",
+        f"waits: {task['hold_reason']}" if task.get("hold_reason") else "",
+        f"{task['fail_code']}: {task['fail_message']}" if task.get("fail_code") else "",
     ]
     said = ", ".join(remark for remark in remarks if remark)
-    return f"[{PALE}]{task['updated_at'][11:23]}[/] [{BOLD} {colour}]{state:<11}[/] {said}"
+    return Text.assemble(
+        (task["updated_at"][11:23], "dim"),
+        " ",
+        (f"{state:<11}", f"bold {COLOURS.get(state, 'cyan')}"),
+        f" {said}",
+    )
 
 
 def pretty(value: object) -> str:
     """Write JSON for reading, every digit kept."""
     return simplejson.dumps(value, use_decimal=True, ensure_ascii=False, indent=2)
+
+
+def _exit_unless_succeeded(task: dict[str, Any]) -> None:
+    if task["state"] != "succeeded":
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except CallFailedError as error:
+        give_up(str(error))
 
 
 def _read(given: str) -> object:
@@ -105,4 +158,4 @@ def _read(given: str) -> object:
             return parse(typer.get_binary_stream("stdin").read())
         return parse(Path(given[1:]).read_bytes() if given.startswith("@") else given.encode())
     except (OSError, UnreadableDocumentError) as error:
-        give_up(f"--input: {error}")
+        give_up(f"--input: {error}", WRONG_USE)

@@ -19,6 +19,7 @@ MAX_DEPTH = 100
 
 _MAY_HOLD_UNSTORABLE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSENDABLE = re.compile("[\ud800-\udfff]")
 
 
 class UnreadableDocumentError(ValueError):
@@ -41,7 +42,7 @@ def parse(body: bytes) -> Any:  # noqa: ANN401  # JSON is any of six types
     for path, found in _texts(value) if _needs_walk(text) else ():
         if _UNSTORABLE.search(found):
             reason = "a NUL or a lone surrogate, which no database keeps"
-            raise UnreadableDocumentError(reason, pointer(*path))
+            raise UnreadableDocumentError(reason, _sendable(pointer(*path)))
     return value
 
 
@@ -110,8 +111,11 @@ def _load(text: str, members: Callable[[list[tuple[str, Any]]], dict[str, Any]])
     except simplejson.JSONDecodeError as error:
         reason = f"{error.msg.replace(' %r at', '')} (line {error.lineno}, column {error.colno})"
         raise UnreadableDocumentError(reason) from None
-    except ValueError as error:  # ours from below, and Python's own for 4,300 digits and more
-        raise UnreadableDocumentError(str(error)) from None
+    except ValueError as error:
+        reason = str(error)
+        if reason.startswith("Exceeds the limit"):  # Python's own, against quadratic parsing
+            reason = "an integer of more than 4,300 digits"
+        raise UnreadableDocumentError(reason) from None
 
 
 def _exact(text: str) -> Decimal:
@@ -128,13 +132,18 @@ def _no_constant(text: str) -> Any:  # noqa: ANN401
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        reason = f"the member {twice[:80]!r} stands twice in one object"
-        raise ValueError(reason)
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            reason = f"the member {_sendable(name)[:80]!r} stands twice in one object"
+            raise ValueError(reason)
+        members[name] = value
     return members
+
+
+def _sendable(text: str) -> str:
+    """Put U+FFFD in the place of what UTF-8 cannot spell: refusals are sent too."""
+    return _UNSENDABLE.sub("\ufffd", text)
 
 
 def _needs_walk(text: str) -> bool:
@@ -146,7 +155,7 @@ def _needs_walk(text: str) -> bool:
 
 
 def _storable(value: object, depth: int = 0) -> Any:  # noqa: ANN401
-    if depth > MAX_DEPTH:
+    if depth + isinstance(value, (dict, list)) > MAX_DEPTH:
         raise UnreadableDocumentError(_TOO_DEEP)
     if isinstance(value, str):
         return _UNSTORABLE.sub("\ufffd", value)
@@ -162,7 +171,7 @@ def _texts(value: object) -> Iterator[tuple[tuple[str | int, ...], str]]:
     pending: list[tuple[tuple[str | int, ...], object]] = [((), value)]
     while pending:
         path, found = pending.pop()
-        if len(path) > MAX_DEPTH:
+        if len(path) + isinstance(found, (dict, list)) > MAX_DEPTH:
             raise UnreadableDocumentError(_TOO_DEEP, pointer(*path[:3]))
         if isinstance(found, str):
             yield path, found

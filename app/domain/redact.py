@@ -16,9 +16,14 @@ def _spelled(text: str) -> str:
     return "".join(f"(?:{re.escape(char)}|\\\\+u00(?i:{ord(char):02x}))" for char in text)
 
 
+_SPACE = r"(?:\s|\\+[nrt])*"
+
 _BALANCE_MEMBER = re.compile(
-    # the name, quoted at any level of nesting, then its number or text
-    rf"(\\*\"(?:{'|'.join(map(_spelled, _BALANCE))})\\*\"\s*:\s*)(\\*\"[^\"]*\"|[^,}}\]\s\"]+)"
+    # the name, quoted at any level of nesting
+    rf"(\\*\"(?:{'|'.join(map(_spelled, _BALANCE))})\\*\"{_SPACE}:{_SPACE})"
+    # a text ends at the quote that is escaped as its first one; of a list or object nothing stays
+    rf"(?:(?P<level>\\*)\".*?(?<!\\)(?P=level)\"|[\[{{].*|[^,}}\]\s\"\\]+)",
+    re.DOTALL,
 )
 
 

@@ -84,15 +84,25 @@ def read_create(status: int, body: bytes) -> Outcome:
 
 
 def read_callback(body: bytes) -> Report | Unreadable:
-    """Read a callback: its state where it names one, else its envelope's code."""
+    """Read a callback: its state where it names one, else its envelope's code.
+
+    `taskId` is the one member that no callback lacks, so without an id nothing is believed; nor is
+    a success by code alone that shows no result.
+    """
     envelope = _envelope(body)
     if isinstance(envelope, Unreadable):
         return envelope
     if (named := signal(envelope)) is not None:
-        return report(envelope, *named)
-    if envelope.code is None:
+        said = report(envelope, *named)
+    elif envelope.code is None:
         return Unreadable(reason="neither a state nor a code")
-    return report(envelope, Progress.SUCCEEDED if envelope.code == OK else Progress.FAILED)
+    elif envelope.code == OK:
+        said = report(envelope, Progress.SUCCEEDED)
+        if said.result is None:
+            return Unreadable(reason="code 200 with neither a state nor a result")
+    else:
+        said = report(envelope, Progress.FAILED)
+    return said if said.kie_task_ids else Unreadable(reason="no task id")
 
 
 def read_query(status: int, body: bytes) -> Answer:

@@ -26,7 +26,6 @@ class Health:
         self._database = database
         self._monotonic = monotonic
         self._beats: dict[str, float] = {}
-        self._needed = schema.needed()
 
     def beat(self, loop: str) -> None:
         """Note that a loop has come round."""
@@ -39,9 +38,10 @@ class Health:
         """Say how the schema differs from what this code needs; raises when it is away."""
         async with self._database.read() as connection:
             found = await schema.present(connection)
-        if found == self._needed:
+        needed = schema.needed()
+        if found == needed:
             return None
-        return f"the schema is at {found or 'nothing'}, not {self._needed}: run kie-gateway migrate"
+        return f"the schema is at {found or 'nothing'}, not {needed}: run kie-gateway migrate"
 
     async def _database_checks(self) -> list[Check]:
         try:

@@ -74,10 +74,11 @@ class Keys:
         client_id, key_id = self._new_id(), self._new_id()
         sealed = self._vault.encrypt(secret.encode())
 
-        async def store(connection: Connection) -> bytes:
+        async def store(connection: Connection) -> str:
             owner, kept = await clients.ensure_client(
                 connection, client_id=client_id, name=name, signing_secret=sealed
             )
+            opened = self._opened(kept)  # first: a key that cannot be shown must not exist
             await clients.insert_key(
                 connection,
                 key_id=key_id,
@@ -85,10 +86,10 @@ class Keys:
                 digest=_digest(api_key),
                 hint=api_key[:HINT],
             )
-            return kept
+            return opened
 
-        kept = await self._database.run(store)
-        return Issued(client=name, api_key=api_key, signing_secret=self._opened(kept))
+        opened = await self._database.run(store)
+        return Issued(client=name, api_key=api_key, signing_secret=opened)
 
     async def list(self) -> list[dict[str, Any]]:
         async with self._database.read() as connection:

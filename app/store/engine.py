@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from app.domain.document import read, render
@@ -40,13 +40,19 @@ log = structlog.get_logger(__name__)
 async def connect(
     dsn: str, *, command_timeout: float | None = 15.0
 ) -> "asyncpg.Connection[asyncpg.Record]":
-    """Open a connection; `dsn` is a URL that asyncpg reads."""
-    return await asyncpg.connect(
-        dsn,
-        timeout=_CONNECT_TIMEOUT,
-        command_timeout=command_timeout,
-        server_settings={"application_name": "kie-gateway"},
-    )
+    """Open a connection; `dsn` is a URL that asyncpg reads.
+
+    Raises `ConnectionError` whyever the server does not let us in: an operator may change its mind.
+    """
+    try:
+        return await asyncpg.connect(
+            dsn,
+            timeout=_CONNECT_TIMEOUT,
+            command_timeout=command_timeout,
+            server_settings={"application_name": "kie-gateway"},
+        )
+    except asyncpg.PostgresError as error:
+        raise ConnectionError(str(error)) from error
 
 
 class Database:
@@ -65,9 +71,11 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=_POOL_TIMEOUT,
+            hide_parameters=True,  # they hold callers' inputs and URLs
             json_serializer=render,
             json_deserializer=read,
         )
+        event.listen(self._engine.sync_engine, "checkout", _renew_if_closed)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
@@ -94,30 +102,37 @@ class Database:
         self,
         work: Callable[[AsyncConnection], Awaitable[Result]],
         *,
-        patience: float = 5.0,
+        patience: float = 10.0,
     ) -> Result:
         """Carry out `work` in a transaction, again while the database is away.
 
         `work` must be idempotent: when a commit's answer is lost it runs a second time, sees its
-        own rows and returns the same. After `patience` seconds the last error is raised.
+        own rows and returns the same. Raises `DatabaseUnavailableError` after `patience` seconds,
+        in which a try may be under way.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience
+        deadline = asyncio.get_running_loop().time() + patience
         tries = 0
         while True:
             try:
-                async with self.begin() as connection:
-                    return await work(connection)
+                with _told_when_away():
+                    async with asyncio.timeout_at(deadline), self.begin() as connection:
+                        return await work(connection)
             except DatabaseUnavailableError:
                 tries += 1
                 wait = backoff(tries, first=0.05, ceiling=1.0, share=0.0)
-                if loop.time() + wait > deadline:
+                if asyncio.get_running_loop().time() + wait > deadline:
                     raise
                 log.warning("database.retry", tries=tries)
                 await asyncio.sleep(wait)
 
     async def dispose(self) -> None:
         await self._engine.dispose()
+
+
+def _renew_if_closed(connection: Any, *_: object) -> None:  # noqa: ANN401  # SQLAlchemy's own
+    """Replace a connection that was closed while it lay idle: known without asking the server."""
+    if connection.driver_connection.is_closed():
+        raise exc.DisconnectionError
 
 
 @contextmanager

@@ -79,6 +79,7 @@ def _lapsing(state: State, lapse: Lapse) -> Select[tuple[UUID]]:
             fail_source=FailSource.GATEWAY,
             finished_at=NOW,
             updated_at=NOW,
+            hold_reason=None,
             due_at=None,
             leased_until=None,
             lapses_at=None,

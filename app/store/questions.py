@@ -34,13 +34,12 @@ class Question:
     """A task to ask about; `age` in seconds since its create was sent."""
 
     id: UUID
-    state: State
     kie_task_id: str | None
     tries: int
     age: float
 
 
-def _claim() -> Select[tuple[UUID, str, str | None, int, float]]:
+def _claim() -> Select[tuple[UUID, str | None, int, float]]:
     due = (
         select(Task.id)
         .where(_NOT_QUEUED, Task.due_at <= NOW)
@@ -55,7 +54,7 @@ def _claim() -> Select[tuple[UUID, str, str | None, int, float]]:
         update(Task)
         .where(Task.id == due.c.id)
         .values(leased_until=later("lease"))
-        .returning(Task.id, Task.state, Task.kie_task_id, Task.tries, age.label("age"))
+        .returning(Task.id, Task.kie_task_id, Task.tries, age.label("age"))
         .cte("taken")
     )
     return select(taken)
@@ -72,7 +71,6 @@ async def claim_questions(
     return [
         Question(
             id=row.id,
-            state=State(row.state),
             kie_task_id=row.kie_task_id,
             tries=row.tries,
             age=float(row.age),

@@ -1,25 +1,32 @@
 """The schema's version: what the code needs, what the database has, and how to get there."""
 
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
-def _config(dsn: str | None = None) -> Config:
+def _config(dsn: str | None = None) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415  # a quarter of every command's start
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["dsn"] = dsn
     return config
 
 
+@cache
 def needed() -> str | None:
     """Return the newest revision in `migrations/`."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415  # as above
+
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
@@ -34,4 +41,6 @@ async def present(connection: AsyncConnection) -> str | None:
 
 def upgrade(dsn: str) -> None:
     """Bring the database to `needed()`. Blocks; starts an event loop of its own."""
+    from alembic import command  # noqa: PLC0415  # as above
+
     command.upgrade(_config(dsn), "head")

@@ -19,6 +19,8 @@ GATHER = 0.005
 BATCH = 200
 """Topics in one message: 200 of 33 bytes stay under PostgreSQL's 8,000."""
 
+_CLOSED = "the listening connection was closed"
+
 QUEUE = "queue"
 ASK = "ask"
 
@@ -90,12 +92,14 @@ class Signals:
 async def _set_or_closed(
     event: asyncio.Event, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """Wait for the event; raise when the connection goes away meanwhile."""
+    """Wait for the event; raise when the connection goes away meanwhile, or has gone."""
+    if connection.is_closed():  # whom it would have told, it told already
+        raise ConnectionError(_CLOSED)
     closed = asyncio.get_running_loop().create_future()
 
     def on_close(_: object) -> None:
         if not closed.done():
-            closed.set_exception(ConnectionError("the listening connection was closed"))
+            closed.set_exception(ConnectionError(_CLOSED))
 
     connection.add_termination_listener(on_close)
     waiting = asyncio.create_task(event.wait())

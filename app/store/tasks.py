@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Executable, RowMapping, bindparam, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    RowMapping,
+    bindparam,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -181,6 +191,7 @@ ANSWERED = (
     "settled_by",
     "confirmed_at",
     "hold_reason",
+    "estimated_start_at",
     "created_at",
     "submitted_at",
     "finished_at",
@@ -188,7 +199,12 @@ ANSWERED = (
 )
 """The columns that callers see, in the order of the answer."""
 
-_READ = select(*(Task.__table__.c[name] for name in ANSWERED)).where(
+_ESTIMATE: ColumnElement[Any] = literal_column("NULL::timestamptz").label("estimated_start_at")
+"""Nothing is estimated yet: a queued task waits for kie.ai, not for its turn."""
+
+_COLUMNS = {**Task.__table__.c, "estimated_start_at": _ESTIMATE}
+
+_READ = select(*(_COLUMNS[name] for name in ANSWERED)).where(
     Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
 )
 

@@ -10,6 +10,8 @@ from app.domain import document
 from app.domain.report import Progress, Report, Told, Unreadable
 from app.kie import wire
 
+ID = {"taskId": "t"}
+
 
 def envelope(code: object = 200, data: object = None, **more: object) -> bytes:
     return document.render({"code": code, "data": data, **more}).encode()
@@ -66,7 +68,7 @@ STATES: list[tuple[str, object, Progress]] = [
 
 @pytest.mark.parametrize(("name", "word", "progress"), STATES)
 def test_each_familys_words(name: str, word: object, progress: Progress) -> None:
-    for report in (told({name: word}), called({name: word}), called({name: word}, 501)):
+    for report in (told({name: word}), called({name: word, **ID}), called({name: word, **ID}, 501)):
         assert (report.progress, report.kie_state) == (progress, str(word))
 
 
@@ -81,12 +83,20 @@ def test_an_empty_state_leaves_it_to_the_next(nothing: object) -> None:
     [(200, Progress.SUCCEEDED), (501, Progress.FAILED), (400, Progress.FAILED)],
 )
 def test_a_callback_without_a_state_goes_by_its_code(code: int, progress: Progress) -> None:
-    for data in (None, {}, {"taskId": "t"}):
-        assert called(data, code).progress is progress
+    result = {"resultUrls": ["https://a/1"]}
+    assert called({**ID, "info": result}, code).progress is progress
+    assert called(result, code, **ID).progress is progress
+
+
+@pytest.mark.parametrize("code", [501, 400])
+def test_a_failure_by_code_needs_an_id_alone(code: int) -> None:
+    nothings: tuple[object, ...] = (None, {}, [])
+    for data in nothings:
+        assert called(data, code, **ID).progress is Progress.FAILED
 
 
 def test_a_callback_needs_no_code_beside_a_state() -> None:
-    assert called({"state": "success"}, None).progress is Progress.SUCCEEDED
+    assert called({"state": "success", **ID}, None).progress is Progress.SUCCEEDED
 
 
 @pytest.mark.parametrize(
@@ -96,6 +106,10 @@ def test_a_callback_needs_no_code_beside_a_state() -> None:
         (b"[]", "not a JSON object"),
         (b"{}", "neither a state nor a code"),
         (b'{"data":{"taskId":"t"}}', "neither a state nor a code"),
+        (b'{"code":200}', "code 200 with neither a state nor a result"),
+        (b'{"code":200,"data":{"taskId":"t"}}', "code 200 with neither a state nor a result"),
+        (b'{"code":501,"data":{}}', "no task id"),
+        (b'{"code":200,"data":{"state":"success","resultJson":"{}"}}', "no task id"),
     ],
 )
 def test_what_says_nothing_is_unreadable(body: bytes, reason: str) -> None:
@@ -104,16 +118,16 @@ def test_what_says_nothing_is_unreadable(body: bytes, reason: str) -> None:
 
 def test_every_id_counts_once_in_order() -> None:
     data = {"taskId": "a", "task_id": "b", "recordId": "z"}
-    report = called(data, taskId="a", task_id=4)
+    report = called({**data, "state": "success"}, taskId="a", task_id=4)
     assert report.kie_task_ids == ("a", "b", "4")
 
 
 def test_a_record_id_counts_only_alone() -> None:
-    assert called({"recordId": "z"}).kie_task_ids == ("z",)
+    assert called({"recordId": "z", "state": "success"}).kie_task_ids == ("z",)
 
 
 def test_half_an_id_is_none() -> None:
-    assert called({"taskId": "x" * 201, "task_id": ""}).kie_task_ids == ()
+    assert told({"taskId": "x" * 201, "task_id": "", "state": "success"}).kie_task_ids == ()
 
 
 @pytest.mark.parametrize(
@@ -190,7 +204,7 @@ def test_balance_and_callback_url_are_dropped_at_any_depth() -> None:
 def test_the_records_words_before_the_envelopes(
     data: dict[str, object], fail_code: str, fail_message: str
 ) -> None:
-    report = called({"state": "fail", **data}, 501, msg="Playground task failed.")
+    report = called({"state": "fail", **ID, **data}, 501, msg="Playground task failed.")
     assert (report.fail_code, report.fail_message) == (fail_code, fail_message)
 
 

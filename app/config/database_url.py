@@ -1,0 +1,73 @@
+"""Reads PostgreSQL URLs as consoles print them."""
+
+import re
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
+
+SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+SSL_BY_DRIVER = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
+"""`ssl=`, as other drivers spell `sslmode=`."""
+
+FOREIGN_PARAMETERS = re.compile(
+    # libpq's: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+    r"channel_binding|client_encoding|connect_timeout|fallback_application_name|gssdelegation"
+    r"|gssencmode|hostaddr|keepalives.*|load_balance_hosts|(min|max)_protocol_version|oauth_.*"
+    r"|replication|require_auth|requirepeer|requiressl|scram_(client|server)_key|servicefile"
+    r"|ssl(certmode|compression|crldir|keylogfile|sni)|tcp_user_timeout"
+    # other drivers' and their pools', as consoles print them for Prisma, JDBC and SQLAlchemy
+    r"|async_fallback|connection_limit|pgbouncer|pool_timeout|(prepared_)?statement_cache_size"
+    r"|schema|socket_timeout|sslaccept|supa"
+)
+"""What asyncpg does not know it sends to the server as a setting, and the server then refuses."""
+
+_DATABASE_SCHEME = re.compile(r"postgres(ql)?(\+\w+)?")
+_DATABASE_HOST = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]*)(:\d*)?")
+
+
+def normalise_database_url(url: str) -> str:
+    """Write the URL as `asyncpg.connect(dsn)` takes it: `postgresql://`, and only what it knows.
+
+    Accepts what consoles print for libpq, SQLAlchemy and other drivers (see `FOREIGN_PARAMETERS`).
+    Raises ValueError, without any part of the URL in its text.
+    """
+    parts = split(url.strip())
+    if not _DATABASE_SCHEME.fullmatch(parts.scheme):
+        message = "is not a PostgreSQL URL; write postgresql://user:password@host:5432/database"
+        raise ValueError(message)
+    # The last @ ends the user's part, as everywhere but in asyncpg, which stops at the first.
+    user, at, hosts = parts.netloc.rpartition("@")
+    cut_short = parts.fragment or "@" in parts.path or re.match(r"[^=&]*@", parts.query)
+    if cut_short or not all(_DATABASE_HOST.fullmatch(host) for host in hosts.split(",")):
+        message = (
+            "has no readable host and port; percent-encode / ? # : in the user name and password"
+        )
+        raise ValueError(message)
+    account = ":".join(quote(unquote(part), safe="") for part in user.split(":", 1))
+    query = urlencode(_parameters(parts.query), quote_via=quote, safe="/,")
+    return f"postgresql://{account}{at}{hosts}{parts.path}{'?' if query else ''}{query}"
+
+
+def split(url: str) -> SplitResult:
+    """Split as `urlsplit` does, whose own errors quote the URL, password and all."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        message = "is not a URL; percent-encode special characters in the user name and password"
+        raise ValueError(message) from None
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """Keep the parameters that asyncpg knows, and the settings of the server's."""
+    given = dict(parse_qsl(query))
+    ssl = given.pop("ssl", None)
+    if ssl is not None:
+        given.setdefault("sslmode", SSL_BY_DRIVER.get(ssl.lower(), ssl))
+    if given.get("sslmode", "prefer") not in SSL_MODES:
+        message = f"has an unknown sslmode; write one of {', '.join(sorted(SSL_MODES))}"
+        raise ValueError(message)
+    if given.get("sslrootcert") == "system":
+        message = "has sslrootcert=system, which only libpq knows; name the file of certificates"
+        raise ValueError(message)
+    if not re.fullmatch(r"[\d,]*", given.get("port", "")):
+        message = "has a port that is not a number; write for example ?port=5432"
+        raise ValueError(message)
+    return {name: value for name, value in given.items() if not FOREIGN_PARAMETERS.fullmatch(name)}

@@ -1,0 +1,244 @@
+"""The settings themselves: names, defaults, bounds, and which cannot go together."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    IPvAnyNetwork,
+    SecretStr,
+    model_validator,
+)
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from app.config.values import (
+    Address,
+    DatabaseUrl,
+    ListenAddress,
+    Seconds,
+    Token,
+    Wait,
+    WebUrl,
+    listed,
+    lowered,
+    proxied,
+    rising,
+    strong,
+)
+
+PREFIX = "GATEWAY_"
+
+RESERVED: JsonDict = {"reserved": True}
+"""Marks a setting that is read and checked, but that nothing uses in this version."""
+
+
+class Settings(BaseSettings):
+    """Every setting, checked; made by `load()`, or from keyword arguments alone in tests."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        enable_decoding=False,  # lists are read by `listed`, so that all problems are told at once
+        hide_input_in_errors=True,
+    )
+
+    database_url: DatabaseUrl | None = Field(
+        None,
+        description="PostgreSQL, as its console prints the URL; none: an embedded server, "
+        "when the extra `embedded` is installed.",
+    )
+    database_listen_url: DatabaseUrl | None = Field(
+        None,
+        description="Direct URL for LISTEN, when `GATEWAY_DATABASE_URL` goes through PgBouncer; "
+        "none: the same URL.",
+    )
+    database_pool_size: int = Field(10, ge=1, le=1000, description="Connections per process.")
+    data_dir: Path = Field(
+        Path(".kie-gateway"), description="Directory of the embedded PostgreSQL."
+    )
+    public_url: WebUrl | None = Field(
+        None,
+        description="Where kie.ai reaches this gateway, a path prefix included; "
+        "none: no callbacks, tasks are settled by polling only.",
+    )
+    secret_keys: Annotated[
+        tuple[Annotated[SecretStr, AfterValidator(strong)], ...], BeforeValidator(listed)
+    ] = Field(
+        (),
+        description="Secrets of 16 or more characters: the first signs callback URLs and encrypts, "
+        "all verify and decrypt; `demo` and `dev` make one, all else needs it.",
+    )
+    admin_key: Token | None = Field(
+        None,
+        json_schema_extra=RESERVED,
+        description="Bearer key of the admin API; none: the admin API is off.",
+    )
+    kie_api_key: Token | None = Field(None, description="The account's API key at kie.ai.")
+    kie_base_url: WebUrl = Field("https://api.kie.ai", description="kie.ai's API.")
+    kie_upload_url: WebUrl = Field(
+        "https://kieai.redpandaai.co",
+        json_schema_extra=RESERVED,
+        description="kie.ai's file upload API.",
+    )
+    kie_webhook_hmac_keys: Annotated[tuple[Token, ...], BeforeValidator(listed)] = Field(
+        (), description="kie.ai's webhook HMAC keys; none: callbacks are known by their URL alone."
+    )
+    kie_creates_per_10s: int = Field(
+        20,
+        ge=1,
+        json_schema_extra=RESERVED,
+        description="The account's limit of creates in any 10 seconds, over all replicas.",
+    )
+    kie_max_running: int = Field(
+        100,
+        ge=1,
+        json_schema_extra=RESERVED,
+        description="The account's limit of tasks running at once, over all replicas.",
+    )
+    kie_queries_per_second: float = Field(
+        10, gt=0, le=1000, allow_inf_nan=False, description="Limit of queries to kie.ai per second."
+    )
+    kie_confirm: Annotated[Literal["before", "after", "off"], BeforeValidator(lowered)] = Field(
+        "after",
+        description="Whether kie.ai is asked about what a callback says: `before` it settles the "
+        "task, `after`, or not at all (`off`).",
+    )
+    kie_timeout: Seconds = Field(30, description="Longest that one call to kie.ai may take.")
+    submit_wait: Wait = Field(
+        3, description="Longest that creating a task waits for kie.ai before it answers anyway."
+    )
+    submit_within: Seconds = Field(
+        3600, description="How long a task may wait to be sent before it fails, unless it says."
+    )
+    task_expires_after: Seconds = Field(
+        3600, description="How long a running task is asked about before it counts as expired."
+    )
+    unconfirmed_expires_after: Seconds = Field(
+        3600, description="How long a task whose create was not answered may stay unconfirmed."
+    )
+    delivery_schedule: Annotated[
+        tuple[Wait, ...], BeforeValidator(listed), AfterValidator(rising)
+    ] = Field(
+        (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
+        json_schema_extra=RESERVED,
+        description="Waits before each try of a webhook to a caller; ten tries over 75 hours.",
+    )
+    delivery_timeout: Seconds = Field(
+        15, json_schema_extra=RESERVED, description="Longest that one such try may take."
+    )
+    delivery_allow_loopback: bool = Field(
+        default=False,
+        json_schema_extra=RESERVED,
+        description="Whether callers' webhooks may go to loopback addresses.",
+    )
+    delivery_blocked_networks: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(listed)] = (
+        Field(
+            (),
+            json_schema_extra=RESERVED,
+            description="Networks that callers' webhooks may not go to, beside link-local ones.",
+        )
+    )
+    max_body_bytes: int = Field(
+        1_048_576, ge=1024, le=104_857_600, description="Largest request body that is read."
+    )
+    listen: ListenAddress = Field(
+        Address("0.0.0.0", 8000),  # noqa: S104 -- a container is reached from outside itself
+        description="Where the API listens.",
+    )
+    worker_listen: ListenAddress = Field(
+        Address("0.0.0.0", 8001),  # noqa: S104 -- as above
+        json_schema_extra=RESERVED,
+        description="Where a worker process answers health checks and metrics.",
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lowered)
+    ] = Field("info", description="The least severe level that is logged.")
+    log_format: Annotated[Literal["auto", "console", "json"], BeforeValidator(lowered)] = Field(
+        "auto", description="`auto` is `console` on a terminal, else `json`, one object per line."
+    )
+    ca_bundle: FilePath | None = Field(
+        None, description="PEM file of certificates to trust towards kie.ai; none: the system's."
+    )
+    egress_proxy: Annotated[SecretStr, AfterValidator(proxied)] | None = Field(
+        None, description="HTTP proxy towards kie.ai."
+    )
+    retention_days: int = Field(
+        90, ge=1, le=36_500, json_schema_extra=RESERVED, description="Days that tasks are kept."
+    )
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keyword arguments alone: `load()` is the one reader of the environment."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        conflicts = {
+            f"{PREFIX}SUBMIT_WAIT: is longer than {PREFIX}KIE_TIMEOUT, when kie.ai's answer is "
+            "given up anyway; set it lower": self.submit_wait > self.kie_timeout,
+            f"{PREFIX}WORKER_LISTEN: is the same address as {PREFIX}LISTEN; give each its own "
+            "port": self.worker_listen == self.listen and self.listen.port != 0,
+            f"{PREFIX}DATABASE_LISTEN_URL: is set without {PREFIX}DATABASE_URL, and the embedded "
+            "server needs none; set both or neither": self.database_listen_url is not None
+            and self.database_url is None,
+        }
+        problems = [problem for problem, present in conflicts.items() if present]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def warnings(self) -> list[str]:
+        """Say what may be meant and is risky or slow: one sentence each, to be logged at start."""
+        public = self.public_url
+        concerns = {
+            "GATEWAY_KIE_API_KEY is not set: kie.ai will refuse every task, and all will wait in "
+            "the queue": self.kie_api_key is None,
+            "polling only: GATEWAY_PUBLIC_URL is not set, so kie.ai sends no callbacks and results "
+            "are noticed seconds later": public is None,
+            "GATEWAY_PUBLIC_URL is http: callbacks and their tokens cross the network in the "
+            "clear": public is not None and _in_the_clear(public),
+            "GATEWAY_KIE_BASE_URL is http: the API key crosses the network in the "
+            "clear": _in_the_clear(self.kie_base_url),
+            "GATEWAY_KIE_CONFIRM is off and there are no GATEWAY_KIE_WEBHOOK_HMAC_KEYS: a callback "
+            "is believed for its URL alone": public is not None
+            and self.kie_confirm == "off"
+            and not self.kie_webhook_hmac_keys,
+        }
+        return [concern for concern, present in concerns.items() if present]
+
+
+def _in_the_clear(url: str) -> bool:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def variable(field: str) -> str:
+    return f"{PREFIX}{field.upper()}"
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the type says so, however deep in a list or an option."""
+    return "SecretStr" in repr(field.annotation)

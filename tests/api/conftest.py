@@ -1,0 +1,88 @@
+"""A database of a test's own that can go away, and a second client."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import asyncpg
+import pytest_asyncio
+
+from app.store import schema
+from tests.conftest import _with_database
+from tests.gateway import Gateway, issue_key
+from tests.proxy import between
+
+IssueKey = Callable[[str], Awaitable[str]]
+
+
+class Scratch:
+    """A migrated database of one test's own, reached over TCP."""
+
+    def __init__(self, server: str, name: str) -> None:
+        self._server = server
+        self._name = name
+        self._line = AsyncExitStack()
+        self.dsn = ""
+
+    async def make(self) -> None:
+        await self._admin(f"CREATE DATABASE {self._name}")
+        own = _with_database(self._server, self._name)
+        await asyncio.to_thread(schema.upgrade, own)
+        _, self.dsn = await self._line.enter_async_context(between(own))
+
+    async def goes_away(self) -> None:
+        """Close the port and cut what is connected."""
+        closing = asyncio.ensure_future(self._line.aclose())
+        await self._cut()
+        await closing
+
+    async def refuses(self) -> None:
+        """Keep the port open and let nobody in, as an administrator may."""
+        await self._admin(f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS false")
+        await self._cut()
+
+    async def admits(self) -> None:
+        await self._admin(f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS true")
+
+    async def drop(self) -> None:
+        await self.goes_away()
+        await self._admin(f"DROP DATABASE {self._name} WITH (FORCE)")
+
+    async def run(self, statement: str) -> None:
+        await self._execute(_with_database(self._server, self._name), statement)
+
+    async def _cut(self) -> None:
+        await self._admin(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608  # our own name
+            f" WHERE datname = '{self._name}'"
+        )
+
+    async def _admin(self, statement: str) -> None:
+        await self._execute(self._server, statement)
+
+    @staticmethod
+    async def _execute(dsn: str, statement: str) -> None:
+        connection = await asyncpg.connect(dsn)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest_asyncio.fixture
+async def scratch(server: str) -> AsyncIterator[Scratch]:
+    made = Scratch(server, f"scratch_{os.getpid()}")
+    await made.make()
+    yield made
+    await made.drop()
+
+
+@pytest_asyncio.fixture
+async def new_key(gateway: Gateway) -> IssueKey:
+    """Issue keys of any client to call `gateway` with."""
+
+    async def issue(client: str) -> str:
+        return await issue_key(gateway.settings, client)
+
+    return issue

@@ -1,0 +1,118 @@
+"""What the tests of the edge share: refusals taken apart, and requests written by hand."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+
+from app.api.errors import STATUS
+from app.domain import errors
+from app.domain.errors import GatewayError
+from tests.stage import PATIENCE
+from tests.upstream import Upstream
+
+Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+MEMBERS = ("type", "title", "status", "detail", "code", "request_id")
+"""What every problem document has, in order; `errors` may follow."""
+
+KINDS: Mapping[str, type[GatewayError]] = {kind.code: kind for kind in STATUS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What a request is to be refused with."""
+
+    status: int
+    code: str
+    pointer: str | None = None
+    """Of some entry in `errors`; None: there is to be no `errors`."""
+    says: str = ""
+    """What `detail`, and the entry's own, must contain."""
+
+
+UNAUTHENTICATED = Refusal(status=401, code="unauthenticated", says="Authorization: Bearer")
+NOT_FOUND = Refusal(status=404, code="not_found")
+
+
+def document(response: httpx.Response) -> dict[str, Any]:
+    """Take a problem document (RFC 9457) apart; everything that all of them share holds."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    assert re.fullmatch(r"total;dur=\d+\.\d", response.headers["server-timing"])
+    content: dict[str, Any] = response.json()
+    assert tuple(content)[: len(MEMBERS)] == MEMBERS
+    assert set(content) - set(MEMBERS) <= {"errors"}
+    assert content["request_id"] == response.headers["x-request-id"]
+    assert content["status"] == response.status_code
+    kind = KINDS[content["code"]]
+    assert content["status"] == STATUS[kind]
+    assert content["type"] == f"urn:kie-gateway:error:{kind.code}"
+    assert content["title"] == kind.title
+    assert content["detail"]
+    if kind is errors.UnauthenticatedError:
+        assert response.headers["www-authenticate"] == "Bearer"
+    return content
+
+
+def check_refusal(response: httpx.Response, expected: Refusal) -> dict[str, Any]:
+    """Prove that the answer is this refusal; returns its document."""
+    content = document(response)
+    assert (content["status"], content["code"]) == (expected.status, expected.code), content
+    assert expected.says in content["detail"]
+    flaws = {flaw["pointer"]: flaw["detail"] for flaw in content.get("errors", [])}
+    if expected.pointer is None:
+        assert not flaws
+    else:
+        assert expected.says in flaws[expected.pointer]
+    return content
+
+
+async def check_nothing_happened(sql: Sql, upstream: Upstream) -> None:
+    """A 4xx means that no task exists: not here, and not at kie.ai's."""
+    assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
+    assert upstream.creates == []
+
+
+@dataclass
+class Line:
+    """A connection to speak HTTP/1.1 on by hand."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def answer(self) -> httpx.Response:
+        """Read one answer; the connection may stay open."""
+        async with asyncio.timeout(PATIENCE):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+            headers = httpx.Headers([_field(line) for line in lines])
+            body = await self.reader.readexactly(int(headers["content-length"]))
+        return httpx.Response(int(first.split()[1]), headers=headers, content=body)
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name, value.strip()
+
+
+@asynccontextmanager
+async def dialled(url: str | httpx.URL) -> AsyncIterator[Line]:
+    """Open a connection to the server at `url`; it is cut at the end."""
+    parts = urlsplit(str(url))
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        yield Line(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+def head_of(method: str, path: str, *fields: str) -> bytes:
+    """Write the head of a request."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: gateway", *fields]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")

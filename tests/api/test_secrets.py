@@ -1,0 +1,165 @@
+"""Promise 8, hunted for: after a whole life of a task no answer and no log line tells a secret."""
+
+import asyncio
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import structlog
+
+from app.log import configure
+from tests.api.stage import Sql
+from tests.conftest import StartGateway
+from tests.gateway import BODY, SECRET, Gateway, issue_key
+from tests.stage import PATIENCE
+from tests.upstream import BALANCE, Upstream, refused, succeeded
+
+KIE_KEY = "sk-not-to-be-shown"
+HOOK = "https://h.test/hooks/of-one-client"
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """Log everything, as `serve` would, to where it can be read; undone afterwards."""
+    root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in ("uvicorn", "uvicorn.error"))]
+    kept = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    access = logging.getLogger("uvicorn.access").disabled
+    stream = io.StringIO()
+    configure("debug", "json", stream)
+    yield stream
+    for logger, handlers, level, propagate in kept:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    logging.getLogger("uvicorn.access").disabled = access
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+
+
+async def _a_life(gateway: Gateway, upstream: Upstream, *, client_key: str) -> tuple[str, str]:
+    """Create a task and settle it; kie.ai quotes all it knows. Returns its id and its token."""
+    headers = {"Authorization": f"Bearer {client_key}"}
+    answer = await gateway.http.post(
+        "/v1/tasks", json={"model": "m", "input": {"prompt": "a cat"}}, headers=headers
+    )
+    task = answer.json()
+    url = upstream.creates[-1]["callBackUrl"]
+    told = succeeded(
+        task["kie_task_id"],
+        param=json.dumps({"callBackUrl": url, "remainedCredits": BALANCE}),
+        resultJson=json.dumps({"resultUrls": ["https://h.test/1.png"], "echo": url}),
+    )
+    upstream.records[task["kie_task_id"]] = told
+    path = upstream.callback_path
+    for body in (
+        told,
+        {"code": 500, "msg": f"cannot reach {url}"},
+        b"no JSON, but " + url.encode(),
+    ):
+        await gateway.call_back(path, body, {"X-Request-ID": "theirs"})
+    await gateway.call_back(path + "x", told)
+    return task["id"], url.rpartition("/")[2]
+
+
+async def _every_answer(gateway: Gateway, task_id: str) -> dict[str, httpx.Response]:
+    """Ask for everything that can be got, and for some things that cannot."""
+    spec = (await gateway.http.get("/openapi.json")).json()
+    filled = {"task_id": task_id}
+    paths = [path.format(**filled) for path, item in spec["paths"].items() if "get" in item]
+    paths += ["/openapi.json", "/docs", "/redoc", "/metrics", "/nowhere", "/v1/tasks/x"]
+    assert f"/v1/tasks/{task_id}/callbacks" in paths
+    return {path: await gateway.http.get(path) for path in paths}
+
+
+@pytest.mark.parametrize("confirm", ["before", "after"])
+async def test_no_secret_is_told(
+    start_gateway: StartGateway, sql: Sql, upstream: Upstream, logged: io.StringIO, confirm: str
+) -> None:
+    gateway = await start_gateway(worker=True, kie_confirm=confirm)
+    other_key = await issue_key(gateway.settings, "other")
+    other_id, other_token = await _a_life(gateway, upstream, client_key=other_key)
+    task_id, token = await _a_life(gateway, upstream, client_key=gateway.api_key)
+    await gateway.reaches(task_id, "succeeded")
+    answers = await _every_answer(gateway, task_id)
+    repeated = await gateway.http.get(f"/v1/tasks/{other_id}")
+    assert repeated.status_code == 404
+
+    told = "\n".join(f"{answer.headers}\n{answer.text}" for answer in answers.values())
+    everywhere = told + repeated.text + logged.getvalue()
+    secrets = (token, other_token, gateway.api_key, other_key, SECRET, KIE_KEY, str(BALANCE))
+    assert [secret for secret in secrets if secret in everywhere] == []
+    assert other_id not in told
+    # The hunt is over something: both are in the answers and in the log.
+    assert task_id in told
+    assert task_id in logged.getvalue()
+    assert "[redacted]" in answers[f"/v1/tasks/{task_id}/callbacks"].text
+    assert await sql.fetchval(
+        "SELECT count(*) FROM callbacks WHERE position($1::bytea IN body) > 0", token.encode()
+    )
+
+
+async def test_a_refusal_that_quotes_our_url_is_shown_without_the_token(
+    gateway: Gateway, upstream: Upstream, logged: io.StringIO
+) -> None:
+    upstream.answers(lambda: refused(422, f"bad callBackUrl {upstream.creates[-1]['callBackUrl']}"))
+    task = await gateway.create()
+    token = upstream.creates[-1]["callBackUrl"].rpartition("/")[2]
+    assert task["state"] == "failed"
+    assert task["fail_message"].startswith("bad callBackUrl https://gateway.test/base/callbacks/")
+    assert "[redacted]" in task["fail_message"]
+    assert token not in logged.getvalue() + json.dumps(task)
+
+
+async def test_a_defect_tells_its_caller_nothing(
+    gateway: Gateway, sql: Sql, logged: io.StringIO
+) -> None:
+    """A broken table stands for any defect; the log has the details, without secrets."""
+    await sql.execute("ALTER TABLE tasks RENAME COLUMN model TO model_")
+    try:
+        answer = await gateway.post({**BODY, "webhook_url": HOOK})
+    finally:
+        await sql.execute("ALTER TABLE tasks RENAME COLUMN model_ TO model")
+    content = answer.json()
+    assert (answer.status_code, content["code"]) == (500, "internal_error")
+    assert "model_" not in answer.text
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    (broken,) = [line for line in lines if line["event"] == "request.broken"]
+    assert broken["request_id"] == content["request_id"] == answer.headers["x-request-id"]
+    assert "UndefinedColumn" in broken["exception"]
+    secrets = (gateway.api_key, SECRET, KIE_KEY, HOOK)
+    assert [secret for secret in secrets if secret in logged.getvalue()] == []
+
+
+async def test_no_token_is_logged_where_uvicorn_starts_the_app(dsn: str) -> None:
+    """The other door of `app/main.py`: uvicorn's own access log would print whole paths."""
+    path = "/callbacks/kie/019a0000-0000-7000-8000-000000000000/a-token-of-the-tests"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", "0"),
+        env={"GATEWAY_DATABASE_URL": dsn, "GATEWAY_SECRET_KEYS": json.dumps([SECRET])},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output = process.stdout
+    assert output is not None
+    said = b""
+    try:
+        async with asyncio.timeout(6 * PATIENCE), httpx.AsyncClient(trust_env=False) as http:
+            while (found := re.search(rb"running on (http://[\d.]+:\d+)", said)) is None:
+                line = await output.readline()
+                assert line, said
+                said += line
+            answer = await http.post(found[1].decode() + path)
+            process.terminate()
+            said += await output.read()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+    assert answer.status_code == 404
+    assert b"callback.wrong_token" in said
+    assert b"a-token-of-the-tests" not in said

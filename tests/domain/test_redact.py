@@ -1,0 +1,184 @@
+"""Nobody is shown a callback token or the account's balance, however they are spelled."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.redact import REDACTED, redacted_body, redacted_report, redacted_text
+from app.domain.report import Progress, Report
+
+TOKEN, RETIRED = "6YufA4NH15rep1MT3_-5Kw", "ICy5YqxZB1uWSwcVLSNLcA"
+TOKENS = (TOKEN, RETIRED)
+BALANCE = "2510330"
+URL = f"https://gateway.test/callbacks/kie/1/{TOKEN}"
+
+
+def by_number(text: str, upper: Callable[[str], str] = str) -> str:
+    """Spell every character as JSON may: by its number."""
+    return "".join(f"\\u00{upper(f'{ord(char):02x}')}" for char in text)
+
+
+def within(text: str, levels: int) -> str:
+    """Put JSON text into a JSON string, so many times over."""
+    for _ in range(levels):
+        text = json.dumps({"inner": text})
+    return text
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        TOKEN,
+        RETIRED,
+        by_number(TOKEN),
+        by_number(TOKEN, str.upper),
+        by_number(TOKEN[:3]) + TOKEN[3:],
+    ],
+    ids=["in use", "retired", "by number", "by number in capitals", "in part by number"],
+)
+def test_a_token_is_taken_out_at_any_level(spelled: str, levels: int) -> None:
+    secret, kept = (
+        redacted_body(within(f'{{"url":"a/{part}/b","more":"{part}"}}', levels).encode(), TOKENS)
+        for part in (spelled, REDACTED)
+    )
+    assert secret == kept
+
+
+def test_a_text_loses_every_token_and_keeps_the_rest() -> None:
+    text = f"{RETIRED}: cannot reach {URL} ({TOKEN})"
+    assert redacted_text(text, TOKENS) == (
+        f"{REDACTED}: cannot reach https://gateway.test/callbacks/kie/1/{REDACTED} ({REDACTED})"
+    )
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ('{"a":1,"%s":2510330,"b":2}', '{"a":1,"%s":null,"b":2}'),
+        ('{"%s":2510330}', '{"%s":null}'),
+        ('{"%s" : 2510330.25 }', '{"%s" : null }'),
+        ('{"%s": -2.510330e6}', '{"%s": null}'),
+        ('{"%s":"2510330"}', '{"%s":null}'),
+        ('{"%s":"","b":1}', '{"%s":null,"b":1}'),
+        ('[{"%s":2510330},{"%s":2510330}]', '[{"%s":null},{"%s":null}]'),
+    ],
+)
+@pytest.mark.parametrize(
+    "name",
+    ["remainedCredits", "creditsRemaining", by_number("remainedCredits"), "re\\u006dainedCredits"],
+)
+def test_the_balance_is_taken_out_at_any_level(
+    name: str, body: str, shown: str, levels: int
+) -> None:
+    secret, kept = (within(text.replace("%s", name), levels) for text in (body, shown))
+    assert redacted_body(secret.encode(), ()) == kept
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param('{\n  "remainedCredits": 2510330\n}', id="line ends around"),
+        pytest.param('{"remainedCredits":\n  2510330}', id="on the next line"),
+        pytest.param('{"remainedCredits"\t:\t2510330}', id="tabs"),
+        pytest.param('{"remainedCredits":"2\\"2510330"}', id="a text with a quote"),
+        pytest.param('{"remainedCredits":{"total":2510330}}', id="an object"),
+        pytest.param('{"remainedCredits":[1,2510330]}', id="a list"),
+    ],
+)
+def test_the_balance_is_not_shown_in_an_unusual_form_either(body: str, levels: int) -> None:
+    text = within(body, levels)
+    assert "2510330" in text
+    assert "2510330" not in redacted_body(text.encode(), ())
+
+
+@given(st.binary())
+def test_nothing_else_is_altered(body: bytes) -> None:
+    assert redacted_body(body, TOKENS) == body.decode("utf-8", "backslashreplace")
+
+
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(documents, st.booleans())
+def test_a_document_without_secrets_stays(document: object, ascii_only: bool) -> None:  # noqa: FBT001
+    body = json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    assert redacted_body(body, TOKENS) == body.decode("utf-8", "backslashreplace")
+
+
+@given(documents)
+def test_a_document_with_secrets_keeps_its_other_members(document: object) -> None:
+    body = json.dumps({"a": document, "remainedCredits": 2510330, "url": URL, "z": document})
+    shown = json.loads(redacted_body(body.encode(), TOKENS))
+    url = URL.replace(TOKEN, REDACTED)
+    assert shown == {"a": document, "remainedCredits": None, "url": url, "z": document}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"remainedCredit":1,"consumeCredits":5}',
+        '{"text":"remainedCredits are 5"}',
+        '{"xremainedCredits":5}',
+        f'{{"token":"{TOKEN[:-1]}"}}',
+        "\u00e9\u4e2d\0",
+    ],
+)
+def test_what_only_resembles_a_secret_stays(body: str) -> None:
+    assert redacted_body(body.encode(), TOKENS) == body
+
+
+def test_a_token_is_text_and_no_pattern() -> None:
+    assert redacted_text("abc a.c", ["a.c"]) == f"abc {REDACTED}"
+
+
+FULL = Report(
+    progress=Progress.FAILED,
+    kie_task_ids=("k1",),
+    code=501,
+    message=f"at {URL}",
+    kie_state=f"fail {TOKEN}",
+    result={f"to {TOKEN}": [{"url": URL}, 1, None, Decimal("1.50"), RETIRED]},
+    result_urls=(URL, "https://example.com/a.png"),
+    fail_code=f"x{TOKEN}",
+    fail_message=f"{TOKEN} {RETIRED}",
+    credits_consumed=Decimal("0.10"),
+    duration_seconds=Decimal(8),
+    callback_url=URL,
+    kie_created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    kie_completed_at=datetime(2026, 1, 2, tzinfo=UTC),
+)
+
+
+def test_a_report_loses_the_tokens_in_every_text_that_callers_see() -> None:
+    shown = URL.replace(TOKEN, REDACTED)
+    report = redacted_report(FULL, iter(TOKENS))
+    assert (report.message, report.kie_state) == (f"at {shown}", f"fail {REDACTED}")
+    assert report.result == {f"to {REDACTED}": [{"url": shown}, 1, None, Decimal("1.50"), REDACTED]}
+    assert report.result_urls == (shown, "https://example.com/a.png")
+    assert (report.fail_code, report.fail_message) == (f"x{REDACTED}", f"{REDACTED} {REDACTED}")
+    assert not re.search("|".join(TOKENS), repr(report))
+
+
+def test_what_rules_read_of_a_report_stays() -> None:
+    kept = ("progress", "kie_task_ids", "code", "credits_consumed", "duration_seconds")
+    times = ("kie_created_at", "kie_completed_at")
+    report = redacted_report(FULL, TOKENS)
+    for name in (*kept, *times, "callback_url"):
+        assert getattr(report, name) == getattr(FULL, name), name
+
+
+def test_a_report_without_tokens_is_left_as_it_is() -> None:
+    bare = Report(progress=Progress.SUCCEEDED, result={"a": [1, {"b": "c"}]})
+    assert redacted_report(bare, TOKENS) == bare

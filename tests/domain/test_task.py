@@ -1,0 +1,149 @@
+"""The life of a task: the whole state x state product, and where each outcome leads."""
+
+import itertools
+
+import pytest
+
+from app.domain.report import Progress
+from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown, Unsent
+from app.domain.task import (
+    ARROWS,
+    AT_REST,
+    LAPSES,
+    SETTLED_AS,
+    FailCode,
+    FailSource,
+    HoldReason,
+    NoSuchArrowError,
+    Sequel,
+    Source,
+    Standing,
+    State,
+    move,
+    sequel,
+    takes_outcome,
+    yields,
+)
+
+MATRIX = """
+             queued submitting unconfirmed running expired succeeded failed canceled
+queued       -      yes        -           yes     -       yes       yes    yes
+submitting   yes    -          yes         yes     -       yes       yes    -
+unconfirmed  yes    -          -           yes     yes     yes       yes    -
+running      -      -          -           -       yes     yes       yes    -
+expired      -      -          -           -       -       yes       yes    -
+succeeded    -      -          -           -       -       -         -      -
+failed       -      -          -           -       -       ours      ours   -
+canceled     -      -          -           -       -       yes       yes    -
+"""
+"""The design's table of states, row to column; "ours": only an end that the gateway declared."""
+
+HEADER, *ROWS = (line.split() for line in MATRIX.strip().splitlines())
+CELLS = [
+    (State(row), State(column), cell)
+    for row, *cells in ROWS
+    for column, cell in zip(HEADER, cells, strict=True)
+]
+FAIL_SOURCES = (None, *FailSource)
+OPEN = {State.QUEUED, State.SUBMITTING, State.UNCONFIRMED, State.RUNNING}
+
+
+def test_the_matrix_has_every_pair_of_states_once() -> None:
+    assert sorted(cell[:2] for cell in CELLS) == sorted(itertools.product(State, State))
+
+
+@pytest.mark.parametrize("fail_source", FAIL_SOURCES)
+@pytest.mark.parametrize(("left", "target", "cell"), CELLS)
+def test_a_move_is_allowed_exactly_where_the_matrix_says(
+    left: State, target: State, cell: str, fail_source: FailSource | None
+) -> None:
+    standing = Standing(state=left, fail_source=fail_source)
+    if cell == "yes" or (cell == "ours" and fail_source is FailSource.GATEWAY):
+        assert move(standing, target) is target
+    else:
+        with pytest.raises(NoSuchArrowError, match=f"^{left} -> {target}$"):
+            move(standing, target)
+
+
+@pytest.mark.parametrize(("left", "target", "cell"), CELLS)
+def test_the_arrows_are_the_matrix(left: State, target: State, cell: str) -> None:
+    assert (target in ARROWS[left]) is (cell != "-")
+
+
+@pytest.mark.parametrize("settled_by", [None, *Source])
+@pytest.mark.parametrize("fail_source", FAIL_SOURCES)
+@pytest.mark.parametrize("state", State)
+def test_only_an_end_that_kie_vouched_for_never_yields(
+    state: State, fail_source: FailSource | None, settled_by: Source | None
+) -> None:
+    standing = Standing(state=state, fail_source=fail_source, settled_by=settled_by)
+    expected = {
+        State.SUCCEEDED: False,
+        State.FAILED: fail_source is FailSource.GATEWAY,
+    }
+    assert yields(standing) is expected.get(state, True)
+
+
+def test_at_rest_is_where_waits_end() -> None:
+    assert set(State) - OPEN == AT_REST
+
+
+def test_kies_ends_and_ours() -> None:
+    assert SETTLED_AS == {
+        Progress.SUCCEEDED: State.SUCCEEDED,
+        Progress.FAILED: State.FAILED,
+    }
+
+
+BUSY, ACCOUNT, UNREACHABLE = HoldReason.KIE_BUSY, HoldReason.KIE_ACCOUNT, HoldReason.KIE_UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "hold_reason"),
+    [
+        (Accepted(kie_task_id="k"), State.RUNNING, None),
+        (Refused(fault=Fault.REQUEST, code="422", message="no"), State.FAILED, None),
+        (Refused(fault=Fault.BUSY, code="429", message="no"), State.QUEUED, BUSY),
+        (Refused(fault=Fault.ACCOUNT, code="402", message="no"), State.QUEUED, ACCOUNT),
+        (Unsent(reason="refused"), State.QUEUED, UNREACHABLE),
+        (Unknown(reason="reset"), State.UNCONFIRMED, None),
+    ],
+)
+def test_where_an_outcome_leads(
+    outcome: Outcome, state: State, hold_reason: HoldReason | None
+) -> None:
+    after = sequel(outcome)
+    assert after == Sequel(state=state, hold_reason=hold_reason)
+    assert move(Standing(state=State.SUBMITTING, attempt=1), after.state) is state
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_every_fault_has_a_sequel_with_a_reason_to_hold_unless_it_is_final(fault: Fault) -> None:
+    after = sequel(Refused(fault=fault, code="1", message=""))
+    assert after.state in {State.FAILED, State.QUEUED}
+    assert (after.hold_reason is not None) is (after.state is State.QUEUED)
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+@pytest.mark.parametrize("state", State)
+def test_only_the_newest_attempt_records_and_only_while_its_outcome_is_open(
+    state: State, attempt: int
+) -> None:
+    waits = state in {State.SUBMITTING, State.UNCONFIRMED}
+    assert takes_outcome(Standing(state=state, attempt=2), attempt) is (waits and attempt == 2)
+
+
+def test_how_states_lapse() -> None:
+    assert {state: (lapse.state, lapse.fail_code) for state, lapse in LAPSES.items()} == {
+        State.QUEUED: (State.FAILED, FailCode.SUBMIT_DEADLINE),
+        State.UNCONFIRMED: (State.EXPIRED, FailCode.OUTCOME_UNKNOWN),
+        State.RUNNING: (State.EXPIRED, FailCode.NO_ANSWER),
+    }
+
+
+@pytest.mark.parametrize("state", LAPSES)
+def test_a_lapse_follows_an_arrow_into_a_rest_that_yields(state: State) -> None:
+    lapse = LAPSES[state]
+    assert move(Standing(state=state), lapse.state) in AT_REST
+    assert yields(Standing(state=lapse.state, fail_source=FailSource.GATEWAY))
+    assert lapse.fail_message.endswith(".")

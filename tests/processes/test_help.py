@@ -1,0 +1,67 @@
+"""`--help` of every command: it works, says what the command needs, and shows how it is used."""
+
+from collections.abc import Iterator
+
+import pytest
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.testing import CliRunner
+
+from app.cli import app
+
+SETTINGS = {
+    "serve": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL", "GATEWAY_PUBLIC_URL"),
+    "worker": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL", "GATEWAY_PUBLIC_URL"),
+    "migrate": ("GATEWAY_DATABASE_URL",),
+    "simulator": ("GATEWAY_KIE_BASE_URL",),
+    "dev": ("GATEWAY_DATA_DIR",),
+    "doctor": ("GATEWAY_",),
+    "demo": ("no settings",),
+    "keys create": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
+    "keys list": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
+    "keys revoke": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
+    "secrets generate": ("GATEWAY_SECRET_KEYS",),
+    "tasks create": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
+    "tasks get": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
+    "tasks watch": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
+}
+
+
+def _walk(command: object, *path: str) -> Iterator[tuple[tuple[str, ...], object]]:
+    yield path, command
+    if isinstance(command, TyperGroup):
+        for name, inner in command.commands.items():
+            yield from _walk(inner, *path, name)
+
+
+COMMANDS = list(_walk(typer.main.get_command(app)))
+
+
+def _help(path: tuple[str, ...]) -> str:
+    shown = CliRunner().invoke(app, [*path, "--help"], prog_name="kie-gateway")
+    assert shown.exit_code == 0, shown.output
+    return shown.output
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(p) for p, _ in COMMANDS])
+def test_help(path: tuple[str, ...], command: object) -> None:
+    shown = _help(path)
+
+    assert isinstance(command, TyperCommand | TyperGroup)
+    assert command.help
+    assert command.help.count(f"kie-gateway {' '.join(path)}".strip()) >= 1  # an example
+    assert max(len(line) for line in command.help.splitlines()[2:]) <= 78  # as it stands, unwrapped
+    assert "Usage: kie-gateway" in shown
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_help_names_the_settings(name: str) -> None:
+    shown = _help(tuple(name.split()))
+
+    assert [setting for setting in SETTINGS[name] if setting not in shown] == []
+
+
+def test_every_command_has_its_settings_in_the_table() -> None:
+    leaves = {" ".join(path) for path, command in COMMANDS if not isinstance(command, TyperGroup)}
+
+    assert leaves == set(SETTINGS)

@@ -1,0 +1,227 @@
+"""Breaks each promise in a copy of the project, one line at a time, and shows that tests notice.
+
+`make sabotage` runs all; `python -m tests.sabotage NAME…` some. `docs/promises.md` tells which
+promise each breaks; `tests/test_promises.py` keeps the page and this table together.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.embedded import running
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("app", "migrations", "tests", "pyproject.toml", "alembic.ini", "docs")
+
+
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    """`old`, which stands exactly once in `file`, becomes `new`; then `tests` must fail."""
+
+    promise: int
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+SABOTAGES = (
+    Sabotage(
+        1,
+        "answer-uncommitted",
+        "app/store/engine.py",
+        "async with self._engine.begin() as connection:",
+        "async with self._engine.connect() as connection:",
+        ("tests/services/test_receive.py::test_the_pages_success_callback",),
+    ),
+    Sabotage(
+        1,
+        "deny-what-exists",
+        "app/api/tasks.py",
+        "return created.snapshot",
+        "raise",
+        ("tests/services/test_lost_commits.py",),
+    ),
+    Sabotage(
+        1,
+        "forget-the-key",
+        "app/services/submit.py",
+        "idempotency_key=key,",
+        "idempotency_key=None,",
+        ("tests/services/test_submit.py::test_one_key_at_once_is_one_task",),
+    ),
+    Sabotage(
+        2,
+        "drop-the-unmatched",
+        "app/services/receive.py",
+        "        report = statement if isinstance(statement, Report) else None\n",
+        "        report = statement if isinstance(statement, Report) else None\n"
+        "        if standing is None:\n"
+        "            return Judgement(verdict=Verdict.UNMATCHED)\n",
+        ("tests/services/test_receive.py::test_for_an_unknown_task",),
+    ),
+    Sabotage(
+        2,
+        "tidy-the-bytes",
+        "app/services/receive.py",
+        "            body=body,",
+        "            body=body.strip(),",
+        ("tests/services/test_receive.py::test_the_raw_bytes_are_kept_exactly",),
+    ),
+    Sabotage(
+        2,
+        "give-up-at-once",
+        "app/services/receive.py",
+        "PATIENCE = 12.0",
+        "PATIENCE = 0.0",
+        ("tests/services/test_lost_commits.py",),
+    ),
+    Sabotage(
+        3,
+        "send-again",
+        "app/store/leases.py",
+        "        state=State.UNCONFIRMED,\n        leased_until=None,\n        due_at=NOW,",
+        "        state=State.QUEUED,\n        leased_until=None,\n        due_at=NOW,",
+        ("tests/services/test_sweep.py",),
+    ),
+    Sabotage(
+        3,
+        "trust-the-transport",
+        "app/kie/client.py",
+        "    aiohttp.ConnectionTimeoutError,",
+        "    aiohttp.ServerDisconnectedError,\n    aiohttp.ConnectionTimeoutError,",
+        ("tests/kie/test_lost_answers.py", "tests/kie/test_client.py"),
+    ),
+    Sabotage(
+        3,
+        "any-attempt-may-speak",
+        "app/domain/task.py",
+        "return standing.attempt == attempt and standing.state in",
+        "return standing.state in",
+        ("tests/services/test_submit.py",),
+    ),
+    Sabotage(
+        4,
+        "wait-for-ever",
+        "app/services/sweep.py",
+        "        for state in LAPSES:",
+        "        for state in ():",
+        ("tests/services/test_sweep.py",),
+    ),
+    Sabotage(
+        5,
+        "last-word-wins",
+        "app/domain/evidence.py",
+        "    if not yields(standing):\n        return Judgement(verdict=_after_the_end",
+        "    if False:\n        return Judgement(verdict=_after_the_end",
+        ("tests/services/test_receive.py",),
+    ),
+    Sabotage(
+        5,
+        "our-word-is-final",
+        "app/domain/task.py",
+        "    return not vouched",
+        "    return standing.state not in AT_REST",
+        ("tests/services/test_receive.py",),
+    ),
+    Sabotage(
+        8,
+        "everybodys-tasks",
+        "app/store/tasks.py",
+        "_READ_STATE = select(Task.state).where(\n"
+        '    Task.id == bindparam("id"), Task.client_id == bindparam("client_id")\n)',
+        '_READ_STATE = select(Task.state).where(Task.id == bindparam("id"))',
+        ("tests/api",),
+    ),
+    Sabotage(
+        8,
+        "show-the-balance",
+        "app/domain/redact.py",
+        r'return _BALANCE_MEMBER.sub(r"\1null", text)',
+        "return text",
+        ("tests/services/test_receive.py",),
+    ),
+    Sabotage(
+        8,
+        "show-the-token",
+        "app/services/receive.py",
+        "            statement = redacted_report(statement, self._urls.tokens(task_id))",
+        "            pass",
+        ("tests/services/test_receive.py",),
+    ),
+    Sabotage(
+        10,
+        "one-try",
+        "app/store/engine.py",
+        "                tries += 1\n",
+        "                raise\n",
+        ("tests/services/test_lost_commits.py",),
+    ),
+)
+
+
+def main(names: Sequence[str]) -> int:
+    chosen = [one for one in SABOTAGES if not names or one.name in names]
+    with (
+        tempfile.TemporaryDirectory(prefix="kie-gateway-sabotage-") as scratch,
+        running(Path(scratch) / "embedded") as dsn,
+    ):
+        noticed = [_is_noticed(one, Path(scratch), dsn) for one in chosen]
+    sys.stdout.write(f"{sum(noticed)} of {len(noticed)} sabotages noticed\n")
+    return 0 if noticed and all(noticed) else 1
+
+
+def _is_noticed(sabotage: Sabotage, scratch: Path, dsn: str) -> bool:
+    copy = scratch / sabotage.name
+    started = time.monotonic()
+    _copied(copy)
+    _sabotaged(sabotage, copy)
+    status = _tested(sabotage, copy, dsn)
+    noticed = status == 1  # pytest's own: tests were run and some failed
+    verdict = "noticed" if noticed else f"NOT NOTICED (pytest says {status})"
+    took = time.monotonic() - started
+    sys.stdout.write(f"promise {sabotage.promise:>2}  {sabotage.name:<24} {verdict} {took:.1f} s\n")
+    sys.stdout.flush()
+    return noticed
+
+
+def _copied(copy: Path) -> None:
+    copy.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+
+
+def _sabotaged(sabotage: Sabotage, copy: Path) -> None:
+    path = copy / sabotage.file
+    text = path.read_text()
+    if text.count(sabotage.old) != 1:
+        message = f"{sabotage.name}: {sabotage.old!r} should stand once in {sabotage.file}"
+        raise SystemExit(message)
+    path.write_text(text.replace(sabotage.old, sabotage.new))
+
+
+def _tested(sabotage: Sabotage, copy: Path, dsn: str) -> int:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    return subprocess.run(  # noqa: S603  # our own tests
+        [*command, *sabotage.tests],
+        cwd=copy,
+        env={**os.environ, "GATEWAY_TEST_DATABASE_URL": dsn, "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,233 @@
+"""Asking kie.ai: when no callback came, when one is doubted, and to confirm."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+
+from app.domain.task import State
+from app.wiring import Services
+from tests.conftest import StartGateway, Wire
+from tests.gateway import Gateway
+from tests.upstream import Upstream, failed, refused, running, succeeded
+
+
+async def ask(services: Services, sql: Any, *, questions: int = 1) -> None:
+    """Let the time of the next question come, and ask."""
+    await sql.execute("UPDATE tasks SET due_at = now() WHERE due_at IS NOT NULL")
+    assert await services.asker.ask_due(10) == questions
+    await services.asker.drain()
+
+
+async def due_in(sql: Any, task_id: str) -> float | None:
+    found = await sql.fetchval(
+        "SELECT extract(epoch FROM due_at - clock_timestamp())::float FROM tasks WHERE id = $1",
+        UUID(task_id),
+    )
+    return None if found is None else float(found)
+
+
+@pytest.mark.parametrize(
+    ("public_url", "least", "most"), [("https://gateway.test", 55, 61), (None, 2, 3)]
+)
+async def test_the_first_question_depends_on_who_is_expected(
+    public_url: str | None,
+    least: float,
+    most: float,
+    start_gateway: StartGateway,
+    upstream: Upstream,
+    sql: Any,
+) -> None:
+    gateway = await start_gateway(public_url=public_url)
+    task = await gateway.create()
+    assert ("callBackUrl" in upstream.creates[0]) is (public_url is not None)
+    wait = await due_in(sql, task["id"])
+    assert wait is not None
+    assert least < wait < most
+
+
+async def test_a_running_task_is_asked_about_again(
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    await ask(services, sql)
+    assert upstream.queries == [task["kie_task_id"]]
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["kie_state"]) == ("running", "generating")
+    wait = await due_in(sql, task["id"])
+    assert wait is not None
+    assert wait > 50
+    assert await gateway.callbacks(task["id"]) == []
+
+
+async def test_a_query_settles(
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    upstream.records[task["kie_task_id"]] = succeeded(task["kie_task_id"])
+    await ask(services, sql)
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["settled_by"]) == ("succeeded", "query")
+    assert after["confirmed_at"] is not None
+    assert await due_in(sql, task["id"]) is None
+    [answer] = await gateway.callbacks(task["id"])
+    assert (answer["source"], answer["verdict"]) == ("query", "applied")
+    assert "2510330" not in answer["raw"]
+
+
+async def test_a_callback_is_confirmed_by_one_query(
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    body = succeeded(task["kie_task_id"])
+    await gateway.call_back(upstream.callback_path, body)
+    assert (await gateway.task(task["id"]))["confirmed_at"] is None
+    upstream.records[task["kie_task_id"]] = body
+    await ask(services, sql)
+    after = await gateway.task(task["id"])
+    assert after["confirmed_at"] is not None
+    assert after["settled_by"] == "callback"
+    assert await gateway.verdicts(task["id"]) == ["applied", "late"]
+    assert await due_in(sql, task["id"]) is None
+
+
+async def test_a_confirmation_that_disagrees_is_kept_and_changes_nothing(
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    await gateway.call_back(upstream.callback_path, succeeded(task["kie_task_id"]))
+    upstream.records[task["kie_task_id"]] = failed(task["kie_task_id"])
+    await ask(services, sql)
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["confirmed_at"]) == ("succeeded", None)
+    assert await gateway.verdicts(task["id"]) == ["applied", "disagreed"]
+
+
+async def test_without_confirmation_a_settled_task_is_not_asked_about(
+    start_gateway: StartGateway, upstream: Upstream, sql: Any
+) -> None:
+    gateway = await start_gateway(kie_confirm="off")
+    task = await gateway.create()
+    await gateway.call_back(upstream.callback_path, succeeded(task["kie_task_id"]))
+    assert await due_in(sql, task["id"]) is None
+
+
+NO_ANSWERS = [
+    {"code": 422, "msg": "recordInfo is null", "data": None},
+    {"code": 404, "msg": "not found", "data": None},
+    {"code": 429, "msg": "too many", "data": None},
+    {"code": 401, "msg": "no access", "data": None},
+    {"code": 500, "msg": "server error", "data": None},
+    {"no": "envelope"},
+]
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS)
+async def test_no_answer_leaves_the_task_and_is_asked_again(
+    answer: dict[str, Any], gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    upstream.records[task["kie_task_id"]] = answer
+    await ask(services, sql)
+    assert (await gateway.task(task["id"]))["state"] == "running"
+    assert await due_in(sql, task["id"]) is not None
+
+
+async def test_a_failed_query_envelope_is_the_tasks_failure(
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    upstream.records[task["kie_task_id"]] = {"code": 501, "msg": "gone wrong", "data": None}
+    await ask(services, sql)
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["fail_code"], after["fail_message"]) == (
+        "failed",
+        "501",
+        "gone wrong",
+    )
+
+
+async def test_a_doubted_callback_binds_its_id_when_the_record_echoes_our_url(
+    start_gateway: StartGateway, wire: Wire, upstream: Upstream, sql: Any
+) -> None:
+    """Unsigned callbacks are not believed; what recordInfo says under the same id is."""
+    keys = (SecretStr("a-key"),)
+    gateway = await start_gateway(kie_webhook_hmac_keys=keys)
+    services = await wire(kie_webhook_hmac_keys=keys)
+    task = await gateway.create()
+    await _lose(sql)
+    await gateway.call_back(upstream.callback_path, succeeded("the-real-id"))
+    echo = json.dumps({"callBackUrl": upstream.creates[0]["callBackUrl"]})
+    upstream.records["the-real-id"] = succeeded("the-real-id", param=echo)
+    await ask(services, sql)
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["kie_task_id"]) == ("succeeded", "the-real-id")
+    assert await gateway.verdicts(task["id"]) == ["unverified", "applied"]
+
+
+async def test_a_record_without_our_url_binds_nothing(
+    start_gateway: StartGateway, wire: Wire, upstream: Upstream, sql: Any
+) -> None:
+    keys = (SecretStr("a-key"),)
+    gateway = await start_gateway(kie_webhook_hmac_keys=keys)
+    services = await wire(kie_webhook_hmac_keys=keys)
+    task = await gateway.create()
+    await _lose(sql)
+    await gateway.call_back(upstream.callback_path, succeeded("somebody-elses"))
+    upstream.records["somebody-elses"] = succeeded("somebody-elses")
+    await ask(services, sql)
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["kie_task_id"]) == ("unconfirmed", None)
+    assert await due_in(sql, task["id"]) is None
+
+
+async def test_replicas_share_the_questions(
+    gateway: Gateway, wire: Wire, upstream: Upstream, sql: Any
+) -> None:
+    for _ in range(6):
+        await gateway.create()
+    await sql.execute("UPDATE tasks SET due_at = now()")
+    first, second = await wire(), await wire()
+    assert await first.asker.ask_due(4) == 4
+    assert await second.asker.ask_due(4) == 2
+    await first.asker.drain()
+    await second.asker.drain()
+    assert sorted(upstream.queries) == sorted(set(upstream.queries))
+    assert len(upstream.queries) == 6
+
+
+async def test_a_dead_askers_lease_runs_out(gateway: Gateway, services: Services, sql: Any) -> None:
+    await gateway.create()
+    await sql.execute("UPDATE tasks SET due_at = now(), leased_until = now() + interval '1 min'")
+    assert await services.asker.ask_due(10) == 0
+    await sql.execute("UPDATE tasks SET leased_until = now()")
+    assert await services.asker.ask_due(10) == 1
+    await services.asker.drain()
+
+
+async def test_an_expired_task_is_not_asked_about_for_ever(
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    await sql.execute("UPDATE tasks SET state = 'expired', finished_at = now(), lapses_at = NULL")
+    upstream.records[task["kie_task_id"]] = running(task["kie_task_id"])
+    await ask(services, sql)
+    assert (await gateway.task(task["id"]))["state"] == State.EXPIRED
+    assert await due_in(sql, task["id"]) is None
+
+
+async def test_refusing_everything_is_no_reason_to_stop(
+    gateway: Gateway, upstream: Upstream
+) -> None:
+    upstream.answers(lambda: refused(455, "maintenance"))
+    task = await gateway.create()
+    assert (task["state"], task["hold_reason"]) == ("queued", "kie_busy")
+
+
+async def _lose(sql: Any) -> None:
+    await sql.execute(
+        "UPDATE tasks SET state = 'unconfirmed', kie_task_id = NULL, due_at = NULL,"
+        " lapses_at = now() + interval '1 hour'"
+    )

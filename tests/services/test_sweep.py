@@ -1,0 +1,64 @@
+"""What ends by itself, and that it ends rightly."""
+
+from typing import Any
+
+import pytest
+
+from app.wiring import Services
+from tests.gateway import Gateway
+from tests.upstream import Upstream, refused, succeeded
+
+
+async def test_a_create_whose_process_died_is_unconfirmed_and_never_queued(
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    await sql.execute(
+        "UPDATE tasks SET state = 'submitting', kie_task_id = NULL, due_at = NULL,"
+        " leased_until = now()"
+    )
+    assert await services.sweeper.sweep() == 1
+    assert (await gateway.task(task["id"]))["state"] == "unconfirmed"
+    assert await services.submissions.submit_due(10) == 0
+    assert len(upstream.creates) == 1
+    await gateway.call_back(upstream.callback_path, succeeded("told-by-callback"))
+    assert (await gateway.task(task["id"]))["state"] == "succeeded"
+
+
+async def test_a_living_lease_is_left_alone(gateway: Gateway, services: Services, sql: Any) -> None:
+    await gateway.create()
+    await sql.execute(
+        "UPDATE tasks SET state = 'submitting', leased_until = now() + interval '10 s'"
+    )
+    assert await services.sweeper.sweep() == 0
+
+
+LAPSES = [
+    ("running", "expired", "no_answer"),
+    ("unconfirmed", "expired", "outcome_unknown"),
+]
+
+
+@pytest.mark.parametrize(("state", "end", "fail_code"), LAPSES)
+async def test_a_state_past_its_bound(
+    state: str, end: str, fail_code: str, gateway: Gateway, services: Services, sql: Any
+) -> None:
+    task = await gateway.create()
+    await sql.execute("UPDATE tasks SET state = $1, lapses_at = now()", state)
+    assert await services.sweeper.sweep() == 1
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["fail_code"], after["fail_source"]) == (end, fail_code, "gateway")
+    assert after["finished_at"] is not None
+    assert await services.sweeper.sweep() == 0
+
+
+async def test_a_task_that_could_not_be_sent_in_time(
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    upstream.answers(lambda: refused(429, "slow down"))
+    task = await gateway.create(submit_within=60)
+    await sql.execute("UPDATE tasks SET submit_by = now(), due_at = now()")
+    assert await services.submissions.submit_due(10) == 0
+    assert await services.sweeper.sweep() == 1
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["fail_code"]) == ("failed", "submit_deadline")

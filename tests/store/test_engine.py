@@ -1,0 +1,267 @@
+"""The database goes away and comes back: what is tried again, what is told, what is let through."""
+
+import asyncio
+import socket
+import uuid
+
+import pytest
+from sqlalchemy import exc, text
+
+from app.domain.errors import DatabaseUnavailableError
+from app.domain.task import State
+from app.store import tasks
+from app.store.engine import Connection, Database
+from tests.store.stage import Sql, events, new_task, put_client, put_task
+
+DIRECTLY = 3.0
+"""Seconds that what is not tried again may take."""
+
+
+async def backend(connection: Connection) -> int:
+    pid = await connection.scalar(text("SELECT pg_backend_pid()"))
+    assert isinstance(pid, int)
+    return pid
+
+
+async def kill(sql: Sql, pid: int) -> None:
+    """End a server process, and return when it is gone."""
+    assert await sql.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
+
+
+async def test_work_is_done_again_when_its_connection_dies(
+    database: Database, sql: Sql, client_id: uuid.UUID
+) -> None:
+    new = new_task(client_id)
+    pids: list[int] = []
+
+    async def work(connection: Connection) -> uuid.UUID:
+        pids.append(await backend(connection))
+        stored = await tasks.insert_task(connection, new)
+        if len(pids) == 1:
+            await kill(sql, pids[0])
+        await tasks.claim_task(connection, new.id, lease=30)
+        return stored.id
+
+    assert await database.run(work) == new.id
+    assert len(set(pids)) == 2
+    assert [event[1] for event in await events(sql, new.id)] == ["queued", "submitting"]
+
+
+async def test_work_is_done_again_when_its_connection_dies_before_the_commit(
+    database: Database, sql: Sql, client_id: uuid.UUID
+) -> None:
+    new = new_task(client_id)
+    pids: list[int] = []
+
+    async def work(connection: Connection) -> uuid.UUID:
+        pids.append(await backend(connection))
+        stored = await tasks.insert_task(connection, new)
+        if len(pids) == 1:
+            await kill(sql, pids[0])
+        return stored.id
+
+    assert await database.run(work) == new.id
+    assert len(pids) == 2
+    assert len(await events(sql, new.id)) == 1
+
+
+async def test_work_finds_its_own_rows_when_only_the_answer_of_the_commit_is_lost(
+    database: Database, sql: Sql, client_id: uuid.UUID
+) -> None:
+    new = new_task(client_id, idempotency_key="k")
+    tries = 0
+
+    async def work(connection: Connection) -> uuid.UUID:
+        nonlocal tries
+        tries += 1
+        stored = await tasks.insert_task(connection, new)
+        if tries == 1:
+            pid = await backend(connection)
+            await connection.exec_driver_sql("COMMIT")
+            await kill(sql, pid)
+        return stored.id
+
+    assert await database.run(work) == new.id
+    assert tries == 2
+    assert len(await events(sql, new.id)) == 1
+
+
+async def test_deadlocked_work_is_done_again(
+    database: Database, sql: Sql, client_id: uuid.UUID
+) -> None:
+    one, other = [await put_task(sql, client_id, State.RUNNING) for _ in range(2)]
+    both_hold_one = asyncio.Barrier(2)
+    first_tries = {one, other}
+
+    async def lock(first: uuid.UUID, second: uuid.UUID) -> None:
+        async def work(connection: Connection) -> None:
+            await tasks.lock_task(connection, first)
+            if first in first_tries:
+                first_tries.discard(first)
+                await both_hold_one.wait()
+            await tasks.lock_task(connection, second)
+
+        await database.run(work)
+
+    async with asyncio.timeout(20):
+        await asyncio.gather(lock(one, other), lock(other, one))
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+async def never(_: Connection) -> None:
+    pytest.fail("there is no connection to work on")
+
+
+@pytest.mark.parametrize(("patience", "at_least"), [(0.0, 0.0), (0.5, 0.3)])
+async def test_where_nothing_listens_it_is_unavailable_once_patience_is_over(
+    patience: float, at_least: float
+) -> None:
+    away = Database(f"postgresql://nobody@127.0.0.1:{closed_port()}/nothing")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with pytest.raises(DatabaseUnavailableError):
+        await away.run(never, patience=patience)
+    assert at_least <= loop.time() - began <= patience + DIRECTLY
+    await away.dispose()
+
+
+async def test_what_is_told_of_an_absent_database_is_no_secret() -> None:
+    away = Database(f"postgresql://nobody:hunter2@127.0.0.1:{closed_port()}/nothing")
+    with pytest.raises(DatabaseUnavailableError) as caught:
+        async with away.read():
+            pytest.fail("there is no connection to read from")
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__!r}"
+    await away.dispose()
+
+
+async def test_a_statement_that_takes_too_long_counts_as_away(dsn: str) -> None:
+    hurried = Database(dsn, command_timeout=0.1)
+    with pytest.raises(DatabaseUnavailableError):
+        async with hurried.begin() as connection:
+            await connection.execute(text("SELECT pg_sleep(60)"))
+    async with asyncio.timeout(DIRECTLY), hurried.begin() as connection:
+        assert await connection.scalar(text("SELECT 1")) == 1
+    await hurried.dispose()
+
+
+async def test_patience_ends_a_try_that_hangs(
+    database: Database, sql: Sql, client_id: uuid.UUID
+) -> None:
+    task_id = await put_task(sql, client_id, State.RUNNING)
+    async with sql.transaction():
+        await sql.execute("SELECT FROM tasks WHERE id = $1 FOR UPDATE", task_id)
+        async with asyncio.timeout(DIRECTLY):
+            with pytest.raises(DatabaseUnavailableError):
+                await database.run(lambda found: tasks.lock_task(found, task_id), patience=0.2)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), ValueError("no"), KeyError("x")])
+async def test_what_work_raises_is_let_through_and_nothing_is_kept(
+    database: Database, sql: Sql, client_id: uuid.UUID, error: Exception
+) -> None:
+    new = new_task(client_id)
+    tries = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        await tasks.insert_task(connection, new)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await database.run(work)
+    assert caught.value is error
+    assert tries == 1
+    assert await events(sql, new.id) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("SELECT * FROM nowhere", exc.ProgrammingError),
+        ("INSERT INTO task_events (task_id, to_state, attempt) VALUES (NULL, 'x', 0)", None),
+        ("SELECT 1 / 0", exc.DBAPIError),
+    ],
+)
+async def test_what_the_database_refuses_is_let_through_and_not_tried_again(
+    database: Database, statement: str, error: type[exc.DBAPIError] | None
+) -> None:
+    tries = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        await connection.execute(text(statement))
+
+    with pytest.raises(error or exc.IntegrityError):
+        await database.run(work)
+    assert tries == 1
+
+
+async def test_a_database_that_lets_nobody_in_is_away_and_says_why(dsn: str) -> None:
+    """An operator may change its mind; whoever set it wrongly is told by the cause."""
+    mistaken = Database(dsn.replace("/test_", "/no_such_"))
+    with pytest.raises(DatabaseUnavailableError) as caught:
+        await mistaken.run(never, patience=0.1)
+    assert "does not exist" in str(caught.value.__cause__)
+    await mistaken.dispose()
+
+
+@pytest.mark.parametrize("kind", ["begin", "read"])
+async def test_connections_that_died_idle_are_replaced(dsn: str, sql: Sql, kind: str) -> None:
+    database = Database(dsn, pool_size=3)
+    borrow = getattr(database, kind)
+
+    async def pid() -> int:
+        async with borrow() as connection:
+            found = await backend(connection)
+            await together.wait()
+            return found
+
+    together = asyncio.Barrier(3)
+    pids = await asyncio.gather(*(pid() for _ in range(3)))
+    for found in pids:
+        await kill(sql, found)
+    together = asyncio.Barrier(1)
+    assert await pid() not in pids
+    await database.dispose()
+
+
+async def test_a_transaction_that_is_cancelled_leaves_nothing_behind(
+    database: Database, client_id: uuid.UUID
+) -> None:
+    new = new_task(client_id)
+    stored = asyncio.Event()
+
+    async def work(connection: Connection) -> None:
+        await tasks.insert_task(connection, new)
+        stored.set()
+        await connection.execute(text("SELECT pg_sleep(60)"))
+
+    running = asyncio.create_task(database.run(work))
+    await stored.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with asyncio.timeout(DIRECTLY):
+        assert await database.run(lambda found: tasks.lock_task(found, new.id)) is None
+
+
+async def test_each_statement_of_a_read_stands_alone(database: Database, sql: Sql) -> None:
+    """It sees what was committed meanwhile, and the connection goes back as it came."""
+    async with database.read() as connection:
+        pid = await backend(connection)
+        await put_client(sql, "meanwhile")
+        assert await connection.scalar(text("SELECT count(*) FROM clients")) == 1
+        state = await sql.fetchval("SELECT state FROM pg_stat_activity WHERE pid = $1", pid)
+        assert state == "idle"
+    async with database.begin() as connection:
+        await connection.execute(text("DELETE FROM clients"))
+        await connection.rollback()
+    assert await sql.fetchval("SELECT count(*) FROM clients") == 1

@@ -1,0 +1,220 @@
+"""Questions: who is asked about next, by whom, and what an answer leaves behind."""
+
+import asyncio
+import uuid
+from itertools import chain
+from uuid import UUID
+
+import pytest
+
+from app.domain.evidence import Verdict
+from app.domain.report import Progress, Report
+from app.domain.task import State
+from app.store import callbacks, questions
+from app.store.engine import Database
+from app.store.questions import Question
+from tests.store.stage import Sql, around, events, new_callback, put_task, task
+
+
+async def claim(database: Database, limit: int = 100) -> list[Question]:
+    async with database.begin() as connection:
+        return await questions.claim_questions(connection, limit=limit, lease=30)
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.QUEUED])
+async def test_a_due_question_is_leased_and_told_with_its_age(
+    database: Database, sql: Sql, client_id: UUID, state: State
+) -> None:
+    at = {"due_at": -1.0, "submitted_at": -90.0, "created_at": -500.0}
+    task_id = await put_task(sql, client_id, state, at=at, kie_task_id="k", tries=2)
+    (question,) = await claim(database)
+    assert (question.id, question.kie_task_id, question.tries) == (task_id, "k", 2)
+    assert question.age == around(90)
+    row = await task(sql, task_id)
+    assert (row["state"], row["leased_until"], row["due_at"]) == (state, around(30), around(-1))
+    assert await events(sql, task_id) == []
+    assert await claim(database) == []
+
+
+async def test_the_age_counts_from_the_create_and_else_from_the_beginning(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    await put_task(sql, client_id, State.CANCELED, at={"due_at": -1, "created_at": -500})
+    (question,) = await claim(database)
+    assert question.age == around(500)
+
+
+@pytest.mark.parametrize(
+    ("state", "at", "taken"),
+    [
+        (State.RUNNING, {"due_at": 60.0}, False),
+        (State.RUNNING, {}, False),
+        (State.QUEUED, {"due_at": -1.0}, False),
+        (State.RUNNING, {"due_at": -1.0, "leased_until": 5.0}, False),
+        (State.RUNNING, {"due_at": -1.0, "leased_until": -0.001}, True),
+    ],
+)
+async def test_what_is_not_due_or_held_by_the_living_is_not_taken(
+    database: Database,
+    sql: Sql,
+    client_id: UUID,
+    state: State,
+    at: dict[str, float],
+    *,
+    taken: bool,
+) -> None:
+    await put_task(sql, client_id, state, at=at)
+    assert len(await claim(database)) == taken
+
+
+async def test_the_longest_due_are_asked_about_first(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    ids = {
+        age: await put_task(sql, client_id, State.RUNNING, at={"due_at": -age})
+        for age in (3, 9, 1, 7, 5)
+    }
+    turns = [{question.id for question in await claim(database, 2)} for _ in range(4)]
+    assert turns == [{ids[9], ids[7]}, {ids[5], ids[3]}, {ids[1]}, set()]
+
+
+async def test_many_claimers_never_get_the_same_question(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    ids = {await put_task(sql, client_id, State.RUNNING, at={"due_at": -1}) for _ in range(60)}
+
+    async def take_all() -> list[UUID]:
+        taken: list[UUID] = []
+        while found := await claim(database, 3):
+            taken += [one.id for one in found]
+        return taken
+
+    shares = await asyncio.gather(*(take_all() for _ in range(20)))
+    assert sorted(chain.from_iterable(shares)) == sorted(ids)
+
+
+async def test_a_task_that_another_settles_is_skipped(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    held = await put_task(sql, client_id, State.RUNNING, at={"due_at": -9})
+    free = await put_task(sql, client_id, State.RUNNING, at={"due_at": -1})
+    async with sql.transaction():
+        await sql.execute("SELECT FROM tasks WHERE id = $1 FOR UPDATE", held)
+        async with asyncio.timeout(5):
+            assert [question.id for question in await claim(database)] == [free]
+
+
+@pytest.mark.parametrize("due_in", [60.0, 0.0, None])
+@pytest.mark.parametrize(("heard", "kept"), [("generating", "generating"), (None, "waiting")])
+async def test_rescheduling_gives_the_lease_back(
+    database: Database,
+    sql: Sql,
+    client_id: UUID,
+    due_in: float | None,
+    heard: str | None,
+    kept: str,
+) -> None:
+    at = {"due_at": -1.0, "leased_until": 20.0, "lapses_at": 900.0}
+    task_id, bystander = [
+        await put_task(sql, client_id, State.RUNNING, at=at, kie_state="waiting") for _ in range(2)
+    ]
+    async with database.begin() as connection:
+        await questions.reschedule(connection, task_id, due_in=due_in, tries=3, kie_state=heard)
+    row = await task(sql, task_id)
+    assert (row["due_at"], row["leased_until"]) == (around(due_in), None)
+    assert (row["tries"], row["kie_state"], row["state"]) == (3, kept, "running")
+    assert row["lapses_at"] == around(900)
+    assert (await task(sql, bystander))["leased_until"] == around(20)
+
+
+async def test_a_task_that_is_queued_again_is_not_rescheduled(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    task_id = await put_task(sql, client_id, State.QUEUED, at={"due_at": 5}, tries=1)
+    async with database.begin() as connection:
+        await questions.reschedule(connection, task_id, due_in=None, tries=9)
+    row = await task(sql, task_id)
+    assert (row["due_at"], row["tries"]) == (around(5), 1)
+
+
+@pytest.mark.parametrize("state", State)
+async def test_a_task_is_hastened_unless_it_is_on_its_way(
+    database: Database, sql: Sql, client_id: UUID, state: State
+) -> None:
+    task_id = await put_task(sql, client_id, state, at={"due_at": 600}, tries=5)
+    async with database.begin() as connection:
+        await questions.ask_at_once(connection, task_id)
+    row = await task(sql, task_id)
+    on_its_way = state in {State.QUEUED, State.SUBMITTING}
+    expected = (around(600), 5) if on_its_way else (around(0), 0)
+    assert (row["due_at"], row["tries"], row["state"]) == (*expected, state)
+
+
+async def test_a_settled_task_that_owes_nothing_can_be_asked_about_again(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    task_id = await put_task(sql, client_id, State.SUCCEEDED)
+    assert await claim(database) == []
+    async with database.begin() as connection:
+        await questions.ask_at_once(connection, task_id)
+    assert [question.id for question in await claim(database)] == [task_id]
+
+
+@pytest.mark.parametrize(("bound", "kept"), [(None, "new"), ("first", "first")])
+async def test_binding_never_overwrites(
+    database: Database, sql: Sql, client_id: UUID, bound: str | None, kept: str
+) -> None:
+    at = {"updated_at": -60.0}
+    task_id = await put_task(sql, client_id, State.UNCONFIRMED, at=at, kie_task_id=bound)
+    async with database.begin() as connection:
+        await questions.bind(connection, task_id, "new")
+    row = await task(sql, task_id)
+    assert row["kie_task_id"] == kept
+    assert row["updated_at"] == around(-60 if bound else 0)
+
+
+async def test_confirming_ends_the_asking(database: Database, sql: Sql, client_id: UUID) -> None:
+    at = {"due_at": -1.0, "leased_until": 20.0, "updated_at": -60.0}
+    task_id = await put_task(sql, client_id, State.SUCCEEDED, at=at)
+    async with database.begin() as connection:
+        await questions.confirm(connection, task_id)
+    row = await task(sql, task_id)
+    assert (row["confirmed_at"], row["updated_at"]) == (around(0), around(0))
+    assert (row["due_at"], row["leased_until"], row["state"]) == (None, None, "succeeded")
+
+
+async def test_a_task_is_confirmed_once(database: Database, sql: Sql, client_id: UUID) -> None:
+    at = {"confirmed_at": -60.0}
+    task_id = await put_task(sql, client_id, State.SUCCEEDED, at=at)
+    async with database.begin() as connection:
+        await questions.confirm(connection, task_id)
+    assert (await task(sql, task_id))["confirmed_at"] == around(-60)
+
+
+async def test_the_ids_that_nobody_vouched_for_newest_first_and_each_once(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    task_id = await put_task(sql, client_id, State.UNCONFIRMED)
+    said = [
+        ("a", Verdict.UNVERIFIED),
+        ("b", Verdict.STALE),
+        ("c", Verdict.DISAGREED),
+        ("a", Verdict.STALE),
+        (None, Verdict.UNVERIFIED),
+        *(("believed", verdict) for verdict in set(Verdict) - DOUBTED),
+    ]
+    async with database.begin() as connection:
+        for kie_task_id, verdict in said:
+            ids = (kie_task_id,) if kie_task_id else ()
+            report = Report(progress=Progress.SUCCEEDED, kie_task_ids=ids)
+            new = new_callback(task_id)
+            await callbacks.insert_callback(connection, new, verdict, report=report)
+        other = new_callback(uuid.uuid4())
+        report = Report(progress=Progress.SUCCEEDED, kie_task_ids=("x",))
+        await callbacks.insert_callback(connection, other, Verdict.STALE, report=report)
+    async with database.read() as connection:
+        assert await questions.claimed_ids(connection, task_id, limit=9) == ["a", "c", "b"]
+        assert await questions.claimed_ids(connection, task_id, limit=2) == ["a", "c"]
+
+
+DOUBTED = {Verdict.UNVERIFIED, Verdict.STALE, Verdict.DISAGREED}

@@ -1,0 +1,166 @@
+"""Wake-ups: heard here and elsewhere, gathered, and loud when the connection is gone."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+import pytest
+
+from app.store.engine import connect
+from app.store.signals import ASK, BATCH, CHANNEL, QUEUE, Signals, _set_or_closed
+from tests.stage import PATIENCE
+from tests.store.stage import Sql
+
+
+async def heard(event: asyncio.Event) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await event.wait()
+    event.clear()
+
+
+@asynccontextmanager
+async def running(signals: Signals) -> AsyncIterator["asyncio.Task[None]"]:
+    """Run for the length of the block; whoever waits is woken when it listens."""
+    with signals.subscribed("listening") as listening:
+        task = asyncio.create_task(signals.run())
+        try:
+            await heard(listening)
+            yield task
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError, ConnectionError, asyncpg.PostgresError):
+                await task
+
+
+async def kill_listeners(sql: Sql) -> None:
+    killed = await sql.fetch(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND query LIKE 'LISTEN%' AND pid <> pg_backend_pid()"
+    )
+    assert len(killed) == 1
+
+
+def test_an_announcement_wakes_whoever_waits_here_at_once(dsn: str) -> None:
+    signals = Signals(dsn)
+    with (
+        signals.subscribed(QUEUE) as one,
+        signals.subscribed(QUEUE) as two,
+        signals.subscribed(ASK) as other,
+    ):
+        signals.announce(QUEUE)
+        assert [event.is_set() for event in (one, two, other)] == [True, True, False]
+
+
+def test_who_left_is_forgotten(dsn: str) -> None:
+    signals = Signals(dsn)
+    with signals.subscribed(QUEUE) as stays:
+        with signals.subscribed(QUEUE) as left:
+            pass
+        signals.announce(QUEUE)
+        assert (stays.is_set(), left.is_set()) == (True, False)
+    assert not signals._waiting
+
+
+async def test_an_announcement_wakes_other_processes(dsn: str) -> None:
+    here, there = Signals(dsn), Signals(dsn)
+    topic = uuid.uuid4().hex
+    async with running(here), running(there):
+        with there.subscribed(topic) as woken, there.subscribed(ASK) as other:
+            here.announce(topic, QUEUE)
+            await heard(woken)
+            assert not other.is_set()
+
+
+async def test_what_was_announced_before_anyone_listened_goes_out_then(dsn: str) -> None:
+    here, there = Signals(dsn), Signals(dsn)
+    async with running(there):
+        with there.subscribed(QUEUE) as woken:
+            here.announce(QUEUE)
+            async with running(here):
+                await heard(woken)
+
+
+async def test_starting_to_listen_wakes_everyone(dsn: str) -> None:
+    signals = Signals(dsn)
+    with signals.subscribed(QUEUE) as one, signals.subscribed(uuid.uuid4().hex) as two:
+        async with running(signals):
+            assert one.is_set()
+            assert two.is_set()
+
+
+async def test_a_lost_connection_is_an_error_and_the_next_run_works_and_wakes_everyone(
+    dsn: str, sql: Sql
+) -> None:
+    here, there = Signals(dsn), Signals(dsn)
+    with here.subscribed(QUEUE) as woken:
+        async with running(here) as task:
+            woken.clear()
+            await kill_listeners(sql)
+            async with asyncio.timeout(PATIENCE):
+                with pytest.raises((ConnectionError, asyncpg.PostgresConnectionError)):
+                    await task
+        assert not woken.is_set()
+        async with running(here), running(there):
+            await heard(woken)
+            there.announce(QUEUE)
+            await heard(woken)
+
+
+async def test_a_connection_that_is_closed_already_is_an_error_too(dsn: str) -> None:
+    """It may close between two waits: then nobody is called back."""
+    connection = await connect(dsn)
+    await connection.close()
+    async with asyncio.timeout(1):
+        with pytest.raises((ConnectionError, asyncpg.InterfaceError)):
+            await _set_or_closed(asyncio.Event(), connection)
+
+
+async def test_where_nothing_listens_running_is_an_error() -> None:
+    signals = Signals("postgresql://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(OSError, match=r".*"):
+        await signals.run()
+
+
+async def test_a_thousand_announcements_are_few_messages_and_none_is_lost(
+    dsn: str, sql: Sql
+) -> None:
+    topics = {uuid.uuid4().hex for _ in range(1000)}
+    messages: list[str] = []
+    complete = asyncio.Event()
+
+    def listen(*about: object) -> None:
+        messages.append(str(about[-1]))
+        if topics <= {topic for message in messages for topic in message.split(",")}:
+            complete.set()
+
+    await sql.add_listener(CHANNEL, listen)
+    signals = Signals(dsn)
+    async with running(signals):
+        for topic in topics:
+            signals.announce(topic, QUEUE)
+        await heard(complete)
+    await sql.remove_listener(CHANNEL, listen)
+    assert len(messages) <= -(-1001 // BATCH) + 1
+    assert max(map(len, messages)) < 8000
+
+
+async def test_a_repeated_announcement_is_sent_once(dsn: str, sql: Sql) -> None:
+    messages: list[str] = []
+    complete = asyncio.Event()
+
+    def listen(*about: object) -> None:
+        messages.append(str(about[-1]))
+        complete.set()
+
+    await sql.add_listener(CHANNEL, listen)
+    signals = Signals(dsn)
+    async with running(signals):
+        for _ in range(1000):
+            signals.announce(QUEUE)
+        await heard(complete)
+        signals.announce("last")
+        await heard(complete)
+    await sql.remove_listener(CHANNEL, listen)
+    assert messages == [QUEUE, "last"]

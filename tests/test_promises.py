@@ -1,0 +1,38 @@
+"""The page of promises, the sabotages and the tests belong together."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.sabotage import ROOT, SABOTAGES, Sabotage
+
+PAGE = (ROOT / "docs" / "promises.md").read_text()
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda one: one.name)
+def test_each_sabotage_still_fits(sabotage: Sabotage) -> None:
+    assert (ROOT / sabotage.file).read_text().count(sabotage.old) == 1
+    for test in sabotage.tests:
+        assert (ROOT / test.partition("::")[0]).exists(), test
+
+
+def test_the_page_names_each_sabotage_under_its_promise() -> None:
+    sections = re.split(r"^## (\d+)\. ", PAGE, flags=re.MULTILINE)[1:]
+    named = {
+        int(number): set(re.findall(r"^- sabotage `([a-z-]+)`", text, flags=re.MULTILINE))
+        for number, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+    assert sorted(named) == list(range(1, 11))
+    for number, names in named.items():
+        assert names == {one.name for one in SABOTAGES if one.promise == number}
+
+
+def test_each_test_that_the_page_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?`", PAGE)
+    assert named
+    for path, function in named:
+        place = ROOT / path
+        assert place.exists(), path
+        if function:
+            assert f"def {function}(" in Path(place).read_text(), function

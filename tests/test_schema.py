@@ -1,0 +1,209 @@
+"""The schema in the database is the one that the code speaks of, and migrations get there."""
+
+import asyncio
+import io
+import os
+import re
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import fields
+from enum import StrEnum
+from typing import TextIO
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from alembic import command
+from alembic.config import Config
+
+from app.api import schemas
+from app.domain.evidence import Signature, Verdict
+from app.domain.report import Report
+from app.domain.task import AT_REST, FailSource, HoldReason, Source, State
+from app.store import callbacks, moves, schema, tables, tasks
+from app.store.engine import Database
+
+
+def config(dsn: str, stdout: TextIO = sys.stdout) -> Config:
+    found = Config(stdout=stdout)
+    found.set_main_option("script_location", str(schema.MIGRATIONS).replace("%", "%%"))
+    found.attributes["dsn"] = dsn
+    return found
+
+
+@pytest_asyncio.fixture
+async def scratch(
+    server: str, sql_connection: "asyncpg.Connection[asyncpg.Record]"
+) -> AsyncIterator[str]:
+    """Lend an empty database for one test."""
+    name = f"scratch_{os.getpid()}_{uuid.uuid4().hex[:8]}"
+    await sql_connection.execute(f"CREATE DATABASE {name}")
+    head, _, query = server.partition("?")
+    yield f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+    await sql_connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def present(dsn: str) -> str | None:
+    database = Database(dsn, pool_size=1)
+    async with database.read() as connection:
+        found = await schema.present(connection)
+    await database.dispose()
+    return found
+
+
+async def shape(dsn: str) -> set[tuple[str, ...]]:
+    """Every column, constraint and index, as PostgreSQL writes them."""
+    connection = await asyncpg.connect(dsn)
+    rows = await connection.fetch(
+        """
+        SELECT table_name, column_name::text,
+               data_type || is_nullable || coalesce(column_default, '')
+        FROM information_schema.columns WHERE table_schema = 'public'
+        UNION ALL
+        SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        UNION ALL
+        SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+        """
+    )
+    await connection.close()
+    return {tuple(row) for row in rows}
+
+
+async def test_the_tables_and_the_migrations_agree(dsn: str) -> None:
+    said = io.StringIO()
+    await asyncio.to_thread(command.check, config(dsn, said))
+    assert "No new upgrade operations detected" in said.getvalue()
+
+
+async def test_migrating_again_changes_nothing(scratch: str) -> None:
+    assert await present(scratch) is None
+    await asyncio.to_thread(schema.upgrade, scratch)
+    assert await present(scratch) == schema.needed() is not None
+    before = await shape(scratch)
+    await asyncio.to_thread(schema.upgrade, scratch)
+    assert await shape(scratch) == before
+
+
+async def migrator(dsn: str) -> int:
+    """Migrate in a process of its own; returns its exit status."""
+    program = "import sys; from app.store import schema; schema.upgrade(sys.argv[1])"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-c", program, dsn, cwd=schema.MIGRATIONS.parent
+    )
+    return await process.wait()
+
+
+async def test_migrators_that_come_together_all_end_well(scratch: str) -> None:
+    assert await asyncio.gather(*(migrator(scratch) for _ in range(3))) == [0, 0, 0]
+    assert await present(scratch) == schema.needed()
+
+
+async def test_down_to_nothing_and_up_again(scratch: str) -> None:
+    await asyncio.to_thread(schema.upgrade, scratch)
+    before = await shape(scratch)
+    await asyncio.to_thread(command.downgrade, config(scratch), "base")
+    assert {table for table, *_ in await shape(scratch)} == {"alembic_version"}
+    assert await present(scratch) is None
+    await asyncio.to_thread(schema.upgrade, scratch)
+    assert await shape(scratch) == before
+
+
+WORDS: dict[str, type[StrEnum]] = {
+    "tasks.state": State,
+    "tasks.fail_source": FailSource,
+    "tasks.settled_by": Source,
+    "tasks.hold_reason": HoldReason,
+    "task_events.from_state": State,
+    "task_events.to_state": State,
+    "callbacks.source": Source,
+    "callbacks.signature": Signature,
+    "callbacks.verdict": Verdict,
+}
+OTHERS = {"clients.weight", "tasks.priority", "tasks.rest"}
+"""Checks of something else than words."""
+
+
+async def checks(sql: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str]:
+    """Return the definition of every CHECK by `table.name`."""
+    rows = await sql.fetch(
+        "SELECT conrelid::regclass::text AS of, conname, pg_get_constraintdef(oid) AS definition"
+        " FROM pg_constraint WHERE contype = 'c' AND connamespace = 'public'::regnamespace"
+    )
+    found = {}
+    for row in rows:
+        name = row["conname"].removeprefix(f"{row['of']}_").removesuffix("_check")
+        found[f"{row['of']}.{name}"] = row["definition"]
+    return found
+
+
+async def test_every_check_is_accounted_for(
+    sql: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    assert set(await checks(sql)) == set(WORDS) | OTHERS
+
+
+@pytest.mark.parametrize("column", WORDS)
+async def test_an_enum_is_the_check_of_its_column(
+    sql: "asyncpg.Connection[asyncpg.Record]", column: str
+) -> None:
+    definition = (await checks(sql))[column]
+    assert re.search(rf"\b{column.rpartition('.')[2]} = ANY", definition)
+    assert sorted(re.findall(r"'(\w+)'::text", definition)) == sorted(WORDS[column])
+
+
+async def test_the_states_at_rest_are_those_with_an_end(
+    sql: "asyncpg.Connection[asyncpg.Record]",
+) -> None:
+    definition = (await checks(sql))["tasks.rest"]
+    assert sorted(re.findall(r"'(\w+)'::text", definition)) == sorted(AT_REST)
+    assert "finished_at IS NOT NULL" in definition
+
+
+def columns(table: type[tables.Base]) -> set[str]:
+    return set(table.__table__.c.keys())
+
+
+def test_a_task_has_one_name_for_one_thing() -> None:
+    made_up = {"estimated_start_at", "urls"}
+    assert list(schemas.Task.model_fields) == [*tasks.ANSWERED, "urls"]
+    assert set(tasks.ANSWERED) - made_up <= columns(tables.Task)
+    assert not made_up & columns(tables.Task)
+    assert len(set(tasks.ANSWERED)) == len(tasks.ANSWERED)
+
+
+def test_a_callback_has_one_name_for_one_thing() -> None:
+    shown = [{"body": "raw"}.get(name, name) for name in callbacks.ANSWERED]
+    assert sorted(schemas.Callback.model_fields) == sorted(shown)
+    assert set(callbacks.ANSWERED) == columns(tables.Callback)
+
+
+@pytest.mark.parametrize(
+    ("kept", "table"),
+    [(moves._REPORTED, tables.Task), (callbacks._REPORTED, tables.Callback)],
+    ids=["task", "callback"],
+)
+def test_what_is_kept_of_a_report_has_the_reports_names(
+    kept: tuple[str, ...], table: type[tables.Base]
+) -> None:
+    known = {field.name for field in fields(Report)}
+    assert set(kept) <= known
+    assert set(kept) <= columns(table)
+
+
+def test_nothing_that_both_a_report_and_a_table_know_is_left_out() -> None:
+    known = {field.name for field in fields(Report)}
+    for kept, table in ((moves._REPORTED, tables.Task), (callbacks._REPORTED, tables.Callback)):
+        # `result_urls` is a tuple there and a list here, so a callback's is written by hand
+        assert known & columns(table) <= {*kept, "result_urls"}
+
+
+def test_a_new_task_is_stored_under_its_own_names() -> None:
+    given = set(tasks.NewTask.__slots__) - {"submit_within"}
+    assert given <= columns(tables.Task)
+    assert set(tasks.ClaimedTask.__slots__) <= columns(tables.Task)
+
+
+def test_what_is_accepted_is_what_is_answered() -> None:
+    assert set(schemas.TaskCreate.model_fields) - {"submit_within"} <= set(tasks.ANSWERED)
