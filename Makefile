@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check lint sabotage lock docs clean
+.PHONY: help setup demo dev test check lint sabotage image-check lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,12 +38,18 @@ check: lint test ## everything that a change has to pass
 sabotage: $(READY) ## break each promise in a copy and show that the tests notice
 	$(BIN)/python -m tests.sabotage
 
+image-check: $(READY) ## build the image's files without an engine and run the gateway from them
+	$(BIN)/python -m tests.image.check
+
 docs: $(READY) ## write the pages that are made from the code
 	$(BIN)/python -m app.config > docs/settings.md
+	$(BIN)/python -m tests.tour
+	$(BIN)/python -m app.metrics > docs/metrics.md
 
 lock: $(READY) ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --extra dev -c requirements.lock --upgrade -o requirements-dev.lock pyproject.toml
+	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements-dev.lock -o requirements-build.lock -
 
 clean: ## remove the environment and the caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

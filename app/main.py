@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.types import Lifespan
 
 from app import config, log
-from app.api import callbacks, documents, errors, health, tasks
+from app.api import callbacks, documents, errors, events, health, tasks
 from app.api.deps import Edge
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None, *, worker: bool = True) -> Fast
     errors.install(app)
     documents.install(app)
     app.add_middleware(RequestFrame)
-    for router in (tasks.router, callbacks.router, health.router):
+    for router in (events.router, tasks.router, callbacks.router, health.router):
         app.include_router(router)
     return app
 
@@ -60,11 +60,41 @@ def _lifespan(settings: Settings, *, worker: bool) -> Lifespan[FastAPI]:
             if trouble is not None:
                 raise SchemaError(trouble)
             app.state.edge = _edge(services, settings)
+            app.state.probes = _probes(services)
+            app.state.room = services.room
             working = loops(services, settings.kie_queries_per_second) if worker else ()
             for warning in settings.warnings():
                 logger.warning("settings.concern", concern=warning)
             async with at_work(services, working):
                 yield
+
+    return lifespan
+
+
+def create_worker(settings: Settings) -> FastAPI:
+    """Build the worker: the loops, and the few paths that tell how they are."""
+    app = FastAPI(
+        title="kie-gateway worker",
+        lifespan=_told(_lifespan(settings, worker=True)),
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    app.add_middleware(RequestFrame)
+    app.include_router(health.router)
+    return app
+
+
+def _told(inner: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
+    """Log where a worker stands in its life: it has no callers who would notice."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with inner(app):
+            logger.info("worker.started")
+            yield
+            logger.info("worker.draining")
+        logger.info("worker.stopped")
 
     return lifespan
 
@@ -75,13 +105,20 @@ def _dsn(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
+def _probes(services: Services) -> health.Probes:
+    return health.Probes(
+        health=services.health, exposition=services.exposition, metrics=services.metrics
+    )
+
+
 def _edge(services: Services, settings: Settings) -> Edge:
     return Edge(
         keys=services.keys,
         submissions=services.submissions,
         receiver=services.receiver,
         reader=services.reader,
-        health=services.health,
+        commands=services.commands,
+        feed=services.feed,
         max_body_bytes=settings.max_body_bytes,
         submit_wait=settings.submit_wait,
     )

@@ -4,10 +4,11 @@ import base64
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from uuid import UUID
 
 import httpx
@@ -18,7 +19,11 @@ from app.config import Settings
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.terms import Confirm, Terms
 from app.kie.client import KieClient, http_client
+from app.metrics import Metrics
 from app.services.ask import Asker
+from app.services.commands import Commands
+from app.services.expose import Exposition
+from app.services.feed import Feed
 from app.services.health import Health
 from app.services.keys import Keys
 from app.services.leases import Leases
@@ -27,6 +32,7 @@ from app.services.receive import Receiver
 from app.services.settle import Settling
 from app.services.submit import Submissions
 from app.services.sweep import Sweeper
+from app.services.wait import WaitingRoom
 from app.store.engine import Database
 from app.store.signals import Signals
 
@@ -44,9 +50,14 @@ class Services:
     asker: Asker
     sweeper: Sweeper
     reader: Reader
+    commands: Commands
+    feed: Feed
+    room: WaitingRoom
     leases: Leases
     signals: Signals
     health: Health
+    metrics: Metrics
+    exposition: Exposition
     kie: KieClient
 
 
@@ -66,14 +77,16 @@ def vault(secret_keys: Sequence[str]) -> MultiFernet:
 
 
 @asynccontextmanager
-async def wired(settings: Settings, dsn: str) -> AsyncIterator[Services]:
+async def wired(
+    settings: Settings, dsn: str, *, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Services]:
     """Lend the services over the database at `dsn`; connections open when first needed."""
     database = Database(dsn, pool_size=settings.database_pool_size)
     listen_url = settings.database_listen_url
     signals = Signals(listen_url.get_secret_value() if listen_url else dsn)
     try:
         async with _kie_http(settings) as http:
-            yield _services(settings, database, signals, http)
+            yield _services(settings, database, signals, http, monotonic)
     finally:
         await database.dispose()
 
@@ -91,7 +104,11 @@ def _kie_http(settings: Settings) -> httpx.AsyncClient:
 
 
 def _services(
-    settings: Settings, database: Database, signals: Signals, http: httpx.AsyncClient
+    settings: Settings,
+    database: Database,
+    signals: Signals,
+    http: httpx.AsyncClient,
+    monotonic: Callable[[], float],
 ) -> Services:
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
     hmac_keys = [key.get_secret_value().encode() for key in settings.kie_webhook_hmac_keys]
@@ -105,19 +122,30 @@ def _services(
         timeout=settings.kie_timeout,
     )
     leases = Leases(database, terms.lease)
+    room = WaitingRoom(database, signals)
     settling = Settling(terms)
     chance = random.SystemRandom().random
-    submissions = Submissions(database, kie, signals, leases, urls, settling, terms, new_id, chance)
+    metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
+    health = Health(database, monotonic)
     return Services(
         keys=Keys(database, vault(secret_keys), new_id, secrets.token_bytes),
-        submissions=submissions,
-        receiver=Receiver(database, signals, urls, settling, terms, hmac_keys, new_id, utc_now),
-        asker=Asker(database, kie, signals, leases, urls, settling, terms, new_id, chance),
-        sweeper=Sweeper(database, signals, terms),
-        reader=Reader(database, signals, urls),
+        submissions=Submissions(
+            database, kie, signals, leases, urls, settling, terms, new_id, chance, metrics
+        ),
+        receiver=Receiver(
+            database, signals, urls, settling, terms, hmac_keys, new_id, utc_now, metrics
+        ),
+        asker=Asker(database, kie, signals, leases, urls, settling, terms, new_id, chance, metrics),
+        sweeper=Sweeper(database, signals, terms, metrics),
+        reader=Reader(database, room, urls),
+        commands=Commands(database, signals),
+        feed=Feed(database, signals, room),
+        room=room,
         leases=leases,
         signals=signals,
-        health=Health(database, time.monotonic),
+        health=health,
+        metrics=metrics,
+        exposition=Exposition(database, health, metrics, monotonic),
         kie=kie,
     )
 

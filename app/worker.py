@@ -73,10 +73,13 @@ async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[
         keepers = [
             group.create_task(_kept_up("leases", services.leases.run)),
             group.create_task(_kept_up("signals", services.signals.run)),
+            group.create_task(_kept_up("room", services.room.run)),
         ]
         workers = [
             group.create_task(_turning(loop, services.signals, services.health)) for loop in working
         ]
+        # With the loops, not with the keepers: what drains is silent and not stuck.
+        workers.append(group.create_task(_kept_up("watch", services.health.watch)))
         try:
             yield
         finally:

@@ -34,16 +34,24 @@ class _Server(uvicorn.Server):
         yield
 
 
-@contextlib.asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
+def serving(app: ASGIApp) -> contextlib.AbstractAsyncContextManager[str]:
     """Serve `app` on a free port of this machine; yields its base URL."""
-    server = _Server(uvicorn.Config(app, log_config=None, ws="none"))
+    return serving_at(lambda _: app)
+
+
+@contextlib.asynccontextmanager
+async def serving_at(make: Callable[[str], ASGIApp]) -> AsyncIterator[str]:
+    """Serve an app that has to know its own base URL; yields it."""
     with listen("127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = _Server(
+            uvicorn.Config(make(url), log_config=None, ws="none", timeout_graceful_shutdown=3)
+        )
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             while not server.started and not running.done():  # noqa: ASYNC110  # it has no event
                 await asyncio.sleep(0.001)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield url
         finally:
             server.should_exit = True
             await running

@@ -27,7 +27,9 @@ def files(*patterns: str) -> list[str]:
 
 SOURCES = files("app/**/*.py")
 TESTS = files("tests/**/*.py")
-DOCUMENTS = files("*.md", "docs/**/*.md", "Makefile", "alembic.ini", "docker-compose.yml")
+DOCUMENTS = files(
+    "*.md", "docs/**/*.md", "Makefile", "alembic.ini", "docker-compose.yml", "Dockerfile", "*.env*"
+)
 
 
 def lines(name: str) -> list[str]:

@@ -28,4 +28,10 @@ def task_answer(task: Mapping[str, Any]) -> dict[str, Any]:
 def task_urls(task_id: UUID) -> dict[str, str]:
     """Return the task's relative URLs."""
     own = f"/v1/tasks/{task_id}"
-    return {"self": own, "callbacks": f"{own}/callbacks"}
+    return {
+        "self": own,
+        "events": f"{own}/events",
+        "callbacks": f"{own}/callbacks",
+        "cancel": f"{own}/cancel",
+        "refresh": f"{own}/refresh",
+    }

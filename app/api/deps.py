@@ -1,21 +1,27 @@
 """What the routes are given: the services, the caller's client, the checked body."""
 
+import difflib
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.api.schemas import TaskCreate, validated
+from app.api.schemas import MAX_WAIT, TaskCreate, TaskWait, validated
 from app.domain.document import UnreadableDocumentError, parse
 from app.domain.errors import (
     BodyTooLargeError,
     Flaw,
     InvalidIdempotencyKeyError,
+    InvalidRequestError,
     MalformedBodyError,
 )
-from app.services.health import Health
+from app.services.commands import Commands
+from app.services.feed import Feed
 from app.services.keys import Keys
 from app.services.read import Reader
 from app.services.receive import Receiver
@@ -30,10 +36,13 @@ class Edge:
     submissions: Submissions
     receiver: Receiver
     reader: Reader
-    health: Health
+    commands: Commands
+    feed: Feed
     max_body_bytes: int
     submit_wait: float
     """Seconds that a create waits for kie.ai's answer before it answers without."""
+    refresh_wait: float = 5.0
+    """Seconds that a refresh waits for the answer of kie.ai."""
 
 
 def edge(request: Request) -> Edge:
@@ -81,13 +90,99 @@ def _announced(request: Request) -> int:
 
 async def new_task(request: Request, edge: TheEdge) -> TaskCreate:
     """Read and check the body of a create, whatever its Content-Type says."""
+    return validated(TaskCreate, await _document(request, edge))
+
+
+async def wait_request(request: Request, edge: TheEdge) -> TaskWait:
+    """Read and check the body of a wait."""
+    return validated(TaskWait, await _document(request, edge))
+
+
+async def _document(request: Request, edge: Edge) -> object:
     body = await limited_body(request, edge.max_body_bytes)
     try:
-        document = parse(body)
+        return parse(body)
     except UnreadableDocumentError as error:
         detail = f"The body is not usable JSON: {error.reason}."
         raise MalformedBodyError(detail, [Flaw(error.pointer, error.reason)]) from None
-    return validated(document)
+
+
+METADATA = "metadata."
+"""`?metadata.KEY=VALUE` narrows a list to the tasks with this pair."""
+
+METADATA_PARAMETER: Mapping[str, object] = {
+    "name": f"{METADATA}KEY",
+    "in": "query",
+    "description": "Only tasks with this pair in their metadata; KEY is the pair's own name.",
+    "schema": {"type": "string", "maxLength": 512},
+}
+"""Described to the OpenAPI document, which knows no parameters with free names."""
+
+
+def only_known_parameters(request: Request, _: TheClient) -> None:
+    """Refuse a misspelt query parameter: a filter that is ignored answers another question.
+
+    It asks for the client first: who has no key is told nothing else.
+    """
+    route = request.scope["route"]
+    known = set(_query_names(route.dependant))
+    free = METADATA_PARAMETER in (route.openapi_extra or {}).get("parameters", ())
+    for name in request.query_params:
+        if name in known or (free and name.startswith(METADATA)):
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known))}"
+        detail = f"{name[:80]}: unknown parameter; {hint}"
+        raise InvalidRequestError(detail)
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    """Walk what a route and its dependencies declare."""
+    for field in dependant.query_params:
+        yield field.alias
+    for needed in dependant.dependencies:
+        yield from _query_names(needed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """How long an answer may be held, and the header that says so."""
+
+    seconds: float | None
+    applied: Mapping[str, str]
+
+
+_PREFERRED_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+
+def waiting(
+    request: Request,
+    wait: Annotated[
+        float | None,
+        Query(
+            ge=0,
+            le=MAX_WAIT,
+            allow_inf_nan=False,
+            description="Hold the answer until the task rests, for at most so many seconds.",
+        ),
+    ] = None,
+    _: Annotated[
+        str,
+        Header(
+            alias="prefer",
+            description="`wait=N` (RFC 7240): the same, where `?wait` is not given.",
+        ),
+    ] = "",
+) -> Waiting:
+    """Take `?wait=N` or `Prefer: wait=N`; a preference is met as far as possible, never refused."""
+    preferred = _PREFERRED_WAIT.search(",".join(request.headers.getlist("prefer")))
+    if wait is not None or preferred is None:
+        return Waiting(seconds=wait, applied={})
+    seconds = min(int(preferred[1]), MAX_WAIT)
+    return Waiting(seconds=seconds, applied={"Preference-Applied": f"wait={seconds}"})
+
+
+TheWait = Annotated[Waiting, Depends(waiting)]
 
 
 MAX_KEY = 255

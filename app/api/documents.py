@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from app.api.errors import STATUS, document
-from app.api.schemas import ProblemDocument, TaskCreate
+from app.api.schemas import ProblemDocument, TaskCreate, TaskWait
 
 _REF = "#/components/schemas/{model}"
 
@@ -15,6 +15,7 @@ _MEANING = {
     400: "The body is not usable JSON, or the Idempotency-Key is not valid.",
     401: "No valid API key.",
     404: "Nothing there for this caller.",
+    409: "The task is in no state for this.",
     413: "The body is too large.",
     422: "The request is not valid.",
     503: "The database is away. Repeat with the same Idempotency-Key.",
@@ -74,7 +75,7 @@ def install(app: FastAPI) -> None:
             schemas = described.setdefault("components", {}).setdefault("schemas", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)  # of the responses that were dropped
-            for model in (TaskCreate, ProblemDocument):
+            for model in (TaskCreate, TaskWait, ProblemDocument):
                 schema = model.model_json_schema(ref_template=_REF)
                 schemas |= schema.pop("$defs", {})
                 schemas[model.__name__] = schema

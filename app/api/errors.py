@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from app.api.answers import ExactJSON
 from app.domain import errors
@@ -18,6 +19,8 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.UnauthenticatedError: 401,
     errors.NotFoundError: 404,
     errors.MethodNotAllowedError: 405,
+    errors.NotCancelableError: 409,
+    errors.NotRefreshableError: 409,
     errors.BodyTooLargeError: 413,
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,
@@ -90,9 +93,21 @@ async def _framework(request: Request, error: Exception) -> Response:
     response = problem(
         _BY_STATUS.get(status, errors.InternalError(SORRY)), request.state.request_id
     )
-    headers = error.headers if isinstance(error, HTTPException) else None
-    response.headers.update(headers or {})  # Allow, beside a 405
+    if status == STATUS[errors.MethodNotAllowedError]:
+        response.headers["Allow"] = ", ".join(sorted(_methods(request))) or "GET"
     return response
+
+
+def _methods(request: Request) -> set[str]:
+    """List what the path speaks, over all of its routes (RFC 9110 section 15.5.6).
+
+    The router knows but the first of them; the document knows all, the plainest path first.
+    """
+    described: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    for template in sorted(described, key=lambda path: path.count("{")):
+        if compile_path(template)[0].match(request.url.path):
+            return {method.upper() for method in described[template]}
+    return set()
 
 
 SORRY = "This is a defect of the gateway; its log has the details under this request_id."

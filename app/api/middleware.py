@@ -1,4 +1,4 @@
-"""Around every request: its id, its duration, and an answer even where we broke."""
+"""Around every request: its id, its duration, its count, and an answer even where we broke."""
 
 import re
 import time
@@ -7,10 +7,12 @@ import uuid
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import SORRY, problem
 from app.domain.errors import InternalError
+from app.metrics import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -18,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 class RequestFrame:
-    """Pure ASGI: takes the caller's X-Request-ID or makes one, times the answer, logs a defect."""
+    """Pure ASGI: takes the caller's X-Request-ID or makes one, times and counts, logs a defect."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,12 +32,12 @@ class RequestFrame:
         started = time.perf_counter()
         request_id = _request_id(Headers(scope=scope).get("x-request-id"))
         scope.setdefault("state", {})["request_id"] = request_id
-        answered = False
+        status: int | None = None
 
         async def framed(message: Message) -> None:
-            nonlocal answered
+            nonlocal status
             if message["type"] == "http.response.start":
-                answered = True
+                status = message["status"]
                 took = (time.perf_counter() - started) * 1000
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
@@ -49,9 +51,22 @@ class RequestFrame:
                 log.info("request.given_up", method=scope["method"])  # nobody reads an answer
             except Exception:
                 log.exception("request.broken", method=scope["method"])
-                if answered:
+                if status is not None:
                     raise
                 await problem(InternalError(SORRY), request_id)(scope, receive, framed)
+            finally:
+                took = time.perf_counter() - started
+                _count(scope, status, took)
+
+
+def _count(scope: Scope, status: int | None, seconds: float) -> None:
+    """Count by the route's template: a path holds ids, and a stranger may send any."""
+    counted: Metrics = scope["app"].state.probes.metrics
+    counted.answered(_template(scope.get("route")), scope["method"], status, seconds)
+
+
+def _template(route: BaseRoute | None) -> str | None:
+    return getattr(route, "path", None)
 
 
 def _request_id(given: str | None) -> str:

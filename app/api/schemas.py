@@ -3,7 +3,7 @@
 import difflib
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic_core import ErrorDetails
 
@@ -25,6 +26,11 @@ from app.domain.task import FailSource, HoldReason, Source, State
 
 MAX_WAIT = 55
 """Seconds that an answer is held at most: below the usual 60 of proxies."""
+
+MAX_METADATA = 16
+MAX_METADATA_KEY = 64
+MAX_METADATA_VALUE = 512
+MAX_WAITED = 100
 
 MAX_SUBMIT_WITHIN = 7 * 24 * 3600
 
@@ -53,6 +59,14 @@ def _number(value: object) -> object:
         return float(value)
     except OverflowError:
         return float("inf")
+
+
+def _identifier(value: object) -> object:
+    """Take a UUID in any of its spellings; leave the rest for the type to refuse."""
+    try:
+        return UUID(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 class TaskCreate(BaseModel):
@@ -87,10 +101,10 @@ class TaskCreate(BaseModel):
     ) = Field(default=None, description="Kept with the task.")
     metadata: Annotated[
         dict[
-            Annotated[str, StringConstraints(min_length=1, max_length=64)],
-            Annotated[str, StringConstraints(max_length=512)],
+            Annotated[str, StringConstraints(min_length=1, max_length=MAX_METADATA_KEY)],
+            Annotated[str, StringConstraints(max_length=MAX_METADATA_VALUE)],
         ],
-        Field(max_length=16),
+        Field(max_length=MAX_METADATA),
     ] = Field(default={}, description="Up to 16 pairs of text of your own.")
     priority: int = Field(
         default=5, ge=0, le=9, description="Orders your own waiting tasks; higher is sooner."
@@ -112,35 +126,70 @@ DID_YOU_MEAN = {"callBackUrl": "webhook_url", "callback_url": "webhook_url"}
 """kie.ai's own names, for whoever comes from there."""
 
 
-def validated(document: object) -> TaskCreate:
+class TaskWait(BaseModel):
+    """Tasks to wait for."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"ids": ["01a204db-c799-726c-9c4c-4d3992420ebb"], "mode": "all", "timeout": 30}
+            ]
+        },
+    )
+
+    ids: Annotated[
+        list[Annotated[UUID, BeforeValidator(_identifier)]],
+        Field(min_length=1, max_length=MAX_WAITED),
+    ]
+    mode: Literal["any", "all"] = "all"
+    timeout: Annotated[
+        float, BeforeValidator(_number), Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)
+    ] = MAX_WAIT
+
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def validated(model: type[Body], document: object) -> Body:
     """Check a parsed body; raises `InvalidRequestError` with a pointer to each flaw."""
     if not isinstance(document, dict):
-        detail = "The body should be a JSON object with at least `model` and `input`."
+        needed = [f"`{name}`" for name, field in model.model_fields.items() if field.is_required()]
+        detail = f"The body should be a JSON object with at least {' and '.join(needed)}."
         raise InvalidRequestError(detail, [Flaw("", "should be an object")])
     try:
-        return TaskCreate.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        flaws = [_flaw(detail) for detail in found[:MAX_FLAWS]]
+        flaws = [_flaw(model, detail) for detail in found[:MAX_FLAWS]]
     raise InvalidRequestError("; ".join(f"{flaw.pointer} {flaw.detail}" for flaw in flaws), flaws)
 
 
-def _flaw(error: ErrorDetails) -> Flaw:
+def _flaw(model: type[BaseModel], error: ErrorDetails) -> Flaw:
     # pydantic marks a member's name by a third part, "[key]"
     where = pointer(*error["loc"][:2])[:MAX_POINTER]
     if error["type"] != "extra_forbidden":
         return Flaw(where, error["msg"].removeprefix("Value error, "))
     name = str(error["loc"][-1])[:MAX_POINTER]
-    near = difflib.get_close_matches(name, TaskCreate.model_fields, n=1)
+    near = difflib.get_close_matches(name, model.model_fields, n=1)
     meant = DID_YOU_MEAN.get(name) or (near[0] if near else None)
     return Flaw(where, f"unknown field; did you mean {meant}?" if meant else "unknown field")
+
+
+Number = Annotated[Decimal, WithJsonSchema({"type": "number"})]
+"""A JSON number of any precision; pydantic would describe a text."""
 
 
 class TaskUrls(BaseModel):
     """Where more about the task is found, relative to the gateway."""
 
     self: str
+    events: str
     callbacks: str
+    cancel: str
+    refresh: str
 
 
 class Task(BaseModel):
@@ -160,8 +209,8 @@ class Task(BaseModel):
     fail_code: str | None
     fail_message: str | None
     fail_source: FailSource | None = Field(description="Who declared the failure.")
-    credits_consumed: Decimal | None
-    duration_seconds: Decimal | None
+    credits_consumed: Number | None
+    duration_seconds: Number | None
     settled_by: Source | None = Field(description="How the end was learnt.")
     confirmed_at: datetime | None = Field(description="When a query to kie.ai said the same.")
     hold_reason: HoldReason | None = Field(description="Why a queued task has to wait.")
@@ -171,6 +220,40 @@ class Task(BaseModel):
     finished_at: datetime | None
     updated_at: datetime
     urls: TaskUrls
+
+
+class TaskList(BaseModel):
+    """A page of tasks, newest first."""
+
+    data: list[Task]
+    next_cursor: str | None = Field(description="Give it as `cursor`; null: this was the last.")
+
+
+class WaitedTasks(BaseModel):
+    """The tasks in the order asked for, and whether what was waited for has come."""
+
+    data: list[Task]
+    done: bool
+
+
+class Event(BaseModel):
+    """One move of a task."""
+
+    id: str = Field(description="The place in the feed: give it as `after`.")
+    type: str = Field(description="`task.` and the state moved to.")
+    task_id: UUID
+    from_state: State | None
+    to_state: State
+    attempt: int
+    reason: str | None
+    at: datetime
+
+
+class EventList(BaseModel):
+    """Events, oldest first."""
+
+    data: list[Event]
+    next_cursor: str = Field(description="Give it as `after` to read on, now or later.")
 
 
 class Callback(BaseModel):
@@ -191,8 +274,8 @@ class Callback(BaseModel):
     result_urls: list[str]
     fail_code: str | None
     fail_message: str | None
-    credits_consumed: Decimal | None
-    duration_seconds: Decimal | None
+    credits_consumed: Number | None
+    duration_seconds: Number | None
     headers: dict[str, str]
     raw: str = Field(description="The body as it came, token and account balance redacted.")
 

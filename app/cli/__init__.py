@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import demo, doctor, keys, running, secrets_, tasks
+from app.cli import demo, doctor, keys, running, secrets_, simulator, tasks
 
 app = typer.Typer(
     name="kie-gateway",
@@ -29,7 +29,7 @@ app.command("dev")(demo.dev)
 app.command("serve")(running.serve)
 app.command("worker")(running.worker)
 app.command("migrate")(running.migrate)
-app.command("simulator")(running.simulator)
+app.command("simulator")(simulator.simulator)
 app.command("doctor")(doctor.doctor)
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets_.app, name="secrets")

@@ -136,10 +136,13 @@ def _one_task(stack: Stack, console: Console) -> dict[str, Any]:
 def _show(stack: Stack) -> None:
     body = json.dumps({"model": "google/nano-banana", "input": {"prompt": "a banana in space"}})
     lines = (
-        f"gateway    {stack.url}   (documentation: {stack.url}/docs)",
-        f"simulator  {stack.simulator_url}   (billed: {stack.simulator_url}/simulator/ledger)",
-        f"logs       {stack.logs}",
-        f"API key    {stack.issued.api_key}",
+        f"documentation  {stack.url}/docs",
+        f"billed         {stack.simulator_url}/simulator/ledger",
+        f"logs           {stack.logs}",
+        "",
+        f"export GATEWAY={stack.url}",
+        f"export SIMULATOR={stack.simulator_url}",
+        f"export KEY={stack.issued.api_key}",
         "",
         " ".join(
             (

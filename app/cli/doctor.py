@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import httpx
 import typer
@@ -19,6 +20,16 @@ from app.wiring import Services, wired
 
 TIMEOUT = 10.0
 
+OVERDUE = 120.0
+"""Seconds after which work that is due and not done is somebody's trouble."""
+
+REMEDIES = {
+    "database": "look at PostgreSQL as that process reaches it",
+    "schema": "kie-gateway migrate",
+    "loops": "restart that process; its log says loop.stuck, and before that what the loop met",
+}
+"""What to do about each check of `/readyz`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -29,19 +40,29 @@ class Finding:
     remedy: str | None = None
 
 
-def doctor() -> None:
-    """Look at settings, database, schema, keys, public URL and kie.ai. Exits 1 on a finding.
+def doctor(
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A running `serve` or `worker` to ask whether its loops are fit; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Look at settings, database, work, public URL and kie.ai. Exits 1 on a finding.
 
     Run it with the settings that `serve` has (GATEWAY_…), beside a running
     gateway or before the first start. It changes nothing, creates no task,
-    and shows neither secrets nor the balance.
+    and shows neither secrets nor the balance. Loops are seen by the work that
+    nobody does, and by what the gateway behind the public URL and each --url
+    answer under /readyz.
 
     \b
     kie-gateway doctor
+    kie-gateway doctor --url http://127.0.0.1:8000 --url http://127.0.0.1:8001
     docker compose exec gateway kie-gateway doctor
     """
     with with_database(settings(log_level="warning")) as ready:
-        findings = asyncio.run(_examined(ready))
+        findings = asyncio.run(_examined(ready, url or []))
         concerns = ready.warnings()
     console = Console(soft_wrap=True)
     for found in findings:
@@ -58,12 +79,13 @@ def _line(found: Finding) -> Text:
     return Text.assemble(mark, f" {found.name:<12} {found.said}{remedy}")
 
 
-async def _examined(found: Settings) -> list[Finding]:
+async def _examined(found: Settings, urls: Sequence[str]) -> list[Finding]:
     async with wired(_with_any_secret(found), dsn(found)) as services:
         return [
             _secrets(found),
             *[finding async for finding in _database(dsn(found), services)],
             await _public_url(found),
+            *[await _process(url.rstrip("/")) for url in urls],
             await _kie(found, services),
         ]
 
@@ -96,23 +118,78 @@ async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
     yield Finding("schema", "up to date")
     living = await services.keys.living()
     yield Finding("keys", f"{living} living", None if living else "kie-gateway keys create NAME")
+    census = await services.exposition.census()
+    if census is not None:
+        yield _work(census.overdue)
+
+
+def _work(overdue: Mapping[str, float]) -> Finding:
+    """Judge loops that cannot be seen, in whichever process they run, by what they leave undone."""
+    late = {loop: seconds for loop, seconds in overdue.items() if seconds > OVERDUE}
+    if not late:
+        return Finding("work", "none is overdue")
+    said = ", ".join(f"{loop} for {seconds:.0f} s" for loop, seconds in late.items())
+    remedy = (
+        "run `kie-gateway worker`, or `serve` without --no-worker; "
+        "where one runs, ask it by --url, or it cannot keep up"
+    )
+    return Finding("work", f"due and not done: {said}", remedy)
 
 
 async def _public_url(found: Settings) -> Finding:
-    if found.public_url is None:
+    url = found.public_url
+    if url is None:
         return Finding("public URL", "none: the gateway polls kie.ai and gets no callbacks")
+    answer = await _get(f"{url}/livez")
+    if isinstance(answer, str):
+        remedy = "start the gateway, and let GATEWAY_PUBLIC_URL lead to it from the internet"
+        return Finding("public URL", f"{url} does not answer: {answer}", remedy)
+    if not (answer.status_code == httpx.codes.OK and '"kie-gateway"' in answer.text):
+        said = f"{url}/livez answers {answer.status_code}, and not as a gateway does"
+        remedy = "something else stands there: correct GATEWAY_PUBLIC_URL or the proxy before it"
+        return Finding("public URL", said, remedy)
+    troubles = _troubles(await _get(f"{url}/readyz"))  # it need not be reachable from outside
+    if troubles:
+        return _unfit("public URL", url, troubles)
+    return Finding("public URL", f"{url} leads to a gateway")
+
+
+async def _process(url: str) -> Finding:
+    answer = await _get(f"{url}/readyz")
+    troubles = _troubles(answer)
+    if troubles:
+        return _unfit("process", url, troubles)
+    if troubles is not None:
+        return Finding("process", f"{url} is fit for work")
+    said = answer if isinstance(answer, str) else f"{answer.status_code}, not as a gateway does"
+    remedy = "give what serve.listening or worker.listening says in the log of a running process"
+    return Finding("process", f"{url}/readyz answers: {said}", remedy)
+
+
+def _unfit(name: str, url: str, troubles: Mapping[str, str]) -> Finding:
+    said = "; ".join(f"{check}: {trouble}" for check, trouble in troubles.items())
+    remedy = "; ".join(REMEDIES[check] for check in troubles if check in REMEDIES)
+    return Finding(name, f"{url} is not fit for work: {said}", remedy or "look at its log")
+
+
+def _troubles(answer: httpx.Response | str) -> Mapping[str, str] | None:
+    """Read what `/readyz` finds wrong; None: no gateway answered there."""
+    if isinstance(answer, str):
+        return None
+    try:
+        checks: dict[str, str] = answer.json()["checks"]
+        return {str(name): str(said) for name, said in checks.items() if said != "ok"}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+async def _get(url: str) -> httpx.Response | str:
+    """Return the answer, or why there is none."""
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
-            answer = await http.get(f"{found.public_url}/livez")
+            return await http.get(url)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        remedy = "start the gateway, and let GATEWAY_PUBLIC_URL lead to it from the internet"
-        said = f"{found.public_url} does not answer: {str(error) or type(error).__name__}"
-        return Finding("public URL", said, remedy)
-    if answer.status_code == httpx.codes.OK and '"kie-gateway"' in answer.text:
-        return Finding("public URL", f"{found.public_url} leads to a gateway")
-    said = f"{found.public_url}/livez answers {answer.status_code}, and not as a gateway does"
-    remedy = "something else stands there: correct GATEWAY_PUBLIC_URL or the proxy before it"
-    return Finding("public URL", said, remedy)
+        return str(error) or type(error).__name__
 
 
 async def _kie(found: Settings, services: Services) -> Finding:

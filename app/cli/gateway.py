@@ -47,6 +47,13 @@ class Gateway:
     def task(self, task_id: str) -> dict[str, Any]:
         return self._task("GET", f"/v1/tasks/{quote(task_id, safe='')}")
 
+    def tasks(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("GET", "/v1/tasks", params=params)["data"]
+        return found
+
+    def cancel(self, task_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/v1/tasks/{task_id}/cancel")
+
     def callbacks(self, task_id: str) -> list[dict[str, Any]]:
         path = f"/v1/tasks/{quote(task_id, safe='')}/callbacks"
         found: list[dict[str, Any]] = self._call("GET", path)["data"]

@@ -18,6 +18,7 @@ from app.store.engine import Database
 from app.wiring import Services, wired
 
 FAILED = 1
+HIGHEST_PORT = 65535
 WRONG_USE = 2
 """Settings or arguments that cannot be used; typer ends with the same."""
 

@@ -91,6 +91,52 @@ def get(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     typer.echo(pretty(task))
 
 
+@app.command("list")
+def list_tasks(
+    key: Key,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only tasks in this state; repeatable.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Only tasks of this model.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    url: Url = HERE,
+) -> None:
+    """List your tasks, newest first.
+
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+
+    \b
+    kie-gateway tasks list --state queued --state running
+    kie-gateway tasks list --json --limit 200 | jq -r '.[].result_urls[]'
+    """
+    params: dict[str, Any] = {"limit": limit, "state": state or []}
+    if model is not None:
+        params["model"] = model
+    with _told():
+        found = Gateway(url, key).tasks(params)
+    if as_json:
+        typer.echo(pretty(found))
+        return
+    for task in found:
+        created = task["created_at"][:19].replace("T", " ")
+        typer.echo(f"{task['id']}  {created}  {task['state']:<11}  {task['model']}")
+
+
+@app.command()
+def cancel(task_id: TaskId, key: Key, url: Url = HERE) -> None:
+    """Cancel a task that is still queued, and print it.
+
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+
+    \b
+    kie-gateway tasks cancel 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
+    """
+    with _told():
+        task = Gateway(url, key).cancel(task_id)
+    typer.echo(pretty(task))
+
+
 @app.command()
 def watch(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     """Show a task's progress until it rests, then print it. Exits 1 unless it succeeded.

@@ -156,7 +156,6 @@ class Settings(BaseSettings):
     )
     worker_listen: ListenAddress = Field(
         Address("0.0.0.0", 8001),  # noqa: S104 -- as above
-        json_schema_extra=RESERVED,
         description="Where a worker process answers health checks and metrics.",
     )
     log_level: Annotated[

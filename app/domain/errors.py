@@ -85,6 +85,20 @@ class IdempotencyKeyReusedError(GatewayError):
     title = "The Idempotency-Key was used with another body"
 
 
+class NotCancelableError(GatewayError):
+    """The task is on its way to kie.ai, or at its end: kie.ai has no cancel."""
+
+    code = "not_cancelable"
+    title = "The task can no longer be canceled"
+
+
+class NotRefreshableError(GatewayError):
+    """kie.ai has no id for the task yet, so there is nothing to ask about."""
+
+    code = "not_refreshable"
+    title = "There is nothing to ask kie.ai about yet"
+
+
 class DatabaseUnavailableError(GatewayError):
     """PostgreSQL cannot be reached, or went away under a transaction."""
 

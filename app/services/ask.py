@@ -10,11 +10,12 @@ from app.domain.asking import next_ask
 from app.domain.callback_url import CallbackUrls
 from app.domain.evidence import Judgement, Signature, Verdict, judge
 from app.domain.redact import redacted_report
-from app.domain.report import Progress, Report, Told
+from app.domain.report import Answer, NotVisible, Progress, Report, Told, Unanswered
 from app.domain.retry import backoff
 from app.domain.task import AT_REST, Source, Standing, State, yields
 from app.domain.terms import Terms
 from app.kie.client import KieClient
+from app.metrics import Metrics
 from app.services.errands import Errands
 from app.services.leases import Leases
 from app.services.settle import Settling
@@ -47,6 +48,7 @@ class Asker:
         terms: Terms,
         new_id: Callable[[], UUID],
         chance: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._kie = kie
@@ -57,6 +59,7 @@ class Asker:
         self._terms = terms
         self._new_id = new_id
         self._chance = chance
+        self._metrics = metrics
         self._errands = Errands()
 
     async def ask_due(self, limit: int) -> int:
@@ -83,13 +86,16 @@ class Asker:
             else:
                 told = await self._kie_says_of_doubted(question)
             answer_id = self._new_id()
-            await self._database.run(
+            judgement = await self._database.run(
                 lambda connection: self._record(connection, question, told, answer_id)
             )
+            self._count(question.id, judgement)
         self._signals.announce(question.id.hex)
 
     async def _kie_says(self, question: Question, kie_task_id: str) -> Told | None:
+        started = self._metrics.now()
         answer = await self._kie.record_info(kie_task_id)
+        self._metrics.asked(_word(answer), self._metrics.now() - started)
         if not isinstance(answer, Told):
             log.info("question.unanswered", task_id=str(question.id), answer=repr(answer))
             return None
@@ -110,13 +116,14 @@ class Asker:
 
     async def _record(
         self, connection: Connection, question: Question, told: Told | None, answer_id: UUID
-    ) -> None:
+    ) -> Judgement | None:
+        """Record the answer; returns what was made of it, None where there is nothing new."""
         standing = await tasks.lock_task(connection, question.id)
         if standing is None:
-            return
+            return None
         if told is None:
             await self._ask_again(connection, question, standing, fruitless=True)
-            return
+            return None
         report = redacted_report(told.report, self._urls.tokens(question.id))
         foreign = self._urls.is_foreign(question.id, report.callback_url)
         judgement = judge(standing, report, Source.QUERY, foreign=foreign)
@@ -132,8 +139,18 @@ class Asker:
             if not await callbacks.insert_callback(
                 connection, answer, judgement.verdict, report=report
             ):
-                return  # the first try's commit went through after all
+                return None  # the first try's commit went through after all
         await self._follow(connection, question, standing, judgement, report)
+        return judgement
+
+    def _count(self, task_id: UUID, judgement: Judgement | None) -> None:
+        """Count after the commit."""
+        if judgement is None:
+            return
+        if judgement.verdict is Verdict.DISAGREED:
+            self._metrics.disagreed(Source.QUERY)
+        elif judgement.target in AT_REST:
+            self._metrics.settled(task_id, Source.QUERY, judgement.target)
 
     async def _follow(
         self,
@@ -188,3 +205,13 @@ class Asker:
             return not yields(standing) and tries < CONFIRMATIONS
         # Without an id there is nothing to ask about until a callback names one.
         return standing.kie_task_id is not None or standing.state is State.RUNNING
+
+
+def _word(answer: Answer) -> str:
+    match answer:
+        case Told(report=report):
+            return report.progress
+        case NotVisible():
+            return "not_visible"
+        case Unanswered(account=account):
+            return "account" if account else "unanswered"

@@ -1,7 +1,10 @@
 """Whether this process is fit to be sent work."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import structlog
 
 from app.domain.errors import DatabaseUnavailableError
 from app.store import schema
@@ -9,6 +12,11 @@ from app.store.engine import Database
 
 SILENT_AFTER = 60.0
 """Seconds without a beat after which a loop counts as stuck."""
+
+WATCH_EVERY = 1.0
+"""Seconds between looks, so that the log tells even where nobody asks."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +34,33 @@ class Health:
         self._database = database
         self._monotonic = monotonic
         self._beats: dict[str, float] = {}
+        self._stuck: frozenset[str] = frozenset()
 
     def beat(self, loop: str) -> None:
         """Note that a loop has come round."""
         self._beats[loop] = self._monotonic()
+
+    def silences(self) -> Mapping[str, float]:
+        """Return the seconds since each loop's last beat."""
+        now = self._monotonic()
+        return {name: now - at for name, at in self._beats.items()}
+
+    def stuck(self) -> frozenset[str]:
+        """Return the loops that are stuck; logs each once as it hangs and once as it is back."""
+        silences = self.silences()
+        found = frozenset(name for name, age in silences.items() if age > SILENT_AFTER)
+        for name in sorted(found - self._stuck):
+            log.error("loop.stuck", loop=name, silent_for=round(silences[name], 1))
+        for name in sorted(self._stuck - found):
+            log.error("loop.back", loop=name)
+        self._stuck = found
+        return found
+
+    async def watch(self) -> None:
+        """Look until cancelled."""
+        while True:
+            self.stuck()
+            await asyncio.sleep(WATCH_EVERY)
 
     async def checks(self) -> list[Check]:
         return [*await self._database_checks(), self._loops()]
@@ -51,10 +82,6 @@ class Health:
         return [Check(name="database", trouble=None), Check(name="schema", trouble=trouble)]
 
     def _loops(self) -> Check:
-        silent = sorted(name for name, age in self._silences().items() if age > SILENT_AFTER)
+        silent = sorted(self.stuck())
         trouble = f"no beat for {SILENT_AFTER:g} s: {', '.join(silent)}" if silent else None
         return Check(name="loops", trouble=trouble)
-
-    def _silences(self) -> Mapping[str, float]:
-        now = self._monotonic()
-        return {name: now - at for name, at in self._beats.items()}

@@ -2,59 +2,94 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from app.domain.callback_url import CallbackUrls
 from app.domain.errors import NotFoundError
+from app.domain.paging import Filter, Place
 from app.domain.redact import redacted_body
-from app.domain.task import AT_REST, State
-from app.store import callbacks, tasks
+from app.domain.task import AT_REST
+from app.services.wait import WaitingRoom
+from app.store import callbacks, listing, tasks
 from app.store.engine import Database
-from app.store.signals import Signals
-
-POLL = 2.0
-"""Seconds between looks at a task that somebody waits for, where no wake-up came."""
 
 CALLBACKS_SHOWN = 200
+
+Columns = Mapping[str, Any]
+"""A task's answered columns."""
 
 
 class Reader:
     """Answers a client's questions about its own tasks, and knows no others."""
 
-    def __init__(self, database: Database, signals: Signals, urls: CallbackUrls) -> None:
+    def __init__(self, database: Database, room: WaitingRoom, urls: CallbackUrls) -> None:
         self._database = database
-        self._signals = signals
+        self._room = room
         self._urls = urls
 
-    async def task(self, client_id: UUID, task_id: UUID) -> Mapping[str, Any]:
-        """Return the task's answered columns; raises `NotFoundError`."""
+    async def task(self, client_id: UUID, task_id: UUID) -> Columns:
+        """Return the task; raises `NotFoundError`."""
         async with self._database.read() as connection:
             row = await tasks.read_task(connection, client_id=client_id, task_id=task_id)
         if row is None:
-            raise _no_such_task()
+            raise no_such_task()
         return dict(row)
 
-    async def wait(self, client_id: UUID, task_id: UUID, seconds: float) -> None:
-        """Return when the task rests or the time is over; raises `NotFoundError`."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        with self._signals.subscribed(task_id.hex) as announced:
-            while await self._state(client_id, task_id) not in AT_REST:
-                left = deadline - loop.time()
-                if left <= 0:
-                    return
-                try:
-                    async with asyncio.timeout(min(left, POLL)):
-                        await announced.wait()
-                except TimeoutError:
-                    continue
-                announced.clear()
+    async def rested(self, client_id: UUID, task_id: UUID, *, seconds: float) -> Columns:
+        """Return the task once it rests, or as it is when the time is over.
 
-    async def callbacks(self, client_id: UUID, task_id: UUID) -> Sequence[Mapping[str, Any]]:
-        """Return what kie.ai said of the task, newest first; raises `NotFoundError`."""
-        await self._state(client_id, task_id)
+        Raises `NotFoundError`.
+        """
+        return (await self.all_rested(client_id, [task_id], mode="any", seconds=seconds))[0]
+
+    async def all_rested(
+        self,
+        client_id: UUID,
+        ids: Sequence[UUID],
+        *,
+        mode: Literal["any", "all"],
+        seconds: float,
+    ) -> list[Columns]:
+        """Return the tasks, in the order asked for, once any or all of them rest.
+
+        Raises `NotFoundError` where one of them is not the client's.
+        """
+        until = asyncio.get_running_loop().time() + seconds
+        entered = {task_id: self._room.enter(task_id) for task_id in dict.fromkeys(ids)}
+        try:
+            tasks_now = {task_id: await self.task(client_id, task_id) for task_id in entered}
+            pending = {one for one, task in tasks_now.items() if task["state"] not in AT_REST}
+            while pending and not (mode == "any" and len(pending) < len(entered)):
+                if not await self._room.come([entered[one] for one in pending], until=until):
+                    break
+                came = {one for one in pending if entered[one].done()}
+                tasks_now |= {one: entered[one].result() for one in came}
+                pending -= came
+            tasks_now |= {one: await self.task(client_id, one) for one in pending}
+        finally:
+            for task_id, future in entered.items():
+                self._room.leave(task_id, future)
+        return [tasks_now[task_id] for task_id in ids]
+
+    async def page(
+        self, client_id: UUID, narrowed: Filter, *, after: Place | None, limit: int
+    ) -> tuple[list[Columns], Place | None]:
+        """Return a page of the client's tasks, newest first, and where the next one begins."""
         async with self._database.read() as connection:
+            rows = await listing.list_tasks(
+                connection, client_id, narrowed, after=after, limit=limit + 1
+            )
+        shown: list[Columns] = [dict(row) for row in rows[:limit]]
+        if len(rows) <= limit:
+            return shown, None
+        return shown, Place(created_at=shown[-1]["created_at"], id=shown[-1]["id"])
+
+    async def callbacks(self, client_id: UUID, task_id: UUID) -> Sequence[Columns]:
+        """Return what kie.ai said of the task, newest first; raises `NotFoundError`."""
+        async with self._database.read() as connection:
+            if await tasks.read_state(connection, client_id=client_id, task_id=task_id) is None:
+                raise no_such_task()
             rows = await callbacks.read_callbacks(connection, task_id, limit=CALLBACKS_SHOWN)
         tokens = self._urls.tokens(task_id)
         return [
@@ -63,14 +98,8 @@ class Reader:
             for row in rows
         ]
 
-    async def _state(self, client_id: UUID, task_id: UUID) -> State:
-        async with self._database.read() as connection:
-            state = await tasks.read_state(connection, client_id=client_id, task_id=task_id)
-        if state is None:
-            raise _no_such_task()
-        return state
 
-
-def _no_such_task() -> NotFoundError:
+def no_such_task() -> NotFoundError:
+    """Say the same of a task that is another client's."""
     detail = "You have no task with this id."
     return NotFoundError(detail)

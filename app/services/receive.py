@@ -11,10 +11,11 @@ from app.domain.errors import NotFoundError
 from app.domain.evidence import Judgement, Verdict, judge_callback
 from app.domain.redact import redacted_report
 from app.domain.report import Report, Unreadable
-from app.domain.task import Source
+from app.domain.task import AT_REST, Source
 from app.domain.terms import Confirm, Terms
 from app.kie.signature import verify
 from app.kie.wire import read_callback
+from app.metrics import Metrics
 from app.services.settle import Settling
 from app.store import callbacks, tasks
 from app.store.callbacks import NewCallback
@@ -50,6 +51,7 @@ class Receiver:
         hmac_keys: Sequence[bytes],
         new_id: Callable[[], UUID],
         clock: Callable[[], datetime],
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._signals = signals
@@ -59,11 +61,13 @@ class Receiver:
         self._hmac_keys = hmac_keys
         self._new_id = new_id
         self._clock = clock
+        self._metrics = metrics
 
     def admit(self, task_id: UUID, token: str) -> None:
         """Refuse what no create of ours can have caused; raises `NotFoundError`."""
         if not self._urls.verifies(task_id, token):
             log.warning("callback.wrong_token", task_id=str(task_id))
+            self._metrics.rejected()
             detail = "No such callback address."
             raise NotFoundError(detail)
 
@@ -94,8 +98,17 @@ class Receiver:
             lambda connection: self._keep(connection, callback, statement), patience=PATIENCE
         )
         self._signals.announce(task_id.hex, ASK)
+        self._count(task_id, judgement)
         log.info("callback.received", task_id=str(task_id), verdict=judgement.verdict)
         return judgement.verdict
+
+    def _count(self, task_id: UUID, judgement: Judgement) -> None:
+        """Count after the commit."""
+        self._metrics.called_back(judgement.verdict)
+        if judgement.verdict is Verdict.DISAGREED:
+            self._metrics.disagreed(Source.CALLBACK)
+        if judgement.target in AT_REST:
+            self._metrics.settled(task_id, Source.CALLBACK, judgement.target)
 
     async def _keep(
         self, connection: Connection, callback: NewCallback, statement: Report | Unreadable

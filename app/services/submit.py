@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from app.domain.submission import Accepted, Outcome, Refused, Unknown, Unsent
 from app.domain.task import FailSource, Sequel, Standing, State, move, sequel, takes_outcome
 from app.domain.terms import Terms
 from app.kie.client import KieClient
+from app.metrics import Metrics
 from app.services.errands import Errand, Errands
 from app.services.leases import Leases
 from app.services.settle import Settling
@@ -55,6 +57,13 @@ class Created:
     submission: Errand | None
 
 
+class _Recorded(Enum):
+    """What the record of an outcome is counted as, beside the outcome itself."""
+
+    REFUSED = auto()
+    PAID_TWICE = auto()
+
+
 def fingerprint(draft: Draft) -> bytes:
     """SHA-256 over the canonical body: what makes two creates the same under one key."""
     body = {name: getattr(draft, name) for name in draft.__slots__}
@@ -75,6 +84,7 @@ class Submissions:
         terms: Terms,
         new_id: Callable[[], UUID],
         chance: Callable[[], float],
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._kie = kie
@@ -85,6 +95,7 @@ class Submissions:
         self._terms = terms
         self._new_id = new_id
         self._chance = chance
+        self._metrics = metrics
         self._errands = Errands()
 
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
@@ -112,6 +123,7 @@ class Submissions:
         if stored.id != new.id:
             return Created(id=stored.id, snapshot=snapshot, replayed=True, submission=None)
         claimed = ClaimedTask(id=new.id, attempt=1, tries=0, model=new.model, input=new.input)
+        self._signals.announce(new.id.hex)
         submission = self._send_aside(claimed)
         return Created(id=new.id, snapshot=snapshot, replayed=False, submission=submission)
 
@@ -146,40 +158,58 @@ class Submissions:
     async def _send(self, claimed: ClaimedTask) -> None:
         with self._leases.hold(claimed.id):
             url = self._urls.url(claimed.id)
+            started = self._metrics.now()
             outcome = await self._kie.create_task(claimed.model, claimed.input, url)
+            self._metrics.sent(_word(outcome), self._metrics.now() - started)
             log.info("task.sent", task_id=str(claimed.id), outcome=type(outcome).__name__)
-            await self._database.run(
+            recorded = await self._database.run(
                 lambda connection: self._record(connection, claimed, outcome),
                 patience=RECORD_PATIENCE,
             )
+            self._count(claimed.id, recorded)
         self._signals.announce(claimed.id.hex, QUEUE, ASK)
 
-    async def _record(self, connection: Connection, claimed: ClaimedTask, outcome: Outcome) -> None:
+    def _count(self, task_id: UUID, recorded: _Recorded | None) -> None:
+        """Count after the commit."""
+        match recorded:
+            case _Recorded.PAID_TWICE:
+                self._metrics.paid_twice()
+            case _Recorded.REFUSED:
+                self._metrics.settled(task_id, "create", State.FAILED)
+            case None:
+                pass
+
+    async def _record(
+        self, connection: Connection, claimed: ClaimedTask, outcome: Outcome
+    ) -> _Recorded | None:
+        """Record the outcome; returns what is to be counted, if anything."""
         standing = await tasks.lock_task(connection, claimed.id)
         if standing is None:
             log.error("submission.task_gone", task_id=str(claimed.id))
-        elif not takes_outcome(standing, claimed.attempt):
-            await self._compare(connection, claimed, standing, outcome)
-        else:
-            await self._follow(connection, claimed, standing, outcome)
+            return None
+        if not takes_outcome(standing, claimed.attempt):
+            return await self._compare(connection, claimed, standing, outcome)
+        return await self._follow(connection, claimed, standing, outcome)
 
     async def _compare(
         self, connection: Connection, claimed: ClaimedTask, standing: Standing, outcome: Outcome
-    ) -> None:
+    ) -> _Recorded | None:
         """Look at the ids alone: the callback beat the answer, and nothing is left to move."""
         if not isinstance(outcome, Accepted):
-            return
+            return None
         if standing.kie_task_id is None:
             await questions.bind(connection, claimed.id, outcome.kie_task_id)
         elif standing.kie_task_id != outcome.kie_task_id:
             log.error("task.paid_twice", task_id=str(claimed.id), attempt=claimed.attempt)
+            return _Recorded.PAID_TWICE
+        return None
 
     async def _follow(
         self, connection: Connection, claimed: ClaimedTask, standing: Standing, outcome: Outcome
-    ) -> None:
+    ) -> _Recorded | None:
         after = sequel(outcome)
         if after.state is standing.state:
-            return  # unconfirmed already: the lease was over before the answer was given up
+            return None  # unconfirmed already: the lease was over before the answer was given up
         move(standing, after.state)
         match outcome:
             case Accepted():
@@ -190,6 +220,7 @@ class Submissions:
                 await self._lose(connection, claimed, standing, outcome)
             case Refused() | Unsent():
                 await self._give_back(connection, claimed, standing, outcome, after)
+        return _Recorded.REFUSED if after.state is State.FAILED else None
 
     async def _lose(
         self, connection: Connection, claimed: ClaimedTask, standing: Standing, outcome: Unknown
@@ -231,3 +262,15 @@ class Submissions:
             reason=said,
         )
         await moves.requeue(connection, back)
+
+
+def _word(outcome: Outcome) -> str:
+    match outcome:
+        case Accepted():
+            return "accepted"
+        case Refused(fault=fault):
+            return f"refused_{fault}"
+        case Unsent():
+            return "unsent"
+        case Unknown():
+            return "unknown"

@@ -1,7 +1,11 @@
 """Ends what would otherwise wait for ever: leases of the dead, and states past their bound."""
 
-from app.domain.task import LAPSES
+from collections.abc import Collection
+from uuid import UUID
+
+from app.domain.task import LAPSES, State
 from app.domain.terms import Terms
+from app.metrics import Metrics
 from app.store import leases
 from app.store.engine import Database
 from app.store.signals import ASK, Signals
@@ -13,10 +17,13 @@ BATCH = 200
 class Sweeper:
     """Looks at bounds, by the database's clock."""
 
-    def __init__(self, database: Database, signals: Signals, terms: Terms) -> None:
+    def __init__(
+        self, database: Database, signals: Signals, terms: Terms, metrics: Metrics
+    ) -> None:
         self._database = database
         self._signals = signals
         self._terms = terms
+        self._metrics = metrics
 
     async def sweep(self) -> int:
         """Free and end what is over; return how many tasks moved."""
@@ -24,9 +31,18 @@ class Sweeper:
             moved = await leases.free_lost(
                 connection, limit=BATCH, lapses_in=self._terms.unconfirmed_expires_after
             )
+        self._metrics.swept(State.UNCONFIRMED, len(moved))
         for state in LAPSES:
             async with self._database.begin() as connection:
-                moved += await leases.end_lapsed(connection, state, limit=BATCH)
+                ended = await leases.end_lapsed(connection, state, limit=BATCH)
+            self._count(ended, LAPSES[state].state)
+            moved += ended
         if moved:
             self._signals.announce(*(task_id.hex for task_id in moved), ASK)
         return len(moved)
+
+    def _count(self, ended: Collection[UUID], state: State) -> None:
+        """Count after the commit."""
+        self._metrics.swept(state, len(ended))
+        for task_id in ended:
+            self._metrics.settled(task_id, "gateway", state)

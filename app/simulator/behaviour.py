@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from pydantic.alias_generators import to_camel
 
-DAY = 86_400.0
+from app.simulator.choices import Choice, Seconds, read_choice
 
 
 class Behaviour(BaseModel):
@@ -19,10 +19,12 @@ class Behaviour(BaseModel):
         validate_by_name=True,
     )
 
-    duration: Annotated[float, Field(ge=0, le=DAY, allow_inf_nan=False)] | None = None
+    fault: Annotated[Choice | None, PlainValidator(read_choice)] = None
+    """What goes wrong with it, those and no others. Left out: the rates decide."""
+    duration: Seconds | None = None
     """Seconds until the task is finished."""
     outcome: Literal["success", "fail"] | None = None
-    """Left out: the failure rate decides."""
+    """Left out: the failure rate decides, or the fault that would not show otherwise."""
     fail_code: str | int | None = "500"
     """Sent as it stands here: kie.ai has been seen to use texts, numbers, words and null."""
     fail_msg: str | None = "Internal server error"
@@ -33,7 +35,10 @@ class Behaviour(BaseModel):
 
 
 class Next(Behaviour):
-    """The body of `POST /simulator/next`: a behaviour for the next `count` accepted creates."""
+    """The body of `POST /simulator/next`: a behaviour for the next `count` creates.
+
+    Creates that are not accepted use it up only if it holds a create fault.
+    """
 
     count: Annotated[int, Field(ge=1, le=10_000)] = 1
 

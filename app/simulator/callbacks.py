@@ -1,4 +1,4 @@
-"""Telling the customer: one signed POST when a task is finished, and again until it is taken."""
+"""Telling the customer: signed POSTs, each one again until it is taken."""
 
 import asyncio
 import base64
@@ -6,16 +6,21 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
 
+from app.simulator.letters import Letter, Signing
+
 TIMEOUT = 15.0
 """Seconds that the receiver has to answer, all in all."""
 RETRY_STEPS = (1, 2, 4)
 """What is waited before each retry, in units of the retry delay."""
+STALE_AGE = 600
+"""Seconds: twice what the vendor tells receivers to allow."""
+WRONG_KEY = "whoever wrote this does not have the key"
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +50,20 @@ class Callbacks:
             headers={"User-Agent": "kie-simulator", "Content-Type": "application/json"},
         )
         self._pending: set[asyncio.Task[None]] = set()
+        self._held: list[tuple[str, asyncio.Event]] = []
         self.attempts: list[Attempt] = []
 
-    def schedule(self, due: float, task_id: str, url: str, write: Callable[[], bytes]) -> None:
-        """Send at `due` (unix seconds) what `write` says then, which holds the day's balance."""
-        sending = asyncio.create_task(self._deliver(due, task_id, url, write))
+    def send(self, task_id: str, url: str, letters: Iterable[Letter]) -> list[asyncio.Event]:
+        """Send letters when they are due; each event tells that a first attempt is over."""
+        return [self._schedule(task_id, url, letter) for letter in letters]
+
+    def _schedule(self, task_id: str, url: str, letter: Letter) -> asyncio.Event:
+        tried = asyncio.Event()
+        sending = asyncio.create_task(self._deliver(task_id, url, letter, tried))
         self._pending.add(sending)
         sending.add_done_callback(self._pending.discard)
+        sending.add_done_callback(lambda _: tried.set())  # also when it is dropped before
+        return tried
 
     async def forget(self) -> None:
         """Drop what is still to be sent, and the record of what was."""
@@ -65,20 +77,43 @@ class Callbacks:
         await self.forget()
         await self._client.aclose()
 
-    async def _deliver(
-        self, due: float, task_id: str, url: str, write: Callable[[], bytes]
-    ) -> None:
-        await _until(due)
-        body = write()
+    async def _deliver(self, task_id: str, url: str, letter: Letter, tried: asyncio.Event) -> None:
+        await _until(letter.due)
+        if letter.hold:
+            await self._let_another_pass(task_id, letter.hold)
+        body = letter.write()
         for attempt, step in enumerate((0, *RETRY_STEPS), start=1):
             await asyncio.sleep(step * self._retry_delay)
             at = time.time()
-            status = await self._post(url, body, self._signature(task_id, int(at)))
+            headers = self._signature(task_id, int(at), letter.signing)
+            status = await self._post(url, body, headers)
+            heard = status if attempt > letter.unheard else None
             self.attempts.append(
-                Attempt(task_id=task_id, url=url, attempt=attempt, status=status, at=at)
+                Attempt(task_id=task_id, url=url, attempt=attempt, status=heard, at=at)
             )
-            if status == HTTPStatus.OK:
-                return
+            tried.set()
+            if heard == HTTPStatus.OK:
+                self._release(task_id)
+                break
+        if letter.then:
+            await self._deliver(task_id, url, letter.then, tried)
+
+    async def _let_another_pass(self, task_id: str, seconds: float) -> None:
+        """Wait until another task's letter has been taken, or for so long."""
+        passed = asyncio.Event()
+        self._held.append((task_id, passed))
+        try:
+            async with asyncio.timeout(seconds):
+                await passed.wait()
+        except TimeoutError:
+            log.debug("nothing overtook the callback of %r", task_id)
+        finally:
+            self._held.remove((task_id, passed))
+
+    def _release(self, task_id: str) -> None:
+        for held_id, passed in self._held:
+            if held_id != task_id:
+                passed.set()
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> int | None:
         """POST once. A customer's URL can be wrong in more ways than httpx has exceptions for."""
@@ -90,12 +125,13 @@ class Callbacks:
             return None
         return response.status_code
 
-    def _signature(self, task_id: str, timestamp: int) -> dict[str, str]:
+    def _signature(self, task_id: str, now: int, signing: Signing) -> dict[str, str]:
         """Sign id and time; like the vendor's, it does not cover the body."""
-        if self._hmac_key is None:
+        key = WRONG_KEY if signing is Signing.FORGED else self._hmac_key
+        if key is None or signing is Signing.MISSING:
             return {}
-        signed = f"{task_id}.{timestamp}".encode()
-        digest = hmac.new(self._hmac_key.encode(), signed, hashlib.sha256).digest()
+        timestamp = now - STALE_AGE if signing is Signing.STALE else now
+        digest = hmac.digest(key.encode(), f"{task_id}.{timestamp}".encode(), hashlib.sha256)
         return {
             "X-Webhook-Timestamp": str(timestamp),
             "X-Webhook-Signature": base64.b64encode(digest).decode(),

@@ -75,3 +75,13 @@ def read_order(body: bytes) -> Order:
         )
     except documents.UnreadableError:
         raise RefusedError(422, "The request body is not readable JSON") from None
+
+
+def callback_url(body: bytes) -> str | None:
+    """Read who wanted to be told, as far as that can be read, of a create that was refused."""
+    try:
+        document = documents.read(body)
+    except documents.UnreadableError:
+        return None
+    url = document.get("callBackUrl") if isinstance(document, dict) else None
+    return url if isinstance(url, str) and url else None

@@ -3,20 +3,27 @@
 import contextlib
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Literal
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
+from app.simulator.answers import Closable, answer
 from app.simulator.callbacks import Callbacks
+from app.simulator.choices import SETTINGS
 from app.simulator.control import Control
+from app.simulator.guard import Guard
+from app.simulator.limits import Limits
+from app.simulator.plans import Odds, Plans
 from app.simulator.shapes import envelope
 from app.simulator.tasks import Account
-from app.simulator.vendor import Vendor, answer
+from app.simulator.vendor import Vendor
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
@@ -32,7 +39,7 @@ class Options:
     failure_rate: float = 0.0
     """The share of tasks that fail, from 0 to 1."""
     seed: int = 0
-    """Which of them fail: the same seed, the same ones."""
+    """Which of them fail, and which faults befall whom: the same seed, the same ones."""
     start_credits: Decimal = Decimal("5916.25")
     """The account's balance at the start."""
     public_url: str | None = None
@@ -43,24 +50,52 @@ class Options:
     """Seconds between a task's end and its callback."""
     callback_retry_delay: float = 1.0
     """Seconds before the first of three retries; the second waits twice, the third four times."""
+    faults: Mapping[str, float] = field(default_factory=dict)
+    """Faults that happen by chance: names of `FAULTS`, and the share of creates, from 0 to 1."""
+    creates_per_window: int | None = None
+    """Creates that are accepted in any window; one more is refused with 429. None: any number."""
+    window_seconds: float = 10.0
+    """How long that window is."""
+    queries_per_second: int | None = None
+    """Queries that are answered in any second; one more is refused with 429. None: any number."""
+    running_cap: int | None = None
+    """Tasks at once; a create beyond is refused with 429. None: any number."""
+    out_of_credits_code: Literal[402, 500] = 402
+    """The code of a create that cannot be paid."""
+
+    def limits(self) -> Limits:
+        """Raise ValueError where they make no sense."""
+        return Limits(
+            creates_per_window=self.creates_per_window,
+            window_seconds=self.window_seconds,
+            queries_per_second=self.queries_per_second,
+            running_cap=self.running_cap,
+            out_of_credits_code=self.out_of_credits_code,
+        )
 
 
-def create_app(options: Options) -> Starlette:
-    """Build a simulator with an account and callbacks of its own."""
+def create_app(options: Options) -> ASGIApp:
+    """Build a simulator of its own; raises ValueError for options that make no sense."""
     account = Account(
         start_credits=options.start_credits,
         duration=options.duration,
         failure_rate=options.failure_rate,
         seed=options.seed,
+        limits=options.limits(),
     )
+    odds = Odds(options.seed)
+    odds.set(SETTINGS.validate_python(dict(options.faults)))
+    plans = Plans(odds)
     callbacks = Callbacks(hmac_key=options.hmac_key, retry_delay=options.callback_retry_delay)
     vendor = Vendor(
         account,
         callbacks,
-        api_key=options.api_key,
+        plans,
+        Guard(options.api_key),
         public_url=options.public_url,
         callback_delay=options.callback_delay,
     )
+    control = Control(account, callbacks, plans, odds, vendor.creates)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -68,13 +103,13 @@ def create_app(options: Options) -> Starlette:
             yield
 
     app = Starlette(
-        routes=[*vendor.routes(), *Control(account, callbacks).routes()],
+        routes=[*vendor.routes(), *control.routes()],
         exception_handlers={404: _unknown, 405: _unknown, ClientDisconnect: _gone},
         lifespan=lifespan,
         max_body_size=MAX_BODY_BYTES,
     )
     app.router.redirect_slashes = False  # what is unknown is 404, not a redirect
-    return app
+    return Closable(app)
 
 
 def run(host: str, port: int, options: Options) -> None:

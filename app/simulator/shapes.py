@@ -2,26 +2,29 @@
 
 from typing import Any
 
-from app.simulator import documents
-from app.simulator.tasks import State, Task
+from app.simulator import documents, results
+from app.simulator.tasks import ENDS, State, Task
+
+OK = 200
+"""The code of every envelope that says yes."""
 
 
-def envelope(code: int, message: str, data: object) -> dict[str, object]:
+def envelope(code: int, message: str, data: object) -> dict[str, Any]:
     return {"code": code, "msg": message, "data": data}
 
 
 def created(task: Task) -> dict[str, object]:
-    return envelope(200, "success", {"taskId": task.id, "recordId": task.id})
+    return envelope(OK, "success", {"taskId": task.id, "recordId": task.id})
 
 
-def record(task: Task, now: float) -> dict[str, object]:
+def record(task: Task, now: float) -> dict[str, Any]:
     """Answer a query: unfinished tasks have nulls and an empty `resultJson`."""
     state = task.state(now)
     data = {
         "taskId": task.id,
         "model": task.order.model,
         "state": state,
-        "param": _param(task),
+        "param": param(task),
         "resultJson": "",
         "failCode": None,
         "failMsg": None,
@@ -30,39 +33,40 @@ def record(task: Task, now: float) -> dict[str, object]:
         "createTime": _milliseconds(task.created_at),
         "creditsConsumed": task.billed(now),
     }
-    if state in (State.SUCCESS, State.FAIL):
+    if state in ENDS:
         data |= _times(task) | _ending(task)
     if state is State.FAIL:
         data["updateTime"] = _milliseconds(task.finished_at)
-    return envelope(200, "success", data)
+    return envelope(OK, "success", results.spoil(task.faults, data))
 
 
-def callback(task: Task, balance: object) -> dict[str, object]:
+def callback(task: Task, balance: object) -> dict[str, Any]:
     """Tell of a finished task, in the form of 2025: the credits taken, and those that remain."""
     code, message = (
         (501, "Playground task failed.")
         if task.failure
-        else (200, "Playground task completed successfully.")
+        else (OK, "Playground task completed successfully.")
     )
     data = {
         "consumeCredits": task.billed(task.finished_at),
         "createTime": _milliseconds(task.created_at),
         "model": task.order.model,
-        "param": _param(task),
+        "param": param(task),
         "remainedCredits": balance,
         "state": task.state(task.finished_at),
         "taskId": task.id,
         "updateTime": _milliseconds(task.finished_at),
     }
-    return {"code": code, "data": data | _times(task) | _ending(task), "msg": message}
+    data = results.spoil(task.faults, data | _times(task) | _ending(task))
+    return {"code": code, "data": data, "msg": message}
 
 
-def _param(task: Task) -> str:
+def param(task: Task, **instead: object) -> str:
     """Echo the create, a JSON text; live, its `input` is a JSON text once more."""
-    echoed = {"input": task.order.input}
+    echoed: dict[str, object] = {"input": task.order.input}
     if task.order.callback_url:
         echoed["callBackUrl"] = task.order.callback_url
-    return documents.text(echoed | {"model": task.order.model})
+    return documents.text(echoed | {"model": task.order.model} | instead)
 
 
 def _times(task: Task) -> dict[str, Any]:

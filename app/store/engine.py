@@ -9,6 +9,7 @@ import asyncpg
 import structlog
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from app.domain.document import read, render
 from app.domain.errors import DatabaseUnavailableError
@@ -65,6 +66,7 @@ class Database:
     def __init__(
         self, dsn: str, *, pool_size: int = 10, command_timeout: float | None = 15.0
     ) -> None:
+        self.pool_size = pool_size
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=lambda: connect(dsn, command_timeout=command_timeout),
@@ -77,6 +79,12 @@ class Database:
         )
         event.listen(self._engine.sync_engine, "checkout", _renew_if_closed)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def checked_out(self) -> int:
+        """How many connections are in use."""
+        pool = self._engine.pool
+        return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:

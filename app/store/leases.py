@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import LAPSES, FailSource, Lapse, State
 from app.store.clock import NOW, later
-from app.store.moves import logged, word
+from app.store.moves import MOVED, logged, word
 from app.store.tables import Task
 
 _RENEW = (
@@ -41,7 +41,7 @@ _UNCONFIRMED = (
         lapses_at=later("lapses_in"),
         updated_at=NOW,
     )
-    .returning(Task.id, Task.attempt, Task.state)
+    .returning(*MOVED)
     .cte("moved")
 )
 _FREE = select(_UNCONFIRMED.c.id).add_cte(
@@ -84,7 +84,7 @@ def _lapsing(state: State, lapse: Lapse) -> Select[tuple[UUID]]:
             leased_until=None,
             lapses_at=None,
         )
-        .returning(Task.id, Task.attempt, Task.state)
+        .returning(*MOVED)
         .cte("moved")
     )
     return select(moved.c.id).add_cte(logged(moved, left=word(state)))

@@ -66,13 +66,17 @@ def word(state: State) -> ColumnElement[str]:
     return literal_column(f"'{state.value}'", Text)
 
 
+MOVED = (Task.id, Task.client_id, Task.state, Task.attempt)
+"""What `logged` reads of each row that moved."""
+
+
 def logged(
     moved: CTE, *, left: ColumnElement[Any], reason: ColumnElement[Any] | None = None
 ) -> CTE:
-    """Append an event for every row of `moved` (id, attempt, state)."""
-    columns = ["task_id", "from_state", "to_state", "attempt", "reason"]
+    """Append an event for every row of `moved`, which returns `MOVED`."""
+    columns = ["task_id", "client_id", "from_state", "to_state", "attempt", "reason"]
     reason = null() if reason is None else reason
-    rows = select(moved.c.id, left, moved.c.state, moved.c.attempt, reason)
+    rows = select(moved.c.id, moved.c.client_id, left, moved.c.state, moved.c.attempt, reason)
     return insert(TaskEvent).from_select(columns, rows).cte("logged")
 
 
@@ -97,7 +101,7 @@ def _moving(**values: ColumnElement[Any]) -> Select[tuple[UUID]]:
                 **values,
             }
         )
-        .returning(Task.id, Task.attempt, Task.state)
+        .returning(*MOVED)
         .cte("moved")
     )
     events = logged(moved, left=given("left"), reason=given("reason"))
@@ -141,6 +145,14 @@ async def start(
     return await _carried_out(
         connection, _START, move, kie_task_id=kie_task_id, kie_state=kie_state
     )
+
+
+_CANCEL = _moving()
+
+
+async def cancel(connection: AsyncConnection, move: Move) -> bool:
+    """Take a task out of the queue for good."""
+    return await _carried_out(connection, _CANCEL, move)
 
 
 _FAIL = _moving(

@@ -121,6 +121,18 @@ async def ask_at_once(connection: AsyncConnection, task_id: UUID) -> None:
     await connection.execute(_HASTEN, {"task_id": task_id})
 
 
+_ASKED = select(
+    or_(Task.due_at.is_(None), Task.due_at > NOW),
+    or_(Task.leased_until.is_(None), Task.leased_until <= NOW),
+).where(Task.id == bindparam("task_id"))
+
+
+async def is_answered(connection: AsyncConnection, task_id: UUID) -> bool:
+    """Tell whether no question about the task is due or under way."""
+    row = (await connection.execute(_ASKED, {"task_id": task_id})).one_or_none()
+    return row is None or all(row)
+
+
 _BIND = (
     update(Task)
     .where(Task.id == bindparam("task_id"), Task.kie_task_id.is_(None))
@@ -136,8 +148,13 @@ async def bind(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> 
 
 _CONFIRM = (
     update(Task)
-    .where(Task.id == bindparam("task_id"), Task.confirmed_at.is_(None))
-    .values(confirmed_at=NOW, due_at=None, leased_until=None, updated_at=NOW)
+    .where(Task.id == bindparam("task_id"))
+    .values(
+        confirmed_at=func.coalesce(Task.confirmed_at, NOW),
+        due_at=None,
+        leased_until=None,
+        updated_at=NOW,
+    )
 )
 
 

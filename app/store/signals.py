@@ -7,7 +7,7 @@ after commits within `GATHER` seconds goes out in one statement on a connection 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import asyncpg
@@ -23,6 +23,8 @@ _CLOSED = "the listening connection was closed"
 
 QUEUE = "queue"
 ASK = "ask"
+EVERYTHING = "*"
+"""Anything may have happened: the connection was away."""
 
 
 class Signals:
@@ -35,6 +37,7 @@ class Signals:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._taps: list[Callable[[str], None]] = []
         self._outgoing: set[str] = set()
         self._anything = asyncio.Event()
 
@@ -57,12 +60,30 @@ class Signals:
             if not self._waiting[topic]:
                 del self._waiting[topic]
 
+    @contextmanager
+    def subscribed_to_all(self) -> Iterator[asyncio.Event]:
+        """Lend an event that is set whenever anything is announced."""
+        event = asyncio.Event()
+
+        def hear(_: str) -> None:
+            event.set()
+
+        self._taps.append(hear)
+        try:
+            yield event
+        finally:
+            self._taps.remove(hear)
+
+    def tap(self, hear: Callable[[str], None]) -> None:
+        """Call `hear` with every topic that is announced, and with `EVERYTHING` after a silence."""
+        self._taps.append(hear)
+
     async def run(self) -> None:
         """Listen and send until cancelled; ends with an error when the connection is lost."""
         connection = await connect(self._dsn)
         try:
             await connection.add_listener(CHANNEL, self._heard)
-            for topic in list(self._waiting):  # what was announced while nobody listened
+            for topic in (*self._waiting, EVERYTHING):  # what was announced while nobody listened
                 self._wake(topic)
             while True:
                 await self._send_gathered(connection)
@@ -87,6 +108,8 @@ class Signals:
     def _wake(self, topic: str) -> None:
         for event in self._waiting.get(topic, ()):
             event.set()
+        for hear in self._taps:
+            hear(topic)
 
 
 async def _set_or_closed(

@@ -163,6 +163,14 @@ class Task(Base):
         Index("tasks_leases", "leased_until", postgresql_where=text("state = 'submitting'")),
         Index("tasks_submit_by", "submit_by", postgresql_where=text("state = 'queued'")),
         Index("tasks_lapses", "state", "lapses_at", postgresql_where=text("lapses_at IS NOT NULL")),
+        Index("tasks_listed", "client_id", "created_at", "id"),
+        Index("tasks_listed_by_state", "client_id", "state", "created_at", "id"),
+        Index(
+            "tasks_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+        ),
         Index("tasks_kie_task_id", "kie_task_id", postgresql_where=text("kie_task_id IS NOT NULL")),
     )
 
@@ -174,6 +182,12 @@ class TaskEvent(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    client_id: Mapped[UUID]
+    """The task's, kept here so that the client's feed is one index."""
+    xid: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("(pg_current_xact_id()::text::bigint)")
+    )
+    """The transaction: ids are given out before commits, so they alone do not order a feed."""
     from_state: Mapped[str | None]
     to_state: Mapped[str]
     attempt: Mapped[int]
@@ -184,6 +198,7 @@ class TaskEvent(Base):
         _one_of("from_state", State),
         _one_of("to_state", State),
         Index("task_events_task", "task_id", "id"),
+        Index("task_events_feed", "client_id", "xid", "id"),
     )
 
 

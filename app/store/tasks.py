@@ -1,13 +1,16 @@
 """Tasks: storing, claiming, locking and reading them. Their moves stand in `moves`."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Executable,
     RowMapping,
+    Uuid,
     bindparam,
     literal_column,
     null,
@@ -18,9 +21,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.task import FailSource, Source, Standing, State
+from app.domain.task import AT_REST, FailSource, Source, Standing, State
 from app.store.clock import NOW, later
-from app.store.moves import logged, word
+from app.store.moves import MOVED, logged, word
 from app.store.tables import Task
 
 
@@ -77,7 +80,7 @@ def _insert_new() -> Executable:
             submit_by=later("submit_within"),
         )
         .on_conflict_do_nothing()
-        .returning(Task.id, Task.attempt, Task.state)
+        .returning(*MOVED)
         .cte("stored")
     )
     return select(stored.c.id).add_cte(logged(stored, left=null()))
@@ -125,7 +128,7 @@ def _claim_queued(*conditions: ColumnElement[bool]) -> Executable:
             submitted_at=NOW,
             updated_at=NOW,
         )
-        .returning(Task.id, Task.attempt, Task.tries, Task.state, Task.model, Task.input)
+        .returning(*MOVED, Task.tries, Task.model, Task.input)
         .cte("moved")
     )
     taken = select(*(moved.c[name] for name in ClaimedTask.__slots__))
@@ -202,9 +205,11 @@ ANSWERED = (
 _ESTIMATE: ColumnElement[Any] = literal_column("NULL::timestamptz").label("estimated_start_at")
 """Nothing is estimated yet: a queued task waits for kie.ai, not for its turn."""
 
-_COLUMNS = {**Task.__table__.c, "estimated_start_at": _ESTIMATE}
+ANSWERED_COLUMNS = tuple(
+    {**Task.__table__.c, "estimated_start_at": _ESTIMATE}[name] for name in ANSWERED
+)
 
-_READ = select(*(_COLUMNS[name] for name in ANSWERED)).where(
+_READ = select(*ANSWERED_COLUMNS).where(
     Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
 )
 
@@ -215,6 +220,18 @@ async def read_task(
     """Return the task as its client sees it; None: it has no such task."""
     rows = await connection.execute(_READ, {"id": task_id, "client_id": client_id})
     return rows.mappings().one_or_none()
+
+
+_READ_RESTED = select(*ANSWERED_COLUMNS).where(
+    Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(),
+    Task.state.in_([state.value for state in AT_REST]),
+)
+
+
+async def read_rested(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
+    """Return those of the tasks that rest, as their clients see them."""
+    rows = await connection.execute(_READ_RESTED, {"ids": list(ids)})
+    return rows.mappings().all()
 
 
 _READ_STATE = select(Task.state).where(

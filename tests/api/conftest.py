@@ -1,19 +1,82 @@
-"""A database of a test's own that can go away, and a second client."""
+"""A database of a test's own that can go away, a second client, a door to the services."""
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any
 
 import asyncpg
+import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
+from app.api.deps import Edge
+from app.config import Settings
+from app.main import create_app
+from app.services.wait import WaitingRoom
 from app.store import schema
+from app.store.signals import Signals
+from tests.api.stage import Sql
 from tests.conftest import _with_database
 from tests.gateway import Gateway, issue_key
 from tests.proxy import between
+from tests.stage import serving
 
 IssueKey = Callable[[str], Awaitable[str]]
+StartInside = Callable[..., Awaitable["Inside"]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """A gateway and the services behind its routes."""
+
+    gateway: Gateway
+    edge: Edge
+
+    @property
+    def signals(self) -> Signals:
+        return self.edge.feed._signals
+
+    @property
+    def room(self) -> WaitingRoom:
+        return self.edge.reader._room
+
+
+@pytest_asyncio.fixture
+async def start_inside(
+    sql: Sql,  # noqa: ARG001  # its rows go after the test
+    make_settings: Callable[..., Settings],
+) -> AsyncIterator[StartInside]:
+    """Start gateways as `start_gateway` does, with a door to their services."""
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            *, worker: bool = False, refresh_wait: float | None = None, **overrides: Any
+        ) -> Inside:
+            settings = make_settings(**overrides)
+            app = create_app(settings, worker=worker)
+            url = await stack.enter_async_context(serving(app))
+            if refresh_wait is not None:
+                app.state.edge = replace(app.state.edge, refresh_wait=refresh_wait)
+            gateway = await stack.enter_async_context(Gateway.at(url, settings))
+            stack.callback(app.state.room.close)  # streams end before the server waits for them
+            return Inside(gateway=gateway, edge=app.state.edge)
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    """Lend the OpenAPI document, which needs no running gateway."""
+    secret = SecretStr("s" * 40)
+    settings = Settings(
+        database_url=SecretStr("postgresql://nobody@localhost/nothing"),
+        secret_keys=(secret,),
+        kie_api_key=secret,
+    )
+    return create_app(settings, worker=False).openapi()
 
 
 class Scratch:

@@ -14,10 +14,17 @@ import httpx
 from app.api.errors import STATUS
 from app.domain import errors
 from app.domain.errors import GatewayError
+from tests.gateway import Gateway
 from tests.stage import PATIENCE
 from tests.upstream import Upstream
 
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+NOBODY = "019a0000-0000-7000-8000-000000000000"
+"""The id of no task."""
+
+Operation: TypeAlias = tuple[str, str]
+"""A method and a path as the OpenAPI document has it."""
 
 MEMBERS = ("type", "title", "status", "detail", "code", "request_id")
 """What every problem document has, in order; `errors` may follow."""
@@ -79,6 +86,14 @@ async def check_nothing_happened(sql: Sql, upstream: Upstream) -> None:
     assert upstream.creates == []
 
 
+def operations(spec: Mapping[str, Any]) -> dict[Operation, dict[str, Any]]:
+    return {
+        (method.upper(), path): operation
+        for path, item in spec["paths"].items()
+        for method, operation in item.items()
+    }
+
+
 @dataclass
 class Line:
     """A connection to speak HTTP/1.1 on by hand."""
@@ -116,3 +131,20 @@ def head_of(method: str, path: str, *fields: str) -> bytes:
     """Write the head of a request."""
     lines = [f"{method} {path} HTTP/1.1", "Host: gateway", *fields]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+async def with_fields(
+    gateway: Gateway, fields: list[tuple[str, str]], method: str = "POST", path: str = "/v1/tasks"
+) -> httpx.Response:
+    """Send a request with these header fields and no others of the tests'."""
+    async with httpx.AsyncClient(base_url=gateway.http.base_url, trust_env=False) as http:
+        return await http.request(
+            method, path, headers=fields, content=b"{" if method == "POST" else b""
+        )
+
+
+async def is_held(gateway: Gateway, waiting: "asyncio.Task[Any]") -> None:
+    """Prove that an answer is held back."""
+    for _ in range(3):  # requests behind it: it is under way
+        await gateway.http.get("/livez")
+    assert not waiting.done()

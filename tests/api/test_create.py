@@ -2,18 +2,15 @@
 
 import asyncio
 import re
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 import structlog
 
 from app.config import Settings
 from app.main import create_app
-from app.services.read import POLL
 from tests.api.stage import Sql, dialled, head_of
 from tests.conftest import StartGateway
 from tests.gateway import BODY, Gateway, issue_key
@@ -92,12 +89,19 @@ async def test_a_task_has_the_documented_members_in_order(
     assert list(task) == TASK
 
 
-async def test_every_url_of_a_task_leads_somewhere(gateway: Gateway) -> None:
+COMMANDS = {"cancel", "refresh"}
+
+
+async def test_every_url_of_a_task_leads_somewhere(gateway: Gateway, upstream: Upstream) -> None:
     task = await gateway.create()
-    for name, url in task["urls"].items():
-        method = "POST" if name == "cancel" else "GET"
-        answer = await gateway.http.request(method, url)
-        assert answer.status_code in {200, 409}, (name, answer.text)
+    await gateway.call_back(upstream.callback_path, succeeded(task["kie_task_id"]))
+    assert set(task["urls"]) == {"self", "events", "callbacks", "cancel", "refresh"}
+    assert task["urls"]["self"] == f"/v1/tasks/{task['id']}"
+    for name in set(task["urls"]) - {"refresh"}:  # which waits for an answer
+        method = "POST" if name in COMMANDS else "GET"
+        answer = await gateway.http.request(method, task["urls"][name])
+        assert answer.status_code == (409 if name == "cancel" else 200), (name, answer.text)
+    assert (await gateway.http.get(task["urls"]["refresh"])).headers["allow"] == "POST"
 
 
 # -- Idempotency-Key
@@ -229,81 +233,3 @@ async def test_a_failure_that_is_called_back_has_kies_words(
     task = await gateway.task(task["id"])
     assert (task["state"], task["fail_source"]) == ("failed", "kie")
     assert (task["fail_code"], task["fail_message"]) == ("500", "Internal server error")
-
-
-# -- waiting
-
-
-async def _running(sql: Sql) -> str:
-    """Return kie.ai's id of the one task as soon as there is one."""
-
-    async def look() -> str | None:
-        found: str | None = await sql.fetchval("SELECT kie_task_id FROM tasks")
-        return found
-
-    return await eventually(look)
-
-
-@pytest.mark.parametrize("by", ["create", "repeated create", "read"])
-async def test_a_wait_ends_with_the_callback(
-    gateway: Gateway, sql: Sql, upstream: Upstream, by: str
-) -> None:
-    """Woken, not found by the next look: that would take `POLL` seconds."""
-    task = None if by == "create" else (await gateway.post(key="order-1")).json()
-    waiting = asyncio.create_task(
-        gateway.http.get(task["urls"]["self"], params={"wait": 50})
-        if task and by == "read"
-        else gateway.post(key="order-1", wait=50)
-    )
-    kie_task_id = await _running(sql)
-    for _ in range(3):  # requests behind it: it is under way
-        await gateway.http.get("/livez")
-    assert not waiting.done()
-    await gateway.call_back(upstream.callback_path, succeeded(kie_task_id))
-    called_back = time.perf_counter()
-    answer: httpx.Response = await waiting
-    assert time.perf_counter() - called_back < POLL / 2
-    assert answer.status_code == (201 if by == "create" else 200)
-    assert answer.json()["state"] == "succeeded"
-    assert answer.json() == await gateway.task(answer.json()["id"])
-
-
-async def test_many_may_wait_for_one_task(gateway: Gateway, upstream: Upstream) -> None:
-    """More than there are connections to the database: none is held meanwhile."""
-    task = await gateway.create()
-    waiting = [asyncio.create_task(gateway.task(task["id"], wait=50)) for _ in range(40)]
-    await gateway.call_back(upstream.callback_path, succeeded(task["kie_task_id"]))
-    answers = await asyncio.gather(*waiting)
-    assert {answer["state"] for answer in answers} == {"succeeded"}
-
-
-@pytest.mark.parametrize("wait", [0, 0.3])
-async def test_a_wait_that_ends_first_answers_the_open_task(gateway: Gateway, wait: float) -> None:
-    started = time.perf_counter()
-    created = await gateway.post(wait=wait)
-    halfway = time.perf_counter()
-    read = await gateway.task(created.json()["id"], wait=wait)
-    assert created.status_code == 201
-    assert created.json()["state"] in {"submitting", "running"}
-    assert read["state"] in {"submitting", "running"}
-    assert min(halfway - started, time.perf_counter() - halfway) >= wait
-
-
-async def test_a_wait_for_a_task_at_rest_is_over_at_once(
-    gateway: Gateway, upstream: Upstream
-) -> None:
-    upstream.answers(lambda: refused(422, "no"))
-    created = await gateway.post(wait=55)
-    assert (created.status_code, created.json()["state"]) == (201, "failed")
-    assert await gateway.task(created.json()["id"], wait=55) == created.json()
-
-
-async def test_a_wait_ends_whatever_process_hears_the_callback(
-    start_gateway: StartGateway, upstream: Upstream
-) -> None:
-    here, there = await start_gateway(), await start_gateway()
-    task = await here.create()
-    waiting = asyncio.create_task(here.task(task["id"], wait=50))
-    await here.http.get("/livez")
-    await there.call_back(upstream.callback_path, succeeded(task["kie_task_id"]))
-    assert (await waiting)["state"] == "succeeded"

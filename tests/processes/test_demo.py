@@ -75,8 +75,8 @@ class Dev:
     def __init__(self, running: Running, said: str) -> None:
         self.running = running
         self.curl = next(line for line in said.splitlines() if line.startswith("curl"))
-        (self.url,) = re.findall(r"^gateway +(\S+)", said, re.MULTILINE)
-        (self.api_key,) = re.findall(r"^API key +(\S+)", said, re.MULTILINE)
+        (self.url,) = re.findall(r"^export GATEWAY=(\S+)", said, re.MULTILINE)
+        (self.api_key,) = re.findall(r"^export KEY=(\S+)", said, re.MULTILINE)
 
     @classmethod
     async def up(cls, running: Running, stage: Stage) -> "Dev":

@@ -38,7 +38,36 @@ async def test_all_is_well(stage: Stage, replica_urls: tuple[str, str]) -> None:
     assert ended.status == 0, ended
     assert _findings(ended) == {}
     names = [line[5:17].strip() for line in ended.out.splitlines() if line.startswith("ok")]
-    assert names == ["secrets", "database", "schema", "keys", "public URL", "kie.ai"]
+    assert names == ["secrets", "database", "schema", "keys", "work", "public URL", "kie.ai"]
+
+
+STUCK = {"status": "unavailable", "checks": {"database": "ok", "loops": "no beat for 60 s: ask"}}
+
+
+async def test_a_process_whose_loop_is_stuck(stage: Stage) -> None:
+    """By its own URL and behind the public one; a proxy that hides /readyz proves nothing."""
+
+    async def livez(_: Request) -> Response:
+        return JSONResponse({"status": "ok", "service": "kie-gateway"})
+
+    async def readyz(_: Request) -> Response:
+        return JSONResponse(STUCK, 503)
+
+    shown = [Route("/livez", livez), Route("/readyz", readyz)]
+    async with (
+        serving(Starlette(routes=shown)) as open_,
+        serving(Starlette(routes=shown[:1])) as shut,
+    ):
+        asked = await stage.run("doctor", "--url", open_, GATEWAY_PUBLIC_URL=shut)
+        public = await stage.run("doctor", GATEWAY_PUBLIC_URL=open_)
+        hidden = await stage.run("doctor", "--url", shut, GATEWAY_PUBLIC_URL=None)
+
+    for name, ended in {"process": asked, "public URL": public}.items():
+        found = _findings(ended)[name]
+        assert "is not fit for work: loops: no beat for 60 s: ask" in found
+        assert "restart that process" in found
+    assert "public URL" not in _findings(asked)
+    assert "404, not as a gateway does" in _findings(hidden)["process"]
 
 
 async def test_nothing_is_set(stage: Stage, scratch: str) -> None:

@@ -23,6 +23,8 @@ SETTINGS = {
     "secrets generate": ("GATEWAY_SECRET_KEYS",),
     "tasks create": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
     "tasks get": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
+    "tasks list": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
+    "tasks cancel": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
     "tasks watch": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
 }
 

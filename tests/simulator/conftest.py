@@ -33,6 +33,7 @@ async def quick_url() -> AsyncIterator[str]:
 async def simulator(quick_url: str) -> AsyncIterator[Simulator]:
     """One whose tasks are finished at once; shared, and empty at the start of each test."""
     async with Simulator.at(quick_url) as simulator:
+        await simulator.http.delete("/simulator/faults")
         await simulator.http.delete("/simulator/ledger")
         yield simulator
 
@@ -48,6 +49,5 @@ async def listening() -> AsyncIterator[Receiver]:
 @pytest_asyncio.fixture
 async def receiver(listening: Receiver) -> Receiver:
     """A customer who is called back; has heard nothing at the start of each test."""
-    listening.answers.clear()
-    listening.requests.clear()
+    listening.clear()
     return listening

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import ssl
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.stage import eventually
+from tests.stage import PATIENCE, eventually
 
 
 class Simulator:
@@ -26,7 +28,10 @@ class Simulator:
     @contextlib.asynccontextmanager
     async def at(cls, url: str) -> AsyncIterator["Simulator"]:
         headers = {"Authorization": "Bearer any-key"}
-        async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as http:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused; the default takes 100 ms to load
+        async with httpx.AsyncClient(
+            base_url=url, headers=headers, verify=tls, trust_env=False
+        ) as http:
             yield cls(http)
 
     @property
@@ -65,6 +70,30 @@ class Simulator:
         response = await self.http.post("/simulator/next", json=behaviour)
         assert response.status_code == 200, response.text
 
+    async def send(
+        self, *, callback_url: str | None = None, patience: float = PATIENCE
+    ) -> httpx.Response:
+        """Send a create whose answer may be anything, or none at all."""
+        body = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
+        if callback_url:
+            body["callBackUrl"] = callback_url
+        return await self.http.post("/api/v1/jobs/createTask", json=body, timeout=patience)
+
+    async def look_up(self, task_id: str) -> httpx.Response:
+        """Query a task whose answer may be anything."""
+        return await self.http.get("/api/v1/jobs/recordInfo", params={"taskId": task_id})
+
+    async def creates(self) -> list[dict[str, Any]]:
+        """Every create that arrived."""
+        rows: list[dict[str, Any]] = _object(await self.http.get("/simulator/creates"))["data"]
+        return rows
+
+    async def put(self, path: str, document: object) -> dict[str, Any]:
+        """Change the simulator's faults or its account."""
+        response = await self.http.put(f"/simulator/{path}", json=document)
+        assert response.status_code == 200, response.text
+        return _object(response)
+
     async def ledger(self) -> dict[str, Any]:
         return _object(await self.http.get("/simulator/ledger"))
 
@@ -85,6 +114,14 @@ class Receiver:
     url: str = ""
     answers: deque[int] = field(default_factory=deque)
     requests: list[tuple[httpx.Headers, dict[str, Any]]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    """Those of all requests, the unreadable included."""
+    at: list[float] = field(default_factory=list)
+    """When each came, in unix seconds."""
+
+    def clear(self) -> None:
+        for remembered in (self.answers, self.requests, self.bodies, self.at):
+            remembered.clear()
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/{rest:path}", self._receive, methods=["POST"])])
@@ -98,8 +135,11 @@ class Receiver:
         return await eventually(look)
 
     async def _receive(self, request: Request) -> Response:
-        body = json.loads(await request.body())
-        self.requests.append((httpx.Headers(request.headers.raw), body))
+        self.bodies.append(await request.body())
+        self.at.append(time.time())
+        with contextlib.suppress(ValueError):
+            body = json.loads(self.bodies[-1])
+            self.requests.append((httpx.Headers(request.headers.raw), body))
         return Response(status_code=self.answers.popleft() if self.answers else 200)
 
 

@@ -21,6 +21,7 @@ async def test_the_ledger_holds_every_create(simulator: Simulator) -> None:
                 "callBackUrl": "http://127.0.0.1:1/a?b=c",
                 "credits": 4.0,
                 "input": {"prompt": "a cat"},
+                "faults": [],
             },
             {
                 "taskId": second,
@@ -28,6 +29,7 @@ async def test_the_ledger_holds_every_create(simulator: Simulator) -> None:
                 "callBackUrl": None,
                 "credits": 10.0,
                 "input": {"n": 1},
+                "faults": [],
             },
         ],
         "balance": 5902.25,

@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from app.domain.evidence import Verdict
 from app.domain.task import State
-from app.store import callbacks, clients, leases, moves, questions, tasks
+from app.store import callbacks, census, clients, leases, moves, questions, tasks
 from app.store.engine import Connection, Database
 from app.store.moves import Move
 from tests.store.stage import Sql, digest, new_callback, new_task
@@ -160,6 +160,10 @@ HOT: dict[str, tuple[Work, set[str]]] = {
             connection, new_callback(TASK), Verdict.APPLIED
         ),
         set(),
+    ),
+    "census": (
+        census.take,
+        {"tasks_queue", "tasks_leases", "tasks_submit_by", "tasks_lapses", "tasks_ask"},
     ),
     "client_by_key": (
         lambda connection: clients.client_by_key(connection, digest("17")),

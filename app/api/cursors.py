@@ -1,0 +1,53 @@
+"""Cursors: opaque to callers, and refused when they are not ours."""
+
+import base64
+import binascii
+import re
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from app.domain.errors import InvalidRequestError
+from app.domain.paging import Place, Position
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_PLACE = re.compile(r"(\d{1,17})\.([0-9a-f]{32})")
+_POSITION = re.compile(r"(\d{1,18})-(\d{1,18})")
+
+
+def page_cursor(place: Place | None) -> str | None:
+    """Write down where the next page begins."""
+    if place is None:
+        return None
+    instant = (place.created_at - _EPOCH) // _MICROSECOND
+    return base64.urlsafe_b64encode(f"{instant}.{place.id.hex}".encode()).rstrip(b"=").decode()
+
+
+def read_page_cursor(cursor: str | None) -> Place | None:
+    """Read a page's cursor; raises `InvalidRequestError`."""
+    if cursor is None:
+        return None
+    try:
+        found = _PLACE.fullmatch(base64.urlsafe_b64decode(cursor + "==").decode())
+    except (binascii.Error, ValueError):
+        found = None
+    if found is None:
+        detail = "cursor: not one of ours; take next_cursor from the page before."
+        raise InvalidRequestError(detail)
+    return Place(created_at=_EPOCH + int(found[1]) * _MICROSECOND, id=UUID(hex=found[2]))
+
+
+def event_id(position: Position) -> str:
+    """Write down a place in a feed; also the `id` of a server-sent event."""
+    return f"{position.xid}-{position.id}"
+
+
+def read_event_id(given: str | None) -> Position:
+    """Read a place in a feed, the beginning where none is given; raises `InvalidRequestError`."""
+    if not given:
+        return Position()
+    found = _POSITION.fullmatch(given)
+    if found is None:
+        detail = "after: not the id of an event; take it from an event or from next_cursor."
+        raise InvalidRequestError(detail)
+    return Position(xid=int(found[1]), id=int(found[2]))

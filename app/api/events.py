@@ -1,0 +1,109 @@
+"""Events: one task's history and a client's feed, as lists or as they come."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+
+from app.api.answers import ExactJSON
+from app.api.cursors import event_id, read_event_id
+from app.api.deps import TheClient, TheEdge, only_known_parameters
+from app.api.documents import refusals
+from app.api.schemas import EventList
+from app.domain.document import render
+from app.domain.paging import Position
+
+router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(only_known_parameters)])
+
+QUIET_LOOKS = 10
+"""Empty looks after which a stream says that it lives: proxies cut silent connections."""
+
+After = Annotated[
+    str | None, Query(description="The id of the last event seen; none: from the beginning.")
+]
+LastEventId = Annotated[
+    str | None, Header(description="The same for streams, as browsers send it when they reconnect.")
+]
+Accept = Annotated[str, Header(include_in_schema=False)]
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "With `Accept: text/event-stream` the same as a stream, resumable.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.get(
+    "/tasks/{task_id}/events",
+    response_model=EventList,
+    responses={**_STREAM, **refusals(401, 404, 422, 503)},
+)
+async def task_events(
+    edge: TheEdge,
+    client: TheClient,
+    task_id: UUID,
+    after: After = None,
+    last_event_id: LastEventId = None,
+    limit: Limit = 200,
+    accept: Accept = "",
+) -> Response:
+    """Return what happened to the task, oldest first; a stream ends when the task rests."""
+    position = read_event_id(last_event_id or after)
+    if _wants_stream(accept):
+        await edge.reader.task(client, task_id)  # a refusal is no stream
+        return _streamed(edge.feed.follow_task(client, task_id, after=position))
+    return _listed(await edge.feed.history(client, task_id, after=position, limit=limit), position)
+
+
+@router.get("/events", response_model=EventList, responses={**_STREAM, **refusals(401, 422, 503)})
+async def client_events(
+    edge: TheEdge,
+    client: TheClient,
+    after: After = None,
+    last_event_id: LastEventId = None,
+    limit: Limit = 200,
+    accept: Accept = "",
+) -> Response:
+    """Return what happened to your tasks, oldest first; read on from `next_cursor`."""
+    position = read_event_id(last_event_id or after)
+    if _wants_stream(accept):
+        return _streamed(edge.feed.follow(client, after=position))
+    return _listed(await edge.feed.feed(client, after=position, limit=limit), position)
+
+
+def _wants_stream(accept: str) -> bool:
+    return "text/event-stream" in accept.lower()
+
+
+def _shown(event: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": event_id(Position(xid=event["xid"], id=event["id"])),
+        "type": f"task.{event['to_state']}",
+        **{name: event[name] for name in ("task_id", "from_state", "to_state")},
+        **{name: event[name] for name in ("attempt", "reason", "at")},
+    }
+
+
+def _listed(events: Sequence[Mapping[str, Any]], after: Position) -> Response:
+    shown = [_shown(event) for event in events]
+    return ExactJSON({"data": shown, "next_cursor": shown[-1]["id"] if shown else event_id(after)})
+
+
+def _streamed(batches: AsyncIterator[Sequence[Mapping[str, Any]]]) -> Response:
+    return EventSourceResponse(_written(batches), headers={"Cache-Control": "no-store"})
+
+
+async def _written(batches: AsyncIterator[Sequence[Mapping[str, Any]]]) -> AsyncIterator[bytes]:
+    quiet = 0
+    yield KEEPALIVE_COMMENT  # the headers go out at once
+    async for batch in batches:
+        quiet = 0 if batch else quiet + 1
+        for shown in map(_shown, batch):
+            yield format_sse_event(data_str=render(shown), event=shown["type"], id=shown["id"])
+        if quiet == QUIET_LOOKS:
+            quiet = 0
+            yield KEEPALIVE_COMMENT

@@ -1,0 +1,35 @@
+"""Places in lists and feeds, and what a list is narrowed to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from app.domain.task import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What a list of tasks is narrowed to; nothing given: every task of the client's."""
+
+    states: Sequence[State] = ()
+    model: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in a list of tasks, newest first, a page ended."""
+
+    created_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place in a feed: everything up to it has been seen. The default is the beginning."""
+
+    xid: int = 0
+    id: int = 0

@@ -1,0 +1,299 @@
+"""Every metric and every ready alert, as data: the code counts by it, the page is made from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+PREFIX = "kie_gateway_"
+
+
+class Kind(StrEnum):
+    """Prometheus's types, as far as they are used."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric; `name` as Prometheus shows it, a histogram's without `_bucket` and the like."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    alert: str = ""
+    """What to alert on, in words."""
+    labels: Mapping[str, tuple[str, ...] | str] = field(default_factory=dict)
+    """Each label's values; where the code's own words bound them, what they are."""
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def words(self) -> Mapping[str, tuple[str, ...]]:
+        """The labels whose values are all listed."""
+        return {name: found for name, found in self.labels.items() if not isinstance(found, str)}
+
+
+OPEN = ("queued", "submitting", "unconfirmed", "running")
+LOOPS = ("submit", "ask", "sweep")
+
+CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
+"""Seconds: kie.ai answers in tenths, and is given up after GATEWAY_KIE_TIMEOUT."""
+REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3, 10, 30, 60)
+"""Seconds: from a read by index to the longest `wait`."""
+LIFE_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 86400)
+"""Seconds: from a quick picture to an expired task that is settled a day later."""
+
+REQUESTS = Metric(
+    name="kie_gateway_requests_total",
+    kind=Kind.COUNTER,
+    labels={
+        "route": "a route's template, or `unmatched`",
+        "method": "HTTP's own methods, or `other`",
+        "status": "the answer's status, or `none` where nobody waited for one",
+    },
+    meaning="Requests that were answered.",
+    alert='a rising share of `status=~"5.."`',
+)
+REQUEST_DURATION = Metric(
+    name="kie_gateway_request_duration_seconds",
+    kind=Kind.HISTOGRAM,
+    labels={"route": "as above", "method": "as above"},
+    buckets=REQUEST_BUCKETS,
+    meaning="From a request's head to the end of its answer, a `wait` or a stream included.",
+    alert='`route=~"/callbacks/.*"` beyond 10 s: kie.ai hangs up after 15',
+)
+SUBMISSIONS = Metric(
+    name="kie_gateway_submissions_total",
+    kind=Kind.COUNTER,
+    labels={
+        "outcome": (
+            "accepted",
+            "refused_request",
+            "refused_busy",
+            "refused_account",
+            "unsent",
+            "unknown",
+        )
+    },
+    meaning="Creates by how they ended: accepted, refused and by whose fault, proved unsent, "
+    "or unknown (the task is `unconfirmed`).",
+    alert="`refused_account`: key or credits; a rising share of `unknown`",
+)
+CREATE_DURATION = Metric(
+    name="kie_gateway_create_duration_seconds",
+    kind=Kind.HISTOGRAM,
+    buckets=CALL_BUCKETS,
+    meaning="How long kie.ai took to answer a create, or we to give it up.",
+    alert="p95 near GATEWAY_KIE_TIMEOUT",
+)
+CALLBACKS = Metric(
+    name="kie_gateway_callbacks_total",
+    kind=Kind.COUNTER,
+    labels={
+        "verdict": (
+            "applied",
+            "duplicate",
+            "late",
+            "disagreed",
+            "unverified",
+            "stale",
+            "unmatched",
+            "unreadable",
+        )
+    },
+    meaning="Callbacks that were kept, by what was made of them.",
+    alert="`unverified` rising: GATEWAY_KIE_WEBHOOK_HMAC_KEYS is not kie.ai's; `unreadable`",
+)
+CALLBACKS_REJECTED = Metric(
+    name="kie_gateway_callbacks_rejected_total",
+    kind=Kind.COUNTER,
+    meaning="Callbacks whose URL has a wrong token: answered 404, nothing kept.",
+    alert="a steady rate: a probe, or a secret that was retired too early",
+)
+QUERIES = Metric(
+    name="kie_gateway_queries_total",
+    kind=Kind.COUNTER,
+    labels={
+        "answer": ("running", "succeeded", "failed", "not_visible", "unanswered", "account"),
+    },
+    meaning="Questions to kie.ai by its answer: what it told of the task, that it does not know "
+    "the id, no usable answer, or that it refused our key or credits.",
+    alert="`account`; a rising share of `unanswered`",
+)
+QUERY_DURATION = Metric(
+    name="kie_gateway_query_duration_seconds",
+    kind=Kind.HISTOGRAM,
+    buckets=CALL_BUCKETS,
+    meaning="How long kie.ai took to answer a question, or we to give it up.",
+)
+TASK_DURATION = Metric(
+    name="kie_gateway_task_duration_seconds",
+    kind=Kind.HISTOGRAM,
+    labels={
+        "settled_by": ("callback", "query", "create", "gateway"),
+        "state": ("succeeded", "failed", "expired"),
+    },
+    buckets=LIFE_BUCKETS,
+    meaning="From a task's creation to its end; `create`: kie.ai refused it for good, `gateway`: "
+    "a bound of ours passed. An expired task that is settled later counts again.",
+    alert='`settled_by="query"` overtaking `callback`: callbacks do not arrive',
+)
+SWEPT = Metric(
+    name="kie_gateway_swept_tasks_total",
+    kind=Kind.COUNTER,
+    labels={"state": ("unconfirmed", "failed", "expired")},
+    meaning="Tasks that the sweep moved, by their new state: whose process died, or whose bound "
+    "passed.",
+    alert="`unconfirmed`: a process died with a create in flight",
+)
+PAID_TWICE = Metric(
+    name="kie_gateway_paid_twice_total",
+    kind=Kind.COUNTER,
+    meaning="Tasks for which kie.ai accepted a create although it has another one.",
+    alert="any increase",
+)
+DISAGREEMENTS = Metric(
+    name="kie_gateway_disagreements_total",
+    kind=Kind.COUNTER,
+    labels={"source": ("callback", "query")},
+    meaning="Statements of kie.ai that contradict themselves, the task's id, or a known end.",
+    alert="any increase: look at the task's callbacks",
+)
+TASKS = Metric(
+    name="kie_gateway_tasks",
+    kind=Kind.GAUGE,
+    labels={"state": OPEN},
+    meaning="Open tasks in the database, the same from every process: aggregate by `max`. Tasks "
+    "at rest are not counted here, for that would read them all; see the duration's `_count`.",
+    alert="`unconfirmed` growing",
+)
+OLDEST_QUEUED = Metric(
+    name="kie_gateway_oldest_queued_seconds",
+    kind=Kind.GAUGE,
+    meaning="Age of the oldest task that is not sent yet; 0: the queue is empty.",
+    alert="near GATEWAY_SUBMIT_WITHIN, when tasks fail by `submit_deadline`",
+)
+OVERDUE = Metric(
+    name="kie_gateway_overdue_seconds",
+    kind=Kind.GAUGE,
+    labels={"work": LOOPS},
+    meaning="How long the work that waits longest has been due, whichever process should do it; "
+    "`sweep` is a bound that passed.",
+    alert="above 2 minutes: no process runs this loop, or it cannot keep up",
+)
+DATABASE_UP = Metric(
+    name="kie_gateway_database_up",
+    kind=Kind.GAUGE,
+    meaning="1: PostgreSQL answered this process. 0: it did not, and the gauges that it feeds "
+    "(tasks, oldest queued, overdue) are absent.",
+    alert="0",
+)
+LOOP_SILENT = Metric(
+    name="kie_gateway_loop_silent_seconds",
+    kind=Kind.GAUGE,
+    labels={"loop": LOOPS},
+    meaning="Seconds since a loop of this process last came round; absent where none runs.",
+)
+LOOP_STUCK = Metric(
+    name="kie_gateway_loop_stuck",
+    kind=Kind.GAUGE,
+    labels={"loop": LOOPS},
+    meaning="1: the loop has not come round for 60 s; `/readyz` answers 503.",
+    alert="1",
+)
+POOL_IN_USE = Metric(
+    name="kie_gateway_pool_checked_out",
+    kind=Kind.GAUGE,
+    meaning="Database connections that are in use in this process.",
+    alert="at the size for minutes",
+)
+POOL_SIZE = Metric(
+    name="kie_gateway_pool_size",
+    kind=Kind.GAUGE,
+    meaning="The most connections that this process holds (GATEWAY_DATABASE_POOL_SIZE).",
+)
+BUILD = Metric(
+    name="kie_gateway_build_info",
+    kind=Kind.GAUGE,
+    labels={"version": "the package's version"},
+    meaning="Always 1.",
+    alert="more than one version for long: a rollout that hangs",
+)
+
+CATALOGUE: tuple[Metric, ...] = (
+    REQUESTS,
+    REQUEST_DURATION,
+    SUBMISSIONS,
+    CREATE_DURATION,
+    CALLBACKS,
+    CALLBACKS_REJECTED,
+    QUERIES,
+    QUERY_DURATION,
+    TASK_DURATION,
+    SWEPT,
+    PAID_TWICE,
+    DISAGREEMENTS,
+    TASKS,
+    OLDEST_QUEUED,
+    OVERDUE,
+    DATABASE_UP,
+    LOOP_SILENT,
+    LOOP_STUCK,
+    POOL_IN_USE,
+    POOL_SIZE,
+    BUILD,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One rule of Prometheus's."""
+
+    name: str
+    expr: str
+    lasting: str
+    """Its `for`."""
+    severity: str
+    summary: str
+
+
+ALERTS: tuple[Alert, ...] = (
+    Alert(
+        name="KieGatewayPaidTwice",
+        expr="increase(kie_gateway_paid_twice_total[15m]) > 0",
+        lasting="0m",
+        severity="critical",
+        summary="kie.ai accepted a second create for one task; the log has it as task.paid_twice",
+    ),
+    Alert(
+        name="KieGatewayDatabaseAway",
+        expr="min by (job) (kie_gateway_database_up) == 0",
+        lasting="1m",
+        severity="critical",
+        summary="a gateway process gets no answer from PostgreSQL",
+    ),
+    Alert(
+        name="KieGatewayNobodyWorks",
+        expr="max by (job, work) (kie_gateway_overdue_seconds) > 120",
+        lasting="2m",
+        severity="critical",
+        summary="work is due and nobody does it: is a worker running, and can it keep up?",
+    ),
+    Alert(
+        name="KieGatewayLoopStuck",
+        expr="kie_gateway_loop_stuck == 1",
+        lasting="1m",
+        severity="critical",
+        summary="a loop has hung for over a minute; restart its process and keep its log",
+    ),
+    Alert(
+        name="KieGatewayAccountRefused",
+        expr="sum by (job)"
+        ' (increase(kie_gateway_submissions_total{outcome="refused_account"}[10m])) + sum by (job)'
+        ' (increase(kie_gateway_queries_total{answer="account"}[10m])) > 0',
+        lasting="0m",
+        severity="critical",
+        summary="kie.ai refuses the account's key or credits; everything waits in the queue",
+    ),
+)

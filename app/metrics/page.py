@@ -1,0 +1,76 @@
+"""The page about the metrics, made from the catalogue."""
+
+import json
+
+from app.metrics.catalogue import ALERTS, CATALOGUE, Alert, Metric
+
+_PAGE = """\
+# Metrics
+
+`GET /metrics` in Prometheus's text format, on the port of `serve` (GATEWAY_LISTEN) and on the
+worker's own (GATEWAY_WORKER_LISTEN), without a key: keep it internal, as `/readyz`.
+
+- Each process tells its own counts; sum them. What comes from the database is the same from every
+  process: take the `max`. It is looked up at most every 5 s, however often it is scraped, and while
+  PostgreSQL is away everything else is told all the same.
+- No label holds an id, a model, a client or anything that a caller wrote; all their values stand
+  here.
+- Beside these stand the process's own numbers under their usual names: `process_cpu_seconds_total`,
+  `process_resident_memory_bytes`, `process_open_fds`, `process_start_time_seconds` and so on.
+
+| metric | type | labels | meaning | alert on |
+|---|---|---|---|---|
+{table}
+## Alert rules
+
+For Prometheus's `rule_files`; every metric in them stands above.
+
+```yaml
+groups:
+  - name: kie-gateway
+    rules:
+{alerts}```
+
+`kie_gateway_loop_stuck` speaks for loops that run; `kie_gateway_overdue_seconds` also notices when
+no process runs any. On a machine without Prometheus, `kie-gateway doctor` looks at the same, and
+`kie-gateway doctor --url http://…` asks a running process. The log says `loop.stuck` once when a
+loop hangs, and `loop.back` once when it goes on.
+
+This page is made from the code: `python -m app.metrics > docs/metrics.md`.
+"""
+
+_ALERT = """\
+      - alert: {name}
+        expr: {expr}
+        for: {lasting}
+        labels: {{severity: {severity}}}
+        annotations: {{summary: {summary}}}
+"""
+
+
+def metrics_page() -> str:
+    return _PAGE.format(
+        table="".join(_row(metric) for metric in CATALOGUE),
+        alerts="".join(_rule(alert) for alert in ALERTS),
+    )
+
+
+def _row(metric: Metric) -> str:
+    labels = "; ".join(_label(name, values) for name, values in metric.labels.items())
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.meaning} | {metric.alert} |\n"
+
+
+def _label(name: str, values: tuple[str, ...] | str) -> str:
+    listed = values if isinstance(values, str) else ", ".join(f"`{value}`" for value in values)
+    return f"`{name}`: {listed}"
+
+
+def _rule(alert: Alert) -> str:
+    """Write a rule as YAML; a JSON string is one of YAML's."""
+    return _ALERT.format(
+        name=alert.name,
+        expr=json.dumps(alert.expr),
+        lasting=alert.lasting,
+        severity=alert.severity,
+        summary=json.dumps(alert.summary),
+    )

@@ -1,0 +1,158 @@
+"""The table of faults: whatever can be made to go wrong, each by one public name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+
+class Kind(StrEnum):
+    """What a fault spoils, the first word of its name; a task can have one of each kind."""
+
+    CREATE = "create"
+    CALLBACK = "callback"
+    RESULT = "result"
+    RECORD = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row of the table."""
+
+    name: str
+    description: str
+    defaults: Mapping[str, float | None] = field(default_factory=dict)
+    """Its parameters; `seconds` of None is for ever."""
+    needs: Literal["success", "fail"] | None = None
+    """How the task has to end for the fault to show."""
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(self.name.partition("-")[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What an envelope says instead of yes."""
+
+    code: int
+    message: str
+
+
+SERVER_ERROR = Refusal(code=500, message="Server exception, please try again later")
+"""Known to no reader: whether a task exists cannot be told from it."""
+
+CREATE_REFUSALS: Mapping[str, Refusal] = {
+    "create-refused-400": Refusal(code=400, message="Invalid request parameters"),
+    "create-refused-401": Refusal(code=401, message="You do not have access permissions"),
+    "create-refused-402": Refusal(code=402, message="Credits insufficient"),
+    "create-refused-404": Refusal(code=404, message="Not Found"),
+    "create-refused-405": Refusal(code=405, message="Called too often"),
+    "create-refused-413": Refusal(code=413, message="The prompt is too long"),
+    "create-refused-422": Refusal(code=422, message="The prompt holds prohibited content"),
+    "create-refused-429": Refusal(code=429, message="Called too often, try again later"),
+    "create-refused-430": Refusal(code=430, message="Your call frequency is too high"),
+    "create-refused-433": Refusal(code=433, message="The limit of this key is used up"),
+    "create-refused-451": Refusal(code=451, message="Failed to fetch the image"),
+    "create-refused-455": Refusal(code=455, message="Under maintenance"),
+    "create-refused-500-parameter": Refusal(code=500, message="aspect_ratio is required"),
+    "create-refused-500-credits": Refusal(code=500, message="Credits insufficient"),
+    "create-refused-500-unknown": SERVER_ERROR,
+    "create-refused-501": Refusal(code=501, message="Generation failed"),
+    "create-refused-505": Refusal(code=505, message="This feature is disabled"),
+}
+RECORD_REFUSALS: Mapping[str, Refusal] = {
+    "record-null": Refusal(code=422, message="recordInfo is null"),
+    "record-refused-404": Refusal(code=404, message="Not Found"),
+    "record-refused-429": Refusal(code=429, message="Called too often, try again later"),
+    "record-refused-455": Refusal(code=455, message="Under maintenance"),
+    "record-refused-500": SERVER_ERROR,
+    "record-refused-501": Refusal(code=501, message="Generation failed"),
+}
+FOR_EVER = {"seconds": None}
+
+
+def _refusing(name: str, refusal: Refusal) -> Fault:
+    return Fault(name, f"Not accepted; answered code {refusal.code}, “{refusal.message}”.")
+
+
+def _hiding(name: str, refusal: Refusal) -> Fault:
+    said = f"code {refusal.code}, “{refusal.message}”"
+    return Fault(name, f"Queries are answered {said}, until `seconds` after the create.", FOR_EVER)
+
+
+_CREATE = (
+    *(_refusing(name, refusal) for name, refusal in CREATE_REFUSALS.items()),
+    Fault("create-http-404", "Not accepted; HTTP 404 and a page of HTML."),
+    Fault("create-http-429", "Not accepted; HTTP 429 and a page of HTML."),
+    Fault("create-http-502", "Not accepted; HTTP 502 and a page of HTML."),
+    Fault("create-closed-unread", "Not accepted; the connection is reset, the body unread."),
+    Fault("create-closed-after-reading", "Not accepted; the connection is closed, no answer."),
+    Fault("create-hang", "Not accepted; never answered."),
+    Fault("create-http-502-after-accept", "Accepted and billed; HTTP 502 and a page of HTML."),
+    Fault(
+        "create-500-after-accept",
+        f"Accepted and billed; answered code 500, “{SERVER_ERROR.message}”.",
+    ),
+    Fault("create-cut-off-after-accept", "Accepted and billed; the connection is closed."),
+    Fault("create-half-answer", "Accepted and billed; the answer breaks off in the middle."),
+    Fault("create-garbage-answer", "Accepted and billed; HTTP 200, and the body is no JSON."),
+    Fault("create-empty-answer", "Accepted and billed; HTTP 200 and an empty body."),
+    Fault("create-hang-after-accept", "Accepted and billed; never answered."),
+    Fault("create-slow", "Accepted and billed; answered after `seconds`.", {"seconds": 5.0}),
+)
+_CALLBACK = (
+    Fault("callback-dropped", "Never sent."),
+    Fault("callback-duplicated", "Sent `times` times at the same moment.", {"times": 2}),
+    Fault("callback-late", "Sent `seconds` later than usual.", {"seconds": 30.0}),
+    Fault("callback-early", "Done at once: sent and answered before the create's own answer."),
+    Fault(
+        "callback-forged",
+        "A stranger's comes halfway through: wrong result, wrong signature. The true one follows.",
+    ),
+    Fault("callback-stale", "The signature is right but ten minutes old; needs an HMAC key."),
+    Fault("callback-unsigned", "Comes without a signature although there is an HMAC key."),
+    Fault("callback-progress-after-end", "Followed by one that says `generating`."),
+    Fault(
+        "callback-overtaken",
+        "Held until another task's has been taken, `seconds` at most.",
+        {"seconds": 30.0},
+    ),
+    Fault("callback-unparsable", "The body is no JSON; signed as usual."),
+    Fault("callback-ids-disagree", "`taskId` at the root names another task than `data.taskId`."),
+    Fault("callback-foreign-url", "`param.callBackUrl` is somebody else's."),
+    Fault(
+        "callback-retried",
+        "The first `times` answers come too late for kie.ai: sent again though taken.",
+        {"times": 1},
+    ),
+)
+_RESULT = (
+    Fault("result-without-urls", "A success whose `resultUrls` is empty.", needs="success"),
+    Fault("result-object", "`resultObject` in place of `resultUrls`.", needs="success"),
+    Fault("result-json-object", "`resultJson` is an object, not a text.", needs="success"),
+    Fault("result-json-null", "A success whose `resultJson` is null.", needs="success"),
+    Fault("result-json-empty", 'A success whose `resultJson` is `""`.', needs="success"),
+    Fault("result-json-absent", "A success without `resultJson`.", needs="success"),
+    Fault("result-fail-code-number", "Fails; `failCode` is the number 422.", needs="fail"),
+    Fault("result-fail-code-word", "Fails; `failCode` is `GENERATION_FAILED`.", needs="fail"),
+    Fault("result-fail-code-null", "Fails; `failCode` is null.", needs="fail"),
+    Fault("result-credits-2025", "Credits as `consumeCredits`, in records too."),
+    Fault("result-credits-2026", "Credits as `creditsConsumed`, in callbacks too."),
+)
+_RECORD = (
+    *(_hiding(name, refusal) for name, refusal in RECORD_REFUSALS.items()),
+    Fault(
+        "record-http-502",
+        "Queries are answered HTTP 502 and a page of HTML, until `seconds` after the create.",
+        FOR_EVER,
+    ),
+    Fault("record-unknown-state", "While it runs its state is `post_processing`."),
+    Fault("record-contradicts", "Tells the opposite end of what the callback tells."),
+    Fault("record-input-object", "`param.input` is an object, not a text."),
+)
+
+FAULTS: Mapping[str, Fault] = {
+    fault.name: fault for fault in (*_CREATE, *_CALLBACK, *_RESULT, *_RECORD)
+}
+"""By name."""

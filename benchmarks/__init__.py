@@ -1,0 +1,1 @@
+"""Speed, measured side by side and told as ratios; no test times anything."""

@@ -1,0 +1,206 @@
+"""Whether the OpenAPI document is true: every documented status of every operation is reached."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from tests.api.conftest import Scratch, StartInside
+from tests.api.stage import NOBODY, Operation, document, operations
+from tests.conftest import StartGateway
+from tests.gateway import BODY, Gateway
+from tests.upstream import Upstream, refused, succeeded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A gateway with a task that ran, and what it takes to make every refusal."""
+
+    gateway: Gateway
+    upstream: Upstream
+    task_id: str
+    callback_path: str
+
+    def get(self, path: str, **headers: str) -> Awaitable[httpx.Response]:
+        return self.gateway.http.get(path, headers=headers)
+
+    def post(self, path: str, content: object = None, **headers: str) -> Awaitable[httpx.Response]:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return self.gateway.http.post(path, content=body, headers=headers)
+
+    def own(self, rest: str = "", **headers: str) -> Awaitable[httpx.Response]:
+        return self.get(f"/v1/tasks/{self.task_id}{rest}", **headers)
+
+    def called(self, body: bytes = b"{}", path: str | None = None) -> Awaitable[httpx.Response]:
+        return self.gateway.call_back(path or self.callback_path, body)
+
+    async def commanded(self, command: str) -> httpx.Response:
+        return await self.post(f"/v1/tasks/{self.task_id}/{command}")
+
+    async def queued(self, command: str) -> httpx.Response:
+        """Give the command to a task that waits in the queue."""
+        self.upstream.answers(lambda: refused(429, "slow down"))
+        task = await self.gateway.create()
+        return await self.post(f"/v1/tasks/{task['id']}/{command}")
+
+    async def again(self, second: object = BODY) -> httpx.Response:
+        await self.gateway.post(key="order-1")
+        return await self.gateway.post(second, key="order-1")
+
+
+LARGE = b" " * 1_048_577
+NO_KEY = {"Authorization": ""}
+
+REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]] = {
+    ("POST", "/v1/tasks"): {
+        201: lambda scene: scene.gateway.post(),
+        200: lambda scene: scene.again(),
+        400: lambda scene: scene.gateway.post(b""),
+        401: lambda scene: scene.gateway.http.post("/v1/tasks", headers=NO_KEY),
+        413: lambda scene: scene.gateway.post(LARGE),
+        422: lambda scene: scene.gateway.post({}),
+    },
+    ("GET", "/v1/tasks"): {
+        200: lambda scene: scene.get("/v1/tasks"),
+        401: lambda scene: scene.get("/v1/tasks", **NO_KEY),
+        422: lambda scene: scene.get("/v1/tasks?limit=0"),
+    },
+    ("POST", "/v1/tasks/wait"): {
+        200: lambda scene: scene.post("/v1/tasks/wait", {"ids": [scene.task_id]}),
+        400: lambda scene: scene.post("/v1/tasks/wait", b""),
+        401: lambda scene: scene.post("/v1/tasks/wait", **NO_KEY),
+        404: lambda scene: scene.post("/v1/tasks/wait", {"ids": [NOBODY]}),
+        413: lambda scene: scene.post("/v1/tasks/wait", LARGE),
+        422: lambda scene: scene.post("/v1/tasks/wait", {"ids": []}),
+    },
+    ("GET", "/v1/tasks/{task_id}"): {
+        200: lambda scene: scene.own(),
+        401: lambda scene: scene.own(**NO_KEY),
+        404: lambda scene: scene.get(f"/v1/tasks/{NOBODY}"),
+        422: lambda scene: scene.own("?wait=x"),
+    },
+    ("GET", "/v1/tasks/{task_id}/callbacks"): {
+        200: lambda scene: scene.own("/callbacks"),
+        401: lambda scene: scene.own("/callbacks", **NO_KEY),
+        404: lambda scene: scene.get(f"/v1/tasks/{NOBODY}/callbacks"),
+        422: lambda scene: scene.get("/v1/tasks/x/callbacks"),
+    },
+    ("POST", "/v1/tasks/{task_id}/cancel"): {
+        200: lambda scene: scene.queued("cancel"),
+        401: lambda scene: scene.post(f"/v1/tasks/{NOBODY}/cancel", **NO_KEY),
+        404: lambda scene: scene.post(f"/v1/tasks/{NOBODY}/cancel"),
+        409: lambda scene: scene.commanded("cancel"),
+        422: lambda scene: scene.post("/v1/tasks/x/cancel"),
+    },
+    ("POST", "/v1/tasks/{task_id}/refresh"): {
+        200: lambda scene: scene.commanded("refresh"),
+        401: lambda scene: scene.post(f"/v1/tasks/{NOBODY}/refresh", **NO_KEY),
+        404: lambda scene: scene.post(f"/v1/tasks/{NOBODY}/refresh"),
+        409: lambda scene: scene.queued("refresh"),
+        422: lambda scene: scene.post("/v1/tasks/x/refresh"),
+    },
+    ("GET", "/v1/tasks/{task_id}/events"): {
+        200: lambda scene: scene.own("/events"),
+        401: lambda scene: scene.own("/events", **NO_KEY),
+        404: lambda scene: scene.get(f"/v1/tasks/{NOBODY}/events"),
+        422: lambda scene: scene.own("/events?after=x"),
+    },
+    ("GET", "/v1/events"): {
+        200: lambda scene: scene.get("/v1/events"),
+        401: lambda scene: scene.get("/v1/events", **NO_KEY),
+        422: lambda scene: scene.get("/v1/events?after=x"),
+    },
+    ("POST", "/callbacks/kie/{task_id}/{token}"): {
+        200: lambda scene: scene.called(),
+        404: lambda scene: scene.called(path=f"/callbacks/kie/{NOBODY}/wrong"),
+        413: lambda scene: scene.called(LARGE),
+    },
+    ("GET", "/livez"): {200: lambda scene: scene.get("/livez")},
+    ("GET", "/readyz"): {200: lambda scene: scene.get("/readyz")},
+}
+"""How each status of each operation comes about, while the database is there."""
+
+AWAY: dict[Operation, Callable[[Scene], Awaitable[httpx.Response]]] = {
+    ("POST", "/v1/tasks"): lambda scene: scene.gateway.post(),
+    ("GET", "/v1/tasks/{task_id}"): lambda scene: scene.own(),
+    ("GET", "/v1/tasks/{task_id}/callbacks"): lambda scene: scene.own("/callbacks"),
+    ("GET", "/v1/tasks"): lambda scene: scene.get("/v1/tasks"),
+    ("POST", "/v1/tasks/wait"): lambda scene: scene.post("/v1/tasks/wait", {"ids": [NOBODY]}),
+    ("POST", "/v1/tasks/{task_id}/cancel"): lambda scene: scene.commanded("cancel"),
+    ("POST", "/v1/tasks/{task_id}/refresh"): lambda scene: scene.commanded("refresh"),
+    ("GET", "/v1/tasks/{task_id}/events"): lambda scene: scene.own("/events"),
+    ("GET", "/v1/events"): lambda scene: scene.get("/v1/events"),
+    ("POST", "/callbacks/kie/{task_id}/{token}"): lambda scene: scene.called(),
+    ("GET", "/readyz"): lambda scene: scene.get("/readyz"),
+}
+"""What answers 503 without it."""
+
+
+def test_every_documented_status_is_reached_below(spec: dict[str, Any]) -> None:
+    documented = {
+        name: {int(status) for status in operation["responses"]}
+        for name, operation in operations(spec).items()
+    }
+    away = {name: {503} if name in AWAY else set() for name in REACHED}
+    assert documented == {name: set(ways) | away[name] for name, ways in REACHED.items()}
+
+
+@pytest_asyncio.fixture
+async def scene(start_inside: StartInside, upstream: Upstream) -> Scene:
+    inside = await start_inside(refresh_wait=0.05)
+    return await _scene(inside.gateway, upstream)
+
+
+async def _scene(gateway: Gateway, upstream: Upstream) -> Scene:
+    task = await gateway.create()
+    path = upstream.callback_path
+    await gateway.call_back(path, succeeded(task["kie_task_id"]))
+    return Scene(gateway=gateway, upstream=upstream, task_id=task["id"], callback_path=path)
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"), [(name, status) for name, ways in REACHED.items() for status in ways]
+)
+async def test_a_documented_status_is_reached(
+    scene: Scene, spec: dict[str, Any], operation: Operation, status: int
+) -> None:
+    answer = await REACHED[operation][status](scene)
+    assert answer.status_code == status, answer.text
+    documented = operations(spec)[operation]["responses"][str(status)]
+    assert answer.headers["content-type"] in documented["content"]
+    if status >= 400:
+        document(answer)
+
+
+async def test_without_the_database_everything_says_so(
+    start_gateway: StartGateway, upstream: Upstream, scratch: Scratch
+) -> None:
+    """Together, because a callback is held for 12 s in the hope that it comes back."""
+    gateway = await start_gateway(database_url=SecretStr(scratch.dsn))
+    scene = await _scene(gateway, upstream)
+    await scratch.goes_away()
+    answers = await asyncio.gather(*(ask(scene) for ask in AWAY.values()))
+    assert {answer.status_code for answer in answers} == {503}
+    for operation, answer in zip(AWAY, answers, strict=True):
+        if operation != ("GET", "/readyz"):
+            assert document(answer)["code"] == "database_unavailable"
+            assert answer.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/tasks/{task_id}/events"])
+async def test_the_documented_streams_are_streams(
+    scene: Scene, spec: dict[str, Any], path: str
+) -> None:
+    documented = operations(spec)[("GET", path)]["responses"]["200"]["content"]
+    assert set(documented) == {"application/json", "text/event-stream"}
+    url = path.format(task_id=scene.task_id)
+    headers = {"Accept": "text/event-stream"}
+    async with scene.gateway.http.stream("GET", url, headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].partition(";")[0] in documented

@@ -1,0 +1,157 @@
+"""The OpenAPI document against the gateway: whatever it allows, and forbids, is sent to it.
+
+Every run sends the same requests.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.api.conftest import Inside, StartInside
+from tests.api.stage import NOBODY, Operation, Sql
+from tests.gateway import Gateway
+from tests.upstream import Upstream, failed, refused, succeeded
+
+EXAMPLES = 100
+"""Requests to each operation that keep to the document, and as many that do not."""
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+]
+
+OPERATIONS: tuple[Operation, ...] = (
+    ("GET", "/v1/tasks"),
+    ("POST", "/v1/tasks"),
+    ("POST", "/v1/tasks/wait"),
+    ("GET", "/v1/tasks/{task_id}"),
+    ("POST", "/v1/tasks/{task_id}/cancel"),
+    ("POST", "/v1/tasks/{task_id}/refresh"),
+    ("GET", "/v1/tasks/{task_id}/callbacks"),
+    ("GET", "/v1/tasks/{task_id}/events"),
+    ("GET", "/v1/events"),
+    ("POST", "/callbacks/kie/{task_id}/{token}"),
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
+)
+
+
+@pytest_asyncio.fixture
+async def inside(start_inside: StartInside, upstream: Upstream) -> Inside:
+    """A gateway with a task of each kind of end, and a kie.ai at which new ones fail at once."""
+    inside = await start_inside(refresh_wait=0.0, database_pool_size=5)
+    for record in (succeeded, failed):
+        task = await inside.gateway.create(metadata={"order": "A-1017"})
+        await inside.gateway.call_back(upstream.callback_path, record(task["kie_task_id"]))
+    upstream.answers(lambda: refused(422, "no"))
+    await inside.gateway.create()
+    return inside
+
+
+def places(ids: list[str], upstream: Upstream, path: str) -> list[Mapping[str, str] | None]:
+    """Real places beside made up ones: what is never there is only ever refused."""
+    if "{token}" in path:
+        _, _, _, task_id, token = upstream.callback_path.rsplit("/", 4)
+        return [None, {"task_id": task_id, "token": token}]
+    if "{task_id}" in path:
+        return [None, *({"task_id": one} for one in (*ids, NOBODY))]
+    return [None]
+
+
+NEVER_WRONG = {"prefer": "wait=0"}
+"""A preference that is not understood is ignored (RFC 7240), so there is nothing to refuse."""
+
+
+def sent(
+    gateway: Gateway,
+    document: dict[str, Any],
+    operation: Operation,
+    at: list[Mapping[str, str] | None],
+    mode: GenerationMode,
+) -> Callable[[], None]:
+    """Build the test of one operation; it blocks, so it wants a thread of its own."""
+    method, path = operation
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.generation.update(with_security_parameters=False)  # the key is ours, and right
+    described = schema[path][method]
+    cases = [
+        described.as_strategy(
+            generation_mode=mode,
+            path_parameters=None if one is None else dict(one),
+            headers=None if mode is GenerationMode.POSITIVE else NEVER_WRONG,
+        )
+        for one in at
+    ]
+    key = {"Authorization": f"Bearer {gateway.api_key}"} if path.startswith("/v1/") else {}
+    checks = CHECKS if mode is GenerationMode.POSITIVE else [*CHECKS, negative_data_rejection]
+
+    @settings(
+        derandomize=True,
+        database=None,
+        deadline=None,
+        max_examples=EXAMPLES,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=st.one_of(cases))
+    def run(case: Case[Any]) -> None:
+        case.call_and_validate(
+            base_url=str(gateway.http.base_url).rstrip("/"),
+            headers={**key, "Accept": "application/json"},
+            checks=checks,
+            timeout=30,
+        )
+
+    return run
+
+
+def test_every_operation_is_tried(spec: dict[str, Any]) -> None:
+    found = {(method.upper(), path) for path, item in spec["paths"].items() for method in item}
+    assert found == set(OPERATIONS)
+
+
+SILENT = {("GET", "/livez"), ("GET", "/readyz")}
+"""Nothing can be wrong with a request that says nothing."""
+
+TRIED = [
+    (operation, mode)
+    for operation in OPERATIONS
+    for mode in GenerationMode
+    if mode is GenerationMode.POSITIVE or operation not in SILENT
+]
+
+
+@pytest.mark.parametrize(
+    ("operation", "mode"), TRIED, ids=[f"{' '.join(op)} {mode.value}" for op, mode in TRIED]
+)
+async def test_an_operation_keeps_to_the_document(
+    inside: Inside,
+    sql: Sql,
+    upstream: Upstream,
+    spec: dict[str, Any],
+    operation: Operation,
+    mode: GenerationMode,
+) -> None:
+    ids = [str(row["id"]) for row in await sql.fetch("SELECT id FROM tasks")]
+    at = places(ids, upstream, operation[1])
+    if mode is GenerationMode.NEGATIVE:
+        at = at[:1]
+    await asyncio.to_thread(sent(inside.gateway, spec, operation, at, mode))

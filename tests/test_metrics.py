@@ -1,0 +1,233 @@
+"""The numbers themselves: each moves when it should, all are listed, none is shared."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from app.domain.evidence import Verdict
+from app.domain.report import Progress
+from app.domain.submission import Fault
+from app.domain.task import AT_REST, LAPSES, Source, State
+from app.metrics import CATALOGUE, Kind, Metric, Metrics, catalogue
+from app.metrics.catalogue import ALERTS
+from app.metrics.page import metrics_page
+from tests.scrape import kinds, labels, moved, samples
+
+PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+
+def task_born(seconds_ago: float) -> UUID:
+    return UUID(int=int((NOW.timestamp() - seconds_ago) * 1000) << 80 | 7 << 76)
+
+
+def fresh() -> Metrics:
+    return Metrics("1.2.3", lambda: NOW, lambda: 0.0)
+
+
+def seen(metrics: Metrics) -> dict[str, float]:
+    """Every series of ours that is not 0, but for a histogram's buckets."""
+    page = samples(metrics.page().decode())
+    return {
+        series: value
+        for series, value in page.items()
+        if value and series.startswith("kie_gateway_") and "_bucket{" not in series
+    }
+
+
+def of_database(tasks: Mapping[str, int]) -> Callable[[Metrics], None]:
+    return lambda metrics: metrics.show_tasks(tasks, 7.5, {"submit": 3.0, "ask": 0.0})
+
+
+REQUEST = 'method="GET",route="/v1/tasks/{task_id}"'
+HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
+    "request": (
+        lambda metrics: metrics.answered("/v1/tasks/{task_id}", "GET", 200, 0.5),
+        {
+            f'kie_gateway_requests_total{{{REQUEST},status="200"}}': 1,
+            f"kie_gateway_request_duration_seconds_count{{{REQUEST}}}": 1,
+            f"kie_gateway_request_duration_seconds_sum{{{REQUEST}}}": 0.5,
+        },
+    ),
+    "request that nothing is known of": (
+        lambda metrics: metrics.answered(None, "BREW", None, 0.5),
+        {
+            'kie_gateway_requests_total{method="other",route="unmatched",status="none"}': 1,
+            'kie_gateway_request_duration_seconds_count{method="other",route="unmatched"}': 1,
+            'kie_gateway_request_duration_seconds_sum{method="other",route="unmatched"}': 0.5,
+        },
+    ),
+    "create": (
+        lambda metrics: metrics.sent("unknown", 30.0),
+        {
+            'kie_gateway_submissions_total{outcome="unknown"}': 1,
+            "kie_gateway_create_duration_seconds_count": 1,
+            "kie_gateway_create_duration_seconds_sum": 30,
+        },
+    ),
+    "callback": (
+        lambda metrics: metrics.called_back(Verdict.LATE),
+        {'kie_gateway_callbacks_total{verdict="late"}': 1},
+    ),
+    "wrong token": (Metrics.rejected, {"kie_gateway_callbacks_rejected_total": 1}),
+    "question": (
+        lambda metrics: metrics.asked("not_visible", 0.25),
+        {
+            'kie_gateway_queries_total{answer="not_visible"}': 1,
+            "kie_gateway_query_duration_seconds_count": 1,
+            "kie_gateway_query_duration_seconds_sum": 0.25,
+        },
+    ),
+    "end": (
+        lambda metrics: metrics.settled(task_born(12), Source.QUERY, State.FAILED),
+        {
+            'kie_gateway_task_duration_seconds_count{settled_by="query",state="failed"}': 1,
+            'kie_gateway_task_duration_seconds_sum{settled_by="query",state="failed"}': 12,
+        },
+    ),
+    "end before its beginning, by another machine's clock": (
+        lambda metrics: metrics.settled(task_born(-5), Source.QUERY, State.FAILED),
+        {'kie_gateway_task_duration_seconds_count{settled_by="query",state="failed"}': 1},
+    ),
+    "sweep": (
+        lambda metrics: metrics.swept(State.EXPIRED, 3),
+        {'kie_gateway_swept_tasks_total{state="expired"}': 3},
+    ),
+    "paid twice": (Metrics.paid_twice, {"kie_gateway_paid_twice_total": 1}),
+    "disagreement": (
+        lambda metrics: metrics.disagreed(Source.CALLBACK),
+        {'kie_gateway_disagreements_total{source="callback"}': 1},
+    ),
+    "tasks": (
+        of_database({"queued": 2, "running": 5}),
+        {
+            "kie_gateway_database_up": 1,
+            'kie_gateway_tasks{state="queued"}': 2,
+            'kie_gateway_tasks{state="running"}': 5,
+            "kie_gateway_oldest_queued_seconds": 7.5,
+            'kie_gateway_overdue_seconds{work="submit"}': 3,
+        },
+    ),
+    "loops": (
+        lambda metrics: metrics.show_loops({"ask": 61.5, "sweep": 2}, {"ask"}),
+        {
+            'kie_gateway_loop_silent_seconds{loop="ask"}': 61.5,
+            'kie_gateway_loop_silent_seconds{loop="sweep"}': 2,
+            'kie_gateway_loop_stuck{loop="ask"}': 1,
+        },
+    ),
+    "pool": (
+        lambda metrics: metrics.show_pool(checked_out=3, size=10),
+        {"kie_gateway_pool_checked_out": 3, "kie_gateway_pool_size": 10},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HAPPENS)
+def test_each_moves_what_it_should_and_nothing_else(name: str) -> None:
+    happens, expected = HAPPENS[name]
+    metrics, other = fresh(), fresh()
+    before = seen(metrics)
+    happens(metrics)
+    assert moved(before, seen(metrics)) == expected
+    assert seen(other) == before == {'kie_gateway_build_info{version="1.2.3"}': 1}
+
+
+def everything() -> str:
+    metrics = fresh()
+    for happens, _ in HAPPENS.values():
+        happens(metrics)
+    return metrics.page().decode()
+
+
+def test_what_the_database_told_is_left_out_while_it_is_away() -> None:
+    metrics = fresh()
+    of_database({"queued": 2})(metrics)
+    metrics.show_database_away()
+    page = samples(metrics.page().decode())
+    assert page["kie_gateway_database_up"] == 0
+    gone = ("kie_gateway_tasks", "kie_gateway_oldest", "kie_gateway_overdue")
+    assert [series for series in page if series.startswith(gone)] == []
+    of_database({"queued": 1})(metrics)
+    assert samples(metrics.page().decode())['kie_gateway_tasks{state="queued"}'] == 1
+
+
+def test_counters_of_known_words_begin_at_nought() -> None:
+    page = samples(fresh().page().decode())
+    assert page["kie_gateway_paid_twice_total"] == 0
+    for outcome in catalogue.SUBMISSIONS.words["outcome"]:
+        assert page[f'kie_gateway_submissions_total{{outcome="{outcome}"}}'] == 0
+
+
+# -- the catalogue
+
+
+def test_the_catalogue_is_what_is_told() -> None:
+    told = kinds(everything())
+    own = {name: kind for name, kind in told.items() if not name.startswith("process_")}
+    assert own == {metric.name: metric.kind.value for metric in CATALOGUE}
+    assert "process_resident_memory_bytes" in told
+    assert all(name.startswith(catalogue.PREFIX) for name in own)
+
+
+def test_names_are_as_prometheus_wants_them() -> None:
+    for metric in CATALOGUE:
+        assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name
+        assert bool(metric.buckets) == (metric.kind is Kind.HISTOGRAM), metric.name
+        assert list(metric.buckets) == sorted(set(metric.buckets)), metric.name
+        assert "|" not in metric.meaning + metric.alert, metric.name
+
+
+def test_no_label_has_a_value_that_is_not_listed() -> None:
+    told = labels(everything())
+    for metric in CATALOGUE:
+        suffix = "_count" if metric.kind is Kind.HISTOGRAM else ""
+        assert set(told.get(metric.name + suffix, {})) == set(metric.labels), metric.name
+        for label, words in metric.words.items():
+            assert told[metric.name + suffix][label] <= set(words), metric.name
+
+
+REFUSALS = {f"refused_{fault}" for fault in Fault}
+WORDS: list[tuple[Metric, str, Collection[str]]] = [
+    (catalogue.SUBMISSIONS, "outcome", {"accepted", "unsent", "unknown"} | REFUSALS),
+    (catalogue.CALLBACKS, "verdict", set(Verdict)),
+    (catalogue.QUERIES, "answer", {"not_visible", "unanswered", "account"} | set(Progress)),
+    (catalogue.TASK_DURATION, "settled_by", {"create", "gateway"} | set(Source)),
+    (catalogue.TASK_DURATION, "state", set(AT_REST) - {State.CANCELED}),
+    (catalogue.SWEPT, "state", {State.UNCONFIRMED} | {end.state for end in LAPSES.values()}),
+    (catalogue.DISAGREEMENTS, "source", set(Source)),
+    (catalogue.TASKS, "state", set(State) - AT_REST),
+]
+
+
+def test_labels_have_the_domains_own_words() -> None:
+    for metric, label, words in WORDS:
+        assert set(metric.words[label]) == {str(word) for word in words}, metric.name
+
+
+# -- the page and its alerts
+
+
+def test_the_page_is_made_from_the_catalogue() -> None:
+    assert PAGE.read_text(encoding="utf-8") == metrics_page(), "run: make docs"
+
+
+def test_each_metric_has_its_row() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == [(metric.name, metric.kind.value) for metric in CATALOGUE]
+
+
+def test_alerts_speak_of_metrics_that_are_there() -> None:
+    known = {metric.name: metric for metric in CATALOGUE}
+    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 5
+    for alert in ALERTS:
+        used = re.findall(r"kie_gateway_\w+", alert.expr)
+        assert used, alert.name
+        for name, label, value in re.findall(r'(kie_gateway_\w+)\{(\w+)="(\w+)"\}', alert.expr):
+            assert value in known[name].words[label], alert.name
+        assert set(used) <= set(known), alert.name
+        assert alert.expr.count("(") == alert.expr.count(")"), alert.name
