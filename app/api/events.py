@@ -1,6 +1,7 @@
 """Events: one task's history and a client's feed, as lists or as they come."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,14 +21,35 @@ router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(only_kno
 QUIET_LOOKS = 10
 """Empty looks after which a stream says that it lives: proxies cut silent connections."""
 
-After = Annotated[
-    str | None, Query(description="The id of the last event seen; none: from the beginning.")
-]
-LastEventId = Annotated[
-    str | None, Header(description="The same for streams, as browsers send it when they reconnect.")
-]
-Accept = Annotated[str, Header(include_in_schema=False)]
-Limit = Annotated[int, Query(ge=1, le=200)]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What both lists of events are asked for."""
+
+    after: Position
+    limit: int
+    streamed: bool
+
+
+def reading(
+    after: Annotated[
+        str | None, Query(description="The id of the last event seen; none: from the beginning.")
+    ] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="The same, as browsers send it when a stream broke off.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 200,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+) -> Reading:
+    """Read what is asked for; raises `InvalidRequestError` for an id that is none of ours."""
+    return Reading(
+        after=read_event_id(last_event_id or after),
+        limit=limit,
+        streamed="text/event-stream" in accept.lower(),
+    )
+
+
+TheReading = Annotated[Reading, Depends(reading)]
 
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -43,40 +65,23 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     responses={**_STREAM, **refusals(401, 404, 422, 503)},
 )
 async def task_events(
-    edge: TheEdge,
-    client: TheClient,
-    task_id: UUID,
-    after: After = None,
-    last_event_id: LastEventId = None,
-    limit: Limit = 200,
-    accept: Accept = "",
+    edge: TheEdge, client: TheClient, task_id: UUID, asked: TheReading
 ) -> Response:
     """Return what happened to the task, oldest first; a stream ends when the task rests."""
-    position = read_event_id(last_event_id or after)
-    if _wants_stream(accept):
+    if asked.streamed:
         await edge.reader.task(client, task_id)  # a refusal is no stream
-        return _streamed(edge.feed.follow_task(client, task_id, after=position))
-    return _listed(await edge.feed.history(client, task_id, after=position, limit=limit), position)
+        return _streamed(edge.feed.follow_task(client, task_id, after=asked.after))
+    history = await edge.feed.history(client, task_id, after=asked.after, limit=asked.limit)
+    return _listed(history, asked.after)
 
 
 @router.get("/events", response_model=EventList, responses={**_STREAM, **refusals(401, 422, 503)})
-async def client_events(
-    edge: TheEdge,
-    client: TheClient,
-    after: After = None,
-    last_event_id: LastEventId = None,
-    limit: Limit = 200,
-    accept: Accept = "",
-) -> Response:
+async def client_events(edge: TheEdge, client: TheClient, asked: TheReading) -> Response:
     """Return what happened to your tasks, oldest first; read on from `next_cursor`."""
-    position = read_event_id(last_event_id or after)
-    if _wants_stream(accept):
-        return _streamed(edge.feed.follow(client, after=position))
-    return _listed(await edge.feed.feed(client, after=position, limit=limit), position)
-
-
-def _wants_stream(accept: str) -> bool:
-    return "text/event-stream" in accept.lower()
+    if asked.streamed:
+        return _streamed(edge.feed.follow(client, after=asked.after))
+    found = await edge.feed.feed(client, after=asked.after, limit=asked.limit)
+    return _listed(found, asked.after)
 
 
 def _shown(event: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,12 @@ MAX_WAITED = 100
 MAX_SUBMIT_WITHIN = 7 * 24 * 3600
 
 
+class RequestBody(BaseModel):
+    """A body that means what it says: no unknown fields, no text where a number belongs."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
 def _web_address(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -69,13 +75,10 @@ def _identifier(value: object) -> object:
         return value
 
 
-class TaskCreate(BaseModel):
+class TaskCreate(RequestBody):
     """A task to create. What is inside `input` belongs to kie.ai and is sent as it is."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
         json_schema_extra={
             "examples": [
                 {
@@ -126,13 +129,10 @@ DID_YOU_MEAN = {"callBackUrl": "webhook_url", "callback_url": "webhook_url"}
 """kie.ai's own names, for whoever comes from there."""
 
 
-class TaskWait(BaseModel):
+class TaskWait(RequestBody):
     """Tasks to wait for."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        frozen=True,
         json_schema_extra={
             "examples": [
                 {"ids": ["01a204db-c799-726c-9c4c-4d3992420ebb"], "mode": "all", "timeout": 30}
@@ -150,7 +150,7 @@ class TaskWait(BaseModel):
     ] = MAX_WAIT
 
 
-Body = TypeVar("Body", bound=BaseModel)
+Body = TypeVar("Body", bound=RequestBody)
 
 
 def validated(model: type[Body], document: object) -> Body:
