@@ -16,9 +16,6 @@ EXPECTING_CALLBACK: Clock = (
 POLLING: Clock = ((30.0, 2.5), (120.0, 7.5), (float("inf"), 20.0))
 """The vendor's advice: every 2 to 3 s for 30 s, 5 to 10 s until 2 min, 15 to 30 s after."""
 
-NOT_VISIBLE_FOR = 90.0
-"""Seconds after the create in which kie.ai may not know its own id yet (recorded exchanges)."""
-
 
 def next_ask(clock: Clock, age: float) -> float:
     """Seconds until the next question about a task that was submitted `age` seconds ago."""

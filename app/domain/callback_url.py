@@ -31,11 +31,6 @@ class CallbackUrls:
         self._keys = tuple(keys)
         self._public_url = public_url
 
-    @property
-    def expected(self) -> bool:
-        """Whether kie.ai is told to call back at all."""
-        return self._public_url is not None
-
     def url(self, task_id: UUID) -> str | None:
         if self._public_url is None:
             return None

@@ -231,7 +231,7 @@ class Submissions:
             target=State.UNCONFIRMED,
             due_in=0,
             lapses_in=self._terms.unconfirmed_expires_after,
-            reason=outcome.reason,
+            reason=redacted_text(outcome.reason, self._urls.tokens(claimed.id)),
         )
         await moves.lose(connection, lost)
 

@@ -58,6 +58,22 @@ async def test_each_outcome(name: str, gateway: Gateway, upstream: Upstream) -> 
     assert len(upstream.creates) == 1
 
 
+@pytest.mark.parametrize("code", [422, 429, 500])
+async def test_the_history_shows_no_token_that_kie_quotes(
+    code: int, gateway: Gateway, upstream: Upstream
+) -> None:
+    """Refused for good, put back or lost: kie.ai's words become the reason of the move."""
+
+    async def quoting(body: Mapping[str, Any]) -> Response:
+        return refused(code, f"cannot reach {body['callBackUrl']}")
+
+    upstream.on_create = quoting
+    task = await gateway.create()
+    answer = await gateway.http.get(task["urls"]["events"])
+    assert "cannot reach" in answer.text
+    assert upstream.callback_path.rpartition("/")[2] not in answer.text
+
+
 async def test_nothing_listening_is_proved_unsent(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(kie_base_url="http://127.0.0.1:1")
     task = await gateway.create()
