@@ -92,6 +92,8 @@ async def _refuses_connections(url: str) -> bool | None:
             await http.get(f"{url}/livez")
     except httpx.ConnectError:
         return True
+    except httpx.TransportError:
+        return None  # accepted and dropped: the socket was just being closed
     return None
 
 
