@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check lint sabotage image-check lock docs clean
+.PHONY: help setup demo dev test check lint sabotage faults image-check lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ check: lint test ## everything that a change has to pass
 
 sabotage: $(READY) ## break each promise in a copy and show that the tests notice
 	$(BIN)/python -m tests.sabotage
+
+faults: $(READY) ## kill, cut and fail everything in turn, and audit what is left (long)
+	$(BIN)/python -m tests.faults.lab
 
 image-check: $(READY) ## build the image's files without an engine and run the gateway from them
 	$(BIN)/python -m tests.image.check

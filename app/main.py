@@ -1,17 +1,18 @@
 """The HTTP service: `uvicorn --factory app.main:create_app`, or `kie-gateway serve`."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from enum import StrEnum
 from importlib import metadata
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.types import Lifespan
 
 from app import config, log
-from app.api import callbacks, documents, errors, events, health, tasks
-from app.api.deps import Edge
+from app.api import admin, callbacks, documents, errors, events, health, tasks
+from app.api.deps import Desk, Edge
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
 from app.wiring import Services, wired
@@ -32,7 +33,40 @@ class SchemaError(RuntimeError):
     """The database is not at the schema that this code needs."""
 
 
-def create_app(settings: Settings | None = None, *, worker: bool = True) -> FastAPI:
+class Surface(StrEnum):
+    """Which paths a process serves: only the webhook's need be public."""
+
+    ALL = "all"
+    INTERNAL = "internal"
+    CALLBACKS = "callbacks"
+
+
+_API = (events.router, tasks.router, health.live, health.inside)
+
+ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
+    Surface.ALL: (*_API, callbacks.router),
+    Surface.INTERNAL: _API,
+    Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
+}
+
+ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
+    Surface.ALL: (admin.router,),
+    Surface.INTERNAL: (admin.router,),
+    Surface.CALLBACKS: (),
+}
+"""The same with GATEWAY_ADMIN_KEY; without it, nothing tells that there are such paths."""
+
+DOCUMENT: Mapping[Surface, str | None] = {
+    Surface.ALL: "/openapi.json",
+    Surface.INTERNAL: "/openapi.json",
+    Surface.CALLBACKS: None,
+}
+"""Where the OpenAPI document stands; without it there are no pages to read it either."""
+
+
+def create_app(
+    settings: Settings | None = None, *, worker: bool = True, surface: Surface = Surface.ALL
+) -> FastAPI:
     """Build the service. Without `worker` it leaves the loops to `kie-gateway worker`."""
     if settings is None:
         settings = config.load()
@@ -42,12 +76,13 @@ def create_app(settings: Settings | None = None, *, worker: bool = True) -> Fast
         version=metadata.version("kie-gateway"),
         description=DESCRIPTION,
         lifespan=_lifespan(settings, worker=worker),
+        openapi_url=DOCUMENT[surface],
         redirect_slashes=False,
     )
     errors.install(app)
     documents.install(app)
     app.add_middleware(RequestFrame)
-    for router in (events.router, tasks.router, callbacks.router, health.router):
+    for router in (*ROUTERS[surface], *(ADMIN[surface] if settings.admin_key else ())):
         app.include_router(router)
     return app
 
@@ -60,9 +95,10 @@ def _lifespan(settings: Settings, *, worker: bool) -> Lifespan[FastAPI]:
             if trouble is not None:
                 raise SchemaError(trouble)
             app.state.edge = _edge(services, settings)
+            app.state.desk = _desk(services, settings)
             app.state.probes = _probes(services)
             app.state.room = services.room
-            working = loops(services, settings.kie_queries_per_second) if worker else ()
+            working = loops(services) if worker else ()
             for warning in settings.warnings():
                 logger.warning("settings.concern", concern=warning)
             async with at_work(services, working):
@@ -81,7 +117,8 @@ def create_worker(settings: Settings) -> FastAPI:
     )
     errors.install(app)
     app.add_middleware(RequestFrame)
-    app.include_router(health.router)
+    for router in (health.live, health.inside):
+        app.include_router(router)
     return app
 
 
@@ -108,6 +145,17 @@ def _dsn(settings: Settings) -> str:
 def _probes(services: Services) -> health.Probes:
     return health.Probes(
         health=services.health, exposition=services.exposition, metrics=services.metrics
+    )
+
+
+def _desk(services: Services, settings: Settings) -> Desk | None:
+    if settings.admin_key is None:
+        return None
+    return Desk(
+        operations=services.operations,
+        account=services.account,
+        keys=services.keys,
+        admin_key=settings.admin_key.get_secret_value(),
     )
 
 

@@ -16,10 +16,13 @@ from cryptography.fernet import Fernet, MultiFernet
 from uuid_utils.compat import uuid7
 
 from app.config import Settings
+from app.domain.admission import Limit, Limits
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.terms import Confirm, Terms
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
+from app.services.account import Account
+from app.services.admit import Admission
 from app.services.ask import Asker
 from app.services.commands import Commands
 from app.services.expose import Exposition
@@ -27,6 +30,7 @@ from app.services.feed import Feed
 from app.services.health import Health
 from app.services.keys import Keys
 from app.services.leases import Leases
+from app.services.operate import Operations
 from app.services.read import Reader
 from app.services.receive import Receiver
 from app.services.settle import Settling
@@ -48,6 +52,8 @@ class Services:
     submissions: Submissions
     receiver: Receiver
     asker: Asker
+    account: Account
+    operations: Operations
     sweeper: Sweeper
     reader: Reader
     commands: Commands
@@ -125,19 +131,32 @@ def _services(
     room = WaitingRoom(database, signals)
     settling = Settling(terms)
     chance = random.SystemRandom().random
+    admission = Admission(terms, chance)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     health = Health(database, monotonic)
     return Services(
         keys=Keys(database, vault(secret_keys), new_id, secrets.token_bytes),
         submissions=Submissions(
-            database, kie, signals, leases, urls, settling, terms, new_id, chance, metrics
+            database,
+            kie,
+            signals,
+            leases,
+            urls,
+            settling,
+            admission,
+            terms,
+            new_id,
+            chance,
+            metrics,
         ),
         receiver=Receiver(
             database, signals, urls, settling, terms, hmac_keys, new_id, utc_now, metrics
         ),
         asker=Asker(database, kie, signals, leases, urls, settling, terms, new_id, chance, metrics),
+        account=Account(database, kie, signals, terms, chance),
+        operations=Operations(database, kie, signals, urls, terms),
         sweeper=Sweeper(database, signals, terms, metrics),
-        reader=Reader(database, room, urls),
+        reader=Reader(database, room, urls, terms.limits),
         commands=Commands(database, signals),
         feed=Feed(database, signals, room),
         room=room,
@@ -145,7 +164,7 @@ def _services(
         signals=signals,
         health=health,
         metrics=metrics,
-        exposition=Exposition(database, health, metrics, monotonic),
+        exposition=Exposition(database, health, metrics, monotonic, terms.limits),
         kie=kie,
     )
 
@@ -157,4 +176,10 @@ def _terms(settings: Settings) -> Terms:
         unconfirmed_expires_after=settings.unconfirmed_expires_after,
         confirm=Confirm(settings.kie_confirm),
         callbacks_expected=settings.public_url is not None,
+        limits=Limits(
+            creates=Limit(calls=settings.kie_creates_per_10s, window=settings.kie_create_window),
+            queries=Limit.per_second(settings.kie_queries_per_second),
+            running=settings.kie_max_running,
+        ),
+        call=settings.kie_timeout,
     )

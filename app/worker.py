@@ -15,52 +15,49 @@ import structlog
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.retry import backoff
 from app.services.health import Health
-from app.store.signals import QUEUE, Signals
+from app.services.submit import AT_ONCE
+from app.store.signals import ASK, PROBE, QUEUE, SWEEP, Signals
 from app.wiring import Services
 
 DRAIN = 45.0
 """Seconds that shutdown waits for sendings and questions: one call to kie.ai and its record."""
 
+MAX_SPREAD = 0.02
+"""Seconds by which replicas are kept apart: more would leave the account's slots unused."""
+
 LONG_RUN = 60.0
 """Seconds after which an end counts as the first trouble, not as one more."""
-
-BATCH = 50
-"""Sendings, and questions, that one process has under way at most."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loop:
-    """One kind of work: `turn` does some and returns how much; 0 lets the loop sleep."""
+    """One kind of work: `turn` does some and returns the seconds until there may be more.
+
+    0: at once; None: nobody knows, and `every` decides.
+    """
 
     name: str
-    turn: Callable[[], Awaitable[int]]
+    turn: Callable[[], Awaitable[float | None]]
     every: float
-    """Seconds between turns when nothing wakes it."""
-    topic: str | None = None
+    """Seconds between turns at most: the guarantee, whatever wakes were lost."""
+    topic: str
     """The announcement that wakes it."""
 
 
-def loops(services: Services, queries_per_second: float) -> tuple[Loop, ...]:
-    """List the loops; asking takes no more than the query limit in each turn of a second."""
-    questions = max(1, int(queries_per_second))
+def loops(services: Services) -> tuple[Loop, ...]:
     return (
         Loop(
             name="submit",
-            turn=lambda: services.submissions.submit_due(BATCH),
+            turn=lambda: services.submissions.submit_due(AT_ONCE),
             every=1.0,
             topic=QUEUE,
         ),
-        Loop(name="ask", turn=lambda: _paced(services.asker.ask_due(questions)), every=1.0),
-        Loop(name="sweep", turn=services.sweeper.sweep, every=5.0),
+        Loop(name="ask", turn=services.asker.ask_due, every=1.0, topic=ASK),
+        Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
+        Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
     )
-
-
-async def _paced(turn: Awaitable[int]) -> int:
-    """Let a turn take its period even when there is more to do."""
-    await turn
-    return 0
 
 
 @asynccontextmanager
@@ -84,6 +81,7 @@ async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[
             yield
         finally:
             _cancel(workers)
+            await asyncio.wait(workers)
             await _drain(services)
             _cancel(keepers)
 
@@ -91,24 +89,36 @@ async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[
 async def _turning(loop: Loop, signals: Signals, health: Health) -> None:
     tries = 0
     health.beat(loop.name)
-    with signals.subscribed(loop.topic or f"nobody announces {loop.name}") as woken:
+    with signals.subscribed(loop.topic) as woken:
         while True:
             woken.clear()
             try:
-                done = await loop.turn()
+                rest = await _whole(loop.turn())
                 tries = 0
             except Exception as error:  # noqa: BLE001  # a loop outlives whatever a turn meets
-                done, tries = 0, tries + 1
+                rest, tries = None, tries + 1
                 _log_trouble(loop.name, tries, error)
             health.beat(loop.name)
-            if done == 0:
-                await _woken(woken, loop.every + _pause(tries))
+            rest = loop.every if rest is None else min(rest, loop.every)
+            if rest > 0 or tries > 0:
+                await _woken(woken, rest + _pause(tries))
+
+
+async def _whole(turn: Awaitable[float | None]) -> float | None:
+    """Let a turn that has begun come to its end: it may hold claims that nobody else may send."""
+    under_way = asyncio.ensure_future(turn)
+    try:
+        return await asyncio.shield(under_way)
+    except asyncio.CancelledError:
+        await asyncio.wait({under_way}, timeout=DRAIN)
+        raise
 
 
 async def _woken(woken: asyncio.Event, seconds: float) -> None:
     """Sleep, a little longer than told so that replicas do not march in step."""
+    spread = min(seconds / 10, MAX_SPREAD)
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds * random.uniform(1.0, 1.1)):  # noqa: S311  # no secret
+        async with asyncio.timeout(seconds + random.uniform(0, spread)):  # noqa: S311  # no secret
             await woken.wait()
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from app.domain.admission import Limits
 from app.domain.callback_url import CallbackUrls
 from app.domain.paging import Filter, Place
 from app.domain.task import State
@@ -54,7 +55,8 @@ async def _measured(dsn: str, count: int) -> None:
     await connection.execute(SEED, client, count)
     await connection.execute("VACUUM ANALYZE tasks")
     pool = Database(dsn)
-    reader = Reader(pool, WaitingRoom(pool, Signals(dsn)), CallbackUrls([b"key"], None))
+    room = WaitingRoom(pool, Signals(dsn))
+    reader = Reader(pool, room, CallbackUrls([b"key"], None), Limits())
     creating = asyncio.create_task(_create_beside(connection, client))
     await _listed(reader, client, "all, others created beside", Filter(), count)
     await creating

@@ -26,7 +26,8 @@ from tests.upstream import Upstream
 StartGateway = Callable[..., Awaitable[Gateway]]
 Wire = Callable[..., Awaitable[Services]]
 
-TABLES = "callbacks, task_events, tasks, api_keys, clients"
+TABLES = "callbacks, task_events, tasks, client_queues, kie_slots, audit_entries, api_keys, clients"
+NEW_ACCOUNT = "DELETE FROM kie_account; INSERT INTO kie_account (id) VALUES (1)"
 
 
 EMBEDDED = "KIE_GATEWAY_TESTS_EMBEDDED"
@@ -95,7 +96,7 @@ async def sql(
 ) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     """Lend a connection to look and to set the stage with; all rows go after the test."""
     yield sql_connection
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")
+    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE; {NEW_ACCOUNT}")
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from app.domain.admission import PAUSES, HoldReason
 from app.domain.evidence import Verdict
 from app.domain.report import Progress
 from app.domain.submission import Fault
@@ -41,6 +42,11 @@ def seen(metrics: Metrics) -> dict[str, float]:
 
 def of_database(tasks: Mapping[str, int]) -> Callable[[Metrics], None]:
     return lambda metrics: metrics.show_tasks(tasks, 7.5, {"submit": 3.0, "ask": 0.0})
+
+
+def show_held(metrics: Metrics, reasons: Collection[str]) -> None:
+    metrics.show_tasks({}, 0, {})
+    metrics.show_admission(reasons, slots_free=3, seats_free=40, set_aside=2)
 
 
 REQUEST = 'method="GET",route="/v1/tasks/{task_id}"'
@@ -112,6 +118,16 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
             'kie_gateway_overdue_seconds{work="submit"}': 3,
         },
     ),
+    "admission": (
+        lambda metrics: show_held(metrics, {"kie_account"}),
+        {
+            "kie_gateway_database_up": 1,
+            'kie_gateway_admission_held{reason="kie_account"}': 1,
+            "kie_gateway_create_slots_free": 3,
+            "kie_gateway_running_seats_free": 40,
+            "kie_gateway_tasks_set_aside": 2,
+        },
+    ),
     "loops": (
         lambda metrics: metrics.show_loops({"ask": 61.5, "sweep": 2}, {"ask"}),
         {
@@ -147,13 +163,24 @@ def everything() -> str:
 def test_what_the_database_told_is_left_out_while_it_is_away() -> None:
     metrics = fresh()
     of_database({"queued": 2})(metrics)
+    show_held(metrics, {"kie_busy"})
     metrics.show_database_away()
     page = samples(metrics.page().decode())
     assert page["kie_gateway_database_up"] == 0
-    gone = ("kie_gateway_tasks", "kie_gateway_oldest", "kie_gateway_overdue")
-    assert [series for series in page if series.startswith(gone)] == []
+    gone = ("tasks", "oldest", "overdue", "admission", "create_slots", "running_seats")
+    own = [series.removeprefix("kie_gateway_") for series in page]
+    assert [series for series in own if series.startswith(gone)] == []
     of_database({"queued": 1})(metrics)
     assert samples(metrics.page().decode())['kie_gateway_tasks{state="queued"}'] == 1
+
+
+def test_only_what_holds_now_is_shown_as_held() -> None:
+    metrics = fresh()
+    for held in (set(HELD), {"kie_busy"}, set()):
+        show_held(metrics, held)
+        page = samples(metrics.page().decode())
+        shown = {name: page[f'kie_gateway_admission_held{{reason="{name}"}}'] for name in HELD}
+        assert shown == {name: name in held for name in HELD}
 
 
 def test_counters_of_known_words_begin_at_nought() -> None:
@@ -191,6 +218,7 @@ def test_no_label_has_a_value_that_is_not_listed() -> None:
             assert told[metric.name + suffix][label] <= set(words), metric.name
 
 
+HELD = {HoldReason.ADMISSION_PAUSED, *PAUSES}
 REFUSALS = {f"refused_{fault}" for fault in Fault}
 WORDS: list[tuple[Metric, str, Collection[str]]] = [
     (catalogue.SUBMISSIONS, "outcome", {"accepted", "unsent", "unknown"} | REFUSALS),
@@ -201,6 +229,7 @@ WORDS: list[tuple[Metric, str, Collection[str]]] = [
     (catalogue.SWEPT, "state", {State.UNCONFIRMED} | {end.state for end in LAPSES.values()}),
     (catalogue.DISAGREEMENTS, "source", set(Source)),
     (catalogue.TASKS, "state", set(State) - AT_REST),
+    (catalogue.ADMISSION_HELD, "reason", HELD),
 ]
 
 
@@ -223,7 +252,7 @@ def test_each_metric_has_its_row() -> None:
 
 def test_alerts_speak_of_metrics_that_are_there() -> None:
     known = {metric.name: metric for metric in CATALOGUE}
-    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 5
+    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 7
     for alert in ALERTS:
         used = re.findall(r"kie_gateway_\w+", alert.expr)
         assert used, alert.name

@@ -18,10 +18,12 @@ from alembic import command
 from alembic.config import Config
 
 from app.api import schemas
+from app.domain.admission import Call, HoldReason
+from app.domain.audit import Action, Actor
 from app.domain.evidence import Signature, Verdict
 from app.domain.report import Report
-from app.domain.task import AT_REST, FailSource, HoldReason, Source, State
-from app.store import callbacks, moves, schema, tables, tasks
+from app.domain.task import AT_REST, FailSource, Source, State
+from app.store import admission, callbacks, moves, questions, schema, tables, tasks
 from app.store.engine import Database
 
 
@@ -114,14 +116,24 @@ WORDS: dict[str, type[StrEnum]] = {
     "tasks.state": State,
     "tasks.fail_source": FailSource,
     "tasks.settled_by": Source,
-    "tasks.hold_reason": HoldReason,
+    "kie_account.hold_reason": HoldReason,
+    "kie_slots.kind": Call,
+    "audit_entries.actor": Actor,
+    "audit_entries.action": Action,
     "task_events.from_state": State,
     "task_events.to_state": State,
     "callbacks.source": Source,
     "callbacks.signature": Signature,
     "callbacks.verdict": Verdict,
 }
-OTHERS = {"clients.weight", "tasks.priority", "tasks.rest"}
+BEFORE_ADMISSION = "256a8abdd549"
+OTHERS = {
+    "clients.weight",
+    "tasks.priority",
+    "tasks.rest",
+    "kie_account.single",
+    "kie_account.held",
+}
 """Checks of something else than words."""
 
 
@@ -161,12 +173,30 @@ async def test_the_states_at_rest_are_those_with_an_end(
     assert "finished_at IS NOT NULL" in definition
 
 
+async def test_there_is_one_account_and_a_place_for_every_client_that_was_there_before(
+    scratch: str,
+) -> None:
+    await asyncio.to_thread(schema.upgrade, scratch)
+    await asyncio.to_thread(command.downgrade, config(scratch), BEFORE_ADMISSION)
+    connection = await asyncpg.connect(scratch)
+    await connection.execute(
+        "INSERT INTO clients (id, name, signing_secret)"
+        " SELECT gen_random_uuid(), n, '' FROM generate_series(1, 3) n"
+    )
+    await asyncio.to_thread(schema.upgrade, scratch)
+    assert await connection.fetchval("SELECT count(*) FROM kie_account") == 1
+    assert await connection.fetchval("SELECT count(*) FROM client_queues WHERE pass = 0") == 3
+    with pytest.raises(asyncpg.CheckViolationError):
+        await connection.execute("INSERT INTO kie_account (id) VALUES (2)")
+    await connection.close()
+
+
 def columns(table: type[tables.Base]) -> set[str]:
     return set(table.__table__.c.keys())
 
 
 def test_a_task_has_one_name_for_one_thing() -> None:
-    made_up = {"estimated_start_at", "urls"}
+    made_up = {"hold_reason", "estimated_start_at", "urls"}
     assert list(schemas.Task.model_fields) == [*tasks.ANSWERED, "urls"]
     assert set(tasks.ANSWERED) - made_up <= columns(tables.Task)
     assert not made_up & columns(tables.Task)
@@ -202,7 +232,12 @@ def test_nothing_that_both_a_report_and_a_table_know_is_left_out() -> None:
 def test_a_new_task_is_stored_under_its_own_names() -> None:
     given = set(tasks.NewTask.__slots__) - {"submit_within"}
     assert given <= columns(tables.Task)
-    assert set(tasks.ClaimedTask.__slots__) <= columns(tables.Task)
+    assert set(admission.ClaimedTask.__slots__) - {"slot"} <= columns(tables.Task)
+
+
+def test_a_slot_has_the_slots_own_name() -> None:
+    assert "slot" in columns(tables.KieSlot) & set(admission.ClaimedTask.__slots__)
+    assert "slot" in set(questions.Question.__slots__)
 
 
 def test_what_is_accepted_is_what_is_answered() -> None:

@@ -23,6 +23,10 @@ def accepted(kie_task_id: str) -> Response:
     return JSONResponse({"code": 200, "msg": "success", "data": data})
 
 
+def credits_left(balance: float) -> Response:
+    return JSONResponse({"code": 200, "msg": "success", "data": balance})
+
+
 def refused(code: int, message: str) -> Response:
     return JSONResponse({"code": code, "msg": message, "data": None})
 
@@ -39,6 +43,10 @@ class Upstream:
     headers: list[Mapping[str, str]] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
     """The ids of all queries, in order."""
+    queried_at: list[float] = field(default_factory=list)
+    """When each of them came, by the loop's clock."""
+    on_credit: Callable[[], Awaitable[Response]] | None = None
+    credit_calls: int = 0
     on_create: Create | None = None
     records: dict[str, Any] = field(default_factory=dict)
     """Envelopes by id; an id that is not here runs."""
@@ -72,6 +80,14 @@ class Upstream:
 
         self.on_create = create
 
+    def answers_credit(self, response: Callable[[], Response]) -> None:
+        """Answer every credit call from now on like this."""
+
+        async def credit() -> Response:
+            return response()
+
+        self.on_credit = credit
+
     def holds(self) -> asyncio.Event:
         """Keep creates waiting for their answer until the event is set."""
         go = asyncio.Event()
@@ -99,10 +115,12 @@ class Upstream:
     async def _record(self, request: Request) -> Response:
         kie_task_id = request.query_params["taskId"]
         self.queries.append(kie_task_id)
+        self.queried_at.append(asyncio.get_running_loop().time())
         return JSONResponse(self.records.get(kie_task_id) or running(kie_task_id))
 
     async def _credit(self, _: Request) -> Response:
-        return JSONResponse({"code": 200, "msg": "success", "data": BALANCE})
+        self.credit_calls += 1
+        return credits_left(BALANCE) if self.on_credit is None else await self.on_credit()
 
 
 def running(kie_task_id: str) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """What the routes are given: the services, the caller's client, the checked body."""
 
 import difflib
+import hashlib
+import hmac
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
@@ -11,7 +13,7 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.api.schemas import MAX_WAIT, TaskCreate, TaskWait, validated
+from app.api.schemas import MAX_WAIT, Body, TaskCreate, TaskWait, validated
 from app.domain.document import UnreadableDocumentError, parse
 from app.domain.errors import (
     BodyTooLargeError,
@@ -19,10 +21,13 @@ from app.domain.errors import (
     InvalidIdempotencyKeyError,
     InvalidRequestError,
     MalformedBodyError,
+    UnauthenticatedError,
 )
+from app.services.account import Account
 from app.services.commands import Commands
 from app.services.feed import Feed
 from app.services.keys import Keys
+from app.services.operate import Operations
 from app.services.read import Reader
 from app.services.receive import Receiver
 from app.services.submit import Submissions
@@ -69,6 +74,43 @@ async def client(
 TheClient = Annotated[UUID, Depends(client)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """The services behind the operators' routes, and the key to them."""
+
+    operations: Operations
+    account: Account
+    keys: Keys
+    admin_key: str = field(repr=False)
+
+
+_admin_bearer = HTTPBearer(
+    auto_error=False, scheme_name="AdminKey", description="The setting GATEWAY_ADMIN_KEY."
+)
+
+
+async def desk(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_admin_bearer)],
+) -> Desk:
+    """Return the operators' services to who has their key; raises `UnauthenticatedError`."""
+    found: Desk = request.app.state.desk
+    alone = len(request.headers.getlist("authorization")) == 1
+    given = credentials.credentials if credentials and alone else ""
+    if not hmac.compare_digest(_hidden(given), _hidden(found.admin_key)):
+        detail = "Send the header `Authorization: Bearer …` with this gateway's GATEWAY_ADMIN_KEY."
+        raise UnauthenticatedError(detail)
+    return found
+
+
+def _hidden(key: str) -> bytes:
+    """Hash a key, so that the comparison does not tell its length either."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+TheDesk = Annotated[Desk, Depends(desk)]
+
+
 async def limited_body(request: Request, limit: int) -> bytes:
     """Read the body, and stop as soon as it is too large; raises `BodyTooLargeError`."""
     body = bytearray()
@@ -86,6 +128,15 @@ async def limited_body(request: Request, limit: int) -> bytes:
 def _announced(request: Request) -> int:
     length = request.headers.get("content-length", "0")
     return int(length) if length.isdecimal() else 0
+
+
+def body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
+    """Build the dependency that reads and checks an operator's body, whose key comes first."""
+
+    async def read(request: Request, edge: TheEdge, _: TheDesk) -> Body:
+        return validated(model, await _document(request, edge))
+
+    return read
 
 
 async def new_task(request: Request, edge: TheEdge) -> TaskCreate:
@@ -124,6 +175,15 @@ def only_known_parameters(request: Request, _: TheClient) -> None:
 
     It asks for the client first: who has no key is told nothing else.
     """
+    _refuse_unknown(request)
+
+
+def only_known_admin_parameters(request: Request, _: TheDesk) -> None:
+    """Refuse any query parameter: the operators' paths have none."""
+    _refuse_unknown(request)
+
+
+def _refuse_unknown(request: Request) -> None:
     route = request.scope["route"]
     known = set(_query_names(route.dependant))
     free = METADATA_PARAMETER in (route.openapi_extra or {}).get("parameters", ())
@@ -131,15 +191,16 @@ def only_known_parameters(request: Request, _: TheClient) -> None:
         if name in known or (free and name.startswith(METADATA)):
             continue
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(sorted(known))}"
+        others = f"known are: {', '.join(sorted(known))}" if known else "this path has none"
+        hint = f"did you mean {near[0]}?" if near else others
         detail = f"{name[:80]}: unknown parameter; {hint}"
         raise InvalidRequestError(detail)
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:
     """Walk what a route and its dependencies declare."""
-    for field in dependant.query_params:
-        yield field.alias
+    for parameter in dependant.query_params:
+        yield parameter.alias
     for needed in dependant.dependencies:
         yield from _query_names(needed)
 

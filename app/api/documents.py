@@ -1,11 +1,13 @@
 """Helps the OpenAPI document tell the truth about bodies that we read ourselves."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from app.api import admin_schemas
 from app.api.errors import STATUS, document
 from app.api.schemas import ProblemDocument, TaskCreate, TaskWait
 
@@ -18,6 +20,7 @@ _MEANING = {
     409: "The task is in no state for this.",
     413: "The body is too large.",
     422: "The request is not valid.",
+    502: "kie.ai was asked, and did not say.",
     503: "The database is away. Repeat with the same Idempotency-Key.",
 }
 
@@ -52,6 +55,19 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+_READ: tuple[type[BaseModel], ...] = (TaskCreate, TaskWait, ProblemDocument, *admin_schemas.READ)
+"""What routes refer to by name alone."""
+
+
+def _references(node: object) -> Iterator[str]:
+    """Walk what a part of the document refers to."""
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for member in node.values():
+            yield from _references(member)
+
+
 def _drop_impossible(responses: dict[str, Any]) -> None:
     """Drop the framework's own 422: flawed parameters are problem documents here."""
     if "HTTPValidationError" in str(responses.get("422")):
@@ -75,7 +91,10 @@ def install(app: FastAPI) -> None:
             schemas = described.setdefault("components", {}).setdefault("schemas", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)  # of the responses that were dropped
-            for model in (TaskCreate, TaskWait, ProblemDocument):
+            named = set(_references(described["paths"]))
+            for model in _READ:
+                if _REF.format(model=model.__name__) not in named:
+                    continue
                 schema = model.model_json_schema(ref_template=_REF)
                 schemas |= schema.pop("$defs", {})
                 schemas[model.__name__] = schema

@@ -1,5 +1,6 @@
 """Turns what went wrong into `application/problem+json` (RFC 9457), by one table."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -21,11 +22,15 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.MethodNotAllowedError: 405,
     errors.NotCancelableError: 409,
     errors.NotRefreshableError: 409,
+    errors.NotStuckError: 409,
+    errors.PaidTwiceRiskError: 409,
     errors.BodyTooLargeError: 413,
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,
     errors.InternalError: 500,
+    errors.KieNotAnsweringError: 502,
     errors.DatabaseUnavailableError: 503,
+    errors.QueueTooLongError: 503,
 }
 """Every code's status; `docs/errors.md` shows the same table, and tests compare the three."""
 
@@ -66,7 +71,10 @@ def problem(error: GatewayError, request_id: str | None) -> Response:
     """Answer one request with its refusal."""
     content = document(error, request_id)
     status = content["status"]
-    return Problem(content, status_code=status, headers=dict(HEADERS.get(status, {})))
+    headers = dict(HEADERS.get(status, {}))
+    if isinstance(error, errors.QueueTooLongError):
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return Problem(content, status_code=status, headers=headers)
 
 
 def install(app: FastAPI) -> None:

@@ -1,5 +1,6 @@
 """`/livez`, `/readyz`, `/metrics`: for whoever restarts us, sends us work, or watches us."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from app.api.answers import ExactJSON
 from app.api.schemas import Liveness, Readiness
 from app.metrics import CONTENT_TYPE, Metrics
 from app.services.expose import Exposition
-from app.services.health import Health
+from app.services.health import Check, Health
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,29 +29,44 @@ def probes(request: Request) -> Probes:
 
 TheProbes = Annotated[Probes, Depends(probes)]
 
-router = APIRouter(tags=["health"])
+live = APIRouter(tags=["health"])
+inside = APIRouter(tags=["health"])
+"""For our own platform."""
+outside = APIRouter(tags=["health"])
+"""For whoever may come: tells fit or not, and no more."""
 
 
-@router.get("/livez", response_model=Liveness)
+@live.get("/livez", response_model=Liveness)
 async def livez() -> Response:
     """Tell that the process answers, whatever else is wrong."""
     return ExactJSON({"status": "ok", "service": "kie-gateway"})
 
 
-@router.get(
+@inside.get(
     "/readyz",
     response_model=Readiness,
     responses={503: {"model": Readiness, "description": "Not fit for work; says why."}},
 )
 async def readyz(probes: TheProbes) -> Response:
     """Tell whether the database, its schema and this process's loops are fit for work."""
-    found = {check.name: check.trouble or "ok" for check in await probes.health.checks()}
-    ready = all(state == "ok" for state in found.values())
-    content = {"status": "ok" if ready else "unavailable", "checks": found}
-    return ExactJSON(content, status_code=200 if ready else 503)
+    checks = await probes.health.checks()
+    found = {check.name: check.trouble or "ok" for check in checks}
+    return _fitness(checks, {"checks": found})
 
 
-@router.get("/metrics", include_in_schema=False)
+@outside.get("/readyz")
+async def bare_readyz(probes: TheProbes) -> Response:
+    """Tell whether this process is fit for work, and not why."""
+    return _fitness(await probes.health.checks(), {})
+
+
+def _fitness(checks: Sequence[Check], detail: Mapping[str, object]) -> Response:
+    fit = all(check.trouble is None for check in checks if check.fatal)
+    content = {"status": "ok" if fit else "unavailable", **detail}
+    return ExactJSON(content, status_code=200 if fit else 503)
+
+
+@inside.get("/metrics", include_in_schema=False)
 async def metrics(probes: TheProbes) -> Response:
     """Tell this process's numbers in Prometheus's text format; see docs/metrics.md."""
     return Response(await probes.exposition.page(), media_type=CONTENT_TYPE)

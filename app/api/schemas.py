@@ -19,10 +19,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from app.domain.admission import HoldReason
 from app.domain.document import pointer
 from app.domain.errors import Flaw, InvalidRequestError
 from app.domain.evidence import Signature, Verdict
-from app.domain.task import FailSource, HoldReason, Source, State
+from app.domain.task import FailSource, Source, State
 
 MAX_WAIT = 55
 """Seconds that an answer is held at most: below the usual 60 of proxies."""
@@ -157,7 +158,8 @@ def validated(model: type[Body], document: object) -> Body:
     """Check a parsed body; raises `InvalidRequestError` with a pointer to each flaw."""
     if not isinstance(document, dict):
         needed = [f"`{name}`" for name, field in model.model_fields.items() if field.is_required()]
-        detail = f"The body should be a JSON object with at least {' and '.join(needed)}."
+        least = f" with at least {' and '.join(needed)}" if needed else ""
+        detail = f"The body should be a JSON object{least}."
         raise InvalidRequestError(detail, [Flaw("", "should be an object")])
     try:
         return model.model_validate(document)
@@ -214,7 +216,9 @@ class Task(BaseModel):
     settled_by: Source | None = Field(description="How the end was learnt.")
     confirmed_at: datetime | None = Field(description="When a query to kie.ai said the same.")
     hold_reason: HoldReason | None = Field(description="Why a queued task has to wait.")
-    estimated_start_at: datetime | None
+    estimated_start_at: datetime | None = Field(
+        description="When a queued task will be sent, as far as can be seen; null in a pause."
+    )
     created_at: datetime
     submitted_at: datetime | None
     finished_at: datetime | None
@@ -326,7 +330,10 @@ class Liveness(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Each thing looked at: "ok", or what is wrong with it."""
+    """Each thing looked at: "ok", or what is wrong with it.
+
+    `admission` tells of the account's pause or hold, with which the process is fit all the same.
+    """
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, str]

@@ -6,7 +6,18 @@ from typing import NoReturn
 
 import typer
 
-from app.cli import demo, doctor, keys, running, secrets_, simulator, tasks
+from app.cli import (
+    admission,
+    clients,
+    demo,
+    doctor,
+    keys,
+    mend,
+    running,
+    secrets_,
+    simulator,
+    tasks,
+)
 
 app = typer.Typer(
     name="kie-gateway",
@@ -16,6 +27,10 @@ app = typer.Typer(
     kie-gateway demo      one task to its end; nothing needed, nothing left
     kie-gateway dev       a gateway to try: prints a URL, a key, a curl line
     kie-gateway migrate && kie-gateway serve         as docs/settings.md says
+
+    \b
+    kie-gateway admission pause     the brake: nothing more is sent to kie.ai
+    kie-gateway stuck               the tasks that need a person, and for what
 
     Exits 0 when done, 1 when it could not be done, 2 when arguments or
     settings cannot be used.
@@ -31,6 +46,9 @@ app.command("worker")(running.worker)
 app.command("migrate")(running.migrate)
 app.command("simulator")(simulator.simulator)
 app.command("doctor")(doctor.doctor)
+app.command("stuck")(mend.stuck)
+app.add_typer(admission.app, name="admission")
+app.add_typer(clients.app, name="clients")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets_.app, name="secrets")
 app.add_typer(tasks.app, name="tasks")

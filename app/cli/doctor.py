@@ -1,21 +1,29 @@
 """`kie-gateway doctor`: what would keep this gateway from working, and what to do about it."""
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import httpx
 import typer
-from pydantic import SecretStr
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.setup import DatabaseAwayError, at_schema, dsn, revision, settings, with_database
+from app.cli.setup import (
+    DatabaseAwayError,
+    at_schema,
+    dsn,
+    revision,
+    settings,
+    with_any_secret,
+    with_database,
+)
 from app.config import Settings
+from app.domain.admission import HoldReason
 from app.domain.report import Unanswered
 from app.store import schema
+from app.store.account import Brake
 from app.wiring import Services, wired
 
 TIMEOUT = 10.0
@@ -29,6 +37,14 @@ REMEDIES = {
     "loops": "restart that process; its log says loop.stuck, and before that what the loop met",
 }
 """What to do about each check of `/readyz`."""
+
+HOLD_REMEDIES: Mapping[str, str] = {
+    HoldReason.KIE_ACCOUNT: "buy credits at kie.ai, or correct GATEWAY_KIE_API_KEY; the rest goes "
+    "by itself",
+    HoldReason.KIE_UNANSWERED: "look for the lost creates: kie-gateway stuck; kie.ai is tried "
+    "again by itself",
+}
+"""What to do about a hold; the others pass, or are seen in what kie.ai says below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +96,7 @@ def _line(found: Finding) -> Text:
 
 
 async def _examined(found: Settings, urls: Sequence[str]) -> list[Finding]:
-    async with wired(_with_any_secret(found), dsn(found)) as services:
+    async with wired(with_any_secret(found), dsn(found)) as services:
         return [
             _secrets(found),
             *[finding async for finding in _database(dsn(found), services)],
@@ -88,13 +104,6 @@ async def _examined(found: Settings, urls: Sequence[str]) -> list[Finding]:
             *[await _process(url.rstrip("/")) for url in urls],
             await _kie(found, services),
         ]
-
-
-def _with_any_secret(found: Settings) -> Settings:
-    """Make up a secret where there is none: looking signs nothing and opens nothing."""
-    if found.secret_keys:
-        return found
-    return found.model_copy(update={"secret_keys": (SecretStr(secrets.token_urlsafe(32)),)})
 
 
 def _secrets(found: Settings) -> Finding:
@@ -121,6 +130,7 @@ async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
     census = await services.exposition.census()
     if census is not None:
         yield _work(census.overdue)
+    yield _admission(await services.health.brake())
 
 
 def _work(overdue: Mapping[str, float]) -> Finding:
@@ -134,6 +144,17 @@ def _work(overdue: Mapping[str, float]) -> Finding:
         "where one runs, ask it by --url, or it cannot keep up"
     )
     return Finding("work", f"due and not done: {said}", remedy)
+
+
+def _admission(brake: Brake) -> Finding:
+    """Judge what keeps tasks in the queue: a hold for a while is as it should be."""
+    if brake.paused_at is not None:
+        said = f"paused since {brake.paused_at:%Y-%m-%d %H:%M} UTC"
+        return Finding("admission", said, "kie-gateway admission resume, once it is time")
+    if brake.hold_reason is not None:
+        said = f"held: {brake.hold_reason} since {brake.held_since:%Y-%m-%d %H:%M} UTC"
+        return Finding("admission", said, HOLD_REMEDIES.get(brake.hold_reason))
+    return Finding("admission", "open")
 
 
 async def _public_url(found: Settings) -> Finding:
@@ -178,9 +199,11 @@ def _troubles(answer: httpx.Response | str) -> Mapping[str, str] | None:
         return None
     try:
         checks: dict[str, str] = answer.json()["checks"]
-        return {str(name): str(said) for name, said in checks.items() if said != "ok"}
+        found = {str(name): str(said) for name, said in checks.items() if said != "ok"}
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+    found.pop("admission", None)  # told of by the database, and no trouble of that process
+    return found
 
 
 async def _get(url: str) -> httpx.Response | str:

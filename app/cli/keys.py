@@ -2,12 +2,9 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from app.cli.setup import (
     give_up,
@@ -17,6 +14,7 @@ from app.cli.setup import (
     with_database,
     with_services,
 )
+from app.cli.tables import show
 from app.services.keys import Keys
 
 app = typer.Typer(
@@ -43,6 +41,12 @@ def create(
             "it is created if it is new."
         ),
     ],
+    weight: Annotated[
+        int | None,
+        typer.Option(
+            help="The client's share of what the account may create, 1 to 100; a new client has 1."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Issue a key. It is shown this once; only its hash is kept.
@@ -52,15 +56,17 @@ def create(
 
     \b
     kie-gateway keys create shop
+    kie-gateway keys create shop --weight 3
     KEY=$(kie-gateway keys create shop --json | jq -r .api_key)
 
     Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
     """
-    issued = _with_keys(lambda keys: keys.create(name))
+    issued = _with_keys(lambda keys: keys.create(name, weight=weight))
+    shown = {name: getattr(issued, name) for name in ("client", "api_key", "signing_secret")}
     if as_json:
-        typer.echo(json.dumps(asdict(issued)))
+        typer.echo(json.dumps(shown))
         return
-    for field, value in asdict(issued).items():
+    for field, value in shown.items():
         typer.echo(f"{field:<15} {value}")
     typer.echo("Keep the key now: it is not shown again.", err=True)
 
@@ -79,19 +85,13 @@ def list_keys(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([_texts(row) for row in rows]))
         return
-    table = Table("client", "id", "key", "created", "revoked", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(
-            row["client"],
-            str(row["id"]),
-            f"{row['hint']}…",
-            f"{row['created_at']:%Y-%m-%d %H:%M}",
-            f"{row['revoked_at']:%Y-%m-%d %H:%M}" if row["revoked_at"] else "",
-        )
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # whoever reads a pipe wants each id whole, on one line
-    console.print(table)
+    show(
+        ("client", "id", "key", "created", "revoked"),
+        [
+            (row["client"], row["id"], f"{row['hint']}…", row["created_at"], row["revoked_at"])
+            for row in rows
+        ],
+    )
 
 
 @app.command()

@@ -26,7 +26,7 @@ from app.cli.setup import (
     with_database,
 )
 from app.config import Address
-from app.main import create_app, create_worker
+from app.main import Surface, create_app, create_worker
 from app.store import schema
 from app.worker import DRAIN
 
@@ -46,6 +46,10 @@ def serve(
     host: Host = None,
     port: Port = None,
     worker: Annotated[bool, typer.Option(help="Run the worker loops in this process too.")] = True,
+    surface: Annotated[
+        Surface,
+        typer.Option(help="Which paths: all, all but the callbacks, or the callbacks alone."),
+    ] = Surface.ALL,
 ) -> None:
     """Serve the API, and the worker loops beside it unless --no-worker.
 
@@ -53,11 +57,17 @@ def serve(
     GATEWAY_DATABASE_URL with this version's schema (`kie-gateway migrate`).
     Set GATEWAY_PUBLIC_URL to where kie.ai reaches this gateway; without it
     the gateway polls. Listens at GATEWAY_LISTEN; /livez, /readyz and /metrics
-    need no key.
+    need no key. With GATEWAY_ADMIN_KEY there is /v1/admin too.
+
+    Only kie.ai's webhook has to be reached from the internet. --surface
+    callbacks serves that path and, bare, /livez and /readyz; internal serves
+    all the rest.
 
     \b
     kie-gateway serve                          everything in one process
     kie-gateway serve --no-worker --port 8080  the API, beside `worker`
+    kie-gateway serve --surface internal
+    kie-gateway serve --surface callbacks --no-worker --port 8080
 
     SIGTERM refuses new connections, waits for what is on its way to kie.ai,
     and exits 0. Exits 1 when the database or the port cannot be used, 2 when
@@ -69,7 +79,7 @@ def serve(
         require_schema(ready)
         listen = _address(ready.listen, host, port)
         with _listening(listen, "GATEWAY_LISTEN") as listener:
-            _serve(create_app(ready, worker=worker), listener, "serve")
+            _serve(create_app(ready, worker=worker, surface=surface), listener, "serve")
 
 
 def worker(host: Host = None, port: Port = None) -> None:

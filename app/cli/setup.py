@@ -1,6 +1,7 @@
 """What every command does first: read the settings, find the database, say what is wrong."""
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from app import config, log
 from app.config import Settings, SettingsError
 from app.domain.errors import DatabaseUnavailableError, GatewayError, InvalidRequestError
 from app.embedded import EmbeddedUnavailableError, running
+from app.services.operate import Operations
 from app.store import schema
 from app.store.engine import Database
 from app.wiring import Services, wired
@@ -57,6 +59,13 @@ def require_secret(found: Settings) -> None:
             'set it as a JSON list: ["…"]',
             WRONG_USE,
         )
+
+
+def with_any_secret(found: Settings) -> Settings:
+    """Make up a secret where there is none: for what signs nothing and opens nothing."""
+    if found.secret_keys:
+        return found
+    return found.model_copy(update={"secret_keys": (SecretStr(secrets.token_urlsafe(32)),)})
 
 
 @contextmanager
@@ -133,3 +142,15 @@ def with_services(found: Settings, use: Callable[[Services], Awaitable[Result]])
         give_up(error.detail, WRONG_USE)
     except GatewayError as error:
         give_up(error.detail)
+
+
+def with_operations(
+    use: Callable[[Operations], Awaitable[Result]], *, signs: bool = False
+) -> Result:
+    """Carry out one act of an operator's on the database; `signs`: it needs the secrets too."""
+    found = settings()
+    if signs:
+        require_secret(found)
+    with with_database(with_any_secret(found)) as ready:
+        require_schema(ready)
+        return with_services(ready, lambda services: use(services.operations))

@@ -1,5 +1,6 @@
 """`kie-gateway simulator`: a stand-in kie.ai, well-behaved or with named faults."""
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
@@ -8,6 +9,7 @@ import typer
 
 from app.cli.setup import HIGHEST_PORT, give_up, reason
 from app.config import Address
+from app.simulator.choices import DAY
 from app.simulator.server import Options, run
 
 
@@ -42,6 +44,14 @@ def simulator(
     running_cap: Annotated[
         int | None, typer.Option(min=1, help="Tasks at once; over it 429. None: any.")
     ] = None,
+    create_latency: Annotated[
+        str | None,
+        typer.Option(metavar="MIN:MAX", help="Seconds that the answer to a create takes."),
+    ] = None,
+    query_latency: Annotated[
+        str | None,
+        typer.Option(metavar="MIN:MAX", help="Seconds that the answer to a query takes."),
+    ] = None,
     callback_delay: Annotated[
         float, typer.Option(min=0, help="Seconds between a task's end and its callback.")
     ] = 0.0,
@@ -74,6 +84,8 @@ def simulator(
         window_seconds=window_seconds,
         queries_per_second=queries_per_second,
         running_cap=running_cap,
+        create_latency=_span(create_latency, "--create-latency"),
+        query_latency=_span(query_latency, "--query-latency"),
         callback_delay=callback_delay,
         public_url=public_url,
         hmac_key=hmac_key,
@@ -104,6 +116,20 @@ def _rate(text: str) -> tuple[str, float]:
     except ValueError:
         message = f"{text!r} is not NAME=RATE, such as callback-dropped=0.2"
         raise typer.BadParameter(message, param_hint="--fault") from None
+
+
+def _span(text: str | None, flag: str) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    least, _, most = text.partition(":")
+    try:
+        span = float(least), float(most)
+    except ValueError:
+        span = math.nan, math.nan
+    if not 0 <= span[0] <= span[1] <= DAY:
+        message = f"{text!r} is not MIN:MAX in seconds, such as 0.3:0.9"
+        raise typer.BadParameter(message, param_hint=flag)
+    return span
 
 
 def _code(given: int) -> Literal[402, 500]:

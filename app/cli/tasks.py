@@ -10,18 +10,26 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from app.cli import mend
 from app.cli.gateway import CallFailedError, Gateway
 from app.cli.setup import WRONG_USE, give_up
 from app.domain.document import UnreadableDocumentError, parse
 
 app = typer.Typer(
-    help="""Create and watch tasks through a running gateway.
+    help="""Create and watch tasks through a running gateway; mend stuck ones.
+
+    create, get, list, cancel and watch act as a caller: they need the URL of
+    a running gateway and an API key, and see that key's tasks.
 
     \b
     export KIE_GATEWAY_URL=https://gateway.internal
     export KIE_GATEWAY_API_KEY=kgw_…
     kie-gateway tasks create --model google/nano-banana \\
         --input '{"prompt": "a banana"}' --watch
+
+    bind, requeue and release are an operator's: they work on the database
+    itself (GATEWAY_DATABASE_URL), on any client's task, and are kept in the
+    audit. `kie-gateway stuck` shows which tasks need them.
     """,
     no_args_is_help=True,
 )
@@ -39,6 +47,10 @@ Key = Annotated[
     ),
 ]
 TaskId = Annotated[str, typer.Argument(help="The task's id, as `create` prints it.")]
+app.command("bind")(mend.bind)
+app.command("requeue")(mend.requeue)
+app.command("release")(mend.release)
+
 HERE = "http://127.0.0.1:8000"
 COLOURS = {"succeeded": "green", "failed": "red", "expired": "red", "canceled": "yellow"}
 

@@ -77,10 +77,10 @@ class Settings(BaseSettings):
         description="Secrets of 16 or more characters: the first signs callback URLs and encrypts, "
         "all verify and decrypt; `demo` and `dev` make one, all else needs it.",
     )
-    admin_key: Token | None = Field(
+    admin_key: Annotated[Token, AfterValidator(strong)] | None = Field(
         None,
-        json_schema_extra=RESERVED,
-        description="Bearer key of the admin API; none: the admin API is off.",
+        description="Bearer key of the admin API, 16 or more characters; none: the admin API is "
+        "off.",
     )
     kie_api_key: Token | None = Field(None, description="The account's API key at kie.ai.")
     kie_base_url: WebUrl = Field("https://api.kie.ai", description="kie.ai's API.")
@@ -95,17 +95,25 @@ class Settings(BaseSettings):
     kie_creates_per_10s: int = Field(
         20,
         ge=1,
-        json_schema_extra=RESERVED,
+        le=10_000,
         description="The account's limit of creates in any 10 seconds, over all replicas.",
+    )
+    kie_create_window: Seconds = Field(
+        10,
+        description="The seconds that GATEWAY_KIE_CREATES_PER_10S counts in; kie.ai's are 10, "
+        "and anything else is for tests.",
     )
     kie_max_running: int = Field(
         100,
         ge=1,
-        json_schema_extra=RESERVED,
         description="The account's limit of tasks running at once, over all replicas.",
     )
     kie_queries_per_second: float = Field(
-        10, gt=0, le=1000, allow_inf_nan=False, description="Limit of queries to kie.ai per second."
+        10,
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="The account's limit of queries to kie.ai per second, over all replicas.",
     )
     kie_confirm: Annotated[Literal["before", "after", "off"], BeforeValidator(lowered)] = Field(
         "after",

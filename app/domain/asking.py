@@ -20,3 +20,12 @@ POLLING: Clock = ((30.0, 2.5), (120.0, 7.5), (float("inf"), 20.0))
 def next_ask(clock: Clock, age: float) -> float:
     """Seconds until the next question about a task that was submitted `age` seconds ago."""
     return next(interval for below, interval in clock if age < below)
+
+
+AFTER_EXPIRY: Sequence[float] = (2 * 3600.0, 6 * 3600.0, 24 * 3600.0)
+"""Ages of an expired task, in seconds since it expired, at which kie.ai is asked once more."""
+
+
+def next_after_expiry(age: float) -> float | None:
+    """Seconds until the next question about a task that expired `age` seconds ago; None: none."""
+    return next((at - age for at in AFTER_EXPIRY if at > age), None)

@@ -99,6 +99,39 @@ class NotRefreshableError(GatewayError):
     title = "There is nothing to ask kie.ai about yet"
 
 
+class NotStuckError(GatewayError):
+    """The task does not stand where this would help it."""
+
+    code = "not_stuck"
+    title = "The task is not stuck in this way"
+
+
+class PaidTwiceRiskError(GatewayError):
+    """It could be paid twice, and the operator has not said that this is meant."""
+
+    code = "may_pay_again"
+    title = "This may pay for the task again"
+
+
+class KieNotAnsweringError(GatewayError):
+    """kie.ai was asked while somebody waits, and did not say."""
+
+    code = "kie_not_answering"
+    title = "kie.ai does not say"
+
+
+class QueueTooLongError(GatewayError):
+    """The task could not start within its `submit_within`, as far as can be seen."""
+
+    code = "queue_too_long"
+    title = "The queue is too long"
+
+    def __init__(self, detail: str, *, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        """Seconds after which the same create would probably be taken."""
+
+
 class DatabaseUnavailableError(GatewayError):
     """PostgreSQL cannot be reached, or went away under a transaction."""
 

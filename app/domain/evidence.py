@@ -56,6 +56,8 @@ class Judgement:
     """The id to bind; None: nothing to bind."""
     ask: bool = False
     """Ask kie.ai at once: something was said that is not believed."""
+    second_id: str | None = None
+    """Another id than the task's, under the task's own URL: kie.ai took a second create for it."""
 
 
 _UNBELIEVED: Mapping[Signature, Verdict] = {
@@ -93,7 +95,8 @@ def judge_callback(
 def judge(standing: Standing, report: Report, source: Source, *, foreign: bool) -> Judgement:
     """Judge a genuine report; `foreign`: it echoes a callback URL that is not this task's."""
     if _contradicts(standing, report, foreign=foreign):
-        return Judgement(verdict=Verdict.DISAGREED, ask=True)
+        second = None if foreign else _second_id(standing, report)
+        return Judgement(verdict=Verdict.DISAGREED, ask=True, second_id=second)
     if not yields(standing):
         return Judgement(verdict=_after_the_end(standing, report, source))
     bind = report.kie_task_ids[0] if report.kie_task_ids and not standing.kie_task_id else None
@@ -113,6 +116,12 @@ def _contradicts(standing: Standing, report: Report, *, foreign: bool) -> bool:
         return bool(report.kie_task_ids) and report.kie_task_ids[0] != standing.kie_task_id
     # It would bind an id, so what it echoes of our URL must be this task's own.
     return foreign
+
+
+def _second_id(standing: Standing, report: Report) -> str | None:
+    if standing.kie_task_id is None or len(report.kie_task_ids) != 1:
+        return None
+    return report.kie_task_ids[0]
 
 
 def _after_the_end(standing: Standing, report: Report, source: Source) -> Verdict:

@@ -46,14 +46,6 @@ class FailCode(StrEnum):
     NO_ANSWER = "no_answer"
 
 
-class HoldReason(StrEnum):
-    """Why a task waits in the queue although it is its turn."""
-
-    KIE_BUSY = "kie_busy"
-    KIE_ACCOUNT = "kie_account"
-    KIE_UNREACHABLE = "kie_unreachable"
-
-
 ARROWS: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset(
         {State.SUBMITTING, State.CANCELED, State.RUNNING, State.SUCCEEDED, State.FAILED}
@@ -121,32 +113,24 @@ SETTLED_AS: Mapping[Progress, State] = {
 """The end that each of kie.ai's ends means."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sequel:
-    """What one attempt's outcome asks for."""
-
-    state: State
-    hold_reason: HoldReason | None = None
-
-
-_AFTER_REFUSAL: Mapping[Fault, Sequel] = {
-    Fault.REQUEST: Sequel(state=State.FAILED),
-    Fault.BUSY: Sequel(state=State.QUEUED, hold_reason=HoldReason.KIE_BUSY),
-    Fault.ACCOUNT: Sequel(state=State.QUEUED, hold_reason=HoldReason.KIE_ACCOUNT),
+_AFTER_REFUSAL: Mapping[Fault, State] = {
+    Fault.REQUEST: State.FAILED,
+    Fault.BUSY: State.QUEUED,
+    Fault.ACCOUNT: State.QUEUED,
 }
 
 
-def sequel(outcome: Outcome) -> Sequel:
+def sequel(outcome: Outcome) -> State:
     """Say where an attempt's outcome leads; only what is proved not created is queued again."""
     match outcome:
         case Accepted():
-            return Sequel(state=State.RUNNING)
+            return State.RUNNING
         case Refused(fault=fault):
             return _AFTER_REFUSAL[fault]
         case Unsent():
-            return Sequel(state=State.QUEUED, hold_reason=HoldReason.KIE_UNREACHABLE)
+            return State.QUEUED
         case Unknown():
-            return Sequel(state=State.UNCONFIRMED)
+            return State.UNCONFIRMED
 
 
 def takes_outcome(standing: Standing, attempt: int) -> bool:

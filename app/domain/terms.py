@@ -1,7 +1,9 @@
 """The terms of a task's life: durations and choices that services are given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from app.domain.admission import Limits
 
 
 class Confirm(StrEnum):
@@ -14,7 +16,7 @@ class Confirm(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """Seconds, but for `confirm`."""
+    """Seconds, but for `confirm` and `limits`."""
 
     submit_within: float = 3600
     """The longest time in the queue, where a create does not say otherwise."""
@@ -29,3 +31,6 @@ class Terms:
     """How long a process may be silent before others take its work for lost."""
     callbacks_expected: bool = True
     """Whether kie.ai is told to call back; without, the gateway polls."""
+    limits: Limits = field(default_factory=Limits)
+    call: float = 30
+    """The longest that one call to kie.ai may take."""

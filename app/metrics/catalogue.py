@@ -35,7 +35,9 @@ class Metric:
 
 
 OPEN = ("queued", "submitting", "unconfirmed", "running")
-LOOPS = ("submit", "ask", "sweep")
+LOOPS = ("submit", "ask", "probe", "sweep")
+HOLDS = ("admission_paused", "kie_account", "kie_busy", "kie_unreachable", "kie_unanswered")
+"""What keeps everything in the queue."""
 
 CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 """Seconds: kie.ai answers in tenths, and is given up after GATEWAY_KIE_TIMEOUT."""
@@ -178,15 +180,44 @@ OVERDUE = Metric(
     name="kie_gateway_overdue_seconds",
     kind=Kind.GAUGE,
     labels={"work": LOOPS},
-    meaning="How long the work that waits longest has been due, whichever process should do it; "
-    "`sweep` is a bound that passed.",
+    meaning="How long the work that waits longest has been due, whichever process should do it. "
+    "`submit`: for how long a task and room for it have both been waiting, so 0 in a pause, in a "
+    "hold, and where the account's limits are used up; `probe`: the credit call of an account that "
+    "is held; `sweep`: a bound that passed.",
     alert="above 2 minutes: no process runs this loop, or it cannot keep up",
+)
+ADMISSION_HELD = Metric(
+    name="kie_gateway_admission_held",
+    kind=Kind.GAUGE,
+    labels={"reason": HOLDS},
+    meaning="1: nothing is sent to kie.ai for this reason, but for a probe now and then. A client "
+    "that is paused alone does not show here.",
+    alert="`kie_account` for 5 minutes: key or credits; `admission_paused` that was forgotten",
+)
+CREATE_SLOTS_FREE = Metric(
+    name="kie_gateway_create_slots_free",
+    kind=Kind.GAUGE,
+    meaning="Creates that the account may send at once (of GATEWAY_KIE_CREATES_PER_10S, less what "
+    "others leave of it).",
+)
+RUNNING_SEATS_FREE = Metric(
+    name="kie_gateway_running_seats_free",
+    kind=Kind.GAUGE,
+    meaning="Tasks that may run beside those that run now (GATEWAY_KIE_MAX_RUNNING).",
+    alert='0 for long while `kie_gateway_tasks{state="queued"}` grows: the limit is too low',
+)
+TASKS_SET_ASIDE = Metric(
+    name="kie_gateway_tasks_set_aside",
+    kind=Kind.GAUGE,
+    meaning="Tasks that are not asked about any more, after defects of the gateway's own in a row; "
+    "`kie-gateway stuck` lists them.",
+    alert="above 0",
 )
 DATABASE_UP = Metric(
     name="kie_gateway_database_up",
     kind=Kind.GAUGE,
     meaning="1: PostgreSQL answered this process. 0: it did not, and the gauges that it feeds "
-    "(tasks, oldest queued, overdue) are absent.",
+    "(tasks, oldest queued, overdue, admission) are absent.",
     alert="0",
 )
 LOOP_SILENT = Metric(
@@ -237,6 +268,10 @@ CATALOGUE: tuple[Metric, ...] = (
     TASKS,
     OLDEST_QUEUED,
     OVERDUE,
+    ADMISSION_HELD,
+    CREATE_SLOTS_FREE,
+    RUNNING_SEATS_FREE,
+    TASKS_SET_ASIDE,
     DATABASE_UP,
     LOOP_SILENT,
     LOOP_STUCK,
@@ -295,5 +330,21 @@ ALERTS: tuple[Alert, ...] = (
         lasting="0m",
         severity="critical",
         summary="kie.ai refuses the account's key or credits; everything waits in the queue",
+    ),
+    Alert(
+        name="KieGatewayAccountHeld",
+        expr='max by (job) (kie_gateway_admission_held{reason="kie_account"}) == 1',
+        lasting="5m",
+        severity="critical",
+        summary="kie.ai has refused the account for minutes: check its credits and the key; what "
+        "waits is sent by itself afterwards",
+    ),
+    Alert(
+        name="KieGatewayTasksSetAside",
+        expr="max by (job) (kie_gateway_tasks_set_aside) > 0",
+        lasting="0m",
+        severity="warning",
+        summary="tasks met a defect of the gateway again and again; see kie-gateway stuck, report "
+        "it, and release them once it is mended",
     ),
 )

@@ -59,6 +59,12 @@ class Metrics:
         self._tasks = self._gauge(catalogue.TASKS, self._of_database)
         self._oldest_queued = self._gauge(catalogue.OLDEST_QUEUED, self._of_database)
         self._overdue = self._gauge(catalogue.OVERDUE, self._of_database)
+        self._held = self._gauge(catalogue.ADMISSION_HELD, self._of_database)
+        for reason in catalogue.HOLDS:
+            self._held.labels(reason)
+        self._slots_free = self._gauge(catalogue.CREATE_SLOTS_FREE, self._of_database)
+        self._seats_free = self._gauge(catalogue.RUNNING_SEATS_FREE, self._of_database)
+        self._set_aside = self._gauge(catalogue.TASKS_SET_ASIDE, self._of_database)
         self._database_up = self._gauge(catalogue.DATABASE_UP)
         self._silent = self._gauge(catalogue.LOOP_SILENT)
         self._stuck = self._gauge(catalogue.LOOP_STUCK)
@@ -118,6 +124,16 @@ class Metrics:
             self._tasks.labels(state).set(count)
         for work, seconds in overdue.items():
             self._overdue.labels(work).set(seconds)
+
+    def show_admission(
+        self, held: Collection[str], *, slots_free: int, seats_free: int, set_aside: int
+    ) -> None:
+        """Show what keeps tasks in the queue; `held` are the reasons for which all wait."""
+        for reason in catalogue.HOLDS:
+            self._held.labels(reason).set(reason in held)
+        self._slots_free.set(slots_free)
+        self._seats_free.set(seats_free)
+        self._set_aside.set(set_aside)
 
     def show_database_away(self) -> None:
         """Leave out what nobody knows rather than tell what was."""

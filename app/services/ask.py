@@ -6,8 +6,11 @@ from uuid import UUID
 
 import structlog
 
-from app.domain.asking import next_ask
+from app.domain.admission import Call
+from app.domain.asking import next_after_expiry, next_ask
+from app.domain.audit import Action
 from app.domain.callback_url import CallbackUrls
+from app.domain.errors import DatabaseUnavailableError
 from app.domain.evidence import Judgement, Signature, Verdict, judge
 from app.domain.redact import redacted_report
 from app.domain.report import Answer, NotVisible, Progress, Report, Told, Unanswered
@@ -16,17 +19,24 @@ from app.domain.task import AT_REST, Source, Standing, State, yields
 from app.domain.terms import Terms
 from app.kie.client import KieClient
 from app.metrics import Metrics
+from app.services.admit import CALL_MARGIN
 from app.services.errands import Errands
 from app.services.leases import Leases
 from app.services.settle import Settling
-from app.store import callbacks, questions, tasks
+from app.store import admission, audit, callbacks, questions, tasks
+from app.store.admission import Held
 from app.store.callbacks import NewCallback
 from app.store.engine import Connection, Database
 from app.store.questions import Question
-from app.store.signals import Signals
+from app.store.signals import QUEUE, Signals
 
 DOUBTED_IDS = 3
-"""How many ids that nobody vouched for are asked about in one turn."""
+"""How many ids that nobody vouched for are asked about, in turn."""
+
+MAX_BREAKDOWNS = 5
+"""Defects of ours in a row after which a task is set aside for an operator."""
+
+BREAKDOWN_WAIT = 30.0
 
 CONFIRMATIONS = 8
 """Fruitless tries after which a settled task stays unconfirmed by query: over half an hour."""
@@ -62,35 +72,78 @@ class Asker:
         self._metrics = metrics
         self._errands = Errands()
 
-    async def ask_due(self, limit: int) -> int:
-        """Ask about up to `limit` tasks that are due; return how many were taken."""
-        room = max(0, limit - len(self._errands))
-        if room == 0:
-            return 0
+    async def ask_due(self) -> float | None:
+        """Ask about the tasks that are due, as far as the account's query limit allows.
+
+        Returns the seconds until there may be more to do: 0 at once, None: nobody knows.
+        """
+        queries = self._terms.limits.queries
         async with self._database.begin() as connection:
             claimed = await questions.claim_questions(
-                connection, limit=room, lease=self._terms.lease
+                connection,
+                queries=queries.calls,
+                lease=self._terms.lease,
+                taken_for=queries.window + self._terms.call + CALL_MARGIN,
             )
+            if not claimed:
+                return await questions.next_question(connection, queries=queries.calls)
         for question in claimed:
             self._errands.start(self._ask(question), f"ask {question.id}")
-        return len(claimed)
+        return 0
 
     async def drain(self) -> None:
         """Wait until every question that was started has recorded its answer."""
         await self._errands.drain()
 
     async def _ask(self, question: Question) -> None:
-        with self._leases.hold(question.id):
-            if question.kie_task_id is not None:
-                told = await self._kie_says(question, question.kie_task_id)
-            else:
-                told = await self._kie_says_of_doubted(question)
-            answer_id = self._new_id()
-            judgement = await self._database.run(
-                lambda connection: self._record(connection, question, told, answer_id)
+        """Ask and record; a task that meets a defect of ours again and again is set aside."""
+        try:
+            with self._leases.hold(question.id):
+                await self._ask_and_record(question)
+        except DatabaseUnavailableError:
+            log.warning("question.database_away", task_id=str(question.id))  # its lease runs out
+        except Exception as error:  # whatever it is, the row must not be lost
+            log.exception("question.broken", task_id=str(question.id))
+            name = type(error).__name__
+            await self._database.run(
+                lambda connection: self._break_down(connection, question, name)
             )
-            self._count(question.id, judgement)
-        self._signals.announce(question.id.hex)
+        self._signals.announce(question.id.hex, QUEUE)
+
+    async def _ask_and_record(self, question: Question) -> None:
+        told = await self._kie_says_of(question)
+        answered, answer_id = self._metrics.now(), self._new_id()
+
+        async def work(connection: Connection) -> Judgement | None:
+            await self._release(connection, question, self._metrics.now() - answered)
+            return await self._record(connection, question, told, answer_id)
+
+        judgement = await self._database.run(work)
+        self._count(question.id, judgement)
+
+    async def _release(
+        self, connection: Connection, question: Question, answered_ago: float = 0.0
+    ) -> None:
+        held = Held(call=Call.QUERY, slot=question.slot, task_id=question.id)
+        window = self._terms.limits.queries.window
+        await admission.release(connection, held, window=window, answered_ago=answered_ago)
+
+    async def _break_down(self, connection: Connection, question: Question, name: str) -> None:
+        await self._release(connection, question)
+        aside = await questions.break_down(
+            connection, question.id, error=name, due_in=BREAKDOWN_WAIT, most=MAX_BREAKDOWNS
+        )
+        if aside:
+            log.error("task.set_aside", task_id=str(question.id), error=name)
+            await audit.note(
+                connection, Action.TASK_SET_ASIDE, task_id=question.id, detail={"error": name}
+            )
+
+    async def _kie_says_of(self, question: Question) -> Told | None:
+        """Send one query: about the task's own id, or about one that nobody vouched for."""
+        if question.kie_task_id is not None:
+            return await self._kie_says(question, question.kie_task_id)
+        return await self._kie_says_of_doubted(question)
 
     async def _kie_says(self, question: Question, kie_task_id: str) -> Told | None:
         started = self._metrics.now()
@@ -105,13 +158,17 @@ class Asker:
         return Told(report=report, body=answer.body)
 
     async def _kie_says_of_doubted(self, question: Question) -> Told | None:
-        """Ask about ids that callbacks named; only an echo of this task's own URL proves one."""
+        """Ask about an id that a callback named; only an echo of this task's own URL proves it.
+
+        Of several ids each has its turn.
+        """
         async with self._database.read() as connection:
             doubted = await questions.claimed_ids(connection, question.id, limit=DOUBTED_IDS)
-        for kie_task_id in doubted:
-            told = await self._kie_says(question, kie_task_id)
-            if told and self._urls.is_own(question.id, told.report.callback_url):
-                return told
+        if not doubted:
+            return None
+        told = await self._kie_says(question, doubted[question.tries % len(doubted)])
+        if told and self._urls.is_own(question.id, told.report.callback_url):
+            return told
         return None
 
     async def _record(
@@ -188,16 +245,28 @@ class Asker:
     ) -> None:
         """Come back later: soon at first, then ever more slowly, and never without an end."""
         tries = question.tries + 1 if fruitless else 0
-        wait = next_ask(self._settling.clock, question.age)
-        if fruitless:
-            wait = max(wait, backoff(tries, first=2, ceiling=300, share=self._chance()))
         await questions.reschedule(
             connection,
             question.id,
-            due_in=wait if self._is_worth_asking(standing, tries) else None,
+            due_in=self._wait(question, standing, tries, fruitless=fruitless),
             tries=tries,
             kie_state=kie_state,
         )
+
+    def _wait(
+        self, question: Question, standing: Standing, tries: int, *, fruitless: bool
+    ) -> float | None:
+        """Seconds until the next question; None: it is not worth one."""
+        if standing.state is State.EXPIRED:
+            return next_after_expiry(question.rested_for or 0)
+        if not self._is_worth_asking(standing, tries):
+            return None
+        queries = self._terms.limits.queries
+        turn = question.crowd * queries.window / queries.calls
+        wait = max(next_ask(self._settling.clock, question.age), turn)
+        if fruitless:
+            wait = max(wait, backoff(tries, first=2, ceiling=300, share=self._chance()))
+        return wait
 
     def _is_worth_asking(self, standing: Standing, tries: int) -> bool:
         if standing.state in AT_REST:

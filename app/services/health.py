@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
 from app.domain.errors import DatabaseUnavailableError
-from app.store import schema
+from app.store import account, schema
+from app.store.account import Brake
 from app.store.engine import Database
 
 SILENT_AFTER = 60.0
@@ -25,6 +27,8 @@ class Check:
 
     name: str
     trouble: str | None
+    fatal: bool = True
+    """Whether the trouble makes the process unfit for work."""
 
 
 class Health:
@@ -79,9 +83,34 @@ class Health:
             trouble = await self.schema_trouble()
         except DatabaseUnavailableError:
             return [Check(name="database", trouble="PostgreSQL does not answer")]
-        return [Check(name="database", trouble=None), Check(name="schema", trouble=trouble)]
+        found = [Check(name="database", trouble=None), Check(name="schema", trouble=trouble)]
+        return found if trouble else [*found, *await self._admission()]
+
+    async def _admission(self) -> list[Check]:
+        """Tell of the account's brake and hold: the queue waits, and this process is fit."""
+        try:
+            brake = await self.brake()
+        except DatabaseUnavailableError:
+            return []
+        said = [
+            f"paused since {_spelled(brake.paused_at)}" if brake.paused_at else "",
+            f"held: {brake.hold_reason} since {_spelled(brake.held_since)}"
+            if brake.hold_reason
+            else "",
+        ]
+        trouble = "; ".join(one for one in said if one)
+        return [Check(name="admission", trouble=trouble or None, fatal=False)]
+
+    async def brake(self) -> Brake:
+        """Return whether the account is paused or held."""
+        async with self._database.read() as connection:
+            return await account.brake(connection)
 
     def _loops(self) -> Check:
         silent = sorted(self.stuck())
         trouble = f"no beat for {SILENT_AFTER:g} s: {', '.join(silent)}" if silent else None
         return Check(name="loops", trouble=trouble)
+
+
+def _spelled(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%dT%H:%M:%SZ}" if instant else "just now"

@@ -5,16 +5,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
+from app.domain.admission import Limits
 from app.domain.callback_url import CallbackUrls
 from app.domain.errors import NotFoundError
 from app.domain.paging import Filter, Place
 from app.domain.redact import redacted_body
-from app.domain.task import AT_REST
+from app.domain.task import AT_REST, State
 from app.services.wait import WaitingRoom
-from app.store import callbacks, listing, tasks
-from app.store.engine import Database
+from app.store import callbacks, forecast, listing, tasks
+from app.store.engine import Connection, Database
 
 CALLBACKS_SHOWN = 200
+
+Row = Mapping[Any, Any]
 
 Columns = Mapping[str, Any]
 """A task's answered columns."""
@@ -23,18 +26,40 @@ Columns = Mapping[str, Any]
 class Reader:
     """Answers a client's questions about its own tasks, and knows no others."""
 
-    def __init__(self, database: Database, room: WaitingRoom, urls: CallbackUrls) -> None:
+    def __init__(
+        self, database: Database, room: WaitingRoom, urls: CallbackUrls, limits: Limits
+    ) -> None:
         self._database = database
         self._room = room
         self._urls = urls
+        self._limits = limits
 
     async def task(self, client_id: UUID, task_id: UUID) -> Columns:
         """Return the task; raises `NotFoundError`."""
         async with self._database.read() as connection:
             row = await tasks.read_task(connection, client_id=client_id, task_id=task_id)
-        if row is None:
-            raise no_such_task()
-        return dict(row)
+            if row is None:
+                raise no_such_task()
+            return (await self._foretold(connection, client_id, [row]))[0]
+
+    async def _foretold(
+        self, connection: Connection, client_id: UUID, rows: Sequence[Row]
+    ) -> list[Columns]:
+        """Say of the queued ones what they wait for, and how long."""
+        queued = [row["id"] for row in rows if row["state"] == State.QUEUED]
+        if not queued:
+            return [dict(row) for row in rows]
+        found = await forecast.forecast(connection, client_id, queued, self._limits)
+        return [
+            dict(row)
+            if (known := found.get(row["id"])) is None
+            else {
+                **row,
+                "hold_reason": known.hold_reason,
+                "estimated_start_at": known.estimated_start_at,
+            }
+            for row in rows
+        ]
 
     async def rested(self, client_id: UUID, task_id: UUID, *, seconds: float) -> Columns:
         """Return the task once it rests, or as it is when the time is over.
@@ -80,7 +105,7 @@ class Reader:
             rows = await listing.list_tasks(
                 connection, client_id, narrowed, after=after, limit=limit + 1
             )
-        shown: list[Columns] = [dict(row) for row in rows[:limit]]
+            shown = await self._foretold(connection, client_id, rows[:limit])
         if len(rows) <= limit:
             return shown, None
         return shown, Place(created_at=shown[-1]["created_at"], id=shown[-1]["id"])

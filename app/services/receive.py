@@ -17,10 +17,10 @@ from app.kie.signature import verify
 from app.kie.wire import read_callback
 from app.metrics import Metrics
 from app.services.settle import Settling
-from app.store import callbacks, tasks
+from app.store import audit, callbacks, tasks
 from app.store.callbacks import NewCallback
 from app.store.engine import Connection, Database
-from app.store.signals import ASK, Signals
+from app.store.signals import ASK, QUEUE, Signals
 
 PATIENCE = 12.0
 """Seconds to keep trying while PostgreSQL is away: kie.ai waits 15 for an answer."""
@@ -97,7 +97,7 @@ class Receiver:
         judgement = await self._database.run(
             lambda connection: self._keep(connection, callback, statement), patience=PATIENCE
         )
-        self._signals.announce(task_id.hex, ASK)
+        self._signals.announce(task_id.hex, ASK, QUEUE)  # it may have freed a running seat
         self._count(task_id, judgement)
         log.info("callback.received", task_id=str(task_id), verdict=judgement.verdict)
         return judgement.verdict
@@ -107,6 +107,9 @@ class Receiver:
         self._metrics.called_back(judgement.verdict)
         if judgement.verdict is Verdict.DISAGREED:
             self._metrics.disagreed(Source.CALLBACK)
+        if judgement.second_id is not None:
+            log.error("task.paid_twice", task_id=str(task_id))
+            self._metrics.paid_twice()
         if judgement.target in AT_REST:
             self._metrics.settled(task_id, Source.CALLBACK, judgement.target)
 
@@ -132,6 +135,13 @@ class Receiver:
             reason=statement.reason if isinstance(statement, Unreadable) else None,
         )
         if stored and standing is not None:
+            if judgement.second_id is not None:
+                await audit.note_paid_twice(
+                    connection,
+                    callback.task_id,
+                    known=standing.kie_task_id,
+                    second=judgement.second_id,
+                )
             await self._settling.apply(
                 connection, callback.task_id, standing, judgement, report, Source.CALLBACK
             )

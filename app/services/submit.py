@@ -1,35 +1,50 @@
 """Creating tasks and sending them to kie.ai: stored first, sent once, recorded whatever happens."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 from uuid import UUID
 
 import structlog
 
+from app.domain.admission import STEP_ASIDE_AFTER
 from app.domain.callback_url import CallbackUrls
 from app.domain.document import canonical
-from app.domain.errors import IdempotencyKeyReusedError
+from app.domain.errors import (
+    DatabaseUnavailableError,
+    IdempotencyKeyReusedError,
+    QueueTooLongError,
+)
 from app.domain.redact import redacted_text
 from app.domain.retry import backoff
 from app.domain.submission import Accepted, Outcome, Refused, Unknown, Unsent
-from app.domain.task import FailSource, Sequel, Standing, State, move, sequel, takes_outcome
+from app.domain.task import FailSource, Standing, State, move, sequel, takes_outcome
 from app.domain.terms import Terms
 from app.kie.client import KieClient
 from app.metrics import Metrics
+from app.services.admit import Admission, Claim
 from app.services.errands import Errand, Errands
 from app.services.leases import Leases
 from app.services.settle import Settling
-from app.store import moves, questions, tasks
+from app.store import audit, forecast, moves, questions, tasks
+from app.store.admission import ClaimedTask
 from app.store.engine import Connection, Database
+from app.store.forecast import Forecast
 from app.store.moves import Move
 from app.store.signals import ASK, QUEUE, Signals
-from app.store.tasks import ClaimedTask, NewTask, StoredTask
+from app.store.tasks import NewTask, StoredTask
+
+AT_ONCE = 50
+"""Sendings that one process has under way at most."""
 
 RECORD_PATIENCE = 600.0
 """Seconds for which an outcome is kept in hand while PostgreSQL is away: it is paid for."""
+
+ADMIT_PATIENCE = 3.0
+"""Seconds that a create waits for its turn to admit, once its task is stored."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +72,16 @@ class Created:
     submission: Errand | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Admitted:
+    """What the transaction of a create left behind."""
+
+    stored: StoredTask
+    snapshot: Mapping[str, Any]
+    claimed: Sequence[ClaimedTask]
+    forecast: Forecast | None
+
+
 class _Recorded(Enum):
     """What the record of an outcome is counted as, beside the outcome itself."""
 
@@ -81,6 +106,7 @@ class Submissions:
         leases: Leases,
         urls: CallbackUrls,
         settling: Settling,
+        admission: Admission,
         terms: Terms,
         new_id: Callable[[], UUID],
         chance: Callable[[], float],
@@ -92,6 +118,7 @@ class Submissions:
         self._leases = leases
         self._urls = urls
         self._settling = settling
+        self._admission = admission
         self._terms = terms
         self._new_id = new_id
         self._chance = chance
@@ -99,10 +126,10 @@ class Submissions:
         self._errands = Errands()
 
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
-        """Store the task and start its sending.
+        """Store the task, admit whoever's turn it is, and start their sending.
 
-        Raises `IdempotencyKeyReusedError`, and `DatabaseUnavailableError` when PostgreSQL stays
-        away. A commit whose answer was lost is found again by the task's id.
+        Raises `IdempotencyKeyReusedError`, `QueueTooLongError`, and `DatabaseUnavailableError`
+        when PostgreSQL stays away. A commit whose answer was lost is found again by its ids.
         """
         new = NewTask(
             id=self._new_id(),
@@ -116,54 +143,114 @@ class Submissions:
             fingerprint=fingerprint(draft),
             submit_within=draft.submit_within or self._terms.submit_within,
         )
-        stored, snapshot = await self._database.run(lambda connection: self._store(connection, new))
-        if stored.fingerprint != new.fingerprint:
+        claim = Claim(self._new_id())
+        async with self._recovered(claim):
+            admitted = await self._database.run(
+                lambda connection: self._store(connection, new, claim)
+            )
+        if admitted.stored.fingerprint != new.fingerprint:
             detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
             raise IdempotencyKeyReusedError(detail)
-        if stored.id != new.id:
-            return Created(id=stored.id, snapshot=snapshot, replayed=True, submission=None)
-        claimed = ClaimedTask(id=new.id, attempt=1, tries=0, model=new.model, input=new.input)
-        self._signals.announce(new.id.hex)
-        submission = self._send_aside(claimed)
-        return Created(id=new.id, snapshot=snapshot, replayed=False, submission=submission)
+        sent = self._send_all(admitted.claimed)
+        if admitted.stored.id != new.id:
+            snapshot = admitted.snapshot
+            return Created(id=admitted.stored.id, snapshot=snapshot, replayed=True, submission=None)
+        if admitted.forecast is not None and admitted.forecast.wait == 0:
+            with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
+                sent |= await self._admit()  # its turn, and somebody else was admitting
+        self._signals.announce(new.id.hex, QUEUE)
+        submission = sent.get(new.id)
+        return Created(id=new.id, snapshot=admitted.snapshot, replayed=False, submission=submission)
 
-    async def _store(
-        self, connection: Connection, new: NewTask
-    ) -> tuple[StoredTask, Mapping[str, Any]]:
-        """Store and claim in one transaction: attempt 1 can be nobody's but ours."""
+    async def _store(self, connection: Connection, new: NewTask, claim: Claim) -> _Admitted:
+        """Store and admit in one transaction; raises `QueueTooLongError` and stores nothing."""
         stored = await tasks.insert_task(connection, new)
+        claimed: list[ClaimedTask] = []
+        found: Forecast | None = None
         if stored.id == new.id:
-            await tasks.claim_task(connection, new.id, lease=self._terms.lease)
+            room = self._room(AT_ONCE)
+            claimed = await self._admission.admit(connection, claim, limit=room, wait=False)
+            found = await self._forecast(connection, new, claimed)
+            if stored.inserted and found is not None:
+                _require_in_time(found, new.submit_within)
         row = await tasks.read_task(connection, client_id=new.client_id, task_id=stored.id)
-        return stored, dict(row or {})
+        return _Admitted(stored=stored, snapshot=dict(row or {}), claimed=claimed, forecast=found)
 
-    async def submit_due(self, limit: int) -> int:
-        """Send up to `limit` queued tasks that are due; return how many were taken."""
-        room = max(0, limit - len(self._errands))
-        if room == 0:
-            return 0
-        async with self._database.begin() as connection:
-            claimed = await tasks.claim_queued(connection, limit=room, lease=self._terms.lease)
-        for task in claimed:
-            self._send_aside(task)
-        return len(claimed)
+    async def _forecast(
+        self, connection: Connection, new: NewTask, claimed: Sequence[ClaimedTask]
+    ) -> Forecast | None:
+        """Look ahead for a task that was not admitted at once."""
+        if any(task.id == new.id for task in claimed):
+            return None
+        limits = self._terms.limits
+        found = await forecast.forecast(connection, new.client_id, [new.id], limits)
+        return found.get(new.id)
+
+    async def submit_due(self, limit: int) -> float | None:
+        """Send queued tasks whose turn it is, with at most `limit` under way.
+
+        Returns the seconds until there may be more to do: 0 at once, None: nobody knows.
+        """
+        if self._room(limit) == 0:
+            return None
+        async with self._database.read() as connection:
+            chance = await self._admission.next_chance(connection)
+        if chance is None or chance > 0:
+            return chance
+        return 0 if await self._admit(limit, patience=RECORD_PATIENCE) else None
+
+    async def _admit(
+        self, limit: int = AT_ONCE, *, patience: float = ADMIT_PATIENCE
+    ) -> dict[UUID, Errand]:
+        """Admit and start the sendings; returns them by task."""
+        room = self._room(limit)
+        claim = Claim(self._new_id())
+        async with self._recovered(claim):
+            claimed = await self._database.run(
+                lambda connection: self._admission.admit(connection, claim, limit=room, wait=True),
+                patience=patience,
+            )
+        return self._send_all(claimed)
+
+    @asynccontextmanager
+    async def _recovered(self, claim: Claim) -> AsyncIterator[None]:
+        """Look later for what the claim took, where the caller gives up waiting for its commit."""
+        try:
+            yield
+        except DatabaseUnavailableError:
+            self._errands.start(self._recover(claim), f"recover {claim.id}")
+            raise
+
+    async def _recover(self, claim: Claim) -> None:
+        """Send what a create admitted whose commit went through unheard: nobody else may."""
+        claimed = await self._database.run(
+            lambda connection: self._admission.claimed(connection, claim),
+            patience=RECORD_PATIENCE,
+        )
+        self._send_all(claimed)
+
+    def _room(self, limit: int) -> int:
+        return max(0, limit - len(self._errands))
+
+    def _send_all(self, claimed: Sequence[ClaimedTask]) -> dict[UUID, Errand]:
+        return {
+            task.id: self._errands.start(self._send(task), f"submit {task.id}") for task in claimed
+        }
 
     async def drain(self) -> None:
         """Wait until every sending that was started has recorded its outcome."""
         await self._errands.drain()
-
-    def _send_aside(self, claimed: ClaimedTask) -> Errand:
-        return self._errands.start(self._send(claimed), f"submit {claimed.id}")
 
     async def _send(self, claimed: ClaimedTask) -> None:
         with self._leases.hold(claimed.id):
             url = self._urls.url(claimed.id)
             started = self._metrics.now()
             outcome = await self._kie.create_task(claimed.model, claimed.input, url)
-            self._metrics.sent(_word(outcome), self._metrics.now() - started)
+            answered = self._metrics.now()
+            self._metrics.sent(_word(outcome), answered - started)
             log.info("task.sent", task_id=str(claimed.id), outcome=type(outcome).__name__)
             recorded = await self._database.run(
-                lambda connection: self._record(connection, claimed, outcome),
+                lambda connection: self._record(connection, claimed, outcome, answered),
                 patience=RECORD_PATIENCE,
             )
             self._count(claimed.id, recorded)
@@ -180,16 +267,28 @@ class Submissions:
                 pass
 
     async def _record(
-        self, connection: Connection, claimed: ClaimedTask, outcome: Outcome
+        self, connection: Connection, claimed: ClaimedTask, outcome: Outcome, answered: float
     ) -> _Recorded | None:
         """Record the outcome; returns what is to be counted, if anything."""
+        said = _said(outcome)
+        if said is not None:
+            said = redacted_text(said, self._urls.tokens(claimed.id))
         standing = await tasks.lock_task(connection, claimed.id)
+        recorded = None
         if standing is None:
             log.error("submission.task_gone", task_id=str(claimed.id))
-            return None
-        if not takes_outcome(standing, claimed.attempt):
-            return await self._compare(connection, claimed, standing, outcome)
-        return await self._follow(connection, claimed, standing, outcome)
+        elif takes_outcome(standing, claimed.attempt):
+            recorded = await self._follow(connection, claimed, standing, outcome, said)
+        else:
+            recorded = await self._compare(connection, claimed, standing, outcome)
+        await self._admission.learn(
+            connection,
+            claimed,
+            outcome,
+            answered_ago=self._metrics.now() - answered,
+            said=_quoted(outcome, said),
+        )
+        return recorded
 
     async def _compare(
         self, connection: Connection, claimed: ClaimedTask, standing: Standing, outcome: Outcome
@@ -201,67 +300,74 @@ class Submissions:
             await questions.bind(connection, claimed.id, outcome.kie_task_id)
         elif standing.kie_task_id != outcome.kie_task_id:
             log.error("task.paid_twice", task_id=str(claimed.id), attempt=claimed.attempt)
+            await audit.note_paid_twice(
+                connection, claimed.id, known=standing.kie_task_id, second=outcome.kie_task_id
+            )
             return _Recorded.PAID_TWICE
         return None
 
     async def _follow(
-        self, connection: Connection, claimed: ClaimedTask, standing: Standing, outcome: Outcome
-    ) -> _Recorded | None:
-        after = sequel(outcome)
-        if after.state is standing.state:
-            return None  # unconfirmed already: the lease was over before the answer was given up
-        move(standing, after.state)
-        match outcome:
-            case Accepted():
-                doubted = await questions.claimed_ids(connection, claimed.id, limit=1)
-                step = self._settling.running(claimed.id, standing.state, ask=bool(doubted))
-                await moves.start(connection, step, kie_task_id=outcome.kie_task_id, kie_state=None)
-            case Unknown():
-                await self._lose(connection, claimed, standing, outcome)
-            case Refused() | Unsent():
-                await self._give_back(connection, claimed, standing, outcome, after)
-        return _Recorded.REFUSED if after.state is State.FAILED else None
-
-    async def _lose(
-        self, connection: Connection, claimed: ClaimedTask, standing: Standing, outcome: Unknown
-    ) -> None:
-        lost = Move(
-            id=claimed.id,
-            left=standing.state,
-            target=State.UNCONFIRMED,
-            due_in=0,
-            lapses_in=self._terms.unconfirmed_expires_after,
-            reason=redacted_text(outcome.reason, self._urls.tokens(claimed.id)),
-        )
-        await moves.lose(connection, lost)
-
-    async def _give_back(
         self,
         connection: Connection,
         claimed: ClaimedTask,
         standing: Standing,
-        outcome: Refused | Unsent,
-        after: Sequel,
-    ) -> None:
-        said = outcome.message if isinstance(outcome, Refused) else outcome.reason
-        said = redacted_text(said, self._urls.tokens(claimed.id))
-        if after.state is State.FAILED and isinstance(outcome, Refused):
-            end = Move(id=claimed.id, left=standing.state, target=after.state, reason=said)
-            await moves.fail(
-                connection, end, code=outcome.code, message=said, source=FailSource.KIE
-            )
-            return
-        tries = claimed.tries + 1
-        back = Move(
-            id=claimed.id,
-            left=standing.state,
-            target=after.state,
-            due_in=backoff(tries, first=1, ceiling=60, share=self._chance()),
-            hold_reason=after.hold_reason,
-            tries=tries,
-            reason=said,
+        outcome: Outcome,
+        said: str | None,
+    ) -> _Recorded | None:
+        target = sequel(outcome)
+        if target is standing.state:
+            return None  # unconfirmed already: the lease was over before the answer was given up
+        step = Move(id=claimed.id, left=standing.state, target=move(standing, target), reason=said)
+        match outcome:
+            case Accepted():
+                doubted = await questions.claimed_ids(connection, claimed.id, limit=1)
+                started = self._settling.running(claimed.id, standing.state, ask=bool(doubted))
+                await moves.start(
+                    connection, started, kie_task_id=outcome.kie_task_id, kie_state=None
+                )
+            case Unknown():
+                lapses_in = self._terms.unconfirmed_expires_after
+                await moves.lose(connection, replace(step, due_in=0, lapses_in=lapses_in))
+            case Refused(code=code) if target is State.FAILED:
+                await moves.fail(
+                    connection, step, code=code, message=said or "", source=FailSource.KIE
+                )
+                return _Recorded.REFUSED
+            case Refused() | Unsent():
+                await moves.requeue(connection, self._back(step, claimed.tries + 1))
+        return None
+
+    def _back(self, step: Move, tries: int) -> Move:
+        """Put a task back in its place; one that is refused again and again lets others pass."""
+        aside = tries - STEP_ASIDE_AFTER
+        wait = 0.0
+        if aside >= 0:
+            wait = backoff(aside + 1, first=5, ceiling=60, share=self._chance())
+        return replace(step, due_in=wait, tries=tries)
+
+
+def _require_in_time(found: Forecast, submit_within: float) -> None:
+    if found.wait is not None and found.wait > submit_within:
+        detail = (
+            f"The task would start in about {found.wait:.0f} s, and may wait {submit_within:g} s "
+            "(submit_within). Nothing was stored; repeat the request later."
         )
-        await moves.requeue(connection, back)
+        raise QueueTooLongError(detail, retry_after=found.wait - submit_within)
+
+
+def _said(outcome: Outcome) -> str | None:
+    match outcome:
+        case Refused(message=message):
+            return message
+        case Unsent(reason=reason) | Unknown(reason=reason):
+            return reason
+        case Accepted():
+            return None
+
+
+def _quoted(outcome: Outcome, said: str | None) -> str | None:
+    """Put kie.ai's code before what it said: operators look it up."""
+    return f"{outcome.code}: {said}" if isinstance(outcome, Refused) else said
 
 
 def _word(outcome: Outcome) -> str:

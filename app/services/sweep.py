@@ -1,17 +1,21 @@
 """Ends what would otherwise wait for ever: leases of the dead, and states past their bound."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
+from app.domain.asking import AFTER_EXPIRY
 from app.domain.task import LAPSES, State
 from app.domain.terms import Terms
 from app.metrics import Metrics
 from app.store import leases
 from app.store.engine import Database
-from app.store.signals import ASK, Signals
+from app.store.signals import ASK, QUEUE, Signals
 
 BATCH = 200
 """Rows in one transaction: short locks, and the next turn takes the rest."""
+
+
+_ASK_IN: Mapping[State, float] = {State.EXPIRED: AFTER_EXPIRY[0]}
 
 
 class Sweeper:
@@ -25,8 +29,8 @@ class Sweeper:
         self._terms = terms
         self._metrics = metrics
 
-    async def sweep(self) -> int:
-        """Free and end what is over; return how many tasks moved."""
+    async def sweep(self) -> float | None:
+        """Free and end what is over; 0 where there may be more, else None."""
         async with self._database.begin() as connection:
             moved = await leases.free_lost(
                 connection, limit=BATCH, lapses_in=self._terms.unconfirmed_expires_after
@@ -34,12 +38,14 @@ class Sweeper:
         self._metrics.swept(State.UNCONFIRMED, len(moved))
         for state in LAPSES:
             async with self._database.begin() as connection:
-                ended = await leases.end_lapsed(connection, state, limit=BATCH)
+                ended = await leases.end_lapsed(
+                    connection, state, limit=BATCH, ask_in=_ASK_IN.get(LAPSES[state].state)
+                )
             self._count(ended, LAPSES[state].state)
             moved += ended
         if moved:
-            self._signals.announce(*(task_id.hex for task_id in moved), ASK)
-        return len(moved)
+            self._signals.announce(*(task_id.hex for task_id in moved), ASK, QUEUE)
+        return 0 if moved else None
 
     def _count(self, ended: Collection[UUID], state: State) -> None:
         """Count after the commit."""

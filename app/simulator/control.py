@@ -18,9 +18,11 @@ from app.simulator.behaviour import Next
 from app.simulator.callbacks import Attempt, Callbacks
 from app.simulator.choices import SETTINGS
 from app.simulator.faults import FAULTS
+from app.simulator.latency import Delays, Latency
 from app.simulator.limits import Limits
 from app.simulator.plans import Odds, Plans
 from app.simulator.tasks import Account, Task
+from app.simulator.vendor import Query, Vendor
 
 Self = TypeVar("Self")
 
@@ -58,13 +60,15 @@ class Control:
         callbacks: Callbacks,
         plans: Plans,
         odds: Odds,
-        attempts: list[creates.Attempt],
+        delays: Delays,
+        vendor: Vendor,
     ) -> None:
         self._account = account
         self._callbacks = callbacks
         self._plans = plans
         self._odds = odds
-        self._attempts = attempts
+        self._delays = delays
+        self._vendor = vendor
 
     def routes(self) -> list[Route]:
         return [
@@ -72,11 +76,14 @@ class Control:
             Route("/simulator/faults", self.faults, methods=["GET"]),
             Route("/simulator/faults", self.set_faults, methods=["PUT"]),
             Route("/simulator/faults", self.clear_faults, methods=["DELETE"]),
+            Route("/simulator/latency", self.latency, methods=["GET"]),
+            Route("/simulator/latency", self.set_latency, methods=["PUT"]),
             Route("/simulator/account", self.account, methods=["GET"]),
             Route("/simulator/account", self.change_account, methods=["PUT"]),
             Route("/simulator/ledger", self.ledger, methods=["GET"]),
             Route("/simulator/ledger", self.reset, methods=["DELETE"]),
             Route("/simulator/creates", self.creates),
+            Route("/simulator/queries", self.queries),
             Route("/simulator/tasks/{task_id:path}", self.task),
             Route("/simulator/callbacks", self.callbacks),
         ]
@@ -109,6 +116,16 @@ class Control:
         self._odds.set({})
         return await self.faults(request)
 
+    async def latency(self, _: Request) -> Response:
+        """Show how long answers take."""
+        return answer(self._delays.latency.model_dump())
+
+    @_steering
+    async def set_latency(self, request: Request) -> Response:
+        """Replace both."""
+        self._delays.latency = Latency.model_validate_json(await request.body())
+        return await self.latency(request)
+
     async def account(self, _: Request) -> Response:
         """Show balance, tasks at once, and limits."""
         now = time.time()
@@ -133,13 +150,22 @@ class Control:
 
     async def creates(self, _: Request) -> Response:
         """Show every create that arrived, accepted or not."""
-        return answer({"data": [_create(attempt) for attempt in self._attempts]})
+        return answer({"data": [_create(attempt) for attempt in self._vendor.creates]})
+
+    async def queries(self, _: Request) -> Response:
+        """Show every query that arrived, too many or not."""
+        return answer({"data": [_query(query) for query in self._vendor.queries]})
 
     async def reset(self, request: Request) -> Response:
-        """Begin anew: nothing created, nothing queued, no callback on its way. Rates stay."""
+        """Begin anew: nothing created, nothing queued, no callback on its way.
+
+        Rates and latency stay.
+        """
         self._account.reset()
         self._plans.reset()
-        self._attempts.clear()
+        self._delays.reset()
+        self._vendor.creates.clear()
+        self._vendor.queries.clear()
         await self._callbacks.forget()
         return await self.ledger(request)
 
@@ -177,6 +203,10 @@ def _create(attempt: creates.Attempt) -> dict[str, object]:
         "taskId": attempt.task_id,
         "faults": attempt.faults,
     }
+
+
+def _query(query: Query) -> dict[str, object]:
+    return {"arrivedAt": query.arrived_at, "taskId": query.task_id, "refused": query.refused}
 
 
 def _attempt(attempt: Attempt) -> dict[str, object]:

@@ -19,6 +19,7 @@ from app.simulator.callbacks import Callbacks
 from app.simulator.choices import SETTINGS
 from app.simulator.control import Control
 from app.simulator.guard import Guard
+from app.simulator.latency import Delays, Latency
 from app.simulator.limits import Limits
 from app.simulator.plans import Odds, Plans
 from app.simulator.shapes import envelope
@@ -62,6 +63,10 @@ class Options:
     """Tasks at once; a create beyond is refused with 429. None: any number."""
     out_of_credits_code: Literal[402, 500] = 402
     """The code of a create that cannot be paid."""
+    create_latency: tuple[float, float] | None = None
+    """Seconds that the answer to a create takes, the least and the most. None: it comes at once."""
+    query_latency: tuple[float, float] | None = None
+    """The same for queries."""
 
     def limits(self) -> Limits:
         """Raise ValueError where they make no sense."""
@@ -72,6 +77,10 @@ class Options:
             running_cap=self.running_cap,
             out_of_credits_code=self.out_of_credits_code,
         )
+
+    def latency(self) -> Latency:
+        """Raise ValueError where it makes no sense."""
+        return Latency(create=self.create_latency, query=self.query_latency)
 
 
 def create_app(options: Options) -> ASGIApp:
@@ -87,15 +96,17 @@ def create_app(options: Options) -> ASGIApp:
     odds.set(SETTINGS.validate_python(dict(options.faults)))
     plans = Plans(odds)
     callbacks = Callbacks(hmac_key=options.hmac_key, retry_delay=options.callback_retry_delay)
+    delays = Delays(options.seed, options.latency())
     vendor = Vendor(
         account,
         callbacks,
         plans,
         Guard(options.api_key),
+        delays,
         public_url=options.public_url,
         callback_delay=options.callback_delay,
     )
-    control = Control(account, callbacks, plans, odds, vendor.creates)
+    control = Control(account, callbacks, plans, odds, delays, vendor)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,9 +14,21 @@ from app.simulator.answers import answer
 from app.simulator.callbacks import Callbacks
 from app.simulator.creates import Attempt, Creates
 from app.simulator.guard import Guard
+from app.simulator.latency import Call, Delays
 from app.simulator.letters import News, letters
+from app.simulator.orders import RefusedError
 from app.simulator.plans import Plans
 from app.simulator.tasks import EARLY, Account, State, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One query that arrived with the right key; `arrived_at` is unix seconds."""
+
+    arrived_at: float
+    task_id: str
+    refused: int | None
+    """The code, where there were too many; None: it was looked up."""
 
 
 class Vendor:
@@ -27,6 +40,7 @@ class Vendor:
         callbacks: Callbacks,
         plans: Plans,
         guard: Guard,
+        delays: Delays,
         *,
         public_url: str | None,
         callback_delay: float,
@@ -34,8 +48,11 @@ class Vendor:
         self._account = account
         self._callbacks = callbacks
         self._guard = guard
+        self._delays = delays
         self._public_url = public_url
         self._callback_delay = callback_delay
+        self.queries: list[Query] = []
+        """In the order of their arrival."""
         self._creates = Creates(
             account, plans, self._announce, check_key=guard.check, base_url=self._base_url
         )
@@ -47,18 +64,25 @@ class Vendor:
 
     def routes(self) -> list[Route]:
         guarded = self._guard.guarded
+        late = self._delays.late
         create = self._creates.create_task  # checks the key itself: it notes the refused as well
         return [
-            Route("/api/v1/jobs/createTask", create, methods=["POST"]),
-            Route("/api/v1/jobs/recordInfo", guarded(self.record_info)),
+            Route("/api/v1/jobs/createTask", late(Call.CREATE, create), methods=["POST"]),
+            Route("/api/v1/jobs/recordInfo", late(Call.QUERY, guarded(self.record_info))),
             Route("/api/v1/chat/credit", guarded(self.credit)),
             Route("/files/{task_id:path}.png", self.file),
         ]
 
     async def record_info(self, request: Request) -> Response:
         now = time.time()
-        self._account.count_query(now)
-        return records.look_up(self._account.find(request.query_params.get("taskId", "")), now)
+        task_id = request.query_params.get("taskId", "")
+        try:
+            self._account.count_query(now)
+        except RefusedError as refusal:
+            self.queries.append(Query(arrived_at=now, task_id=task_id, refused=refusal.code))
+            raise
+        self.queries.append(Query(arrived_at=now, task_id=task_id, refused=None))
+        return records.look_up(self._account.find(task_id), now)
 
     async def credit(self, _: Request) -> Response:
         return answer(shapes.envelope(200, "success", self._account.balance(time.time())))

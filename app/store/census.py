@@ -22,7 +22,7 @@ class Census:
     oldest_queued: float
     """The age of the oldest task that was not sent."""
     overdue: Mapping[str, float]
-    """By loop: for how long the work that waits longest has been due."""
+    """By loop: for how long the work that waits longest has been due; see `room` for the others."""
 
 
 def _waited(instant: Any, *conditions: ColumnElement[bool]) -> ColumnElement[float]:  # noqa: ANN401  # a column
@@ -54,8 +54,13 @@ _COUNTS: Mapping[State, ScalarSelect[int]] = {
 _FREE = or_(Task.leased_until.is_(None), Task.leased_until <= NOW)
 
 _OVERDUE: Mapping[str, ColumnElement[float]] = {
-    "submit": _waited(Task.due_at, _QUEUED, Task.due_at.is_not(None)),
-    "ask": _waited(Task.due_at, Task.state != word(State.QUEUED), Task.due_at.is_not(None), _FREE),
+    "ask": _waited(
+        Task.due_at,
+        Task.state != word(State.QUEUED),
+        Task.due_at.is_not(None),
+        Task.set_aside_at.is_(None),
+        _FREE,
+    ),
     "sweep": func.greatest(
         _waited(Task.leased_until, _SUBMITTING),
         _waited(Task.submit_by, _QUEUED),

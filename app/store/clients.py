@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.clock import NOW
-from app.store.tables import ApiKey, Client
+from app.store.tables import ApiKey, Client, ClientQueue
 
 _BY_DIGEST = select(ApiKey.client_id).where(
     ApiKey.digest == bindparam("digest"), ApiKey.revoked_at.is_(None)
@@ -23,6 +23,9 @@ async def client_by_key(connection: AsyncConnection, digest: bytes) -> UUID | No
 _INSERT_CLIENT = insert(Client).on_conflict_do_nothing(index_elements=[Client.name])
 
 
+_INSERT_QUEUE = insert(ClientQueue).on_conflict_do_nothing()
+
+
 async def ensure_client(
     connection: AsyncConnection, *, client_id: UUID, name: str, signing_secret: bytes
 ) -> tuple[UUID, bytes]:
@@ -34,6 +37,7 @@ async def ensure_client(
         select(Client.id, Client.signing_secret).where(Client.name == name)
     )
     found = row.one()
+    await connection.execute(_INSERT_QUEUE.values(client_id=found.id))
     return found.id, found.signing_secret
 
 
@@ -63,18 +67,19 @@ async def list_keys(connection: AsyncConnection) -> list[dict[str, Any]]:
     return [dict(row) for row in (await connection.execute(statement)).mappings()]
 
 
-async def revoke_keys(connection: AsyncConnection, which: str) -> int:
-    """Revoke the living keys whose id, hint or digest-free prefix is `which`; return how many."""
+async def revoke_keys(connection: AsyncConnection, which: str) -> list[dict[str, Any]]:
+    """Revoke the living keys whose id or hint is `which`; return what lists show of each."""
     statement = (
         update(ApiKey)
         .where(
+            ApiKey.client_id == Client.id,
             ApiKey.revoked_at.is_(None),
             (func.cast(ApiKey.id, ApiKey.hint.type) == which) | (ApiKey.hint == which),
         )
         .values(revoked_at=NOW)
-        .returning(ApiKey.id)
+        .returning(Client.name.label("client"), ApiKey.id, ApiKey.hint)
     )
-    return len((await connection.execute(statement)).all())
+    return [dict(row) for row in (await connection.execute(statement)).mappings()]
 
 
 async def count_living_keys(connection: AsyncConnection) -> int:

@@ -7,7 +7,7 @@ from sqlalchemy import ARRAY, Select, Text, Uuid, bindparam, literal_column, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import LAPSES, FailSource, Lapse, State
-from app.store.clock import NOW, later
+from app.store.clock import NOW, ONCE, later
 from app.store.moves import MOVED, logged, word
 from app.store.tables import Task
 
@@ -25,7 +25,7 @@ async def renew(connection: AsyncConnection, ids: Collection[UUID], *, lease: fl
 
 _LOST = (
     select(Task.id)
-    .where(Task.state == word(State.SUBMITTING), Task.leased_until <= NOW)
+    .where(Task.state == word(State.SUBMITTING), Task.leased_until <= ONCE)
     .order_by(Task.leased_until)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
@@ -63,7 +63,7 @@ def _lapsing(state: State, lapse: Lapse) -> Select[tuple[UUID]]:
     bound = Task.submit_by if state is State.QUEUED else Task.lapses_at
     over = (
         select(Task.id)
-        .where(Task.state == word(state), bound <= NOW)
+        .where(Task.state == word(state), bound <= ONCE)
         .order_by(bound)
         .limit(bindparam("limit"))
         .with_for_update(skip_locked=True)
@@ -79,10 +79,10 @@ def _lapsing(state: State, lapse: Lapse) -> Select[tuple[UUID]]:
             fail_source=FailSource.GATEWAY,
             finished_at=NOW,
             updated_at=NOW,
-            hold_reason=None,
-            due_at=None,
+            due_at=later("ask_in"),
             leased_until=None,
             lapses_at=None,
+            hastened_at=None,
         )
         .returning(*MOVED)
         .cte("moved")
@@ -93,7 +93,12 @@ def _lapsing(state: State, lapse: Lapse) -> Select[tuple[UUID]]:
 _LAPSING = {state: _lapsing(state, lapse) for state, lapse in LAPSES.items()}
 
 
-async def end_lapsed(connection: AsyncConnection, state: State, *, limit: int) -> list[UUID]:
-    """End tasks whose bound in `state` has passed, as `LAPSES` says."""
-    rows = await connection.execute(_LAPSING[state], {"limit": limit})
+async def end_lapsed(
+    connection: AsyncConnection, state: State, *, limit: int, ask_in: float | None
+) -> list[UUID]:
+    """End tasks whose bound in `state` has passed, as `LAPSES` says.
+
+    `ask_in`: seconds until kie.ai is asked all the same; None: it is not.
+    """
+    rows = await connection.execute(_LAPSING[state], {"limit": limit, "ask_in": ask_in})
     return [row.id for row in rows]

@@ -30,13 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.report import Report
-from app.domain.task import (
-    AT_REST,
-    FailSource,
-    HoldReason,
-    Source,
-    State,
-)
+from app.domain.task import AT_REST, FailSource, Source, State
 from app.store.clock import NOW, later
 from app.store.tables import Task, TaskEvent
 
@@ -50,7 +44,6 @@ class Move:
     target: State
     due_in: float | None = None
     lapses_in: float | None = None
-    hold_reason: HoldReason | None = None
     tries: int = 0
     reason: str | None = None
     """A sentence for the task's history."""
@@ -94,8 +87,10 @@ def _moving(**values: ColumnElement[Any]) -> Select[tuple[UUID]]:
                 "due_at": later("given_due_in"),
                 "lapses_at": later("given_lapses_in"),
                 "leased_until": null(),
-                "hold_reason": given("hold_reason"),
                 "tries": given("tries", Integer),
+                "hastened_at": null(),
+                "breakdowns": 0,
+                "set_aside_at": null(),
                 "finished_at": case((_RESTS, NOW), else_=null()),
                 "updated_at": NOW,
                 **values,
@@ -121,6 +116,14 @@ _REQUEUE = _moving(submitted_at=null())
 async def requeue(connection: AsyncConnection, move: Move) -> bool:
     """Put a task back that is proved not to have been created; `submit_by` stays as it was."""
     return await _carried_out(connection, _REQUEUE, move)
+
+
+_SEND_AGAIN = _moving(submitted_at=null(), submit_by=later("given_submit_within"))
+
+
+async def send_again(connection: AsyncConnection, move: Move, *, submit_within: float) -> bool:
+    """Put a task back although it may have been created; it may wait as long as a new one."""
+    return await _carried_out(connection, _SEND_AGAIN, move, submit_within=submit_within)
 
 
 _LOSE = _moving()

@@ -1,14 +1,20 @@
 """Tasks that kie.ai is to be asked about: claiming them, and what an answer leaves behind."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    CTE,
     Boolean,
     ColumnElement,
+    Float,
+    Integer,
     Select,
     Text,
     bindparam,
+    case,
+    cast,
     extract,
     func,
     literal_column,
@@ -16,12 +22,15 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.admission import Call
 from app.domain.evidence import Verdict
 from app.domain.task import State
-from app.store.clock import NOW, later
-from app.store.tables import Callback, Task
+from app.store.clock import NOW, ONCE, later
+from app.store.limits import free_slots, kind
+from app.store.tables import Callback, KieSlot, Task
 
 _NOT_QUEUED: ColumnElement[bool] = literal_column(
     "tasks.state <> 'queued' AND tasks.due_at IS NOT NULL", Boolean
@@ -31,52 +40,169 @@ _NOT_QUEUED: ColumnElement[bool] = literal_column(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A task to ask about; `age` in seconds since its create was sent."""
+    """A task to ask about, with a query slot in hand; ages in seconds."""
 
     id: UUID
     kie_task_id: str | None
     tries: int
     age: float
+    """Since its create was sent."""
+    rested_for: float | None
+    """Since it came to rest; None: it is open."""
+    slot: int
+    crowd: int
+    """How many tasks share the query limit."""
 
 
-def _claim() -> Select[tuple[UUID, str | None, int, float]]:
+_FREE = or_(Task.leased_until.is_(None), Task.leased_until <= NOW)
+_ASKABLE = (_NOT_QUEUED, _FREE, Task.set_aside_at.is_(None))
+
+_USE = case(
+    (Task.hastened_at.is_not(None), 0),
+    (Task.state.in_([State.SUCCEEDED.value, State.FAILED.value]), 2),
+    (Task.state == State.EXPIRED.value, 3),
+    else_=1,
+)
+"""The most useful question first: what somebody waits for, open tasks, confirmations, the rest."""
+
+_QUERIES = bindparam("queries", type_=Integer)
+
+
+def _due() -> CTE:
+    order = (_USE, Task.due_at)
     due = (
-        select(Task.id)
-        .where(_NOT_QUEUED, Task.due_at <= NOW)
-        .where(or_(Task.leased_until.is_(None), Task.leased_until <= NOW))
-        .order_by(Task.due_at)
-        .limit(bindparam("limit"))
+        select(Task.id, _USE.label("use"), Task.due_at)
+        .where(*_ASKABLE, Task.due_at <= ONCE)
+        .order_by(*order)
+        .limit(_QUERIES)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
-    age = extract("epoch", NOW - func.coalesce(Task.submitted_at, Task.created_at))
+    place = func.row_number().over(order_by=(due.c.use, due.c.due_at)).label("place")
+    return select(due.c.id, place).cte("numbered")
+
+
+def _slots(due: CTE) -> CTE:
+    """Take a slot for each; whoever loses one to another process takes fewer."""
+    free = free_slots(Call.QUERY, _QUERIES)
+    rows = (
+        select(kind(Call.QUERY), free.c.slot, later("taken_for"), due.c.id, NOW.label("taken_at"))
+        .join(due, due.c.place == free.c.place)
+        .order_by(free.c.slot)  # the same order for all, so that none wait for each other
+    )
+    taken = insert(KieSlot).from_select(["kind", "slot", "free_at", "task_id", "taken_at"], rows)
+    return (
+        taken.on_conflict_do_update(
+            index_elements=["kind", "slot"],
+            set_={name: taken.excluded[name] for name in ("free_at", "task_id", "taken_at")},
+            where=KieSlot.free_at <= NOW,
+        )
+        .returning(KieSlot.slot, KieSlot.task_id)
+        .cte("slots")
+    )
+
+
+def _age(since: Any) -> ColumnElement[float | None]:  # noqa: ANN401  # a column
+    return cast(extract("epoch", NOW - since), Float)
+
+
+def _claim() -> Select[Any]:
+    slots = _slots(_due())
     taken = (
         update(Task)
-        .where(Task.id == due.c.id)
+        .where(Task.id == slots.c.task_id)
         .values(leased_until=later("lease"))
-        .returning(Task.id, Task.kie_task_id, Task.tries, age.label("age"))
+        .returning(
+            Task.id,
+            Task.kie_task_id,
+            Task.tries,
+            _age(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
+            _age(Task.finished_at).label("rested_for"),
+            slots.c.slot,
+        )
         .cte("taken")
     )
-    return select(taken)
+    crowd = (
+        select(func.count())
+        .select_from(Task)
+        .where(Task.state.in_([literal_column("'running'"), literal_column("'unconfirmed'")]))
+        .scalar_subquery()
+    )
+    return select(taken, crowd.label("crowd"))
 
 
 _CLAIM = _claim()
 
 
 async def claim_questions(
-    connection: AsyncConnection, *, limit: int, lease: float
+    connection: AsyncConnection, *, queries: int, lease: float, taken_for: float
 ) -> list[Question]:
-    """Take up to `limit` due questions, the longest due first."""
-    rows = await connection.execute(_CLAIM, {"limit": limit, "lease": lease})
-    return [
-        Question(
-            id=row.id,
-            kie_task_id=row.kie_task_id,
-            tries=row.tries,
-            age=float(row.age),
-        )
-        for row in rows
-    ]
+    """Take the due questions that are the most useful, as many as there are free query slots.
+
+    `queries` is the account's limit; a slot whose answer nobody records is free again after
+    `taken_for` seconds.
+    """
+    parameters = {"queries": queries, "lease": lease, "taken_for": taken_for}
+    rows = await connection.execute(_CLAIM, parameters)
+    return [Question(**row) for row in rows.mappings()]
+
+
+_NEXT_SLOT = (
+    select(func.min(KieSlot.free_at))
+    .where(KieSlot.kind == kind(Call.QUERY), KieSlot.slot <= _QUERIES, KieSlot.free_at > NOW)
+    .having(func.count() >= _QUERIES)
+    .scalar_subquery()
+)
+_NEXT_DUE = select(
+    _age(func.greatest(func.min(Task.due_at), _NEXT_SLOT, type_=NOW.type)) * -1
+).where(*_ASKABLE)
+
+
+async def next_question(connection: AsyncConnection, *, queries: int) -> float | None:
+    """Return the seconds until a question is due and has a slot; None: there is none."""
+    found = await connection.scalar(_NEXT_DUE, {"queries": queries})
+    return float(found) if found is not None and found > 0 else None
+
+
+_MAX_BREAKDOWNS = bindparam("max_breakdowns", type_=Integer)
+_BREAK_DOWN = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
+    .values(
+        breakdowns=Task.breakdowns + 1,
+        breakdown=bindparam("new_breakdown", type_=Text),
+        due_at=later("due_in"),
+        leased_until=None,
+        set_aside_at=case((Task.breakdowns + 1 >= _MAX_BREAKDOWNS, NOW)),
+    )
+    .returning(Task.set_aside_at)
+)
+
+
+async def break_down(
+    connection: AsyncConnection, task_id: UUID, *, error: str, due_in: float, most: int
+) -> bool:
+    """Note that asking met a defect of ours; after `most` in a row the task is set aside: True."""
+    parameters = {
+        "task_id": task_id,
+        "new_breakdown": error,
+        "due_in": due_in,
+        "max_breakdowns": most,
+    }
+    return await connection.scalar(_BREAK_DOWN, parameters) is not None
+
+
+_TAKE_UP = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"), Task.set_aside_at.is_not(None))
+    .values(set_aside_at=None, breakdowns=0, due_at=NOW)
+    .returning(Task.id)
+)
+
+
+async def take_up_again(connection: AsyncConnection, task_id: UUID) -> bool:
+    """Ask again about a task that was set aside; False: it was not."""
+    return await connection.scalar(_TAKE_UP, {"task_id": task_id}) is not None
 
 
 _RESCHEDULE = (
@@ -85,6 +211,8 @@ _RESCHEDULE = (
     .values(
         due_at=later("due_in"),
         leased_until=None,
+        hastened_at=None,
+        breakdowns=0,
         tries=bindparam("new_tries"),
         kie_state=func.coalesce(bindparam("new_kie_state", type_=Text), Task.kie_state),
     )
@@ -112,7 +240,7 @@ async def reschedule(
 _HASTEN = (
     update(Task)
     .where(Task.id == bindparam("task_id"), Task.state.not_in([State.QUEUED, State.SUBMITTING]))
-    .values(due_at=NOW, tries=0)
+    .values(due_at=NOW, hastened_at=NOW, tries=0)
 )
 
 
@@ -153,6 +281,8 @@ _CONFIRM = (
         confirmed_at=func.coalesce(Task.confirmed_at, NOW),
         due_at=None,
         leased_until=None,
+        hastened_at=None,
+        breakdowns=0,
         updated_at=NOW,
     )
 )

@@ -23,6 +23,8 @@ _CLOSED = "the listening connection was closed"
 
 QUEUE = "queue"
 ASK = "ask"
+PROBE = "probe"
+SWEEP = "sweep"
 EVERYTHING = "*"
 """Anything may have happened: the connection was away."""
 
@@ -30,8 +32,8 @@ EVERYTHING = "*"
 class Signals:
     """Tells who waits for a topic that something was committed about it.
 
-    A topic is `QUEUE`, `ASK` or a task's id as 32 hex digits. A wake-up may be lost or come twice:
-    whoever is woken looks again.
+    A topic is one of the words above or a task's id as 32 hex digits. A wake-up may be lost or
+    come twice: whoever is woken looks again.
     """
 
     def __init__(self, dsn: str) -> None:

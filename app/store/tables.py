@@ -19,11 +19,13 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSON, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from app.domain.admission import Call, HoldReason
+from app.domain.audit import Action, Actor
 from app.domain.evidence import Signature, Verdict
-from app.domain.task import AT_REST, FailSource, HoldReason, Source, State
+from app.domain.task import AT_REST, FailSource, Source, State
 from app.store.clock import NOW
 
 Instant = TIMESTAMP(timezone=True)
@@ -55,6 +57,7 @@ class Base(DeclarativeBase):
         bytes: LargeBinary,
         datetime: Instant,
         Decimal: Numeric,
+        float: DOUBLE_PRECISION,
         dict[str, str]: JSONB,
         # JSON, not JSONB: it keeps the text, so key order and every digit survive.
         dict[str, Any]: JSON(none_as_null=True),
@@ -111,7 +114,6 @@ class Task(Base):
     fingerprint: Mapped[bytes]
     attempt: Mapped[int] = mapped_column(server_default=text("0"))
     """How often a create was started; only the newest attempt may record its outcome."""
-    hold_reason: Mapped[str | None]
     kie_task_id: Mapped[str | None]
     kie_state: Mapped[str | None]
     result: Mapped[dict[str, Any] | None]
@@ -139,12 +141,22 @@ class Task(Base):
     """The bound of a state after the queue: it ends by itself then."""
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     """Refused sendings or fruitless questions in a row, for growing waits."""
+    claim: Mapped[UUID | None]
+    """The admission that took the task last: one whose commit was not answered finds it by this."""
+    hastened_at: Mapped[datetime | None]
+    """Somebody waits for kie.ai's answer, or something was said that is not believed: it is asked
+    about before all others."""
+    breakdowns: Mapped[int] = mapped_column(server_default=text("0"))
+    """Defects of ours in a row that a question about this task has met."""
+    breakdown: Mapped[str | None]
+    """The last of them."""
+    set_aside_at: Mapped[datetime | None]
+    """After so many it is not worked on any more, until an operator says so."""
 
     __table_args__ = (
         _one_of("state", State),
         _one_of("fail_source", FailSource),
         _one_of("settled_by", Source),
-        _one_of("hold_reason", HoldReason),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
         CheckConstraint(f"(state IN ({_RESTING})) = (finished_at IS NOT NULL)", name="rest"),
         Index(
@@ -154,7 +166,20 @@ class Task(Base):
             unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
-        Index("tasks_queue", "due_at", postgresql_where=text("state = 'queued'")),
+        Index(
+            "tasks_queue",
+            "client_id",
+            text("priority DESC"),
+            "id",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "tasks_seats",
+            "state",
+            "submitted_at",
+            postgresql_where=text("state IN ('submitting', 'running', 'unconfirmed')"),
+        ),
+        Index("tasks_aside", "set_aside_at", postgresql_where=text("set_aside_at IS NOT NULL")),
         Index(
             "tasks_ask",
             "due_at",
@@ -172,6 +197,101 @@ class Task(Base):
             postgresql_ops={"metadata": "jsonb_path_ops"},
         ),
         Index("tasks_kie_task_id", "kie_task_id", postgresql_where=text("kie_task_id IS NOT NULL")),
+    )
+
+
+class KieAccount(Base):
+    """The one account at kie.ai: whether anything may be sent, and why not."""
+
+    __tablename__ = "kie_account"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    vtime: Mapped[float] = mapped_column(server_default=text("0"))
+    """The fair queue's virtual time: the start tag of the task that was admitted last."""
+    paused_at: Mapped[datetime | None]
+    """An operator's brake."""
+    pause_note: Mapped[str | None]
+    hold_reason: Mapped[str | None]
+    hold_detail: Mapped[str | None]
+    """What kie.ai or the network said."""
+    hold_tries: Mapped[int] = mapped_column(server_default=text("0"))
+    held_since: Mapped[datetime | None]
+    held_at: Mapped[datetime | None]
+    """When the hold began or was prolonged."""
+    held_until: Mapped[datetime | None]
+    """The next probe."""
+    probed_at: Mapped[datetime | None]
+    """The free credit call went well since then, so that a task may be risked."""
+    unknowns: Mapped[int] = mapped_column(server_default=text("0"))
+    creates_allowed: Mapped[int | None]
+    """What is left for us of the limit of creates as of `crowded_at`; it grows by one a window."""
+    crowded_at: Mapped[datetime | None]
+    """When kie.ai last said that others use the account too."""
+    balance: Mapped[Decimal | None]
+    balance_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        _one_of("hold_reason", HoldReason),
+        CheckConstraint("id = 1", name="single"),
+        CheckConstraint("(hold_reason IS NULL) = (held_until IS NULL)", name="held"),
+    )
+
+
+class KieSlot(Base):
+    """A place among the account's limited calls: taken by a call, free a window after its answer.
+
+    A row appears when its slot is first taken. No foreign key: a slot outlives its task.
+    """
+
+    __tablename__ = "kie_slots"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    slot: Mapped[int] = mapped_column(primary_key=True)
+    free_at: Mapped[datetime]
+    task_id: Mapped[UUID | None]
+    """Whose call is under way."""
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    """Which of its creates; 0: a query."""
+    taken_at: Mapped[datetime]
+    took: Mapped[float | None]
+    """Seconds that the last call in this slot was under way."""
+
+    __table_args__ = (_one_of("kind", Call),)
+
+
+class ClientQueue(Base):
+    """A client's place in the fair queue."""
+
+    __tablename__ = "client_queues"
+
+    client_id: Mapped[UUID] = mapped_column(
+        ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
+    )
+    # `pass` is a word of Python's.
+    pass_: Mapped[float] = mapped_column("pass", server_default=text("0"))
+    """The start tag that its next task has at the earliest."""
+    paused_at: Mapped[datetime | None]
+    pause_note: Mapped[str | None]
+
+
+class AuditEntry(Base):
+    """What an operator did, and what needs one: append-only."""
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    actor: Mapped[str]
+    action: Mapped[str]
+    client: Mapped[str | None]
+    """Its name: it may be renamed or gone when somebody reads this."""
+    task_id: Mapped[UUID | None]
+    detail: Mapped[dict[str, str]] = mapped_column(server_default=text("'{}'"))
+
+    __table_args__ = (
+        _one_of("actor", Actor),
+        _one_of("action", Action),
+        Index("audit_entries_task", "task_id", postgresql_where=text("task_id IS NOT NULL")),
     )
 
 

@@ -1,6 +1,6 @@
 """Tasks: storing, claiming, locking and reading them. Their moves stand in `moves`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -16,14 +16,13 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import AT_REST, FailSource, Source, Standing, State
 from app.store.clock import NOW, later
-from app.store.moves import MOVED, logged, word
+from app.store.moves import MOVED, logged
 from app.store.tables import Task
 
 
@@ -49,17 +48,8 @@ class StoredTask:
 
     id: UUID
     fingerprint: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedTask:
-    """A task in `submitting`: this process, and no other, may send this attempt."""
-
-    id: UUID
-    attempt: int
-    tries: int
-    model: str
-    input: dict[str, Any]
+    inserted: bool
+    """Just now, by this transaction."""
 
 
 def _insert_new() -> Executable:
@@ -101,56 +91,9 @@ async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
     """Store `new` unless its id or its client's idempotency key is there already."""
     values = {name: getattr(new, name) for name in new.__slots__}
     if await connection.scalar(_INSERT, values) is not None:
-        return StoredTask(id=new.id, fingerprint=new.fingerprint)
+        return StoredTask(id=new.id, fingerprint=new.fingerprint, inserted=True)
     row = (await connection.execute(_FIND_STORED, values)).one()
-    return StoredTask(id=row.id, fingerprint=row.fingerprint)
-
-
-def _claim_queued(*conditions: ColumnElement[bool]) -> Executable:
-    due = (
-        select(Task.id)
-        .where(Task.state == word(State.QUEUED), Task.due_at <= NOW, Task.submit_by > NOW)
-        .where(*conditions)
-        .order_by(Task.due_at)
-        .limit(bindparam("limit"))
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    moved = (
-        update(Task)
-        .where(Task.id == due.c.id)
-        .values(
-            state=State.SUBMITTING,
-            attempt=Task.attempt + 1,
-            due_at=None,
-            hold_reason=None,
-            leased_until=later("lease"),
-            submitted_at=NOW,
-            updated_at=NOW,
-        )
-        .returning(*MOVED, Task.tries, Task.model, Task.input)
-        .cte("moved")
-    )
-    taken = select(*(moved.c[name] for name in ClaimedTask.__slots__))
-    return taken.add_cte(logged(moved, left=word(State.QUEUED)))
-
-
-_CLAIM_QUEUED = _claim_queued()
-_CLAIM_ONE = _claim_queued(Task.id == bindparam("task_id"))
-
-
-async def claim_queued(
-    connection: AsyncConnection, *, limit: int, lease: float
-) -> list[ClaimedTask]:
-    """Take up to `limit` due tasks out of the queue, oldest first."""
-    rows = await connection.execute(_CLAIM_QUEUED, {"limit": limit, "lease": lease})
-    return [ClaimedTask(**row) for row in rows.mappings()]
-
-
-async def claim_task(connection: AsyncConnection, task_id: UUID, *, lease: float) -> bool:
-    """Take this task out of the queue; False: somebody else has it."""
-    parameters = {"task_id": task_id, "limit": 1, "lease": lease}
-    return (await connection.execute(_CLAIM_ONE, parameters)).one_or_none() is not None
+    return StoredTask(id=row.id, fingerprint=row.fingerprint, inserted=False)
 
 
 _LOCK = (
@@ -202,12 +145,13 @@ ANSWERED = (
 )
 """The columns that callers see, in the order of the answer."""
 
-_ESTIMATE: ColumnElement[Any] = literal_column("NULL::timestamptz").label("estimated_start_at")
-"""Nothing is estimated yet: a queued task waits for kie.ai, not for its turn."""
+_FORECAST: Mapping[str, ColumnElement[Any]] = {
+    "hold_reason": literal_column("NULL::text").label("hold_reason"),
+    "estimated_start_at": literal_column("NULL::timestamptz").label("estimated_start_at"),
+}
+"""No columns of a task's own: what a queued one waits for is told by `forecast`."""
 
-ANSWERED_COLUMNS = tuple(
-    {**Task.__table__.c, "estimated_start_at": _ESTIMATE}[name] for name in ANSWERED
-)
+ANSWERED_COLUMNS = tuple({**Task.__table__.c, **_FORECAST}[name] for name in ANSWERED)
 
 _READ = select(*ANSWERED_COLUMNS).where(
     Task.id == bindparam("id"), Task.client_id == bindparam("client_id")

@@ -15,13 +15,16 @@ from app.metrics.catalogue import REQUESTS
 from app.wiring import Services, new_id
 from tests.api.conftest import Scratch
 from tests.api.stage import dialled, head_of
-from tests.conftest import StartGateway
+from tests.conftest import StartGateway, Wire
 from tests.gateway import BODY, SECRET, Gateway
 from tests.scrape import Samples, labels, moved, samples
 from tests.stage import eventually
 from tests.upstream import BALANCE, Upstream, accepted, failed, refused, running, succeeded
 
-OWN = re.compile(r"kie_gateway_(?!request|loop|pool|tasks|overdue|oldest)\w+(?<!_sum)(?<!_bucket)$")
+OWN = re.compile(
+    r"kie_gateway_(?!request|loop|pool|tasks|overdue|oldest|admission|create_slots|running_seats)"
+    r"\w+(?<!_sum)(?<!_bucket)$"
+)
 """What the table of things that happen looks at: no sums, no buckets, nothing that just is."""
 
 
@@ -280,7 +283,7 @@ async def test_a_confirmation_that_disagrees_is_counted(
 
 async def _ask(services: Services, sql: Any) -> None:
     await sql.execute("UPDATE tasks SET due_at = now() WHERE due_at IS NOT NULL")
-    assert await services.asker.ask_due(10) == 1
+    assert await services.asker.ask_due() == 0
     await services.asker.drain()
 
 
@@ -301,7 +304,7 @@ async def test_what_the_sweep_moves_is_counted(
     await gateway.create()
     await sql.execute(LAPSE, state)
     before = await inside(services)
-    assert await services.sweeper.sweep() == 1
+    assert await services.sweeper.sweep() == 0
     expected = {f'swept_tasks_total{{state="{end}"}}': 1, **more}
     assert counted(before, await inside(services)) == expected
 
@@ -338,11 +341,11 @@ async def test_what_waits_in_the_database_is_shown(
     start_gateway: StartGateway, upstream: Upstream, sql: Any
 ) -> None:
     gateway = await start_gateway()
+    await gateway.create()
     upstream.answers(lambda: refused(429, "later"))
     await gateway.create()
     await gateway.create()
-    upstream.on_create = None
-    await gateway.create()
+    await sql.execute(FREE)
     await sql.execute(
         "UPDATE tasks SET created_at = now() - interval '90 s', due_at = now() - interval '50 s'"
         " WHERE state = 'queued'"
@@ -355,28 +358,84 @@ async def test_what_waits_in_the_database_is_shown(
     assert 90 <= found["kie_gateway_oldest_queued_seconds"] < 100
     overdue = {work: found[f'kie_gateway_overdue_seconds{{work="{work}"}}'] for work in WORK}
     assert 50 <= overdue["submit"] < 60
-    assert overdue["ask"] == 0
+    assert (overdue["ask"], overdue["probe"]) == (0, 0)
     assert 7 <= overdue["sweep"] < 17
 
 
+LOOPS = {"submit", "ask", "probe", "sweep"}
+FREE = "UPDATE kie_account SET hold_reason = NULL, held_until = NULL"
 OPEN = ("queued", "submitting", "unconfirmed", "running")
-WORK = ("submit", "ask", "sweep")
+WORK = ("submit", "ask", "probe", "sweep")
 
 
 async def test_an_idle_gateway_has_nothing_overdue(gateway: Gateway) -> None:
     found = samples(await scrape(gateway))
-    assert [found[f'kie_gateway_overdue_seconds{{work="{work}"}}'] for work in WORK] == [0, 0, 0]
+    assert [found[f'kie_gateway_overdue_seconds{{work="{work}"}}'] for work in WORK] == [0, 0, 0, 0]
     assert found["kie_gateway_oldest_queued_seconds"] == 0
     assert found["kie_gateway_pool_size"] == 10
     assert found["kie_gateway_pool_checked_out"] == 0
     assert found["process_resident_memory_bytes"] > 0
 
 
+PUT_OFF: dict[str, str] = {
+    "paused": "UPDATE kie_account SET paused_at = now()",
+    "its client paused": "UPDATE client_queues SET paused_at = now()",
+    "held": "UPDATE kie_account SET hold_reason = 'kie_busy', held_until = now() + '1 min'",
+    "to be probed": "UPDATE kie_account SET hold_reason = 'kie_account', held_until = now()",
+    "no slot": "INSERT INTO kie_slots (kind, slot, free_at, taken_at)"
+    " SELECT 'create', number, now() + interval '5 s', now() FROM generate_series(1, 20) number",
+    "no seat": "INSERT INTO tasks (id, client_id, state, model, input, metadata, priority,"
+    " fingerprint, submit_by) SELECT gen_random_uuid(), client_id, 'running', 'm', '{}', '{}', 5,"
+    " '', now() FROM tasks, generate_series(1, 100)",
+}
+
+
+@pytest.mark.parametrize("why", PUT_OFF)
+async def test_what_may_not_be_sent_is_not_overdue(
+    why: str, gateway: Gateway, wire: Wire, sql: Any
+) -> None:
+    """Else every full queue would ring the alarm, and operators would look for a worker."""
+    await sql.execute("UPDATE kie_account SET paused_at = now()")
+    await gateway.create()
+    await sql.execute("UPDATE kie_account SET paused_at = NULL")
+    await sql.execute("UPDATE tasks SET due_at = now() - interval '150 s'")
+    series = 'kie_gateway_overdue_seconds{work="submit"}'
+    assert 150 <= (await inside(await wire()))[series] < 160
+    await sql.execute(PUT_OFF[why])
+    assert (await inside(await wire()))[series] == 0
+
+
+async def test_a_credit_call_that_nobody_makes_is_overdue(gateway: Gateway, sql: Any) -> None:
+    await sql.execute(
+        "UPDATE kie_account SET hold_reason = 'kie_account', held_until = now() - interval '150 s'"
+    )
+    found = samples(await scrape(gateway))
+    assert 150 <= found['kie_gateway_overdue_seconds{work="probe"}'] < 160
+
+
+async def test_the_accounts_room_is_shown(
+    start_gateway: StartGateway, upstream: Upstream, sql: Any
+) -> None:
+    gateway = await start_gateway(kie_creates_per_10s=8, kie_max_running=5)
+    await gateway.create()
+    await gateway.create()
+    upstream.answers(lambda: refused(429, "later"))
+    await gateway.create()
+    await sql.execute("UPDATE tasks SET set_aside_at = now(), due_at = now() - interval '1 hour'")
+    found = samples(await scrape(gateway))
+    assert found['kie_gateway_admission_held{reason="kie_busy"}'] == 1
+    assert found['kie_gateway_admission_held{reason="admission_paused"}'] == 0
+    assert found["kie_gateway_create_slots_free"] == 8 * 3 // 4 - 3  # others use it too
+    assert found["kie_gateway_running_seats_free"] == 3
+    assert found["kie_gateway_tasks_set_aside"] == 3
+    assert found['kie_gateway_overdue_seconds{work="ask"}'] == 0
+
+
 @pytest.mark.parametrize("worker", [True, False])
 async def test_loops_are_shown_where_they_run(start_gateway: StartGateway, *, worker: bool) -> None:
     gateway = await start_gateway(worker=worker)
     found = labels(await scrape(gateway)).get("kie_gateway_loop_stuck", {})
-    assert found == ({"loop": set(WORK)} if worker else {})
+    assert found == ({"loop": LOOPS} if worker else {})
 
 
 async def test_without_its_database_the_rest_is_told(

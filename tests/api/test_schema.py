@@ -56,8 +56,13 @@ OPERATIONS: tuple[Operation, ...] = (
 
 @pytest_asyncio.fixture
 async def inside(start_inside: StartInside, upstream: Upstream) -> Inside:
-    """A gateway with a task of each kind of end, and a kie.ai at which new ones fail at once."""
-    inside = await start_inside(refresh_wait=0.0, database_pool_size=5)
+    """A gateway with a task of each kind of end, and a kie.ai at which new ones fail at once.
+
+    Its limit of creates is higher than what the document has sent to it: none of them has to wait.
+    """
+    inside = await start_inside(
+        refresh_wait=0.0, database_pool_size=5, kie_creates_per_10s=10 * EXAMPLES
+    )
     for record in (succeeded, failed):
         task = await inside.gateway.create(metadata={"order": "A-1017"})
         await inside.gateway.call_back(upstream.callback_path, record(task["kie_task_id"]))

@@ -10,6 +10,7 @@ import pytest
 from app.services.wait import POLL
 from tests.api.conftest import IssueKey
 from tests.api.stage import NOBODY, NOT_FOUND, Refusal, check_refusal, is_held
+from tests.conftest import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, refused, succeeded
 
@@ -118,7 +119,10 @@ async def test_a_bad_wait_is_refused_with_its_place(gateway: Gateway, name: str)
     check_refusal(answer, invalid)
 
 
-async def test_a_hundred_tasks_can_be_waited_for(gateway: Gateway, upstream: Upstream) -> None:
+async def test_a_hundred_tasks_can_be_waited_for(
+    start_gateway: StartGateway, upstream: Upstream
+) -> None:
+    gateway = await start_gateway(kie_creates_per_10s=100)
     upstream.answers(lambda: refused(422, "no"))
     made = await asyncio.gather(*(gateway.create() for _ in range(100)))
     answer = await _ask(gateway, [task["id"] for task in made], timeout=50)

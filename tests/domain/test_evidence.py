@@ -50,8 +50,8 @@ def applied(
     return Judgement(verdict=APPLIED, target=target, kie_task_id=bind, ask=ask)
 
 
-def unmoved(verdict: Verdict, *, ask: bool = False) -> Judgement:
-    return Judgement(verdict=verdict, ask=ask)
+def unmoved(verdict: Verdict, *, ask: bool = False, second: str | None = None) -> Judgement:
+    return Judgement(verdict=verdict, ask=ask, second_id=second)
 
 
 @pytest.mark.parametrize("source", Source)
@@ -89,10 +89,11 @@ def unmoved(verdict: Verdict, *, ask: bool = False) -> Judgement:
         (FAILED, SUCCESS, unmoved(DISAGREED)),
         (REFUSED, FAILURE, unmoved(LATE)),
         (REFUSED, SUCCESS, unmoved(DISAGREED)),
-        # it names another task, or two
-        (RUNS, OTHER, unmoved(DISAGREED, ask=True)),
-        (SUCCEEDED, OTHER, unmoved(DISAGREED, ask=True)),
-        (EXPIRED, OTHER, unmoved(DISAGREED, ask=True)),
+        # it names another task than the one that is known: kie.ai took a second create
+        (RUNS, OTHER, unmoved(DISAGREED, ask=True, second="x")),
+        (SUCCEEDED, OTHER, unmoved(DISAGREED, ask=True, second="x")),
+        (EXPIRED, OTHER, unmoved(DISAGREED, ask=True, second="x")),
+        # or two at once, which proves nothing
         (QUEUED, TWO, unmoved(DISAGREED, ask=True)),
         (RUNS, TWO, unmoved(DISAGREED, ask=True)),
         (SUCCEEDED, TWO, unmoved(DISAGREED, ask=True)),
@@ -136,6 +137,10 @@ def test_a_foreign_echo_counts_while_no_id_is_bound(
     standing: Standing, expected: Judgement
 ) -> None:
     assert judge(standing, SUCCESS, CALLBACK, foreign=True) == expected
+
+
+def test_a_second_id_under_somebody_else_s_url_is_not_this_task_s() -> None:
+    assert judge(RUNS, OTHER, CALLBACK, foreign=True) == unmoved(DISAGREED, ask=True)
 
 
 @pytest.mark.parametrize(
@@ -288,3 +293,14 @@ def test_what_is_bound_is_what_the_report_names_and_only_where_nothing_was_bound
     if judgement.kie_task_id is not None:
         assert standing.kie_task_id is None
         assert report.kie_task_ids == (judgement.kie_task_id,)
+
+
+@given(judged)
+def test_a_second_id_is_never_the_one_that_is_known(
+    case: tuple[Standing, Report, Judgement],
+) -> None:
+    standing, report, judgement = case
+    if judgement.second_id is not None:
+        assert judgement.verdict is DISAGREED
+        assert standing.kie_task_id not in (None, judgement.second_id)
+        assert report.kie_task_ids == (judgement.second_id,)

@@ -13,9 +13,7 @@ from app.domain.task import (
     SETTLED_AS,
     FailCode,
     FailSource,
-    HoldReason,
     NoSuchArrowError,
-    Sequel,
     Source,
     Standing,
     State,
@@ -95,33 +93,31 @@ def test_kies_ends_and_ours() -> None:
     }
 
 
-BUSY, ACCOUNT, UNREACHABLE = HoldReason.KIE_BUSY, HoldReason.KIE_ACCOUNT, HoldReason.KIE_UNREACHABLE
-
-
 @pytest.mark.parametrize(
-    ("outcome", "state", "hold_reason"),
+    ("outcome", "state"),
     [
-        (Accepted(kie_task_id="k"), State.RUNNING, None),
-        (Refused(fault=Fault.REQUEST, code="422", message="no"), State.FAILED, None),
-        (Refused(fault=Fault.BUSY, code="429", message="no"), State.QUEUED, BUSY),
-        (Refused(fault=Fault.ACCOUNT, code="402", message="no"), State.QUEUED, ACCOUNT),
-        (Unsent(reason="refused"), State.QUEUED, UNREACHABLE),
-        (Unknown(reason="reset"), State.UNCONFIRMED, None),
+        (Accepted(kie_task_id="k"), State.RUNNING),
+        (Refused(fault=Fault.REQUEST, code="422", message="no"), State.FAILED),
+        (Refused(fault=Fault.BUSY, code="429", message="no"), State.QUEUED),
+        (Refused(fault=Fault.ACCOUNT, code="402", message="no"), State.QUEUED),
+        (Unsent(reason="refused"), State.QUEUED),
+        (Unknown(reason="reset"), State.UNCONFIRMED),
     ],
 )
-def test_where_an_outcome_leads(
-    outcome: Outcome, state: State, hold_reason: HoldReason | None
-) -> None:
-    after = sequel(outcome)
-    assert after == Sequel(state=state, hold_reason=hold_reason)
-    assert move(Standing(state=State.SUBMITTING, attempt=1), after.state) is state
+@pytest.mark.parametrize("left", [State.SUBMITTING, State.UNCONFIRMED])
+def test_where_an_outcome_leads(outcome: Outcome, state: State, left: State) -> None:
+    """From both states in which an attempt may still speak; staying is no move."""
+    assert sequel(outcome) is state
+    if state is not left:
+        assert move(Standing(state=left, attempt=1), state) is state
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_every_fault_has_a_sequel_with_a_reason_to_hold_unless_it_is_final(fault: Fault) -> None:
+def test_every_fault_has_a_sequel_and_none_leads_to_a_second_create_of_what_may_run(
+    fault: Fault,
+) -> None:
     after = sequel(Refused(fault=fault, code="1", message=""))
-    assert after.state in {State.FAILED, State.QUEUED}
-    assert (after.hold_reason is not None) is (after.state is State.QUEUED)
+    assert after is (State.FAILED if fault is Fault.REQUEST else State.QUEUED)
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3])

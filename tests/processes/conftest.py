@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from app.config import Settings
-from tests.conftest import TABLES
+from tests.conftest import NEW_ACCOUNT, TABLES
 from tests.gateway import SECRET, Gateway
 from tests.processes.stage import KIE_API_KEY, Running, Stage
 from tests.upstream import Upstream
@@ -71,12 +71,13 @@ async def at(stage: Stage, make_settings: Callable[..., Settings]) -> AsyncItera
 @pytest_asyncio.fixture(scope="module")
 async def replica_urls(stage: Stage, sql_connection: Connection) -> AsyncIterator[tuple[str, str]]:
     """Two gateways over one database for the tests of one module; all rows go after them."""
+    roomy = {"GATEWAY_KIE_CREATES_PER_10S": "1000", "GATEWAY_KIE_MAX_RUNNING": "1000"}
     async with (
-        stage.running("serve") as one,
-        stage.running("serve", "--no-worker") as other,
+        stage.running("serve", **roomy) as one,
+        stage.running("serve", "--no-worker", **roomy) as other,
     ):
         yield await one.ready(), await other.ready()
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")
+    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE; {NEW_ACCOUNT}")
 
 
 @pytest_asyncio.fixture

@@ -38,7 +38,10 @@ async def test_all_is_well(stage: Stage, replica_urls: tuple[str, str]) -> None:
     assert ended.status == 0, ended
     assert _findings(ended) == {}
     names = [line[5:17].strip() for line in ended.out.splitlines() if line.startswith("ok")]
-    assert names == ["secrets", "database", "schema", "keys", "work", "public URL", "kie.ai"]
+    assert names == [
+        *("secrets", "database", "schema", "keys", "work", "admission"),
+        *("public URL", "kie.ai"),
+    ]
 
 
 STUCK = {"status": "unavailable", "checks": {"database": "ok", "loops": "no beat for 60 s: ask"}}

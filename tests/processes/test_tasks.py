@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.conftest import TABLES
+from tests.conftest import NEW_ACCOUNT, TABLES
 from tests.processes.conftest import Connection
-from tests.processes.stage import Ended, Stage
+from tests.processes.stage import Ended, Running, Stage
 
 MODEL = "google/nano-banana"
 PROMPT = '{"prompt": "a cat"}'
@@ -29,6 +30,9 @@ class Caller:
     async def tasks(self, *arguments: str, stdin: str = "", **changed: str) -> Ended:
         return await self._stage.run("tasks", *arguments, stdin=stdin, **(self._known | changed))
 
+    def watching(self, task_id: str) -> AbstractAsyncContextManager[Running]:
+        return self._stage.running("tasks", "watch", task_id, **self._known)
+
     async def expect(self, **behaviour: object) -> None:
         """Say what is to become of the next create."""
         async with httpx.AsyncClient(base_url=self._simulator_url, trust_env=False) as http:
@@ -45,10 +49,12 @@ async def caller(stage: Stage, sql_connection: Connection) -> AsyncIterator[Call
             issued = (await stage.run("keys", "create", "caller", "--json")).json
             stage.secrets.update((issued["api_key"], issued["signing_secret"]))
             yield Caller(stage, await serving.ready(), simulator_url, issued["api_key"])
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")
+    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE; {NEW_ACCOUNT}")
 
 
-async def test_create_and_watch(caller: Caller) -> None:
+async def test_create_and_watch(caller: Caller, sql_connection: Connection) -> None:
+    """The task waits until somebody watches."""
+    await sql_connection.execute("UPDATE kie_account SET paused_at = now()")
     created = await caller.tasks(
         "create", "--model", MODEL, "--input", '{"prompt": "a", "n": 1.50}'
     )
@@ -56,15 +62,18 @@ async def test_create_and_watch(caller: Caller) -> None:
     assert '"n": 1.50' in created.out
     task_id = created.json["id"]
 
-    watched = await caller.tasks("watch", task_id)
+    async with caller.watching(task_id) as watching:
+        await watching.says("queued")
+        await sql_connection.execute("UPDATE kie_account SET paused_at = NULL")
+        assert await watching.ended() == 0, watching.said
 
-    assert watched.status == 0, watched
-    assert watched.json["state"] == "succeeded"
-    states = [line.split()[1] for line in watched.err.splitlines() if line]
-    assert states[-1] == "succeeded"
-    assert "running" in states
-    assert "\x1b" not in watched.err + watched.out
-    assert (await caller.tasks("get", task_id)).json == watched.json
+    told, brace, shown = watching.said.partition("{")
+    states = [line.split()[1] for line in told.splitlines() if line]
+    assert (states[0], states[-1]) == ("queued", "succeeded")
+    assert "\x1b" not in watching.said
+    watched = json.loads(brace + shown)
+    assert watched["state"] == "succeeded"
+    assert (await caller.tasks("get", task_id)).json == watched
 
 
 async def test_a_failed_task_ends_with_1_and_its_reason_as_it_stands(caller: Caller) -> None:

@@ -37,8 +37,8 @@ async def _running(sql: Sql, **columns: object) -> tuple[UUID, UUID]:
 async def _asked(services: Services) -> None:
     """Take turns until a question was due, and answered."""
 
-    async def look() -> int | None:
-        return await services.asker.ask_due(10) or None
+    async def look() -> bool | None:
+        return await services.asker.ask_due() == 0 or None
 
     await eventually(look)
     await services.asker.drain()
@@ -108,7 +108,7 @@ async def test_a_canceled_task_owes_nothing(services: Services, sql: Sql) -> Non
     row = await sql.fetchrow("SELECT state, due_at, leased_until, lapses_at FROM tasks")
     assert row is not None
     assert tuple(row) == ("canceled", None, None, None)
-    assert await services.submissions.submit_due(10) == 0
+    assert await services.submissions.submit_due(10) is None
     await services.sweeper.sweep()
     assert await sql.fetchval("SELECT state FROM tasks") == "canceled"
 

@@ -1,20 +1,25 @@
 """PostgreSQL commits and the answer is lost on the way back: nothing is lost, nothing twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 from starlette.responses import Response
 
+from app.config import Settings
+from app.services.submit import Draft
+from app.wiring import Services, wired
 from tests.conftest import StartGateway
 from tests.proxy import Cutter, between
-from tests.upstream import Upstream, accepted, succeeded
+from tests.upstream import Upstream, accepted, refused, succeeded
 
 COMMIT = b"COMMIT;"
 
 Proxied = tuple[Cutter, SecretStr]
+Behind = tuple[Cutter, Services]
 
 
 @pytest_asyncio.fixture
@@ -71,6 +76,47 @@ async def test_an_outcome_is_recorded_once(
     moves = await sql.fetch("SELECT to_state FROM task_events ORDER BY id")
     assert [move["to_state"] for move in moves] == ["queued", "submitting", "running"]
     assert len(upstream.creates) == 1
+
+
+DRAFT = Draft(model="m", input={}, metadata={}, webhook_url=None, priority=5, submit_within=None)
+LESSONS = {429: ("queued", "kie_busy", 1, 0, 15), 500: ("unconfirmed", None, 0, 1, None)}
+
+
+@pytest_asyncio.fixture
+async def behind(proxied: Proxied, make_settings: Callable[..., Settings]) -> AsyncIterator[Behind]:
+    """Lend a process that reaches PostgreSQL through a cutter."""
+    cutter, through = proxied
+    async with wired(make_settings(), through.get_secret_value()) as services:
+        yield cutter, services
+
+
+@pytest.mark.parametrize("code", LESSONS)
+async def test_an_outcome_teaches_once(
+    code: int, behind: Behind, upstream: Upstream, sql: Any
+) -> None:
+    """Else one would count as two: longer waits, fewer creates left, sooner out of order."""
+    cutter, services = behind
+    await services.keys.create("tests")
+    client_id = await sql.fetchval("SELECT id FROM clients")
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def create(_: Mapping[str, Any]) -> Response:
+        arrived.set()
+        await go.wait()
+        return refused(code, "internal")
+
+    upstream.on_create = create
+    await services.submissions.create(client_id, DRAFT, None)
+    await arrived.wait()
+    cutter.loses_the_answer_to(COMMIT)
+    go.set()
+    await services.submissions.drain()
+    assert cutter.cuts == 1
+    row = await sql.fetchrow(
+        "SELECT state, hold_reason, hold_tries, unknowns, creates_allowed FROM kie_account, tasks"
+    )
+    assert tuple(row) == LESSONS[code]
+    assert await sql.fetchval("SELECT count(*) FROM task_events") == 3
 
 
 async def test_a_task_that_exists_is_never_denied(

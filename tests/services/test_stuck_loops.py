@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from app.api import health
 from app.config import Settings
 from app.services.health import SILENT_AFTER, Health
+from app.store.signals import ASK, SWEEP
 from app.wiring import Services, wired
 from app.worker import Loop, at_work
 from tests.scrape import samples
@@ -36,11 +37,10 @@ class Turns:
         self.begun = 0
         self.ended = 0
 
-    async def __call__(self) -> int:
+    async def __call__(self) -> None:
         self.begun += 1
         await self.go.wait()
         self.ended += 1
-        return 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +74,12 @@ async def working(
     clock, hanging, turning = Clock(), Turns(), Turns()
     hanging.go.clear()
     loops = [
-        Loop(name="ask", turn=hanging, every=0.01),
-        Loop(name="sweep", turn=turning, every=0.01),
+        Loop(name="ask", turn=hanging, every=0.01, topic=ASK),
+        Loop(name="sweep", turn=turning, every=0.01, topic=SWEEP),
     ]
     async with wired(make_settings(), dsn, monotonic=clock) as services:
         app = FastAPI()
-        app.include_router(health.router)
+        app.include_router(health.inside)
         app.state.probes = health.Probes(
             health=services.health, exposition=services.exposition, metrics=services.metrics
         )
@@ -148,12 +148,12 @@ async def test_a_loop_whose_turns_break_is_not_stuck(services: Services) -> None
     """It comes round: what it meets is another matter, and logged as such."""
     turned = 0
 
-    async def turn() -> int:
+    async def turn() -> None:
         nonlocal turned
         turned += 1
         raise ConnectionError
 
-    async with at_work(services, [Loop(name="ask", turn=turn, every=0)]):
+    async with at_work(services, [Loop(name="ask", turn=turn, every=0, topic=ASK)]):
         await another(lambda: turned)
         assert services.health.stuck() == frozenset()
 

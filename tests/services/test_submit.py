@@ -96,10 +96,12 @@ async def test_a_requeued_task_is_sent_by_whoever_comes_first(
     task = await gateway.create()
     upstream.on_create = None
     first, second = await wire(), await wire()
-    assert await first.submissions.submit_due(10) == 0
-    await sql.execute("UPDATE tasks SET due_at = now()")
-    taken = [await first.submissions.submit_due(10), await second.submissions.submit_due(10)]
-    assert taken == [1, 0]
+    probe_in = await first.submissions.submit_due(10)
+    assert probe_in is not None
+    assert 0 < probe_in <= 1.5
+    await sql.execute("UPDATE kie_account SET held_until = now()")
+    turns = [await first.submissions.submit_due(10), await second.submissions.submit_due(10)]
+    assert turns == [0, None]
     await first.submissions.drain()
     assert (await gateway.task(task["id"]))["state"] == "running"
     assert len(upstream.creates) == 2
@@ -113,20 +115,27 @@ async def test_a_requeued_task_is_sent_by_whoever_comes_first(
     ]
 
 
-async def test_waits_grow_with_every_refusal(
+async def test_a_task_that_is_refused_again_steps_aside(
     gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
-    upstream.answers(lambda: refused(429, "slow down"))
+    """Maintenance can be one model's: the first refusal costs no place, the next ones do."""
+    upstream.answers(lambda: refused(455, "maintenance"))
     await gateway.create()
-    waits = []
-    for _ in range(4):
-        query = "SELECT extract(epoch FROM due_at - updated_at)::float FROM tasks"
-        waits.append(await sql.fetchval(query))
+    waits = [await _due_in(sql)]
+    for _ in range(5):
+        await sql.execute("UPDATE kie_account SET held_until = now()")
         await sql.execute("UPDATE tasks SET due_at = now()")
-        assert await services.submissions.submit_due(1) == 1
+        assert await services.submissions.submit_due(1) == 0
         await services.submissions.drain()
-    assert waits == sorted(waits)
-    assert waits[3] > 4 * waits[0]
+        waits.append(await _due_in(sql))
+    assert waits[0] < 0.5
+    for wait, least in zip(waits[1:], [5, 10, 20, 40, 60], strict=True):
+        assert least - 0.5 < wait <= least * 1.5
+
+
+async def _due_in(sql: Any) -> float:
+    query = "SELECT extract(epoch FROM due_at - updated_at)::float FROM tasks"
+    return float(await sql.fetchval(query))
 
 
 async def test_a_late_answer_still_counts_after_the_lease(
@@ -136,7 +145,7 @@ async def test_a_late_answer_still_counts_after_the_lease(
     go = upstream.holds()
     task = await gateway.create()
     await sql.execute("UPDATE tasks SET leased_until = now()")
-    assert await services.sweeper.sweep() == 1
+    assert await services.sweeper.sweep() == 0
     assert (await gateway.task(task["id"]))["state"] == "unconfirmed"
     go.set()
     after = await gateway.reaches(task["id"], "running")

@@ -108,6 +108,21 @@ async def test_queries_per_second(simulate: Simulate) -> None:
     assert answers[2] == TOO_OFTEN
 
 
+async def test_queries_are_shown_refused_or_not(simulate: Simulate) -> None:
+    simulator = await simulate(Options(duration=0, queries_per_second=1))
+    task_id = await simulator.create()
+    for asked in (task_id, "another"):
+        await simulator.query(asked)
+
+    rows = (await simulator.http.get("/simulator/queries")).json()["data"]
+
+    assert [(row["taskId"], row["refused"]) for row in rows] == [(task_id, None), ("another", 429)]
+    instants = [row["arrivedAt"] for row in rows]
+    assert instants == sorted(instants)
+    await simulator.http.delete("/simulator/ledger")
+    assert (await simulator.http.get("/simulator/queries")).json() == {"data": []}
+
+
 def test_queries_come_back_after_a_second() -> None:
     bank = account(queries_per_second=1)
     bank.count_query(5.0)

@@ -10,9 +10,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from app.domain.admission import Limit, Limits
 from app.domain.evidence import Signature
 from app.domain.task import AT_REST, Source, State
+from app.store import admission
+from app.store.admission import ClaimedTask
 from app.store.callbacks import NewCallback
+from app.store.engine import Database
 from app.store.tasks import NewTask
 
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -20,11 +24,18 @@ NEAR = 5.0
 """Seconds that an instant may be off: the test takes time too."""
 
 
-async def put_client(sql: Sql, name: str = "tests") -> UUID:
-    client_id = uuid.uuid4()
+async def put_client(
+    sql: Sql, name: str = "tests", *, weight: int = 1, client_id: UUID | None = None
+) -> UUID:
+    """Store a client with its place in the fair queue."""
+    client_id = client_id or uuid.uuid4()
     await sql.execute(
-        "INSERT INTO clients (id, name, signing_secret) VALUES ($1, $2, '\\x00')", client_id, name
+        "INSERT INTO clients (id, name, weight, signing_secret) VALUES ($1, $2, $3, '\\x00')",
+        client_id,
+        name,
+        weight,
     )
+    await sql.execute("INSERT INTO client_queues (client_id) VALUES ($1)", client_id)
     return client_id
 
 
@@ -117,3 +128,82 @@ def new_callback(task_id: UUID, **members: object) -> NewCallback:
 
 def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
+
+
+# -- the queue and its limits
+
+
+def limits(*, creates: int = 20, window: float = 10.0, running: int = 100) -> Limits:
+    return Limits(creates=Limit(calls=creates, window=window), running=running)
+
+
+TAKEN_FOR = 70.0
+"""Seconds after which a slot is free whose create nobody recorded."""
+
+
+async def put_queue(
+    sql: Sql, client_id: UUID, tasks: int, *, first: int = 1, priority: int = 5
+) -> list[UUID]:
+    """Queue so many tasks in the order of their ids, which count from `first`."""
+    ids = [UUID(int=number) for number in range(first, first + tasks)]
+    await sql.execute(
+        "INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,"
+        " due_at, submit_by) SELECT id, $2, 'queued', 'm', '{}', '{}', $3, '\\x00',"
+        " clock_timestamp() - interval '1 s', clock_timestamp() + interval '1 day'"
+        " FROM unnest($1::uuid[]) id",
+        ids,
+        client_id,
+        priority,
+    )
+    return ids
+
+
+async def admit(
+    database: Database, given: Limits, *, limit: int = 50, claim: UUID | None = None
+) -> list[ClaimedTask]:
+    """Admit as a process does: the lock in one statement, the claim in the next."""
+    async with database.begin() as connection:
+        assert await admission.lock_account(connection, wait=True)
+        return await admission.admit(
+            connection,
+            limits=given,
+            limit=limit,
+            lease=30,
+            taken_for=TAKEN_FOR,
+            claim=claim or uuid.uuid4(),
+        )
+
+
+_INSTANTS = {
+    "kie_slots": ("free_at", "taken_at"),
+    "kie_account": ("held_since", "held_at", "held_until", "probed_at", "crowded_at"),
+    "tasks": ("submitted_at", "due_at", "leased_until", "lapses_at", "finished_at"),
+}
+
+
+async def pass_time(sql: Sql, seconds: float) -> None:
+    """Shift the rows instead of the clock: what was in so many seconds is now."""
+    for table, instants in _INSTANTS.items():
+        past = ", ".join(f"{name} = {name} - make_interval(secs => $1)" for name in instants)
+        await sql.execute(f"UPDATE {table} SET {past}", seconds)  # noqa: S608  # ours
+
+
+async def answer_all(sql: Sql, *, took: float = 0.5, window: float = 10.0) -> None:
+    """Let every create under way be accepted, `took` seconds after it was sent."""
+    await sql.execute(
+        "UPDATE kie_slots SET task_id = NULL, took = $1,"
+        " free_at = taken_at + make_interval(secs => $2) WHERE task_id IS NOT NULL",
+        took,
+        took + window,
+    )
+    await sql.execute(
+        "UPDATE tasks SET state = 'running', leased_until = NULL WHERE state = 'submitting'"
+    )
+
+
+async def end_all(sql: Sql) -> None:
+    """Let every task that runs, or is on its way, come to its end."""
+    await sql.execute(
+        "UPDATE tasks SET state = 'succeeded', finished_at = clock_timestamp(), leased_until = NULL"
+        " WHERE state IN ('submitting', 'running', 'unconfirmed')"
+    )

@@ -29,7 +29,7 @@ async def whose(database: Database, secret: str) -> UUID | None:
 
 async def revoke(database: Database, which: str) -> int:
     async with database.begin() as connection:
-        return await clients.revoke_keys(connection, which)
+        return len(await clients.revoke_keys(connection, which))
 
 
 async def count(database: Database) -> int:

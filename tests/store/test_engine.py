@@ -9,8 +9,9 @@ from sqlalchemy import exc, text
 
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.task import State
-from app.store import tasks
+from app.store import moves, tasks
 from app.store.engine import Connection, Database
+from app.store.moves import Move
 from tests.store.stage import Sql, events, new_task, put_client, put_task
 
 DIRECTLY = 3.0
@@ -39,12 +40,13 @@ async def test_work_is_done_again_when_its_connection_dies(
         stored = await tasks.insert_task(connection, new)
         if len(pids) == 1:
             await kill(sql, pids[0])
-        await tasks.claim_task(connection, new.id, lease=30)
+        move = Move(id=new.id, left=State.QUEUED, target=State.CANCELED)
+        await moves.cancel(connection, move)
         return stored.id
 
     assert await database.run(work) == new.id
     assert len(set(pids)) == 2
-    assert [event[1] for event in await events(sql, new.id)] == ["queued", "submitting"]
+    assert [event[1] for event in await events(sql, new.id)] == ["queued", "canceled"]
 
 
 async def test_work_is_done_again_when_its_connection_dies_before_the_commit(

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.task import LAPSES, HoldReason, State
+from app.domain.task import LAPSES, State
 from app.store import leases
 from app.store.engine import Database
 from tests.store.stage import Sql, around, events, put_task, task
@@ -29,9 +29,11 @@ async def free(database: Database, limit: int = 100) -> list[UUID]:
         return await leases.free_lost(connection, limit=limit, lapses_in=900)
 
 
-async def end(database: Database, state: State, limit: int = 100) -> list[UUID]:
+async def end(
+    database: Database, state: State, limit: int = 100, *, ask_in: float | None = None
+) -> list[UUID]:
     async with database.begin() as connection:
-        return await leases.end_lapsed(connection, state, limit=limit)
+        return await leases.end_lapsed(connection, state, limit=limit, ask_in=ask_in)
 
 
 async def test_a_task_whose_process_died_becomes_unconfirmed_and_is_asked_about(
@@ -83,7 +85,7 @@ async def test_the_longest_lost_are_freed_first_and_once(
 async def test_a_task_past_its_bound_ends_as_the_rules_say(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
-    at = {BOUNDS[state]: -1.0, "due_at": 5.0, "leased_until": 5.0}
+    at = {BOUNDS[state]: -1.0, "due_at": 5.0, "leased_until": 5.0, "hastened_at": -1.0}
     task_id = await put_task(sql, client_id, state, at=at, attempt=1)
     assert await end(database, state) == [task_id]
     row = await task(sql, task_id)
@@ -91,7 +93,8 @@ async def test_a_task_past_its_bound_ends_as_the_rules_say(
     assert row["fail_message"] == LAPSES[state].fail_message
     assert (row["fail_source"], row["settled_by"]) == ("gateway", None)
     assert (row["finished_at"], row["updated_at"]) == (around(0), around(0))
-    assert [row[name] for name in ("due_at", "leased_until", "lapses_at")] == [None] * 3
+    owed = ("due_at", "leased_until", "lapses_at", "hastened_at")
+    assert [row[name] for name in owed] == [None] * len(owed)
     ((*moved, _),) = await events(sql, task_id)
     assert moved == [state.value, row["state"], 1]
     assert await end(database, state) == []
@@ -128,18 +131,13 @@ async def test_the_longest_over_end_first_and_once(
     assert await sql.fetchval("SELECT count(*) FROM task_events") == len(ids)
 
 
-async def test_a_task_that_ended_waits_for_nothing(
-    database: Database, sql: Sql, client_id: UUID
+@LAPSING
+async def test_what_ended_may_be_asked_about_later_all_the_same(
+    database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
-    task_id = await put_task(
-        sql,
-        client_id,
-        State.QUEUED,
-        at={"submit_by": -1},
-        hold_reason=HoldReason.KIE_BUSY.value,
-    )
-    assert await end(database, State.QUEUED) == [task_id]
-    assert (await task(sql, task_id))["hold_reason"] is None
+    task_id = await put_task(sql, client_id, state, at={BOUNDS[state]: -1.0, "due_at": 5.0})
+    assert await end(database, state, ask_in=7200) == [task_id]
+    assert (await task(sql, task_id))["due_at"] == around(7200)
 
 
 async def test_a_lease_is_renewed_while_it_holds_and_never_resurrected(

@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.document import parse
 from app.domain.report import Progress, Report
-from app.domain.task import FailSource, HoldReason, Source, State
+from app.domain.task import FailSource, Source, State
 from app.store import moves
 from app.store.engine import Connection, Database
 from app.store.moves import Move
@@ -51,6 +51,10 @@ def fail(connection: Connection, move: Move) -> Awaitable[bool]:
     return moves.fail(connection, move, code="422", message="no", source=FailSource.KIE)
 
 
+def send_again(connection: Connection, move: Move) -> Awaitable[bool]:
+    return moves.send_again(connection, move, submit_within=600)
+
+
 def succeed(connection: Connection, move: Move) -> Awaitable[bool]:
     return moves.settle(connection, move, SUCCESS, Source.CALLBACK)
 
@@ -69,7 +73,6 @@ class Case:
     leaves: dict[str, Any] = field(default_factory=dict)
     due_in: float | None = None
     lapses_in: float | None = None
-    hold_reason: HoldReason | None = None
     tries: int = 0
 
     def move(self, task_id: UUID) -> Move:
@@ -79,7 +82,6 @@ class Case:
             target=self.target,
             due_in=self.due_in,
             lapses_in=self.lapses_in,
-            hold_reason=self.hold_reason,
             tries=self.tries,
             reason="so it was",
         )
@@ -92,8 +94,14 @@ CASES = {
         State.QUEUED,
         {"submitted_at": None, "finished_at": None},
         due_in=8,
-        hold_reason=HoldReason.KIE_BUSY,
         tries=4,
+    ),
+    "send again": Case(
+        send_again,
+        State.UNCONFIRMED,
+        State.QUEUED,
+        {"submitted_at": None, "finished_at": None, "submit_by": 600},
+        due_in=0,
     ),
     "lose": Case(
         moves.lose,
@@ -102,6 +110,12 @@ CASES = {
         {"submitted_at": -60, "finished_at": None},
         due_in=0,
         lapses_in=3600,
+    ),
+    "cancel": Case(
+        moves.cancel,
+        State.QUEUED,
+        State.CANCELED,
+        {"submitted_at": -60, "finished_at": 0, "fail_source": None},
     ),
     "start": Case(
         start,
@@ -155,7 +169,14 @@ CASES = {
     ),
 }
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-OCCUPIED = {"due_at": -5.0, "leased_until": 20.0, "lapses_at": 900.0, "submitted_at": -60.0}
+OCCUPIED = {
+    "due_at": -5.0,
+    "leased_until": 20.0,
+    "lapses_at": 900.0,
+    "submitted_at": -60.0,
+    "hastened_at": -3.0,
+    "set_aside_at": -2.0,
+}
 
 
 async def carried(database: Database, carry: Carry, move: Move) -> bool:
@@ -174,7 +195,7 @@ async def test_what_a_move_leaves_behind(
         at=OCCUPIED,
         attempt=3,
         tries=9,
-        hold_reason=HoldReason.KIE_ACCOUNT.value,
+        breakdowns=3,
     )
     assert await carried(database, case.carry, case.move(task_id))
     row = await task(sql, task_id)
@@ -182,7 +203,9 @@ async def test_what_a_move_leaves_behind(
         "state": case.target.value,
         "attempt": 3,
         "tries": case.tries,
-        "hold_reason": case.hold_reason,
+        "hastened_at": None,
+        "breakdowns": 0,
+        "set_aside_at": None,
         "leased_until": None,
         "due_at": around(case.due_in),
         "lapses_at": around(case.lapses_in),

@@ -1,4 +1,4 @@
-"""The hot statements, exactly as they are sent, among 20,000 tasks: by index, never by reading all.
+"""The hot statements, exactly as they are sent, among 30,000 tasks: by index, never by reading all.
 
 Nothing about the planner is changed: what is asserted is what production gets.
 """
@@ -14,17 +14,36 @@ from sqlalchemy import event
 
 from app.domain.evidence import Verdict
 from app.domain.task import State
-from app.store import callbacks, census, clients, leases, moves, questions, tasks
+from app.store import (
+    account,
+    admission,
+    callbacks,
+    census,
+    clients,
+    forecast,
+    leases,
+    moves,
+    questions,
+    queues,
+    stuck,
+    tasks,
+)
 from app.store.engine import Connection, Database
 from app.store.moves import Move
-from tests.store.stage import Sql, digest, new_callback, new_task
+from app.store.questions import Question
+from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
+FLOODER, LAST = CLIENT, uuid.UUID(int=100_000 + 9_999)
+"""The client of the flood, and one of its last tasks."""
+WIDE = limits(creates=20, running=10_000)
 KEY = "key 7000"
 
 SEED = """
 INSERT INTO clients (id, name, signing_secret)
 SELECT lpad(to_hex(n), 32, '0')::uuid, 'client ' || n, '\\x00' FROM generate_series(0, 9) n;
+
+INSERT INTO client_queues (client_id) SELECT id FROM clients;
 
 INSERT INTO api_keys (id, client_id, digest, hint)
 SELECT gen_random_uuid(), lpad(to_hex(n % 10), 32, '0')::uuid, sha256(n::text::bytea), 'kgw_' || n
@@ -53,15 +72,24 @@ CROSS JOIN LATERAL (SELECT coalesce(found, 'succeeded') AS state) stated;
 
 INSERT INTO callbacks (id, task_id, source, body, headers, signature, verdict, kie_task_id)
 SELECT gen_random_uuid(), lpad(to_hex(n / 2), 32, '0')::uuid, 'callback', '\\x00', '{}', 'valid',
-       'stale', md5(n::text)
+       CASE WHEN n % 3 = 0 THEN 'applied' ELSE 'stale' END, md5(n::text)
 FROM generate_series(1, 20000) n;
+"""
+FLOOD = """  -- and a flood of one client's waits, most of it
+INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,
+                   submit_by, due_at)
+SELECT lpad(to_hex(100000 + n), 32, '0')::uuid,
+       lpad(to_hex(CASE WHEN n % 10 = 0 THEN n / 10 % 10 ELSE 3 END), 32, '0')::uuid,
+       'queued', 'm', format('{"prompt": "%s"}', repeat('a cat ', 150))::json, '{}', n % 10,
+       '\\x00', now() + interval '1 hour', now() - interval '1 second'
+FROM generate_series(1, 10000) n;
 """
 TABLES = "clients, api_keys, tasks, task_events, callbacks"
 
 
 @pytest_asyncio.fixture(scope="module")
 async def crowd(sql_connection: Sql, pool: Database) -> AsyncIterator[Database]:
-    await sql_connection.execute(SEED)
+    await sql_connection.execute(SEED + FLOOD)
     await sql_connection.execute(f"ANALYZE {TABLES}")
     yield pool
     await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")
@@ -101,22 +129,20 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def end_lapsed(state: State) -> Work:
-    return lambda connection: leases.end_lapsed(connection, state, limit=200)
+    return lambda connection: leases.end_lapsed(connection, state, limit=200, ask_in=7200)
+
+
+def admit(connection: Connection) -> Awaitable[object]:
+    return admission.admit(
+        connection, limits=WIDE, limit=20, lease=30, taken_for=70, claim=uuid.UUID(int=1)
+    )
+
+
+def ask(connection: Connection) -> Awaitable[list[Question]]:
+    return questions.claim_questions(connection, queries=10, lease=30, taken_for=60)
 
 
 HOT: dict[str, tuple[Work, set[str]]] = {
-    "claim_queued": (
-        lambda connection: tasks.claim_queued(connection, limit=50, lease=30),
-        {"tasks_queue", "tasks_pkey"},
-    ),
-    "claim_task": (
-        lambda connection: tasks.claim_task(connection, TASK, lease=30),
-        {"tasks_pkey"},
-    ),
-    "claim_questions": (
-        lambda connection: questions.claim_questions(connection, limit=10, lease=30),
-        {"tasks_ask", "tasks_pkey"},
-    ),
     "free_lost": (
         lambda connection: leases.free_lost(connection, limit=200, lapses_in=3600),
         {"tasks_leases", "tasks_pkey"},
@@ -163,7 +189,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     ),
     "census": (
         census.take,
-        {"tasks_queue", "tasks_leases", "tasks_submit_by", "tasks_lapses", "tasks_ask"},
+        {"tasks_leases", "tasks_submit_by", "tasks_lapses", "tasks_ask"},
     ),
     "client_by_key": (
         lambda connection: clients.client_by_key(connection, digest("17")),
@@ -182,11 +208,59 @@ async def test_a_hot_statement_goes_by_its_index(
     assert [node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"] == []
 
 
+LIMITED: dict[str, tuple[Work, set[str]]] = {
+    "lock_account": (lambda connection: admission.lock_account(connection, wait=True), set()),
+    "admit": (admit, {"tasks_queue", "tasks_seats", "tasks_pkey"}),
+    "next_chance": (lambda connection: admission.next_chance(connection, WIDE), {"tasks_seats"}),
+    "claimed_by": (
+        lambda connection: admission.claimed_by(connection, uuid.UUID(int=1)),
+        {"tasks_pkey"},
+    ),
+    "forecast": (
+        lambda connection: forecast.forecast(connection, FLOODER, [LAST], WIDE),
+        {"tasks_seats", "tasks_pkey", "callbacks_pkey"},
+    ),
+    "claim_questions": (ask, {"tasks_ask", "tasks_seats", "tasks_pkey"}),
+    "next_question": (
+        lambda connection: questions.next_question(connection, queries=10),
+        {"tasks_ask"},
+    ),
+    "status": (lambda connection: account.status(connection, WIDE), {"tasks_seats"}),
+    "list_queues": (queues.list_queues, set()),
+    "list_stuck": (lambda connection: stuck.list_stuck(connection, grace=60, limit=200), set()),
+}
+SMALL = {"kie_account", "kie_slots", "client_queues", "clients"}
+"""Tables of a few rows, for which an index would be the longer way."""
+FIRST_FOUND = {"next_chance": {"tasks"}}
+"""One queued task is enough: where a third of all tasks wait, the first page has some."""
+OPEN = {"tasks_queue", "tasks_seats", "tasks_ask", "tasks_leases", "tasks_submit_by", "tasks_pkey"}
+"""The partial indexes of open tasks, of which several may serve a statement equally well."""
+
+
+@pytest.mark.parametrize("name", LIMITED)
+async def test_what_keeps_the_limits_reads_open_tasks_alone(crowd: Database, name: str) -> None:
+    work, indexes = LIMITED[name]
+    found = [node for plan in await plans(crowd, work) for node in plan]
+    assert found
+    used = {node["Index Name"] for node in found if "Index Name" in node}
+    assert indexes <= used
+    assert {name for name in used if name.startswith("tasks_")} <= OPEN
+    read = {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
+    assert read <= SMALL | FIRST_FOUND.get(name, set())
+
+
+async def test_the_queue_is_read_in_its_order(crowd: Database) -> None:
+    """The first tasks of a client come from the index, however many wait behind them."""
+    (plan,) = await plans(crowd, admit)
+    scans = [node for node in plan if node.get("Index Name") == "tasks_queue"]
+    assert {node["Node Type"] for node in scans} == {"Index Scan"}
+    locked = [node for node in plan if node["Node Type"] == "LockRows"]
+    assert [[part["Node Type"] for part in node["Plans"]] for node in locked] == [["Index Scan"]]
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        "claim_queued",
-        "claim_questions",
         "free_lost",
         "end_lapsed queued",
         "end_lapsed unconfirmed",
@@ -203,13 +277,22 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
     """What is explained finds rows: an empty table would be read by index as well."""
     counted = await sql_connection.fetch("SELECT state, count(*) FROM tasks GROUP BY state")
     assert {row["state"] for row in counted} == set(State)
-    assert sum(row["count"] for row in counted) == 20_000
+    assert sum(row["count"] for row in counted) == 30_000
+    waiting = "SELECT count(*) FROM tasks WHERE state = 'queued' AND client_id = $1"
+    assert await sql_connection.fetchval(waiting, FLOODER) > 9_000
     async with crowd.begin() as connection:
-        assert len(await tasks.claim_queued(connection, limit=50, lease=30)) == 50
-        assert len(await questions.claim_questions(connection, limit=10, lease=30)) == 10
+        assert await forecast.forecast(connection, FLOODER, [LAST], WIDE)
+        assert await admission.next_chance(connection, WIDE) == 0
+        claimed = await admission.admit(
+            connection, limits=WIDE, limit=20, lease=30, taken_for=70, claim=uuid.UUID(int=1)
+        )
+        assert len(claimed) == 20
+        assert len(await admission.claimed_by(connection, uuid.UUID(int=1))) == 20
+        assert len(await stuck.list_stuck(connection, grace=60, limit=200)) == 200
+        assert len(await ask(connection)) == 10
         assert await leases.free_lost(connection, limit=200, lapses_in=1)
         for state in (State.QUEUED, State.UNCONFIRMED, State.RUNNING):
-            assert await leases.end_lapsed(connection, state, limit=200)
+            assert await leases.end_lapsed(connection, state, limit=200, ask_in=None)
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)
         assert (await tasks.insert_task(connection, new)).id == TASK
         assert await clients.client_by_key(connection, digest("17")) is not None

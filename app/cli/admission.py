@@ -1,0 +1,120 @@
+"""`kie-gateway admission`: the brake, and how the account stands."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from app.cli.clients import show_clients
+from app.cli.setup import with_operations
+from app.cli.tables import cell, show_json
+from app.domain.audit import Actor
+from app.services.operate import AdmissionStatus
+
+app = typer.Typer(
+    help="""Stop spending, go on, and see what keeps tasks in the queue.
+
+    \b
+    kie-gateway admission pause --note "wrong prompt in production"
+    kie-gateway admission status
+    kie-gateway admission resume
+
+    Works on the database itself, so it needs no running gateway and no key.
+    """,
+    no_args_is_help=True,
+)
+
+Client = Annotated[
+    str | None, typer.Option(help="Only this client's tasks, by its name; default: everything.")
+]
+
+
+@app.command()
+def pause(
+    client: Client = None,
+    note: Annotated[str | None, typer.Option(help="One line for whoever looks next.")] = None,
+) -> None:
+    """Send nothing more to kie.ai, at once, in every process.
+
+    What is under way goes on: running tasks are settled, callbacks taken,
+    questions asked. New tasks are taken and wait; each fails once its
+    submit_within is over. Kept in the database, so restarts change nothing.
+
+    \b
+    kie-gateway admission pause --note "wrong prompt in production"
+    kie-gateway admission pause --client shop --note "their budget is spent"
+
+    Needs GATEWAY_DATABASE_URL alone. Exits 1 where there is no such client.
+    """
+    with_operations(
+        lambda operations: operations.pause(Actor.COMMAND_LINE, client=client, note=note)
+    )
+    typer.echo(f"paused {client}" if client else "paused everything")
+
+
+@app.command()
+def resume(client: Client = None) -> None:
+    """Take a pause back: the one of everything, or one client's.
+
+    The two are apart: a client that was paused by its name stays so until it
+    is resumed by its name. A hold of the account ends by itself.
+
+    \b
+    kie-gateway admission resume
+    kie-gateway admission resume --client shop
+
+    Needs GATEWAY_DATABASE_URL alone. Exits 1 where there is no such client.
+    """
+    with_operations(lambda operations: operations.resume(Actor.COMMAND_LINE, client=client))
+    typer.echo(f"resumed {client}" if client else "resumed")
+
+
+@app.command()
+def status(
+    client: Client = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is paused and held, what is free, and who waits.
+
+    A hold is the account's own: kie.ai refuses the key or credits, is busy,
+    or does not answer. docs/operating.md says what to do about each.
+
+    \b
+    kie-gateway admission status
+    kie-gateway admission status --client shop
+    kie-gateway admission status --json | jq -r .hold_reason
+
+    Needs GATEWAY_DATABASE_URL; the limits are those of the settings here
+    (GATEWAY_KIE_CREATES_PER_10S, GATEWAY_KIE_MAX_RUNNING).
+    """
+    if client is not None:
+        found = with_operations(lambda operations: operations.client(client))
+        show_json(found) if as_json else show_clients([found])
+        return
+    standing = with_operations(lambda operations: operations.admission())
+    if as_json:
+        show_json({**standing.account, "clients": standing.clients})
+        return
+    for name, said in _lines(standing):
+        typer.echo(f"{name:<10} {said}")
+    typer.echo()
+    show_clients(standing.clients)
+
+
+def _lines(standing: AdmissionStatus) -> Iterator[tuple[str, str]]:
+    account = standing.account
+    paused, held = account["paused_at"], account["hold_reason"]
+    if paused:
+        yield "paused", f"since {cell(paused)}{_noted(account['pause_note'])}"
+    if held:
+        said = f": {account['hold_detail']}" if account["hold_detail"] else ""
+        yield "held", f"{held} since {cell(account['held_since'])}{said}"
+        yield "", f"next probe {cell(account['held_until'])}"
+    if not (paused or held):
+        yield "admission", "open"
+    yield "creates", f"{account['creates_free']} of {account['creates_allowed']} slots free"
+    yield "running", f"{account['running']} of {account['running_limit']}"
+
+
+def _noted(note: str | None) -> str:
+    return f" ({note})" if note else ""

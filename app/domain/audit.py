@@ -1,0 +1,28 @@
+"""What is written down for operators: who did what, and what only they can mend."""
+
+from enum import StrEnum
+
+
+class Actor(StrEnum):
+    """Who acted."""
+
+    ADMIN_API = "admin_api"
+    COMMAND_LINE = "command_line"
+    GATEWAY = "gateway"
+
+
+class Action(StrEnum):
+    """What was done, or found."""
+
+    ADMISSION_PAUSED = "admission_paused"
+    ADMISSION_RESUMED = "admission_resumed"
+    CLIENT_CHANGED = "client_changed"
+    KEY_CREATED = "key_created"
+    KEY_REVOKED = "key_revoked"
+    TASK_BOUND = "task_bound"
+    TASK_REQUEUED = "task_requeued"
+    TASK_RELEASED = "task_released"
+    """A task that was set aside is worked on again."""
+    TASK_SET_ASIDE = "task_set_aside"
+    PAID_TWICE = "paid_twice"
+    """kie.ai has a second id for one task."""

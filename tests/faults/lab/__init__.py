@@ -1,0 +1,1 @@
+"""Kills processes, stops PostgreSQL and makes kie.ai misbehave, and audits what is left."""

@@ -1,0 +1,251 @@
+"""Compares what kie.ai billed, what callers were told and what the tables hold. Pure."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from typing_extensions import override
+
+from tests.faults.lab.points import Strike
+
+LATE = 60.0
+"""Seconds that a due instant, a lease or a bound may be over."""
+ENDS = {"success": "succeeded", "fail": "failed"}
+"""The state that each end of kie.ai's means."""
+GENUINE = frozenset({"valid", "unchecked"})
+AT_REST = frozenset({"succeeded", "failed", "canceled", "expired"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """One 2xx to a caller."""
+
+    key: str
+    task_id: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One row of `task_events`; unix seconds."""
+
+    left: str | None
+    target: str
+    at: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One row of `callbacks`."""
+
+    source: str
+    verdict: str
+    signature: str
+    kie_task_id: str | None
+    end: str | None
+    """kie.ai's word for the end that it tells; None: it tells none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One row of `tasks`, with what belongs to it, oldest first."""
+
+    id: str
+    key: str
+    state: str
+    fail_source: str | None = None
+    kie_task_id: str | None = None
+    owes: bool = False
+    """Somebody is to look at it again."""
+    overdue: float = 0.0
+    """Seconds since the earliest of its due instant, lease and bounds."""
+    moves: Sequence[Move] = ()
+    statements: Sequence[Statement] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """One accepted create in kie.ai's ledger."""
+
+    task_id: str
+    kie_task_id: str
+    heard: int = 0
+    """How many of its callbacks were answered with 200."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All there is to know about one run."""
+
+    keys: Sequence[str] = ()
+    """Under which callers created."""
+    told: Sequence[Told] = ()
+    tasks: Sequence[Task] = ()
+    bills: Sequence[Bill] = ()
+    strikes: Sequence[Strike] = ()
+    answered: Mapping[str, int] = field(default_factory=dict)
+    """By task: the process that was handed the answer to its create."""
+    muddled: frozenset[str] = frozenset()
+    """Tasks a create of which kie.ai answered, by a fault, in a way that proves nothing."""
+    refused_for_limits: Sequence[str | None] = ()
+    """Tasks whose creates kie.ai had to refuse because of the account's limits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One broken promise."""
+
+    kind: str
+    task_id: str | None
+    sentence: str
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.kind} {self.task_id}: {self.sentence}"
+
+
+def audit(evidence: Evidence) -> list[Finding]:
+    """Return every finding; an empty list is a clean run."""
+    return [finding for rule in RULES for finding in rule(evidence)]
+
+
+def _unanswered(evidence: Evidence) -> Iterator[Finding]:
+    answered = {told.key for told in evidence.told}
+    for key in evidence.keys:
+        if key not in answered:
+            yield _finding("unanswered", None, f"the caller of {key} never got an answer")
+
+
+def _lost_tasks(evidence: Evidence) -> Iterator[Finding]:
+    rows = {task.id: task for task in evidence.tasks}
+    for told in evidence.told:
+        row = rows.get(told.task_id)
+        if row is None or row.key != told.key:
+            sentence = f"answered {told.status} under {told.key}, and no such row is kept"
+            yield _finding("lost", told.task_id, sentence)
+    for bill in evidence.bills:
+        if bill.task_id not in rows:
+            yield _finding("lost", bill.task_id, f"{bill.kie_task_id} is billed, and has no row")
+
+
+def _two_for_one_key(evidence: Evidence) -> Iterator[Finding]:
+    for key, count in Counter(task.key for task in evidence.tasks).items():
+        if count > 1:
+            yield _finding("double-paid", None, f"{key} has {count} tasks")
+
+
+def _double_paid(evidence: Evidence) -> Iterator[Finding]:
+    for task_id, count in Counter(bill.task_id for bill in evidence.bills).items():
+        if count > 1:
+            yield _finding("double-paid", task_id, f"kie.ai billed {count} creates for it")
+
+
+def _lost_callbacks(evidence: Evidence) -> Iterator[Finding]:
+    rows = {task.id: task for task in evidence.tasks}
+    for bill in evidence.bills:
+        row = rows.get(bill.task_id)
+        stored = [said for said in row.statements if said.source == "callback"] if row else []
+        if len(stored) < bill.heard:
+            sentence = f"{bill.heard} callbacks were answered 200, {len(stored)} are stored"
+            yield _finding("lost", bill.task_id, sentence)
+
+
+def _unapplied(evidence: Evidence) -> Iterator[Finding]:
+    for task in evidence.tasks:
+        vouched = _vouched(task)
+        if vouched and not _is_settled(task):
+            sentence = f"kie.ai's word is stored ({vouched[0].end}), and it is {task.state}"
+            yield _finding("lost", task.id, sentence)
+
+
+def _unsettled(evidence: Evidence) -> Iterator[Finding]:
+    """A billed task at rest that kie.ai's end did not reach, though its id was known."""
+    rows = {task.id: task for task in evidence.tasks}
+    for bill in evidence.bills:
+        row = rows.get(bill.task_id)
+        if row is None or row.state not in AT_REST or _is_settled(row):
+            continue
+        if row.kie_task_id or any(said.kie_task_id for said in row.statements):
+            sentence = f"{bill.kie_task_id} is known and billed, and the task is {row.state}"
+            yield _finding("lost", row.id, sentence)
+
+
+def _overwritten(evidence: Evidence) -> Iterator[Finding]:
+    for task in evidence.tasks:
+        first = next((said for said in _vouched(task) if said.verdict == "applied"), None)
+        if first and _is_settled(task) and ENDS[first.end or ""] != task.state:
+            sentence = f"kie.ai's first word was {first.end}, and it is {task.state}"
+            yield _finding("overwritten", task.id, sentence)
+
+
+def _stuck(evidence: Evidence) -> Iterator[Finding]:
+    for task in evidence.tasks:
+        if task.overdue >= LATE:
+            sentence = f"it is {task.state} and has waited {task.overdue:.0f} s past its time"
+            yield _finding("stuck", task.id, sentence)
+        elif task.state not in AT_REST:
+            owed = "owes a look later" if task.owes else "nobody will look at it"
+            yield _finding("stuck", task.id, f"it did not come to rest: {task.state}, {owed}")
+
+
+def _unexpectedly_unconfirmed(evidence: Evidence) -> Iterator[Finding]:
+    for task in evidence.tasks:
+        for sent, lost in _losses(task):
+            if not _may_be_unknown(evidence, task.id, sent, lost.at):
+                sentence = f"nothing died between its sending and the record of it ({lost.reason})"
+                yield _finding("unexpected unconfirmed", task.id, sentence)
+
+
+def _over_limits(evidence: Evidence) -> Iterator[Finding]:
+    for task_id in evidence.refused_for_limits:
+        yield _finding("over limit", task_id, "kie.ai saw more creates than the account may send")
+
+
+RULES = (
+    _unanswered,
+    _lost_tasks,
+    _lost_callbacks,
+    _unapplied,
+    _unsettled,
+    _two_for_one_key,
+    _double_paid,
+    _overwritten,
+    _stuck,
+    _unexpectedly_unconfirmed,
+    _over_limits,
+)
+
+
+def _finding(kind: str, task_id: str | None, sentence: str) -> Finding:
+    return Finding(kind=kind, task_id=task_id, sentence=sentence)
+
+
+def _vouched(task: Task) -> list[Statement]:
+    """Return the genuine statements about its end."""
+    return [said for said in task.statements if said.end in ENDS and said.signature in GENUINE]
+
+
+def _is_settled(task: Task) -> bool:
+    return task.state == "succeeded" or (task.state == "failed" and task.fail_source == "kie")
+
+
+def _losses(task: Task) -> Iterator[tuple[float, Move]]:
+    """Yield each move to unconfirmed, and when the task had been sent."""
+    sent = 0.0
+    for move in task.moves:
+        if move.target == "submitting":
+            sent = move.at
+        elif move.target == "unconfirmed":
+            yield sent, move
+
+
+def _may_be_unknown(evidence: Evidence, task_id: str, sent: float, lost: float) -> bool:
+    if task_id in evidence.muddled:
+        return True
+    handed = evidence.answered.get(task_id)
+    # PostgreSQL's death is no excuse for a living process that had the answer in hand.
+    return any(
+        sent <= strike.until and strike.at <= lost and (handed is None or handed == strike.pid)
+        for strike in evidence.strikes
+    )

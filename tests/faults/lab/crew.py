@@ -1,0 +1,154 @@
+"""The replicas: real processes, each behind lines of its own, and the one address before them."""
+
+import asyncio
+import itertools
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from tests.faults.lab.lines import Carrier, Join, Streams, Talk, line
+from tests.faults.lab.points import Watch
+from tests.faults.lab.postgres import Session
+from tests.processes.stage import Running, Stage
+
+
+@dataclass(eq=False)
+class Replica:
+    """One `kie-gateway serve`."""
+
+    closing: AsyncExitStack = field(default_factory=AsyncExitStack)
+    running: Running | None = None
+    address: tuple[str, int] = ("", 0)
+    alive: bool = False
+
+    @property
+    def pid(self) -> int:
+        return self.running.pid if self.running else 0
+
+    def kill(self) -> None:
+        self.alive = False
+        os.kill(self.pid, signal.SIGKILL)
+
+    async def gone(self) -> None:
+        """Wait until the process has ended, and close its lines."""
+        assert self.running is not None
+        await self.running.ended()
+        await self.closing.aclose()
+
+
+@dataclass
+class Crew:
+    """Keeps so many replicas running over one database."""
+
+    stage: Stage
+    watch: Watch
+    dsn: str
+    tables: frozenset[str]
+    simulator: tuple[str, int]
+    public_url: str = ""
+    """The address before them all, which stays while they die."""
+    replicas: list[Replica] = field(default_factory=list)
+    some_alive: asyncio.Event = field(default_factory=asyncio.Event)
+    _turn: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    @property
+    def living(self) -> list[Replica]:
+        return [replica for replica in self.replicas if replica.alive]
+
+    async def fill(self, count: int) -> None:
+        """Bury the dead and start what is missing; stop what is too much."""
+        for replica in [replica for replica in self.replicas if not replica.alive]:
+            await self.bury(replica)
+        while len(self.replicas) > count:
+            await self._stop(self.replicas[-1])
+        missing = count - len(self.replicas)
+        await asyncio.gather(*(self._start() for _ in range(missing)))
+
+    async def bury(self, replica: Replica) -> None:
+        """Wait for the end of one that was killed."""
+        if not self.living:
+            self.some_alive.clear()
+        await replica.gone()
+        self.replicas.remove(replica)
+
+    async def stop(self) -> None:
+        for replica in list(self.replicas):
+            await self._stop(replica)
+
+    async def _stop(self, replica: Replica) -> None:
+        if replica.alive:
+            replica.kill()
+        await self.bury(replica)
+
+    async def _start(self) -> None:
+        replica = Replica()
+        try:
+            await self._started(replica)
+        except BaseException:
+            await replica.closing.aclose()
+            raise
+        replica.alive = True
+        self.replicas.append(replica)
+        self.some_alive.set()
+
+    async def _started(self, replica: Replica) -> None:
+        lend = replica.closing.enter_async_context
+        database = await lend(line(self._to_database(replica)))
+        kie = await lend(line(self._to_simulator(replica)))
+        account = urlsplit(self.dsn)
+        user = account.netloc.rpartition("@")[0]
+        replica.running = await lend(
+            self.stage.running(
+                "serve",
+                GATEWAY_DATABASE_URL=f"postgresql://{user}@127.0.0.1:{database}{account.path}"
+                "?sslmode=disable",
+                GATEWAY_KIE_BASE_URL=f"http://127.0.0.1:{kie}",
+                GATEWAY_PUBLIC_URL=self.public_url,
+            )
+        )
+        url = urlsplit(await replica.running.ready())
+        replica.address = (url.hostname or "", url.port or 0)
+
+    def _to_database(self, replica: Replica) -> Join:
+        async def join() -> tuple[Streams, Carrier]:
+            far = await connected_to_postgres(self.dsn)
+            return far, Session(self.watch, replica, self.tables)
+
+        return join
+
+    def _to_simulator(self, replica: Replica) -> Join:
+        async def join() -> tuple[Streams, Carrier]:
+            far = await asyncio.open_connection(*self.simulator)
+            return far, Talk(self.watch, replica)
+
+        return join
+
+    async def to_replica(self) -> tuple[Streams, Carrier]:
+        """Connect to one that lives, each in turn."""
+        living = self.living
+        if not living:
+            raise ConnectionRefusedError
+        replica = living[next(self._turn) % len(living)]
+        return await asyncio.open_connection(*replica.address), Talk(self.watch, replica)
+
+
+async def connected_to_postgres(dsn: str) -> Streams:
+    parts, query = urlsplit(dsn), parse_qs(urlsplit(dsn).query)
+    if parts.hostname:
+        return await asyncio.open_connection(parts.hostname, parts.port or 5432)
+    port = query.get("port", ["5432"])[0]
+    return await asyncio.open_unix_connection(f"{query['host'][0]}/.s.PGSQL.{port}")
+
+
+@asynccontextmanager
+async def mustered(crew: Crew) -> AsyncIterator[Crew]:
+    """Open the address before all replicas; whatever runs at the end is killed."""
+    async with line(crew.to_replica) as port:
+        crew.public_url = f"http://127.0.0.1:{port}"
+        try:
+            yield crew
+        finally:
+            await crew.stop()

@@ -1,0 +1,130 @@
+"""kie.ai's side of a run: the simulator steered, and what it knows afterwards."""
+
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from app.simulator.server import Options, create_app
+from tests.faults.lab.audit import Bill
+from tests.faults.test_named_faults import FOUND_BY_CALLBACK, LOST, MADE
+from tests.stage import serving
+
+HMAC_KEY = "webhook-hmac-key-not-to-be-shown"
+DURATION = 0.3
+TRIES = 4
+"""kie.ai's POSTs of one callback."""
+UNPROVING = frozenset(name for name, made in MADE.items() if made in (LOST, FOUND_BY_CALLBACK))
+UNPROVING_CREATES = frozenset(name for name in UNPROVING if name.startswith("create-"))
+"""Faults after which nobody can know whether the create happened."""
+
+_TASK = re.compile(r"/callbacks/kie/([0-9a-f-]{36})/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What kie.ai knows after a run, by the gateway's ids of tasks."""
+
+    bills: Sequence[Bill]
+    muddled: frozenset[str]
+    """Tasks a create of which was answered in a way that proves nothing."""
+    unread: bool
+    """There were creates that kie.ai did not even read."""
+    refused_for_limits: Sequence[str | None]
+    over: frozenset[str]
+    """Billed tasks of which no callback is to come any more."""
+
+    def hopeless(self, ids: Collection[str]) -> list[str]:
+        """Return those of which kie.ai will not tell unasked: not billed, or told in vain."""
+        billed = {bill.task_id for bill in self.bills}
+        return [each for each in ids if each not in billed or each in self.over]
+
+
+class Kie:
+    """The simulator, asked over HTTP."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urlsplit(str(self._http.base_url))
+        return parts.hostname or "", parts.port or 0
+
+    async def begin(
+        self,
+        faults: Collection[str],
+        count: int,
+        rates: Mapping[str, Any],
+        limits: Mapping[str, int],
+    ) -> None:
+        """Forget the last run, and treat the next `count` creates, and all others, so."""
+        (await self._http.delete("/simulator/ledger")).raise_for_status()
+        (await self._http.put("/simulator/faults", json=rates)).raise_for_status()
+        (await self._http.put("/simulator/account", json=limits)).raise_for_status()
+        if faults:
+            order = {"fault": _with_parameters(faults), "count": count}
+            (await self._http.post("/simulator/next", json=order)).raise_for_status()
+
+    async def known(self) -> Known:
+        ledger = await self._data("/simulator/ledger")
+        creates = await self._data("/simulator/creates")
+        attempts = (await self._http.get("/simulator/callbacks")).json()
+        heard = Counter(attempt["taskId"] for attempt in attempts if attempt["status"] == 200)
+        last = {attempt["taskId"] for attempt in attempts if attempt["attempt"] >= TRIES}
+        muddled = [_task(row) for row in creates if UNPROVING_CREATES & {*row["faults"]}]
+        return Known(
+            bills=[
+                Bill(
+                    task_id=_task(row) or "", kie_task_id=row["taskId"], heard=heard[row["taskId"]]
+                )
+                for row in ledger
+            ],
+            muddled=frozenset(filter(None, muddled)),
+            unread=None in muddled,
+            refused_for_limits=[
+                _task(row) for row in creates if row["code"] == 429 and not row["faults"]
+            ],
+            over=frozenset(
+                _task(row) or ""
+                for row in ledger
+                if row["taskId"] in heard.keys() | last or "callback-dropped" in row["faults"]
+            ),
+        )
+
+    async def _data(self, path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self._http.get(path)).json()["data"]
+        return found
+
+
+def _task(row: Mapping[str, Any]) -> str | None:
+    found = _TASK.search(row["callBackUrl"] or "")
+    return found[1] if found else None
+
+
+def _with_parameters(faults: Collection[str]) -> dict[str, dict[str, float]]:
+    seconds = {name: MADE[name].seconds for name in faults}
+    return {name: {} if value is None else {"seconds": value} for name, value in seconds.items()}
+
+
+@asynccontextmanager
+async def standing_in(seed: int) -> AsyncIterator[Kie]:
+    """Serve a simulator of this lab's own."""
+    options = Options(
+        duration=DURATION,
+        hmac_key=HMAC_KEY,
+        seed=seed,
+        start_credits=Decimal(1_000_000),
+        callback_retry_delay=1.0,
+    )
+    async with (
+        serving(create_app(options)) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http,
+    ):
+        yield Kie(http)

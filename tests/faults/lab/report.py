@@ -1,0 +1,183 @@
+"""The page that tells what the long form tried and found."""
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from tests.faults.lab.scenario import Result
+
+_HEAD = """\
+# Fault report
+
+Written by `make faults` (`python -m tests.faults.lab`): every run has real `kie-gateway serve`
+processes over real PostgreSQL, and the simulator for kie.ai. Nothing here is edited by hand.
+
+| | |
+|---|---|
+"""
+
+_COLUMNS = (
+    "combinations",
+    "replicas",
+    "runs",
+    "tasks",
+    "billed",
+    "deaths",
+    "unconfirmed for a time",
+    "expired",
+    "findings",
+    "seconds",
+)
+
+_METHOD = """
+## Method
+
+- **Lines.** Proxies stand between each process and PostgreSQL, between it and kie.ai, and before
+  all of them, where callers and callbacks arrive. A run in which nothing dies is recorded twice;
+  what both have is the list of its messages, named by the tables and states that the SQL touches,
+  less what the loops say when there is nothing to do. BEGIN, the preparing of statements and NOTIFY
+  are left out: a death between them and the message that follows is that message's *before*.
+- **Kills.** `SIGKILL` hits the process that sends or is sent the message, at the moment when the
+  message has arrived at the proxy and is not passed on (*before*), or when the far side has done
+  it and the answer is not passed on (*after*). Where a loop's statement looks the same whether
+  there is work or not, only *after* exists; it is inside a transaction, where nothing is done
+  before its COMMIT. With one replica a new one is started, with three the others go on and the
+  third is replaced.
+- **Callers** repeat a POST that was not answered, with the same Idempotency-Key, at the one
+  address before all replicas; so does kie.ai with its callbacks, four times in seven seconds.
+- **Time** passes by shifting rows, never by the clock: questions of a later minute become due,
+  leases that no living process has renewed run out, and so do bounds of tasks of which no word can
+  come.
+- **The audit** compares the ledger of billed creates, the tables and what callers were told.
+  *lost*: a 2xx without its row, a callback answered 200 and not stored, evidence stored and not
+  applied. *double-paid*: two billed creates for a task, or two tasks for a key. *stuck*: due,
+  leased or bound by an instant that is over by 60 s, or not at rest at the end. *overwritten*:
+  kie.ai's first word is not the task's end. *unexpected unconfirmed*: no death lay between the
+  commit of `submitting` and the record of the outcome, and kie.ai's answer was one that proves
+  something. *unanswered*: a caller that never got through. *over limit*: kie.ai had to refuse a
+  create for the account's limits.
+
+## Repeat it
+
+```console
+$ make faults                                                   # all, and writes this page
+$ python -m tests.faults.lab --only 'after kie createTask'      # some, and writes nothing
+$ python -m tests.faults.lab --replicas 3 --tasks 20 --seed 7
+```
+
+The short form runs with all other tests: `tests/faults/test_lab.py`.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Under what the runs were made."""
+
+    postgresql: str
+    python: str
+    seed: int
+    seconds: float
+
+
+async def setting(dsn: str, *, seed: int, seconds: float) -> Setting:
+    connection = await asyncpg.connect(dsn)
+    try:
+        version = await connection.fetchval("SHOW server_version")
+    finally:
+        await connection.close()
+    return Setting(
+        postgresql=str(version), python=platform.python_version(), seed=seed, seconds=seconds
+    )
+
+
+def page(results: Sequence[Result], setting: Setting) -> str:
+    return "".join(
+        (
+            _HEAD,
+            *(f"| {name} | {value} |\n" for name, value in _totals(results, setting)),
+            "\n## Counts\n\n",
+            _groups(results),
+            _findings(results),
+            _METHOD,
+            "\n## Every combination\n",
+            *_combinations(results),
+        )
+    )
+
+
+def _totals(results: Sequence[Result], setting: Setting) -> list[tuple[str, object]]:
+    kinds = Counter(finding.kind for result in results for finding in result.findings)
+    named = ("lost", "double-paid", "stuck")
+    rest = sum(kinds.values()) - sum(kinds[kind] for kind in named)
+    return [
+        ("runs", len(results)),
+        ("tasks", sum(_tasks(result) for result in results)),
+        ("billed creates", sum(result.billed for result in results)),
+        ("deaths of processes and of PostgreSQL", sum(result.strikes for result in results)),
+        *((kind, kinds[kind]) for kind in named),
+        ("other findings", rest),
+        ("points that a run did not come to", sum(result.missed for result in results)),
+        ("PostgreSQL, Python, seed", f"{setting.postgresql}, {setting.python}, {setting.seed}"),
+        ("seconds", round(setting.seconds)),
+    ]
+
+
+def _groups(results: Sequence[Result]) -> str:
+    rows = [
+        f"| {' | '.join(_COLUMNS)} |",
+        "|---" + "|--:" * (len(_COLUMNS) - 1) + "|",
+    ]
+    groups = dict.fromkeys(
+        (result.combination.group, result.combination.replicas) for result in results
+    )
+    for group, replicas in groups:
+        mine = [
+            result
+            for result in results
+            if (result.combination.group, result.combination.replicas) == (group, replicas)
+        ]
+        numbers = (
+            len(mine),
+            sum(_tasks(result) for result in mine),
+            sum(result.billed for result in mine),
+            sum(result.strikes for result in mine),
+            sum(result.unconfirmed for result in mine),
+            sum(result.states.get("expired", 0) for result in mine),
+            sum(len(result.findings) for result in mine),
+            round(sum(result.seconds for result in mine)),
+        )
+        rows.append(f"| {group} | {replicas} | " + " | ".join(map(str, numbers)) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _findings(results: Sequence[Result]) -> str:
+    found = [
+        f"- {result.combination}: {finding}\n" for result in results for finding in result.findings
+    ]
+    return "\n## Findings\n\n" + ("".join(found) or "None.\n")
+
+
+def _combinations(results: Sequence[Result]) -> list[str]:
+    lines = []
+    for group in dict.fromkeys(result.combination.group for result in results):
+        lines.append(f"\n### {group}\n\n")
+        lines += [f"- {_line(each)}\n" for each in results if each.combination.group == group]
+    return lines
+
+
+def _line(result: Result) -> str:
+    ended = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
+    notes = (
+        f", {result.unconfirmed} unconfirmed for a time" if result.unconfirmed else "",
+        ", **not come to**" if result.missed else "",
+        f", **{len(result.findings)} findings**" if result.findings else "",
+    )
+    combination = result.combination
+    return f"{combination.what}; replicas {combination.replicas}: {ended}{''.join(notes)}"
+
+
+def _tasks(result: Result) -> int:
+    return sum(result.states.values())

@@ -1,0 +1,209 @@
+"""One run: tasks are created, called back, asked about and settled, while something dies."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import httpx
+from typing_extensions import override
+
+from tests.faults.lab.audit import AT_REST, Evidence, Finding, Task, Told, audit
+from tests.faults.lab.crew import Crew
+from tests.faults.lab.kie import Kie
+from tests.faults.lab.patience import until
+from tests.faults.lab.points import Point
+from tests.faults.lab.tables import Tables
+
+BODY = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
+_AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Combination:
+    """What a run puts together; no point: nothing is killed, no faults: kie.ai behaves."""
+
+    group: str
+    replicas: int = 1
+    tasks: int = 1
+    point: Point | None = None
+    faults: tuple[str, ...] = ()
+    rates: Mapping[str, Any] = field(default_factory=dict)
+    """Faults by chance, as the simulator takes them."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """The account's, as the simulator takes them."""
+
+    title: str = ""
+    """Its name within its group; none: what it is made of."""
+
+    @property
+    def what(self) -> str:
+        parts = (*self.faults, *([str(self.point)] if self.point else []))
+        return self.title or " x ".join(parts) or "nothing"
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.group}: {self.what}; replicas {self.replicas}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of a run."""
+
+    combination: Combination
+    findings: Sequence[Finding]
+    states: Mapping[str, int]
+    billed: int
+    unconfirmed: int
+    """Tasks that were unconfirmed for a time."""
+    strikes: int
+    seen: Sequence[Point]
+    seconds: float
+
+    @property
+    def missed(self) -> bool:
+        """Whether the run never came to the point where it was to be killed."""
+        return self.combination.point is not None and self.strikes == 0
+
+    @override
+    def __str__(self) -> str:
+        ended = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
+        return (
+            f"{self.combination}: {ended}, billed {self.billed}, unconfirmed for a time "
+            f"{self.unconfirmed}, findings {len(self.findings)}, {self.seconds:.1f} s"
+        )
+
+
+class Callers:
+    """Create tasks as real callers do: a POST that was not answered is repeated with its key."""
+
+    def __init__(self, http: httpx.AsyncClient, some_alive: asyncio.Event) -> None:
+        self._http = http
+        self._some_alive = some_alive
+        self.keys: list[str] = []
+        self.told: list[Told] = []
+
+    async def create(self, key: str) -> None:
+        """Give up where nobody answers in time; the audit will tell."""
+        self.keys.append(key)
+        with contextlib.suppress(TimeoutError):
+            self.told.append(await until(lambda: self._answer(key)))
+
+    async def _answer(self, key: str) -> Told | None:
+        await self._some_alive.wait()
+        try:
+            answer = await self._http.post("/v1/tasks", json=BODY, headers={"Idempotency-Key": key})
+        except httpx.TransportError:
+            return None
+        if not answer.is_success:
+            return None
+        return Told(key=key, task_id=answer.json()["id"], status=answer.status_code)
+
+
+class Scenario:
+    """Plays runs with one crew, one simulator and one database."""
+
+    def __init__(self, crew: Crew, kie: Kie, tables: Tables, http: httpx.AsyncClient) -> None:
+        self.crew = crew
+        self.kie = kie
+        self.tables = tables
+        self._http = http
+        self._runs = 0
+
+    async def run(self, combination: Combination) -> Result:
+        """Play it to its end; what dies is replaced at once."""
+
+        async def create(callers: Callers, prefix: str) -> None:
+            keys = [f"{prefix}{number}" for number in range(combination.tasks)]
+            await asyncio.gather(*(callers.create(key) for key in keys))
+
+        return await self.play(combination, create)
+
+    async def play(
+        self, combination: Combination, load: Callable[[Callers, str], Awaitable[None]]
+    ) -> Result:
+        started = time.monotonic()
+        await self.crew.fill(combination.replicas)
+        await self.tables.let_an_hour_pass()
+        await self.kie.begin(
+            combination.faults, combination.tasks, combination.rates, combination.limits
+        )
+        self._runs += 1
+        prefix = f"run {self._runs} task "
+        self.crew.watch.begin(combination.point)
+        callers = Callers(self._http, self.crew.some_alive)
+        over = asyncio.Event()
+        replacing = asyncio.create_task(self._replace(combination.replicas, over))
+        try:
+            await load(callers, prefix)
+            with contextlib.suppress(TimeoutError):  # the audit will tell
+                await until(lambda: self._rests(prefix))
+        finally:
+            over.set()
+            self.crew.watch.struck.set()
+            await replacing
+        return await self._judged(combination, callers, prefix, time.monotonic() - started)
+
+    async def _replace(self, replicas: int, over: asyncio.Event) -> None:
+        """Replace whoever dies, until it is over."""
+        struck = self.crew.watch.struck
+        while not over.is_set():
+            await struck.wait()
+            struck.clear()
+            for replica in [each for each in self.crew.replicas if not each.alive]:
+                await self.crew.bury(replica)
+            if not self.crew.living:
+                await self.tables.free_all_leases()
+            await self.crew.fill(replicas)
+
+    async def _rests(self, prefix: str) -> bool | None:
+        """Hasten everything; tell whether every task rests and nobody owes it a look."""
+        try:
+            await self.tables.hasten()
+            tasks = await self.tables.read(prefix)
+            lost = [task.id for task in tasks if task.state == "unconfirmed"]
+            if lost:
+                await self.tables.lapse((await self.kie.known()).hopeless(lost))
+        except _AWAY:
+            return None
+        return all(_rests(task) for task in tasks) or None
+
+    async def _judged(
+        self, combination: Combination, callers: Callers, prefix: str, seconds: float
+    ) -> Result:
+        known = await self.kie.known()  # first: what it knows by now must stand in the tables
+        tasks = await self.tables.read(prefix)
+        watch = self.crew.watch
+        unread = {task.id for task in tasks if task.id not in watch.answered and known.unread}
+        evidence = Evidence(
+            keys=callers.keys,
+            told=callers.told,
+            tasks=tasks,
+            bills=known.bills,
+            strikes=watch.strikes,
+            answered=watch.answered,
+            muddled=known.muddled | unread,
+            refused_for_limits=known.refused_for_limits,
+        )
+        return Result(
+            combination=combination,
+            findings=audit(evidence),
+            states=Counter(task.state for task in tasks),
+            billed=len(known.bills),
+            unconfirmed=sum(_was_unconfirmed(task) for task in tasks),
+            strikes=len(watch.strikes),
+            seen=list(watch.seen),
+            seconds=seconds,
+        )
+
+
+def _rests(task: Task) -> bool:
+    return task.state in AT_REST and (task.state == "expired" or not task.owes)
+
+
+def _was_unconfirmed(task: Task) -> bool:
+    return any(move.target == "unconfirmed" for move in task.moves)

@@ -1,0 +1,122 @@
+"""The gateway's tables as the lab sees them, and the one way in which it makes time pass."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import asyncpg
+
+from tests.faults.lab.audit import Move, Statement, Task
+
+Rows: TypeAlias = "list[asyncpg.Record]"
+
+SETTLING = timedelta(seconds=3)
+"""For so long an open task is left to its callback before it is asked about."""
+UNRENEWED = timedelta(seconds=10)
+"""A lease of a living process was renewed less than that ago."""
+
+_TASKS = """
+SELECT id::text, idempotency_key AS key, state, fail_source, kie_task_id,
+       due_at IS NOT NULL OR leased_until IS NOT NULL OR lapses_at IS NOT NULL AS owes,
+       coalesce(extract(epoch FROM clock_timestamp() - least(due_at, leased_until, lapses_at,
+                CASE state WHEN 'queued' THEN submit_by END)), 0)::float8 AS overdue
+FROM tasks WHERE idempotency_key LIKE $1 || '%' ORDER BY id
+"""
+_MOVES = """
+SELECT task_id::text, from_state AS left, to_state AS target, reason,
+       extract(epoch FROM at)::float8 AS at
+FROM task_events WHERE task_id = ANY($1::uuid[]) ORDER BY id
+"""
+_STATEMENTS = """
+SELECT task_id::text, source, verdict, signature, kie_task_id, kie_state AS end
+FROM callbacks WHERE task_id = ANY($1::uuid[]) ORDER BY received_at, id
+"""
+_HASTEN = """
+UPDATE tasks SET due_at = clock_timestamp() WHERE due_at > clock_timestamp() AND
+(finished_at IS NOT NULL OR updated_at < clock_timestamp() - $1::interval)
+"""
+_FREE_UNRENEWED = """
+UPDATE tasks SET leased_until = clock_timestamp() WHERE leased_until BETWEEN clock_timestamp()
+AND clock_timestamp() + interval '30 s' - $1::interval
+AND pg_postmaster_start_time() < clock_timestamp() - 2 * $1::interval
+"""
+_FREE_ALL = (
+    "UPDATE tasks SET leased_until = clock_timestamp() WHERE leased_until > clock_timestamp()"
+)
+_LAPSE = """
+UPDATE tasks SET lapses_at = clock_timestamp() WHERE id = ANY($1::uuid[])
+AND state = 'unconfirmed' AND due_at IS NULL AND lapses_at > clock_timestamp()
+"""
+_HOLDS = """
+SELECT column_name FROM information_schema.columns
+WHERE table_name = 'kie_account' AND column_name LIKE '%\\_until'
+"""
+_INSTANTS = """
+SELECT table_name, column_name FROM information_schema.columns
+WHERE table_name IN ('kie_account', 'kie_slots') AND data_type = 'timestamp with time zone'
+"""
+_NAMES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+
+
+class Tables:
+    """Reads and shifts rows; a connection for each look, since PostgreSQL comes and goes."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    async def names(self) -> frozenset[str]:
+        return frozenset(row[0] for row in await self._rows(_NAMES)) - {"alembic_version"}
+
+    async def read(self, prefix: str) -> list[Task]:
+        """Return the tasks whose keys begin so, with their histories and what kie.ai said."""
+        rows = await self._rows(_TASKS, prefix)
+        ids = [row["id"] for row in rows]
+        moves = _by_task(await self._rows(_MOVES, ids))
+        statements = _by_task(await self._rows(_STATEMENTS, ids))
+        return [
+            Task(
+                **row,
+                moves=[Move(**move) for move in moves[row["id"]]],
+                statements=[Statement(**said) for said in statements[row["id"]]],
+            )
+            for row in rows
+        ]
+
+    async def hasten(self) -> None:
+        """Make due what waits for a later minute, and let the leases of the dead run out."""
+        await self._rows(_HASTEN, SETTLING)
+        await self._rows(_FREE_UNRENEWED, UNRENEWED)
+        for row in await self._rows(_HOLDS):
+            name = row["column_name"]
+            await self._rows(
+                f"UPDATE kie_account SET {name} = clock_timestamp() WHERE {name} > clock_timestamp()"  # noqa: E501, S608  # a column's own name
+            )
+
+    async def let_an_hour_pass(self) -> None:
+        """Between runs: the account forgets what it used and what it learned of its limits."""
+        for table, column in await self._rows(_INSTANTS):
+            await self._rows(f"UPDATE {table} SET {column} = {column} - interval '1 hour'")  # noqa: S608  # names of the schema's own
+
+    async def free_all_leases(self) -> None:
+        """To be used while no process lives."""
+        await self._rows(_FREE_ALL)
+
+    async def lapse(self, ids: Sequence[str]) -> None:
+        """End the bound of unconfirmed tasks that nobody is asking about."""
+        await self._rows(_LAPSE, list(ids))
+
+    async def _rows(self, statement: str, *values: object) -> Rows:
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            return await connection.fetch(statement, *values)
+        finally:
+            await connection.close()
+
+
+def _by_task(rows: Rows) -> Mapping[str, list[dict[str, Any]]]:
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        values = dict(row)
+        found[values.pop("task_id")].append(values)
+    return found
