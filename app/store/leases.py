@@ -83,6 +83,8 @@ def _lapsing(state: State, lapse: Lapse) -> Select[tuple[UUID]]:
             leased_until=None,
             lapses_at=None,
             hastened_at=None,
+            breakdowns=0,
+            set_aside_at=None,
         )
         .returning(*MOVED)
         .cte("moved")

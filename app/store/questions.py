@@ -172,6 +172,7 @@ _BREAK_DOWN = (
         breakdowns=Task.breakdowns + 1,
         breakdown=bindparam("new_breakdown", type_=Text),
         due_at=later("due_in"),
+        hastened_at=None,
         leased_until=None,
         set_aside_at=case((Task.breakdowns + 1 >= _MAX_BREAKDOWNS, NOW)),
     )
