@@ -25,9 +25,10 @@ CREDIT = "/api/v1/chat/credit"
 MAX_ANSWER = 1024 * 1024
 """Bytes of an answer that are read; the longest recorded one had a few thousand."""
 
-KEEPALIVE_EXPIRY = 5.0
+KEEPALIVE_EXPIRY = 2.0
 """Seconds that an idle connection is kept. A POST written to a connection that the far side is
-just closing gets no answer, and with that becomes an `Unknown`: hang up before they do."""
+just closing gets no answer, and with that becomes an `Unknown`: hang up before they do, and many
+servers do after 5 s."""
 
 PROOF_OF_NOT_SENT: tuple[type[Exception], ...] = (
     # Checked in aiohttp 3.14: each of these is raised before ClientRequest.send() writes the
