@@ -43,6 +43,12 @@ CREATE TRIGGER bench_slots AFTER UPDATE ON kie_slots
 """
 """Notes for how long each slot was free before it was taken again, and how long its create took."""
 
+TROUBLE = """
+SELECT to_state, reason, count(*) AS tasks FROM task_events
+WHERE from_state = 'submitting' AND to_state <> 'running' GROUP BY to_state, reason
+"""
+"""Creates that met something else than a limit: each may have held the whole account."""
+
 Estimates: TypeAlias = dict[str, tuple[float, float]]
 """By task, in unix seconds: when it was read, and when the task was said to start."""
 
@@ -164,8 +170,13 @@ async def _delays(scene: Scene, part: str, creates: Sequence[Row], *, skipped: i
         row["kie_task_id"]: row["submitted_at"].timestamp()
         for row in await scene.sql.fetch("SELECT kie_task_id, submitted_at FROM tasks")
     }
+    trouble = [
+        f"{row['tasks']} {row['to_state']}: {row['reason']}"
+        for row in await scene.sql.fetch(TROUBLE)
+    ]
     sending = [row["arrivedAt"] - claimed[row["taskId"]] for row in creates if row["taskId"]]
     return [
+        Figure(part=part, name="creates in trouble", value="; ".join(trouble) or "none"),
         _spread(part, "a slot is free", [row["idle"] for row in slots]),
         _spread(part, "from the claim to the arrival", sending),
         _spread(part, "from the claim to the answer", [row["took"] for row in slots]),
