@@ -22,7 +22,10 @@ COPIED = ("app", "migrations", "tests", "pyproject.toml", "alembic.ini", "docs")
 
 @dataclass(frozen=True, slots=True)
 class Sabotage:
-    """`old`, which stands exactly once in `file`, becomes `new`; then `tests` must fail."""
+    """`old`, which stands exactly once in `file`, becomes `new`; then some of `tests` must fail.
+
+    `lab`, where there is one, must fail by itself too: a test of the fault lab.
+    """
 
     promise: int
     name: str
@@ -30,6 +33,12 @@ class Sabotage:
     old: str
     new: str
     tests: tuple[str, ...]
+    lab: str = ""
+
+    @property
+    def runs(self) -> tuple[tuple[str, ...], ...]:
+        """The runs of tests that have to fail, each one."""
+        return (self.tests, (self.lab,)) if self.lab else (self.tests,)
 
 
 SABOTAGES = (
@@ -90,6 +99,7 @@ SABOTAGES = (
         "        state=State.UNCONFIRMED,\n        leased_until=None,\n        due_at=NOW,",
         "        state=State.QUEUED,\n        leased_until=None,\n        due_at=NOW,",
         ("tests/services/test_sweep.py",),
+        lab="tests/faults/test_lab.py::test_killed_in_a_crowd",
     ),
     Sabotage(
         3,
@@ -114,6 +124,7 @@ SABOTAGES = (
         "        for state in LAPSES:",
         "        for state in ():",
         ("tests/services/test_sweep.py",),
+        lab="tests/faults/test_lab.py::test_fault[create-closed-after-reading]",
     ),
     Sabotage(
         5,
@@ -122,6 +133,7 @@ SABOTAGES = (
         "    if not yields(standing):\n        return Judgement(verdict=_after_the_end",
         "    if False:\n        return Judgement(verdict=_after_the_end",
         ("tests/services/test_receive.py",),
+        lab="tests/faults/test_lab.py::test_fault[record-contradicts]",
     ),
     Sabotage(
         5,
@@ -138,6 +150,7 @@ SABOTAGES = (
         "        window = self._limits.creates.window\n",
         "        window = 0.0\n",
         ("tests/faults/test_limits.py",),
+        lab="tests/faults/test_lab.py::test_the_accounts_limits_hold_while_one_of_three_is_killed",
     ),
     Sabotage(
         7,
@@ -195,6 +208,7 @@ SABOTAGES = (
         "                tries += 1\n",
         "                raise\n",
         ("tests/services/test_lost_commits.py",),
+        lab="tests/faults/test_lab.py::test_postgresql_dies_under_load",
     ),
 )
 
@@ -215,9 +229,9 @@ def _is_noticed(sabotage: Sabotage, scratch: Path, dsn: str) -> bool:
     started = time.monotonic()
     _copied(copy)
     _sabotaged(sabotage, copy)
-    status = _tested(sabotage, copy, dsn)
-    noticed = status == 1  # pytest's own: tests were run and some failed
-    verdict = "noticed" if noticed else f"NOT NOTICED (pytest says {status})"
+    statuses = [_tested(tests, copy, dsn) for tests in sabotage.runs]
+    noticed = all(status == 1 for status in statuses)  # pytest's own: run, and some failed
+    verdict = "noticed" if noticed else f"NOT NOTICED (pytest says {statuses})"
     took = time.monotonic() - started
     sys.stdout.write(f"promise {sabotage.promise:>2}  {sabotage.name:<24} {verdict} {took:.1f} s\n")
     sys.stdout.flush()
@@ -243,10 +257,10 @@ def _sabotaged(sabotage: Sabotage, copy: Path) -> None:
     path.write_text(text.replace(sabotage.old, sabotage.new))
 
 
-def _tested(sabotage: Sabotage, copy: Path, dsn: str) -> int:
+def _tested(tests: Sequence[str], copy: Path, dsn: str) -> int:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
     return subprocess.run(  # noqa: S603  # our own tests
-        [*command, *sabotage.tests],
+        [*command, *tests],
         cwd=copy,
         env={**os.environ, "GATEWAY_TEST_DATABASE_URL": dsn, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.DEVNULL,

@@ -48,6 +48,8 @@ class Upstream:
     on_credit: Callable[[], Awaitable[Response]] | None = None
     credit_calls: int = 0
     on_create: Create | None = None
+    on_query: Callable[[str], Awaitable[None]] | None = None
+    """What comes between a question, by its id, and the answer."""
     records: dict[str, Any] = field(default_factory=dict)
     """Envelopes by id; an id that is not here runs."""
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -116,6 +118,8 @@ class Upstream:
         kie_task_id = request.query_params["taskId"]
         self.queries.append(kie_task_id)
         self.queried_at.append(asyncio.get_running_loop().time())
+        if self.on_query is not None:
+            await self.on_query(kie_task_id)
         return JSONResponse(self.records.get(kie_task_id) or running(kie_task_id))
 
     async def _credit(self, _: Request) -> Response:

@@ -93,10 +93,10 @@ class NotCancelableError(GatewayError):
 
 
 class NotRefreshableError(GatewayError):
-    """kie.ai has no id for the task yet, so there is nothing to ask about."""
+    """The task has no id at kie.ai yet, or waits for an operator: nobody would ask about it."""
 
     code = "not_refreshable"
-    title = "There is nothing to ask kie.ai about yet"
+    title = "kie.ai cannot be asked about the task now"
 
 
 class NotStuckError(GatewayError):

@@ -240,14 +240,22 @@ async def reschedule(
 
 _HASTEN = (
     update(Task)
-    .where(Task.id == bindparam("task_id"), Task.state.not_in([State.QUEUED, State.SUBMITTING]))
+    .where(
+        Task.id == bindparam("task_id"),
+        Task.state.not_in([State.QUEUED, State.SUBMITTING]),
+        Task.set_aside_at.is_(None),
+    )
     .values(due_at=NOW, hastened_at=NOW, tries=0)
+    .returning(Task.id)
 )
 
 
-async def ask_at_once(connection: AsyncConnection, task_id: UUID) -> None:
-    """Make the task the next to be asked about, unless it is still on its way to kie.ai."""
-    await connection.execute(_HASTEN, {"task_id": task_id})
+async def ask_at_once(connection: AsyncConnection, task_id: UUID) -> bool:
+    """Make the task the next to be asked about.
+
+    False where nobody would ask: it is still on its way to kie.ai, or was set aside.
+    """
+    return await connection.scalar(_HASTEN, {"task_id": task_id}) is not None
 
 
 _ASKED = select(

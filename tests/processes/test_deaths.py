@@ -45,7 +45,7 @@ async def test_a_create_whose_process_is_killed_is_never_sent_again(
     task_id = str(await sql.fetchval("SELECT id FROM tasks"))
 
     assert (await witness.reaches(task_id, "unconfirmed"))["state"] == "unconfirmed"
-    await _has_gone_through_the_queue(witness, upstream)
+    await has_gone_through_the_queue(witness, upstream)
     urls = Counter(create["callBackUrl"] for create in upstream.creates)
     assert [count for url, count in urls.items() if task_id in url] == [1]
 
@@ -56,7 +56,7 @@ async def test_a_create_whose_process_is_killed_is_never_sent_again(
     go.set()
 
 
-async def _has_gone_through_the_queue(gateway: Gateway, upstream: Upstream) -> None:
+async def has_gone_through_the_queue(gateway: Gateway, upstream: Upstream) -> None:
     """Have a task refused at first: its second sending proves a whole turn of the loop."""
     answers = iter([refused(429, "Too many requests")])
     upstream.answers(lambda: next(answers, None) or accepted(upstream.next_id()))
@@ -151,6 +151,6 @@ async def test_lost_connections_to_postgresql_are_replaced(
 
     assert [answer.status_code for answer in answers] == [200, *[201] * 5]
     assert (await gateway.task(task["id"]))["state"] == "succeeded"
-    await _has_gone_through_the_queue(gateway, upstream)
+    await has_gone_through_the_queue(gateway, upstream)
     assert (await gateway.http.get("/readyz")).status_code == 200
     assert await serving.end() == 0

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from app.domain.audit import Actor
-from app.domain.errors import NotFoundError, NotStuckError
+from app.domain.errors import NotFoundError, NotRefreshableError, NotStuckError
 from app.services.ask import BREAKDOWN_WAIT, MAX_BREAKDOWNS
 from app.wiring import Services
 from tests.conftest import Wire
@@ -103,6 +103,16 @@ async def test_it_is_taken_up_again_when_an_operator_says_so(
         await services.operations.release(ME, UUID(int=1))
     actions = [entry["action"] for entry in await services.operations.audit()]
     assert actions == ["task_released", "task_set_aside"]
+
+
+async def test_nobody_waits_for_a_question_that_will_not_be_asked(
+    services: Services, upstream: Upstream, sql: Any
+) -> None:
+    async with poisoned(sql):
+        task_id = await _broken(sql, upstream, services)
+        client_id = await sql.fetchval("SELECT client_id FROM tasks")
+        with pytest.raises(NotRefreshableError):
+            await services.commands.refresh(client_id, task_id, seconds=50)
 
 
 async def test_only_breakdowns_in_a_row_count(

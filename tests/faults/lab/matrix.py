@@ -127,12 +127,17 @@ def paired(pair: Pair, recorded: Sequence[Point], *, replicas: int, tasks: int) 
 
 
 def sampled(points: Iterable[Point], *, seed: int, each: int = SAMPLED) -> list[Point]:
-    """Choose some occurrences of each kind of message."""
+    """Choose some occurrences of each kind of message.
+
+    Of the first half of them: how often a kind comes among many tasks is chance, so that the last
+    ones of one run need not come in the next.
+    """
     chance = random.Random(seed)  # noqa: S311  # repeatable, no secret
     kinds: defaultdict[tuple[str, Side], list[Point]] = defaultdict(list)
     for point in points:
         kinds[point.what, point.side].append(point)
-    return [point for kind in kinds.values() for point in chance.sample(kind, min(each, len(kind)))]
+    early = (kind[: (len(kind) + 1) // 2] for kind in kinds.values())
+    return [point for kind in early for point in chance.sample(kind, min(each, len(kind)))]
 
 
 def telling(points: Sequence[Point], *, seed: int, others: int) -> list[Point]:
