@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import Lifespan
 
 from app import config, log
-from app.api import admin, callbacks, documents, errors, events, health, tasks
+from app.api import admin, callbacks, deliveries, documents, errors, events, health, tasks
 from app.api.deps import Desk, Edge
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
@@ -41,7 +41,7 @@ class Surface(StrEnum):
     CALLBACKS = "callbacks"
 
 
-_API = (events.router, tasks.router, health.live, health.inside)
+_API = (events.router, tasks.router, deliveries.router, health.live, health.inside)
 
 ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.ALL: (*_API, callbacks.router),
@@ -153,6 +153,7 @@ def _desk(services: Services, settings: Settings) -> Desk | None:
         return None
     return Desk(
         operations=services.operations,
+        clients=services.clients,
         account=services.account,
         keys=services.keys,
         admin_key=settings.admin_key.get_secret_value(),
@@ -167,6 +168,7 @@ def _edge(services: Services, settings: Settings) -> Edge:
         reader=services.reader,
         commands=services.commands,
         feed=services.feed,
+        deliveries=services.deliveries,
         max_body_bytes=settings.max_body_bytes,
         submit_wait=settings.submit_wait,
     )

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from uuid import UUID
 
+import aiohttp
 import httpx
 from cryptography.fernet import Fernet, MultiFernet
 from uuid_utils.compat import uuid7
@@ -21,19 +22,26 @@ from app.domain.callback_url import CallbackUrls, derive
 from app.domain.terms import Confirm, Terms
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
+from app.outbound.guard import Guard
+from app.outbound.sender import Sender, session
 from app.services.account import Account
 from app.services.admit import Admission
 from app.services.ask import Asker
+from app.services.clients import Clients
 from app.services.commands import Commands
+from app.services.deliver import Deliverer
+from app.services.dispatch import Deliveries
 from app.services.expose import Exposition
 from app.services.feed import Feed
 from app.services.health import Health
 from app.services.keys import Keys
 from app.services.leases import Leases
 from app.services.operate import Operations
+from app.services.outbox import Outbox
 from app.services.read import Reader
 from app.services.receive import Receiver
 from app.services.settle import Settling
+from app.services.signing import Signing
 from app.services.submit import Submissions
 from app.services.sweep import Sweeper
 from app.services.wait import WaitingRoom
@@ -54,6 +62,9 @@ class Services:
     asker: Asker
     account: Account
     operations: Operations
+    clients: Clients
+    deliverer: Deliverer
+    deliveries: Deliveries
     sweeper: Sweeper
     reader: Reader
     commands: Commands
@@ -91,10 +102,20 @@ async def wired(
     listen_url = settings.database_listen_url
     signals = Signals(listen_url.get_secret_value() if listen_url else dsn)
     try:
-        async with _kie_http(settings) as http:
-            yield _services(settings, database, signals, http, monotonic)
+        async with (
+            _kie_http(settings) as http,
+            session(_guard(settings), connect=CONNECT_TIMEOUT) as callers,
+        ):
+            yield _services(settings, database, signals, http, callers, monotonic)
     finally:
         await database.dispose()
+
+
+def _guard(settings: Settings) -> Guard:
+    return Guard(
+        allow_loopback=settings.delivery_allow_loopback,
+        blocked=settings.delivery_blocked_networks,
+    )
 
 
 def _kie_http(settings: Settings) -> httpx.AsyncClient:
@@ -114,6 +135,7 @@ def _services(
     database: Database,
     signals: Signals,
     http: httpx.AsyncClient,
+    callers: aiohttp.ClientSession,
     monotonic: Callable[[], float],
 ) -> Services:
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
@@ -129,13 +151,16 @@ def _services(
     )
     leases = Leases(database, terms.lease)
     room = WaitingRoom(database, signals)
-    settling = Settling(terms)
+    guard = _guard(settings)
+    outbox = Outbox(new_id)
+    settling = Settling(terms, outbox)
+    sealer = vault(secret_keys)
     chance = random.SystemRandom().random
     admission = Admission(terms, chance)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     health = Health(database, monotonic)
     return Services(
-        keys=Keys(database, vault(secret_keys), new_id, secrets.token_bytes),
+        keys=Keys(database, sealer, new_id, secrets.token_bytes),
         submissions=Submissions(
             database,
             kie,
@@ -144,6 +169,8 @@ def _services(
             urls,
             settling,
             admission,
+            outbox,
+            guard,
             terms,
             new_id,
             chance,
@@ -155,9 +182,21 @@ def _services(
         asker=Asker(database, kie, signals, leases, urls, settling, terms, new_id, chance, metrics),
         account=Account(database, kie, signals, terms, chance),
         operations=Operations(database, kie, signals, urls, terms),
-        sweeper=Sweeper(database, signals, terms, metrics),
+        clients=Clients(database, guard),
+        deliverer=Deliverer(
+            database,
+            Sender(callers, settings.delivery_timeout),
+            Signing(sealer),
+            settings.delivery_schedule,
+            settings.delivery_timeout,
+            utc_now,
+            chance,
+            metrics,
+        ),
+        deliveries=Deliveries(database, signals, new_id),
+        sweeper=Sweeper(database, signals, outbox, terms, metrics),
         reader=Reader(database, room, urls, terms.limits),
-        commands=Commands(database, signals),
+        commands=Commands(database, signals, outbox),
         feed=Feed(database, signals, room),
         room=room,
         leases=leases,

@@ -16,7 +16,7 @@ from app.domain.errors import DatabaseUnavailableError
 from app.domain.retry import backoff
 from app.services.health import Health
 from app.services.submit import AT_ONCE
-from app.store.signals import ASK, PROBE, QUEUE, SWEEP, Signals
+from app.store.signals import ASK, DELIVER, PROBE, QUEUE, SWEEP, Signals
 from app.wiring import Services
 
 DRAIN = 45.0
@@ -55,6 +55,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
             topic=QUEUE,
         ),
         Loop(name="ask", turn=services.asker.ask_due, every=1.0, topic=ASK),
+        Loop(name="deliver", turn=services.deliverer.deliver_due, every=1.0, topic=DELIVER),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
     )
@@ -154,6 +155,7 @@ async def _drain(services: Services) -> None:
         async with asyncio.timeout(DRAIN):
             await services.submissions.drain()
             await services.asker.drain()
+            await services.deliverer.drain()
     except TimeoutError:
         log.warning("worker.drain_cut_short", after=DRAIN)
 

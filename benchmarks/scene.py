@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.domain.audit import Actor
+from app.services.clients import ClientChange
 from app.store import schema
 from app.wiring import Services, wired
 from benchmarks.stand import SECRET, environment, process
@@ -123,7 +124,8 @@ class Scene:
 
     async def client(self, name: str, weight: int = 1) -> Caller:
         issued = await self.services.keys.create(name)
-        await self.services.operations.weigh(Actor.COMMAND_LINE, name, weight)
+        change = ClientChange(given=frozenset({"weight"}), weight=weight)
+        await self.services.clients.change(Actor.COMMAND_LINE, name, change)
         found = await self.sql.fetchval("SELECT id FROM clients WHERE name = $1", name)
         return Caller(name=name, id=UUID(str(found)), api_key=issued.api_key)
 

@@ -26,7 +26,10 @@ from tests.upstream import Upstream
 StartGateway = Callable[..., Awaitable[Gateway]]
 Wire = Callable[..., Awaitable[Services]]
 
-TABLES = "callbacks, task_events, tasks, client_queues, kie_slots, audit_entries, api_keys, clients"
+TABLES = (
+    "deliveries, delivery_hosts, callbacks, task_events, tasks, client_queues, kie_slots,"
+    " audit_entries, api_keys, clients"
+)
 NEW_ACCOUNT = "DELETE FROM kie_account; INSERT INTO kie_account (id) VALUES (1)"
 
 

@@ -108,6 +108,23 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         lambda metrics: metrics.disagreed(Source.CALLBACK),
         {'kie_gateway_disagreements_total{source="callback"}': 1},
     ),
+    "attempt that failed": (
+        lambda metrics: metrics.attempted("unanswered", first=True, lag=0.5),
+        {
+            'kie_gateway_delivery_attempts_total{result="unanswered"}': 1,
+            'kie_gateway_delivery_lag_seconds_count{until="first_attempt"}': 1,
+            'kie_gateway_delivery_lag_seconds_sum{until="first_attempt"}': 0.5,
+        },
+    ),
+    "attempt that succeeded later": (
+        lambda metrics: metrics.attempted("delivered", first=False, lag=300.0),
+        {
+            'kie_gateway_delivery_attempts_total{result="delivered"}': 1,
+            'kie_gateway_delivery_lag_seconds_count{until="delivered"}': 1,
+            'kie_gateway_delivery_lag_seconds_sum{until="delivered"}': 300,
+        },
+    ),
+    "delivery given up": (Metrics.exhausted, {"kie_gateway_deliveries_exhausted_total": 1}),
     "tasks": (
         of_database({"queued": 2, "running": 5}),
         {
@@ -252,7 +269,7 @@ def test_each_metric_has_its_row() -> None:
 
 def test_alerts_speak_of_metrics_that_are_there() -> None:
     known = {metric.name: metric for metric in CATALOGUE}
-    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 7
+    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 8
     for alert in ALERTS:
         used = re.findall(r"kie_gateway_\w+", alert.expr)
         assert used, alert.name

@@ -17,13 +17,14 @@ import pytest_asyncio
 from alembic import command
 from alembic.config import Config
 
-from app.api import schemas
+from app.api import delivery_schemas, schemas
 from app.domain.admission import Call, HoldReason
 from app.domain.audit import Action, Actor
+from app.domain.delivery import DeliveryState, EventType
 from app.domain.evidence import Signature, Verdict
 from app.domain.report import Report
 from app.domain.task import AT_REST, FailSource, Source, State
-from app.store import admission, callbacks, moves, questions, schema, tables, tasks
+from app.store import admission, callbacks, delivery_log, moves, questions, schema, tables, tasks
 from app.store.engine import Database
 
 
@@ -116,6 +117,8 @@ WORDS: dict[str, type[StrEnum]] = {
     "tasks.state": State,
     "tasks.fail_source": FailSource,
     "tasks.settled_by": Source,
+    "deliveries.event": EventType,
+    "deliveries.state": DeliveryState,
     "kie_account.hold_reason": HoldReason,
     "kie_slots.kind": Call,
     "audit_entries.actor": Actor,
@@ -129,6 +132,7 @@ WORDS: dict[str, type[StrEnum]] = {
 BEFORE_ADMISSION = "256a8abdd549"
 OTHERS = {
     "clients.weight",
+    "deliveries.due",
     "tasks.priority",
     "tasks.rest",
     "kie_account.single",
@@ -162,7 +166,7 @@ async def test_an_enum_is_the_check_of_its_column(
 ) -> None:
     definition = (await checks(sql))[column]
     assert re.search(rf"\b{column.rpartition('.')[2]} = ANY", definition)
-    assert sorted(re.findall(r"'(\w+)'::text", definition)) == sorted(WORDS[column])
+    assert sorted(re.findall(r"'([\w.]+)'::text", definition)) == sorted(WORDS[column])
 
 
 async def test_the_states_at_rest_are_those_with_an_end(
@@ -207,6 +211,14 @@ def test_a_callback_has_one_name_for_one_thing() -> None:
     shown = [{"body": "raw"}.get(name, name) for name in callbacks.ANSWERED]
     assert sorted(schemas.Callback.model_fields) == sorted(shown)
     assert set(callbacks.ANSWERED) == columns(tables.Callback)
+
+
+def test_a_delivery_has_one_name_for_one_thing() -> None:
+    made_up = ["webhook_id", "attempts"]
+    assert list(delivery_schemas.Delivery.model_fields) == [*delivery_log.ANSWERED, *made_up]
+    assert set(delivery_log.ANSWERED) <= columns(tables.Delivery)
+    attempt = set(delivery_schemas.DeliveryAttempt.model_fields)
+    assert attempt == columns(tables.DeliveryAttempt) - {"delivery_id"}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from app.api.admin_schemas import (
     ClientChange,
     IssuedKey,
     KeyCreate,
+    RotatedSecret,
+    SecretRotate,
     TaskBind,
     TaskRequeue,
 )
@@ -28,6 +30,7 @@ from app.api.documents import body_of, refusals
 from app.domain.audit import Actor
 from app.domain.errors import KieNotAnsweringError, NotFoundError
 from app.domain.report import Unanswered
+from app.services.clients import ClientChange as ClientSettings
 from app.services.operate import Operations
 
 router = APIRouter(
@@ -142,7 +145,7 @@ async def release_task(desk: TheDesk, task_id: UUID) -> Response:
 @router.get("/clients", response_model=AdminClientList, responses=refusals(401, 422, 503))
 async def list_clients(desk: TheDesk) -> Response:
     """List all clients with their weight, their queue and whether they are paused."""
-    return _all(await desk.operations.clients())
+    return _all(await desk.clients.list())
 
 
 @router.patch(
@@ -154,9 +157,29 @@ async def list_clients(desk: TheDesk) -> Response:
 async def change_client(
     desk: TheDesk, name: ClientName, said: Annotated[ClientChange, Depends(body(ClientChange))]
 ) -> Response:
-    """Give a client another share of what the account may create."""
-    await desk.operations.weigh(Actor.ADMIN_API, name, said.weight)
-    return ExactJSON(await desk.operations.client(name))
+    """Change a client's share of what the account may create, and how it is told.
+
+    Counts for what happens from then on: what is in the outbox goes where it was to go.
+    """
+    given = {member: getattr(said, member) for member in said.model_fields_set}
+    change = ClientSettings(given=frozenset(given), **given)
+    await desk.clients.change(Actor.ADMIN_API, name, change)
+    return ExactJSON(await desk.clients.one(name))
+
+
+@router.post(
+    "/clients/{name}/rotate-secret",
+    response_model=RotatedSecret,
+    responses=refusals(*BODY, 404),
+    openapi_extra=body_of(SecretRotate),
+)
+async def rotate_secret(
+    desk: TheDesk, name: ClientName, said: Annotated[SecretRotate, Depends(body(SecretRotate))]
+) -> Response:
+    """Give a client a new signing secret, shown this once; the one before signs too for a while."""
+    rotated = await desk.keys.rotate_secret(name, grace=said.grace, actor=Actor.ADMIN_API)
+    shown = {name: getattr(rotated, name) for name in rotated.__slots__}
+    return ExactJSON(shown, headers={"Cache-Control": "no-store"})
 
 
 @router.get("/keys", response_model=AdminKeyList, responses=refusals(401, 422, 503))

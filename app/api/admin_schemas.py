@@ -4,20 +4,41 @@ Clients appear by name. Keys, secrets, inputs and webhook URLs are nobody's to r
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
-from app.api.schemas import Number, RequestBody
+from app.api.delivery_schemas import Url
+from app.api.schemas import Number, RequestBody, number
 from app.domain.admission import HoldReason
 from app.domain.audit import Action, Actor
+from app.domain.delivery import EventType
 from app.domain.task import State
-from app.services.keys import MAX_WEIGHT
+from app.services.clients import MAX_HOSTS
+from app.services.keys import MAX_GRACE, MAX_WEIGHT, USUAL_GRACE
 from app.services.operate import MAX_NOTE
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
+_WEIGHT = {"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT}
+"""The same without null, which only stands for what is not given."""
+
+
+def _not_null(value: object) -> object:
+    if value is None:
+        message = "should be a number"
+        raise ValueError(message)
+    return value
 
 
 def _example(**members: Any) -> ConfigDict:  # noqa: ANN401  # JSON
@@ -62,11 +83,47 @@ class TaskRequeue(RequestBody):
 
 
 class ClientChange(RequestBody):
-    """What to change of a client."""
+    """What to change of a client: at least one of these."""
 
-    model_config = _example(weight=3)
+    model_config = _example(
+        weight=3,
+        webhook_url="https://hooks.example.com/kie",
+        webhook_hosts=["hooks.example.com"],
+        webhook_events=["task.succeeded", "task.failed"],
+    )
 
-    weight: Weight
+    weight: Annotated[Weight | None, BeforeValidator(_not_null), WithJsonSchema(_WEIGHT)] = Field(
+        default=None, description="Its parts of what the account may create."
+    )
+    webhook_url: Url | None = Field(
+        default=None,
+        description="Where it is told of tasks that name no URL of their own; null: nowhere.",
+    )
+    webhook_hosts: Annotated[list[str], Field(min_length=1, max_length=MAX_HOSTS)] | None = Field(
+        default=None, description="The only hosts that it may be told at; null: any."
+    )
+    webhook_events: (
+        Annotated[list[Annotated[EventType, Strict(strict=False)]], Field(max_length=50)] | None
+    ) = Field(
+        default=None, description="What it is told of; null: every rest, so not `task.running`."
+    )
+
+    @model_validator(mode="after")
+    def _changes(self) -> Self:
+        if not self.model_fields_set:
+            message = "should name something to change"
+            raise ValueError(message)
+        return self
+
+
+class SecretRotate(RequestBody):
+    """For how long the secret of before signs too."""
+
+    model_config = _example(grace=86400)
+
+    grace: Annotated[
+        float, BeforeValidator(number), Field(ge=0, le=MAX_GRACE, allow_inf_nan=False)
+    ] = Field(default=USUAL_GRACE, description="Seconds; 0: it signs no more.")
 
 
 class KeyCreate(RequestBody):
@@ -77,18 +134,32 @@ class KeyCreate(RequestBody):
     client: Name
 
 
-READ = (AdmissionPause, AdmissionResume, TaskBind, TaskRequeue, ClientChange, KeyCreate)
+READ = (
+    AdmissionPause,
+    AdmissionResume,
+    TaskBind,
+    TaskRequeue,
+    ClientChange,
+    SecretRotate,
+    KeyCreate,
+)
 """The bodies that are read by us, and described to the document by their names."""
 
 
 class AdminClient(BaseModel):
-    """A client's place in the fair queue."""
+    """A client's place in the fair queue, and how it is told."""
 
     client: str
     weight: int = Field(description="Its parts of what the account may create.")
     paused_at: datetime | None = Field(description="Nothing of it is sent since then.")
     pause_note: str | None
     queued: int = Field(description="How many of its tasks wait.")
+    webhook_host: str | None = Field(description="Of its URL: the rest may be a secret.")
+    webhook_hosts: list[str] | None = Field(description="The only ones that it may be told at.")
+    webhook_events: list[EventType] | None = Field(description="Null: every rest.")
+    previous_secret_until: datetime | None = Field(
+        description="Until when the signing secret before the last rotation signs too."
+    )
     created_at: datetime
 
 
@@ -184,6 +255,16 @@ class IssuedKey(BaseModel):
     id: UUID
     client: str
     api_key: str
+
+
+class RotatedSecret(BaseModel):
+    """A new signing secret, shown this once."""
+
+    client: str
+    signing_secret: str
+    previous_secret_until: datetime | None = Field(
+        description="Until when the one before signs too; null: it does not."
+    )
 
 
 class Balance(BaseModel):

@@ -1,9 +1,5 @@
 """How answers are written: exact numbers, instants with Z."""
 
-from collections.abc import Mapping
-from typing import Any
-from uuid import UUID
-
 from fastapi import Response
 from typing_extensions import override
 
@@ -18,20 +14,3 @@ class ExactJSON(Response):
     @override
     def render(self, content: object) -> bytes:
         return render(content).encode()
-
-
-def task_answer(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to a task's columns what is made for the answer alone."""
-    return {**task, "urls": task_urls(task["id"])}
-
-
-def task_urls(task_id: UUID) -> dict[str, str]:
-    """Return the task's relative URLs."""
-    own = f"/v1/tasks/{task_id}"
-    return {
-        "self": own,
-        "events": f"{own}/events",
-        "callbacks": f"{own}/callbacks",
-        "cancel": f"{own}/cancel",
-        "refresh": f"{own}/refresh",
-    }

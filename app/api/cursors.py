@@ -12,6 +12,8 @@ from app.domain.paging import Place, Position
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _PLACE = re.compile(r"(\d{1,17})\.([0-9a-f]{32})")
+_ID = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")
+"""16 bytes in base64url: the last digit has two bits."""
 _POSITION = re.compile(r"(\d{1,18})-(\d{1,18})")
 
 
@@ -32,9 +34,27 @@ def read_page_cursor(cursor: str | None) -> Place | None:
     except (binascii.Error, ValueError):
         found = None
     if found is None:
-        detail = "cursor: not one of ours; take next_cursor from the page before."
-        raise InvalidRequestError(detail)
+        raise _foreign_cursor()
     return Place(created_at=_EPOCH + int(found[1]) * _MICROSECOND, id=UUID(hex=found[2]))
+
+
+def id_cursor(last: UUID | None) -> str | None:
+    """Write down where the next page of a list by id begins."""
+    return None if last is None else base64.urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
+
+
+def read_id_cursor(cursor: str | None) -> UUID | None:
+    """Read such a cursor; raises `InvalidRequestError`."""
+    if cursor is None:
+        return None
+    if _ID.fullmatch(cursor) is None:
+        raise _foreign_cursor()
+    return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
+
+
+def _foreign_cursor() -> InvalidRequestError:
+    detail = "cursor: not one of ours; take next_cursor from the page before."
+    return InvalidRequestError(detail)
 
 
 def event_id(position: Position) -> str:

@@ -24,7 +24,9 @@ from app.domain.errors import (
     UnauthenticatedError,
 )
 from app.services.account import Account
+from app.services.clients import Clients
 from app.services.commands import Commands
+from app.services.dispatch import Deliveries
 from app.services.feed import Feed
 from app.services.keys import Keys
 from app.services.operate import Operations
@@ -43,6 +45,7 @@ class Edge:
     reader: Reader
     commands: Commands
     feed: Feed
+    deliveries: Deliveries
     max_body_bytes: int
     submit_wait: float
     """Seconds that a create waits for kie.ai's answer before it answers without."""
@@ -79,6 +82,7 @@ class Desk:
     """The services behind the operators' routes, and the key to them."""
 
     operations: Operations
+    clients: Clients
     account: Account
     keys: Keys
     admin_key: str = field(repr=False)
@@ -134,6 +138,15 @@ def body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
     """Build the dependency that reads and checks an operator's body, whose key comes first."""
 
     async def read(request: Request, edge: TheEdge, _: TheDesk) -> Body:
+        return validated(model, await _document(request, edge))
+
+    return read
+
+
+def own_body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
+    """Build the dependency that reads and checks a caller's body, whose key comes first."""
+
+    async def read(request: Request, edge: TheEdge, _: TheClient) -> Body:
         return validated(model, await _document(request, edge))
 
     return read

@@ -1,15 +1,16 @@
 """Helps the OpenAPI document tell the truth about bodies that we read ourselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from app.api import admin_schemas
+from app.api import admin_schemas, delivery_schemas
 from app.api.errors import STATUS, document
 from app.api.schemas import ProblemDocument, TaskCreate, TaskWait
+from app.domain.errors import GatewayError
 
 _REF = "#/components/schemas/{model}"
 
@@ -17,7 +18,7 @@ _MEANING = {
     400: "The body is not usable JSON, or the Idempotency-Key is not valid.",
     401: "No valid API key.",
     404: "Nothing there for this caller.",
-    409: "The task is in no state for this.",
+    409: "It stands in no state for this.",
     413: "The body is too large.",
     422: "The request is not valid.",
     502: "kie.ai was asked, and did not say.",
@@ -25,15 +26,17 @@ _MEANING = {
 }
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe refusals for a route's `responses`."""
+def refusals(
+    *statuses: int, as_in: Mapping[int, type[GatewayError]] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Describe refusals for a route's `responses`, `as_in` with another example than the usual."""
     return {
         status: {
             "description": _MEANING[status],
             "content": {
                 "application/problem+json": {
                     "schema": {"$ref": _REF.format(model="ProblemDocument")},
-                    "example": _example(status),
+                    "example": _example(status, (as_in or {}).get(status)),
                 }
             },
         }
@@ -41,11 +44,11 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _example(status: int) -> dict[str, Any]:
-    """Show a refusal with this status."""
-    if status == ProblemDocument.EXAMPLE["status"]:
+def _example(status: int, kind: type[GatewayError] | None) -> dict[str, Any]:
+    """Show a refusal with this status, of this kind where one is wanted."""
+    if kind is None and status == ProblemDocument.EXAMPLE["status"]:
         return ProblemDocument.EXAMPLE
-    kind = next(kind for kind, known in STATUS.items() if known == status)
+    kind = kind or next(kind for kind, known in STATUS.items() if known == status)
     return document(kind(_MEANING[status]), ProblemDocument.EXAMPLE["request_id"])
 
 
@@ -55,7 +58,13 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-_READ: tuple[type[BaseModel], ...] = (TaskCreate, TaskWait, ProblemDocument, *admin_schemas.READ)
+_READ: tuple[type[BaseModel], ...] = (
+    TaskCreate,
+    TaskWait,
+    ProblemDocument,
+    *delivery_schemas.READ,
+    *admin_schemas.READ,
+)
 """What routes refer to by name alone."""
 
 

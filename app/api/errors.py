@@ -24,6 +24,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.NotRefreshableError: 409,
     errors.NotStuckError: 409,
     errors.PaidTwiceRiskError: 409,
+    errors.UrlDisabledError: 409,
     errors.BodyTooLargeError: 413,
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,

@@ -42,7 +42,7 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _web_address(value: str) -> str:
+def web_address(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         message = "should be an http or https URL with a host"
@@ -58,7 +58,7 @@ def _web_address(value: str) -> str:
     return value
 
 
-def _number(value: object) -> object:
+def number(value: object) -> object:
     """Take a JSON number, however it was spelled; leave the rest for the type to refuse."""
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         return value
@@ -101,8 +101,11 @@ class TaskCreate(RequestBody):
     )
     input: dict[str, Any] = Field(description="The model's input, passed on unchanged.")
     webhook_url: (
-        Annotated[str, StringConstraints(max_length=2048), AfterValidator(_web_address)] | None
-    ) = Field(default=None, description="Kept with the task.")
+        Annotated[str, StringConstraints(max_length=2048), AfterValidator(web_address)] | None
+    ) = Field(
+        default=None,
+        description="Told of the task's events (docs/receiving.md), rather than the client's own.",
+    )
     metadata: Annotated[
         dict[
             Annotated[str, StringConstraints(min_length=1, max_length=MAX_METADATA_KEY)],
@@ -115,7 +118,7 @@ class TaskCreate(RequestBody):
     )
     submit_within: (
         Annotated[
-            float, BeforeValidator(_number), Field(gt=0, le=MAX_SUBMIT_WITHIN, allow_inf_nan=False)
+            float, BeforeValidator(number), Field(gt=0, le=MAX_SUBMIT_WITHIN, allow_inf_nan=False)
         ]
         | None
     ) = Field(default=None, description="Seconds that the task may wait to be sent.")
@@ -147,7 +150,7 @@ class TaskWait(RequestBody):
     ]
     mode: Literal["any", "all"] = "all"
     timeout: Annotated[
-        float, BeforeValidator(_number), Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)
+        float, BeforeValidator(number), Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)
     ] = MAX_WAIT
 
 
@@ -190,6 +193,7 @@ class TaskUrls(BaseModel):
     self: str
     events: str
     callbacks: str
+    deliveries: str
     cancel: str
     refresh: str
 

@@ -1,14 +1,13 @@
 """`/v1/tasks`: creating tasks, asking how they fare, listing and canceling them."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from itertools import chain
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from app.api.answers import ExactJSON, task_answer, task_urls
+from app.api.answers import ExactJSON
 from app.api.cursors import page_cursor, read_page_cursor
 from app.api.deps import (
     METADATA,
@@ -23,6 +22,7 @@ from app.api.deps import (
     wait_request,
 )
 from app.api.documents import body_of, refusals
+from app.api.instants import Instant, query_instant
 from app.api.schemas import (
     MAX_METADATA,
     MAX_METADATA_KEY,
@@ -37,17 +37,12 @@ from app.api.schemas import (
 from app.domain.errors import DatabaseUnavailableError, InvalidRequestError
 from app.domain.paging import Filter
 from app.domain.task import AT_REST, State
+from app.services.present import task_answer, task_urls
 from app.services.submit import Created, Draft
 
 router = APIRouter(
     prefix="/v1/tasks", tags=["tasks"], dependencies=[Depends(only_known_parameters)]
 )
-
-
-Instant = Annotated[
-    str | None,
-    Query(description="RFC 3339, with its zone.", json_schema_extra={"format": "date-time"}),
-]
 
 
 @router.post(
@@ -118,8 +113,8 @@ async def list_tasks(
     narrowed = Filter(
         states=state or (),
         model=_without_nul(model),
-        created_after=_instant("created_after", created_after),
-        created_before=_instant("created_before", created_before),
+        created_after=query_instant("created_after", created_after),
+        created_before=query_instant("created_before", created_before),
         metadata=_metadata(request),
     )
     page, place = await edge.reader.page(
@@ -127,23 +122,6 @@ async def list_tasks(
     )
     content = {"data": [task_answer(task) for task in page], "next_cursor": page_cursor(place)}
     return ExactJSON(content)
-
-
-def _instant(name: str, text: str | None) -> datetime | None:
-    """Read an instant (RFC 3339) that Python and PostgreSQL can both convert."""
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text.upper())  # RFC 3339 allows t and z
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None or instant.year not in YEARS:
-        detail = f"{name}: should say its zone and a year we know, such as 2026-08-01T12:00:00Z"
-        raise InvalidRequestError(detail)
-    return instant
-
-
-YEARS = range(1970, 9999)
 
 
 def _without_nul(model: str | None) -> str | None:

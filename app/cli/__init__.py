@@ -9,9 +9,11 @@ import typer
 from app.cli import (
     admission,
     clients,
+    deliveries,
     demo,
     doctor,
     keys,
+    listen,
     mend,
     running,
     secrets_,
@@ -29,8 +31,13 @@ app = typer.Typer(
     kie-gateway migrate && kie-gateway serve         as docs/settings.md says
 
     \b
+    kie-gateway simulator           a stand-in kie.ai, to develop against
+    kie-gateway listen              a receiver of webhooks, to develop against
+
+    \b
     kie-gateway admission pause     the brake: nothing more is sent to kie.ai
     kie-gateway stuck               the tasks that need a person, and for what
+    kie-gateway deliveries list     what a caller was told, and was not
 
     Exits 0 when done, 1 when it could not be done, 2 when arguments or
     settings cannot be used.
@@ -45,10 +52,12 @@ app.command("serve")(running.serve)
 app.command("worker")(running.worker)
 app.command("migrate")(running.migrate)
 app.command("simulator")(simulator.simulator)
+app.command("listen")(listen.listen)
 app.command("doctor")(doctor.doctor)
 app.command("stuck")(mend.stuck)
 app.add_typer(admission.app, name="admission")
 app.add_typer(clients.app, name="clients")
+app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets_.app, name="secrets")
 app.add_typer(tasks.app, name="tasks")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.clients import show_clients
-from app.cli.setup import with_operations
+from app.cli.setup import with_clients, with_operations
 from app.cli.tables import cell, show_json
 from app.domain.audit import Actor
 from app.services.operate import AdmissionStatus
@@ -88,7 +88,7 @@ def status(
     (GATEWAY_KIE_CREATES_PER_10S, GATEWAY_KIE_MAX_RUNNING).
     """
     if client is not None:
-        found = with_operations(lambda operations: operations.client(client))
+        found = with_clients(lambda clients: clients.one(client))
         show_json(found) if as_json else show_clients([found])
         return
     standing = with_operations(lambda operations: operations.admission())

@@ -1,20 +1,24 @@
-"""`kie-gateway clients`: the calling services and their shares of the account."""
+"""`kie-gateway clients`: the calling services, their shares of the account, how they are told."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from app.cli.setup import with_operations
+from app.api.schemas import web_address
+from app.cli.setup import WRONG_USE, give_up, with_clients
 from app.cli.tables import show, show_json
 from app.domain.audit import Actor
+from app.domain.delivery import EventType
+from app.services.clients import ClientChange
 
 app = typer.Typer(
-    help="""The calling services and their shares of what the account may create.
+    help="""The calling services: their shares of the account, how they are told.
 
     \b
     kie-gateway clients list
     kie-gateway clients set shop --weight 3
+    kie-gateway clients set shop --webhook-url https://shop.internal/kie
 
     Works on the database itself, so it needs no running gateway and no key.
     A client is made by `kie-gateway keys create`.
@@ -28,6 +32,7 @@ COLUMNS: Mapping[str, str] = {
     "queued": "queued",
     "paused_at": "paused",
     "pause_note": "note",
+    "webhook_host": "webhooks to",
 }
 
 
@@ -35,7 +40,7 @@ COLUMNS: Mapping[str, str] = {
 def list_clients(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the clients: weight, tasks that wait, whether they are paused.
+    """List the clients: weight, tasks that wait, pauses, where they are told.
 
     \b
     kie-gateway clients list
@@ -43,29 +48,80 @@ def list_clients(
 
     Needs GATEWAY_DATABASE_URL alone.
     """
-    found = with_operations(lambda operations: operations.clients())
+    found = with_clients(lambda clients: clients.list())
     show_json(found) if as_json else show_clients(found)
 
 
 @app.command("set")
 def set_client(
     name: Annotated[str, typer.Argument(help="The client, by its name.")],
-    weight: Annotated[int, typer.Option(help="Its parts, 1 to 100; a new client has 1.")],
+    weight: Annotated[
+        int | None, typer.Option(help="Its parts, 1 to 100; a new client has 1.")
+    ] = None,
+    webhook_url: Annotated[
+        str | None,
+        typer.Option(help="Told of tasks that name no URL of their own; `none`: nowhere."),
+    ] = None,
+    webhook_host: Annotated[
+        list[str] | None,
+        typer.Option(help="The only hosts that it may be told at, repeatable; `any`: any."),
+    ] = None,
+    webhook_event: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What it is told of, repeatable: {', '.join(EventType)}. `usual`: all but the "
+            "first; `none`: nothing."
+        ),
+    ] = None,
 ) -> None:
-    """Change a client's share.
+    """Change a client's share, or how it is told of its tasks.
 
     While several clients wait, each is sent as many tasks as its weight says:
     one with weight 3 three for each one of a client with weight 1. Who waits
-    alone has everything. Counts from the next task on.
+    alone has everything. All of it counts from the next task, or event, on.
 
     \b
     kie-gateway clients set shop --weight 3
+    kie-gateway clients set shop --webhook-url https://shop.internal/kie
+    kie-gateway clients set shop --webhook-host shop.internal
+    kie-gateway clients set shop --webhook-event task.succeeded \\
+        --webhook-event task.failed
 
-    Needs GATEWAY_DATABASE_URL alone. Exits 1 where there is no such client,
-    2 where the weight is none.
+    Needs GATEWAY_DATABASE_URL alone; where webhooks may go is judged by the
+    settings here (GATEWAY_DELIVERY_ALLOW_LOOPBACK and so on). Exits 1 where
+    there is no such client, 2 where a value is none.
     """
-    with_operations(lambda operations: operations.weigh(Actor.COMMAND_LINE, name, weight))
-    typer.echo(f"{name} has weight {weight}")
+    given: dict[str, Any] = {}
+    if weight is not None:
+        given["weight"] = weight
+    if webhook_url is not None:
+        given["webhook_url"] = None if webhook_url == "none" else _web_url(webhook_url)
+    if webhook_host:
+        given["webhook_hosts"] = None if webhook_host == ["any"] else webhook_host
+    if webhook_event:
+        given["webhook_events"] = _events(webhook_event)
+    if not given:
+        give_up("name something to change; see `kie-gateway clients set --help`", WRONG_USE)
+    change = ClientChange(given=frozenset(given), **given)
+    with_clients(lambda clients: clients.change(Actor.COMMAND_LINE, name, change))
+    typer.echo(f"changed {name}: {', '.join(given)}")
+
+
+def _web_url(text: str) -> str:
+    """Take a URL as the API does; ends the command where it is none."""
+    try:
+        return web_address(text)
+    except ValueError as error:
+        give_up(f"--webhook-url: {error}", WRONG_USE)
+
+
+def _events(words: Sequence[str]) -> list[EventType] | None:
+    if list(words) in (["usual"], ["none"]):
+        return None if words[0] == "usual" else []
+    try:
+        return [EventType(word) for word in words]
+    except ValueError as error:
+        give_up(f"--webhook-event: {error}; there are {', '.join(EventType)}", WRONG_USE)
 
 
 def show_clients(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -34,6 +34,8 @@ LOOK_EVERY = 0.5
 DURATION = 2.0
 """Seconds that a task runs: long enough to watch."""
 HIGHEST_PORT = 65535
+LISTENING_URL = "http://127.0.0.1:8200/"
+"""Where `kie-gateway listen` is, unless told otherwise."""
 
 EXAMPLE: Mapping[str, Any] = {
     "model": "google/nano-banana-edit",
@@ -101,7 +103,8 @@ def dev(
     """Run PostgreSQL, a stand-in kie.ai and the gateway until Ctrl-C. Tasks are kept.
 
     Heeds no setting but GATEWAY_DATA_DIR. Prints where everything is, an API
-    key, and a line to try it with. Each start issues one more key of the
+    key, and lines to try it with. Webhooks may go to this machine: see
+    `kie-gateway listen`. Each start issues one more key of the
     client `dev`; earlier ones go on working.
 
     \b
@@ -143,6 +146,10 @@ def _show(stack: Stack) -> None:
         f"export GATEWAY={stack.url}",
         f"export SIMULATOR={stack.simulator_url}",
         f"export KEY={stack.issued.api_key}",
+        "",
+        "# to hear of tasks: run this, and create one with",
+        f"# {LISTENING_URL} as webhook_url",
+        f"kie-gateway listen --secret {stack.issued.signing_secret}",
         "",
         " ".join(
             (
@@ -225,6 +232,7 @@ def _environment(data_dir: Path, url: str, simulator_url: str) -> dict[str, str]
         "GATEWAY_SECRET_KEYS": kept_secret(data_dir / "secret"),
         "GATEWAY_KIE_API_KEY": "simulated",
         "GATEWAY_KIE_BASE_URL": simulator_url,
+        "GATEWAY_DELIVERY_ALLOW_LOOPBACK": "true",  # `listen` is on this machine
         "GATEWAY_LOG_FORMAT": "console",
     }
 

@@ -59,6 +59,33 @@ class Gateway:
         found: list[dict[str, Any]] = self._call("GET", path)["data"]
         return found
 
+    def deliveries(
+        self, params: Mapping[str, Any], task_id: str | None = None
+    ) -> list[dict[str, Any]]:
+        below = f"/tasks/{quote(task_id, safe='')}" if task_id else ""
+        found: list[dict[str, Any]] = self._call("GET", f"/v1{below}/deliveries", params=params)[
+            "data"
+        ]
+        return found
+
+    def redeliver(self, delivery_id: str) -> dict[str, Any]:
+        return self._call("POST", f"/v1/deliveries/{quote(delivery_id, safe='')}/redeliver")
+
+    def redeliver_all(self, chosen: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Repeat all of the chosen ones; yields the answer to each call."""
+        cursor = None
+        while True:
+            body = {**chosen, **({"cursor": cursor} if cursor else {})}
+            content = render(body).encode()
+            answer = self._call("POST", "/v1/deliveries/redeliver", content=content)
+            yield answer
+            cursor = answer["next_cursor"]
+            if cursor is None:
+                return
+
+    def enable(self, url: str) -> dict[str, Any]:
+        return self._call("POST", "/v1/deliveries/enable", content=render({"url": url}).encode())
+
     def watch(
         self, task_id: str, *, sleep: Callable[[float], None] = time.sleep
     ) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from app.cli.setup import (
     with_services,
 )
 from app.cli.tables import show
-from app.services.keys import Keys
+from app.services.keys import USUAL_GRACE, Keys
 
 app = typer.Typer(
     help="""API keys of the services that call the gateway.
@@ -24,6 +24,7 @@ app = typer.Typer(
     kie-gateway keys create shop          the key of a service called shop
     kie-gateway keys list                 who has which, never the keys themselves
     kie-gateway keys revoke kgw_3tGq1b    the one that begins so, at once
+    kie-gateway keys rotate-secret shop   what its webhooks are signed with
     """,
     no_args_is_help=True,
 )
@@ -110,6 +111,42 @@ def revoke(
     if count == 0:
         give_up("No living key has this id or beginning; see `kie-gateway keys list`.")
     typer.echo(f"revoked {count}")
+
+
+@app.command("rotate-secret")
+def rotate_secret(
+    name: Annotated[str, typer.Argument(help="The client, by its name.")],
+    grace: Annotated[
+        float, typer.Option(help="Seconds for which the secret of before signs too; 0: none.")
+    ] = USUAL_GRACE,
+    as_json: AsJson = False,
+) -> None:
+    """Give a client a new signing secret, shown this once.
+
+    Until the grace is over each delivery carries a signature by either, and
+    a receiver that knows one of them accepts it: so it can move over without
+    a gap. Rotating again within the grace ends the oldest at once.
+
+    \b
+    kie-gateway keys rotate-secret shop
+    kie-gateway keys rotate-secret shop --grace 0          it has leaked
+    kie-gateway keys rotate-secret shop --json | jq -r .signing_secret
+
+    Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
+    """
+    rotated = _with_keys(lambda keys: keys.rotate_secret(name, grace=grace))
+    until = rotated.previous_secret_until
+    shown = {
+        "client": rotated.client,
+        "signing_secret": rotated.signing_secret,
+        "previous_secret_until": f"{until:%Y-%m-%dT%H:%M:%SZ}" if until else None,
+    }
+    if as_json:
+        typer.echo(json.dumps(shown))
+        return
+    for field, value in shown.items():
+        typer.echo(f"{field:<21} {value or 'now'}")
+    typer.echo("Keep the secret now: it is not shown again.", err=True)
 
 
 def _texts(row: Mapping[str, Any]) -> dict[str, str | None]:

@@ -1,24 +1,17 @@
 """Commands that run an installation: serve, worker, migrate."""
 
-import asyncio
-import contextlib
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Annotated
 
 import structlog
 import typer
 import uvicorn
 from starlette.applications import Starlette
-from typing_extensions import override
 
+from app.cli.serving import Server, listening
 from app.cli.setup import (
     HIGHEST_PORT,
     dsn,
-    give_up,
-    reason,
     require_database,
     require_schema,
     require_secret,
@@ -30,10 +23,7 @@ from app.main import Surface, create_app, create_worker
 from app.store import schema
 from app.worker import DRAIN
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
-
 log = structlog.get_logger(__name__)
-
 
 Host = Annotated[str | None, typer.Option(help="Address; default: the setting's.")]
 Port = Annotated[
@@ -78,7 +68,7 @@ def serve(
     with with_database(found) as ready:
         require_schema(ready)
         listen = _address(ready.listen, host, port)
-        with _listening(listen, "GATEWAY_LISTEN") as listener:
+        with listening(listen, "GATEWAY_LISTEN") as listener:
             _serve(create_app(ready, worker=worker, surface=surface), listener, "serve")
 
 
@@ -104,7 +94,7 @@ def worker(host: Host = None, port: Port = None) -> None:
     with with_database(found) as ready:
         require_schema(ready)
         listen = _address(ready.worker_listen, host, port)
-        with _listening(listen, "GATEWAY_WORKER_LISTEN") as listener:
+        with listening(listen, "GATEWAY_WORKER_LISTEN") as listener:
             _serve(create_worker(ready), listener, "worker")
 
 
@@ -127,24 +117,9 @@ def _address(setting: Address, host: str | None, port: int | None) -> Address:
     return Address(host or setting.host, setting.port if port is None else port)
 
 
-@contextlib.contextmanager
-def _listening(address: Address, setting: str) -> Iterator[socket.socket]:
-    """Open the socket before anything is started: a port in use is one line, not a log to read."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    try:
-        listener = socket.create_server(address, family=family)
-    except OSError as error:
-        give_up(
-            f"cannot listen on {address}: {reason(error)}; choose another by --port or {setting}"
-        )
-    with listener:
-        # asyncio forgets this for sockets made by hand: 40 ms for each answer (measured)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield listener
-
-
 def _serve(app: Starlette, listener: socket.socket, command: str) -> None:
-    server = _Server(
+    told = f"{command}.listening"
+    server = Server(
         uvicorn.Config(
             app,
             log_config=None,
@@ -152,46 +127,9 @@ def _serve(app: Starlette, listener: socket.socket, command: str) -> None:
             server_header=False,
             timeout_graceful_shutdown=int(DRAIN),
         ),
+        announce=lambda url: log.info(told, url=url),
         release=lambda: app.state.room.close(),  # noqa: PLW0108  # it is there once it is started
-        command=command,
     )
     server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(1)
-
-
-class _Server(uvicorn.Server):
-    """Tells where it listens, and ends with 0 when it was told to stop.
-
-    uvicorn's own way is to die of the signal once everything is done, which init systems and tests
-    cannot tell from a death halfway.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, *, release: Callable[[], None], command: str
-    ) -> None:
-        super().__init__(config)
-        self._release = release
-        self._listening = f"{command}.listening"
-
-    @override
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Let waiters and streams go with what there is: they would hold up the end."""
-        if self.started:
-            self._release()
-        super().handle_exit(sig, frame)
-
-    @override
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in STOPPING:
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
-
-    @override
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for listener in sockets or []:
-            host, port, *_ = listener.getsockname()
-            log.info(self._listening, url=f"http://{Address(host, port)}")

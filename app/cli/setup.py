@@ -14,6 +14,7 @@ from app import config, log
 from app.config import Settings, SettingsError
 from app.domain.errors import DatabaseUnavailableError, GatewayError, InvalidRequestError
 from app.embedded import EmbeddedUnavailableError, running
+from app.services.clients import Clients
 from app.services.operate import Operations
 from app.store import schema
 from app.store.engine import Database
@@ -148,9 +149,18 @@ def with_operations(
     use: Callable[[Operations], Awaitable[Result]], *, signs: bool = False
 ) -> Result:
     """Carry out one act of an operator's on the database; `signs`: it needs the secrets too."""
+    return _on_database(lambda services: use(services.operations), signs=signs)
+
+
+def with_clients(use: Callable[[Clients], Awaitable[Result]]) -> Result:
+    """Look at clients, or change them, on the database."""
+    return _on_database(lambda services: use(services.clients))
+
+
+def _on_database(use: Callable[[Services], Awaitable[Result]], *, signs: bool = False) -> Result:
     found = settings()
     if signs:
         require_secret(found)
     with with_database(with_any_secret(found)) as ready:
         require_schema(ready)
-        return with_services(ready, lambda services: use(services.operations))
+        return with_services(ready, use)

@@ -79,7 +79,7 @@ def create(
     … | kie-gateway tasks create --model google/nano-banana --input -
     """
     body = {"model": model, "input": _read(input_)}
-    with _told():
+    with told():
         gateway = Gateway(url, key)
         task = gateway.create(body, idempotency_key)
         if watch:
@@ -98,7 +98,7 @@ def get(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     \b
     kie-gateway tasks get 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
     """
-    with _told():
+    with told():
         task = Gateway(url, key).task(task_id)
     typer.echo(pretty(task))
 
@@ -125,7 +125,7 @@ def list_tasks(
     params: dict[str, Any] = {"limit": limit, "state": state or []}
     if model is not None:
         params["model"] = model
-    with _told():
+    with told():
         found = Gateway(url, key).tasks(params)
     if as_json:
         typer.echo(pretty(found))
@@ -144,7 +144,7 @@ def cancel(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     \b
     kie-gateway tasks cancel 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
     """
-    with _told():
+    with told():
         task = Gateway(url, key).cancel(task_id)
     typer.echo(pretty(task))
 
@@ -160,7 +160,7 @@ def watch(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     \b
     kie-gateway tasks watch 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c && echo done
     """
-    with _told():
+    with told():
         task = follow(Gateway(url, key), task_id, Console(stderr=True))
     typer.echo(pretty(task))
     _exit_unless_succeeded(task)
@@ -203,7 +203,8 @@ def _exit_unless_succeeded(task: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
+    """End the command with what the gateway said where a call is refused."""
     try:
         yield
     except CallFailedError as error:

@@ -137,21 +137,16 @@ class Settings(BaseSettings):
         tuple[Wait, ...], BeforeValidator(listed), AfterValidator(rising)
     ] = Field(
         (0, 5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400),
-        json_schema_extra=RESERVED,
         description="Waits before each try of a webhook to a caller; ten tries over 75 hours.",
     )
-    delivery_timeout: Seconds = Field(
-        15, json_schema_extra=RESERVED, description="Longest that one such try may take."
-    )
+    delivery_timeout: Seconds = Field(15, description="Longest that one such try may take.")
     delivery_allow_loopback: bool = Field(
         default=False,
-        json_schema_extra=RESERVED,
         description="Whether callers' webhooks may go to loopback addresses.",
     )
     delivery_blocked_networks: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(listed)] = (
         Field(
             (),
-            json_schema_extra=RESERVED,
             description="Networks that callers' webhooks may not go to, beside link-local ones.",
         )
     )

@@ -19,6 +19,7 @@ class Action(StrEnum):
     CLIENT_CHANGED = "client_changed"
     KEY_CREATED = "key_created"
     KEY_REVOKED = "key_revoked"
+    SECRET_ROTATED = "secret_rotated"  # noqa: S105  # a word, no secret
     TASK_BOUND = "task_bound"
     TASK_REQUEUED = "task_requeued"
     TASK_RELEASED = "task_released"

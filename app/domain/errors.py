@@ -120,6 +120,13 @@ class KieNotAnsweringError(GatewayError):
     title = "kie.ai does not say"
 
 
+class UrlDisabledError(GatewayError):
+    """The URL answered 410, and nobody has enabled it since."""
+
+    code = "url_disabled"
+    title = "The URL is disabled"
+
+
 class QueueTooLongError(GatewayError):
     """The task could not start within its `submit_within`, as far as can be seen."""
 

@@ -35,7 +35,7 @@ class Metric:
 
 
 OPEN = ("queued", "submitting", "unconfirmed", "running")
-LOOPS = ("submit", "ask", "probe", "sweep")
+LOOPS = ("submit", "ask", "deliver", "probe", "sweep")
 HOLDS = ("admission_paused", "kie_account", "kie_busy", "kie_unreachable", "kie_unanswered")
 """What keeps everything in the queue."""
 
@@ -43,6 +43,8 @@ CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 """Seconds: kie.ai answers in tenths, and is given up after GATEWAY_KIE_TIMEOUT."""
 REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3, 10, 30, 60)
 """Seconds: from a read by index to the longest `wait`."""
+LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600, 21600, 86400, 270000)
+"""Seconds: from a delivery at once to the last attempt of the usual schedule."""
 LIFE_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 86400)
 """Seconds: from a quick picture to an expired task that is settled a day later."""
 
@@ -162,6 +164,27 @@ DISAGREEMENTS = Metric(
     meaning="Statements of kie.ai that contradict themselves, the task's id, or a known end.",
     alert="any increase: look at the task's callbacks",
 )
+DELIVERY_ATTEMPTS = Metric(
+    name="kie_gateway_delivery_attempts_total",
+    kind=Kind.COUNTER,
+    labels={"result": ("delivered", "refused", "gone", "unanswered")},
+    meaning="Webhooks sent to callers by their answer: 2xx, another status, 410, or none.",
+    alert="a rising share of `unanswered`",
+)
+DELIVERY_LAG = Metric(
+    name="kie_gateway_delivery_lag_seconds",
+    kind=Kind.HISTOGRAM,
+    labels={"until": ("first_attempt", "delivered")},
+    buckets=LAG_BUCKETS,
+    meaning="From what is told to the end of the first attempt, and to the one that succeeded.",
+    alert='`until="first_attempt"` beyond 10 s: no process delivers, or it cannot keep up',
+)
+DELIVERIES_EXHAUSTED = Metric(
+    name="kie_gateway_deliveries_exhausted_total",
+    kind=Kind.COUNTER,
+    meaning="Deliveries given up after the last attempt of GATEWAY_DELIVERY_SCHEDULE.",
+    alert="any increase: a caller was not told",
+)
 TASKS = Metric(
     name="kie_gateway_tasks",
     kind=Kind.GAUGE,
@@ -182,8 +205,9 @@ OVERDUE = Metric(
     labels={"work": LOOPS},
     meaning="How long the work that waits longest has been due, whichever process should do it. "
     "`submit`: for how long a task and room for it have both been waiting, so 0 in a pause, in a "
-    "hold, and where the account's limits are used up; `probe`: the credit call of an account that "
-    "is held; `sweep`: a bound that passed.",
+    "hold, and where the account's limits are used up; `deliver`: a delivery to a host that nobody "
+    "calls just now, so 0 while its receiver is slow or in trouble; `probe`: the credit call of an "
+    "account that is held; `sweep`: a bound that passed.",
     alert="above 2 minutes: no process runs this loop, or it cannot keep up",
 )
 ADMISSION_HELD = Metric(
@@ -265,6 +289,9 @@ CATALOGUE: tuple[Metric, ...] = (
     SWEPT,
     PAID_TWICE,
     DISAGREEMENTS,
+    DELIVERY_ATTEMPTS,
+    DELIVERY_LAG,
+    DELIVERIES_EXHAUSTED,
     TASKS,
     OLDEST_QUEUED,
     OVERDUE,
@@ -321,6 +348,13 @@ ALERTS: tuple[Alert, ...] = (
         lasting="1m",
         severity="critical",
         summary="a loop has hung for over a minute; restart its process and keep its log",
+    ),
+    Alert(
+        name="KieGatewayDeliveriesExhausted",
+        expr="increase(kie_gateway_deliveries_exhausted_total[15m]) > 0",
+        lasting="0m",
+        severity="warning",
+        summary="a caller was not told within the whole schedule; see GET /v1/deliveries",
     ),
     Alert(
         name="KieGatewayAccountRefused",

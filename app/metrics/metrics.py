@@ -56,6 +56,9 @@ class Metrics:
         self._swept = self._counter(catalogue.SWEPT)
         self._paid_twice = self._counter(catalogue.PAID_TWICE)
         self._disagreements = self._counter(catalogue.DISAGREEMENTS)
+        self._attempts = self._counter(catalogue.DELIVERY_ATTEMPTS)
+        self._lag = self._histogram(catalogue.DELIVERY_LAG)
+        self._exhausted = self._counter(catalogue.DELIVERIES_EXHAUSTED)
         self._tasks = self._gauge(catalogue.TASKS, self._of_database)
         self._oldest_queued = self._gauge(catalogue.OLDEST_QUEUED, self._of_database)
         self._overdue = self._gauge(catalogue.OVERDUE, self._of_database)
@@ -108,6 +111,18 @@ class Metrics:
 
     def paid_twice(self) -> None:
         self._paid_twice.inc()
+
+    def attempted(self, result: str, *, first: bool, lag: float) -> None:
+        """Count an attempt to tell a caller; `lag` in seconds since there was something to tell."""
+        self._attempts.labels(result).inc()
+        if first:
+            self._lag.labels("first_attempt").observe(lag)
+        if result == "delivered":
+            self._lag.labels("delivered").observe(lag)
+
+    def exhausted(self) -> None:
+        """Count a delivery that is given up."""
+        self._exhausted.inc()
 
     def disagreed(self, source: str) -> None:
         self._disagreements.labels(source).inc()

@@ -28,7 +28,7 @@ from app.store.admission import Held
 from app.store.callbacks import NewCallback
 from app.store.engine import Connection, Database
 from app.store.questions import Question
-from app.store.signals import ASK, QUEUE, Signals
+from app.store.signals import ASK, DELIVER, QUEUE, Signals
 
 DOUBTED_IDS = 3
 """How many ids that nobody vouched for are asked about, in turn."""
@@ -108,7 +108,8 @@ class Asker:
             await self._database.run(
                 lambda connection: self._break_down(connection, question, name)
             )
-        self._signals.announce(question.id.hex, QUEUE, ASK)  # a slot and perhaps a seat
+        # A slot and perhaps a seat came free, and perhaps a delivery was put out.
+        self._signals.announce(question.id.hex, QUEUE, ASK, DELIVER)
 
     async def _ask_and_record(self, question: Question) -> None:
         told = await self._kie_says_of(question)

@@ -6,19 +6,21 @@ from uuid import UUID
 
 from app.domain.errors import NotCancelableError, NotRefreshableError
 from app.domain.task import Standing, State
+from app.services.outbox import Outbox
 from app.services.read import no_such_task
 from app.store import moves, questions, tasks
 from app.store.engine import Connection, Database
 from app.store.moves import Move
-from app.store.signals import ASK, Signals
+from app.store.signals import ASK, DELIVER, Signals
 
 
 class Commands:
     """Carries out a client's commands on its own tasks."""
 
-    def __init__(self, database: Database, signals: Signals) -> None:
+    def __init__(self, database: Database, signals: Signals, outbox: Outbox) -> None:
         self._database = database
         self._signals = signals
+        self._outbox = outbox
 
     async def cancel(self, client_id: UUID, task_id: UUID) -> None:
         """Cancel a task that waits in the queue; one that is canceled stays so.
@@ -39,10 +41,12 @@ class Commands:
                 target=State.CANCELED,
                 reason="canceled by its client",
             )
-            return await moves.cancel(connection, step)
+            await moves.cancel(connection, step)  # it wins: the row is locked
+            await self._outbox.tell(connection, [task_id])
+            return True
 
         if await self._database.run(work):
-            self._signals.announce(task_id.hex)
+            self._signals.announce(task_id.hex, DELIVER)
 
     async def refresh(self, client_id: UUID, task_id: UUID, *, seconds: float) -> None:
         """Have kie.ai asked at once, and wait for its answer at most `seconds`.

@@ -5,13 +5,14 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from cryptography.fernet import InvalidToken, MultiFernet
 
 from app.domain.audit import Action, Actor
-from app.domain.errors import InvalidRequestError, UnauthenticatedError
+from app.domain.errors import InvalidRequestError, NotFoundError, UnauthenticatedError
 from app.store import audit, clients, queues
 from app.store.engine import Connection, Database
 
@@ -35,6 +36,22 @@ class Issued:
     client: str
     api_key: str
     signing_secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """A new signing secret: shown once and never again."""
+
+    client: str
+    signing_secret: str
+    previous_secret_until: datetime | None
+    """Until when the one before signs too; None: it does not."""
+
+
+MAX_GRACE = 30 * 24 * 3600.0
+"""Seconds for which a secret that was replaced may go on signing."""
+
+USUAL_GRACE = 24 * 3600.0
 
 
 def checked_weight(weight: int) -> int:
@@ -89,7 +106,7 @@ class Keys:
         if weight is not None:
             checked_weight(weight)
         api_key = "kgw_" + base64.urlsafe_b64encode(self._random_bytes(32)).rstrip(b"=").decode()
-        secret = "whsec_" + base64.b64encode(self._random_bytes(32)).decode()
+        secret = self._new_secret()
         client_id, key_id = self._new_id(), self._new_id()
         sealed = self._vault.encrypt(secret.encode())
 
@@ -115,6 +132,46 @@ class Keys:
         opened = await self._database.run(store)
         return Issued(id=key_id, client=name, api_key=api_key, signing_secret=opened)
 
+    async def rotate_secret(
+        self, name: str, *, grace: float = USUAL_GRACE, actor: Actor = Actor.COMMAND_LINE
+    ) -> Rotated:
+        """Give the client a new signing secret; for `grace` seconds the one before signs too.
+
+        One that cannot be opened any more is dropped at once: nothing could be signed with it. So
+        is the one before the one before. Raises `NotFoundError`, and `InvalidRequestError` for a
+        grace outside 0 to `MAX_GRACE`.
+        """
+        if not 0 <= grace <= MAX_GRACE:
+            detail = f"A grace is 0 to {MAX_GRACE:.0f} seconds."
+            raise InvalidRequestError(detail)
+        secret = self._new_secret()
+        sealed = self._vault.encrypt(secret.encode())
+
+        async def work(connection: Connection) -> datetime | None:
+            found = await clients.lock_secret(connection, name) if NAME.fullmatch(name) else None
+            if found is None:
+                detail = "There is no such client; see `kie-gateway clients list`."
+                raise NotFoundError(detail)
+            before = found["signing_secret"]
+            if before == sealed:  # done already, and the answer to the commit was lost
+                until: datetime | None = found["previous_secret_until"]
+                return until
+            lasts = grace > 0 and self._opens(before)
+            about = {"grace": f"{grace if lasts else 0:g}"}
+            await audit.note(
+                connection, Action.SECRET_ROTATED, actor=actor, client=name, detail=about
+            )
+            return await clients.rotate_secret(
+                connection,
+                name,
+                sealed,
+                kept=before if lasts else None,
+                grace=grace if lasts else None,
+            )
+
+        until = await self._database.run(work)
+        return Rotated(client=name, signing_secret=secret, previous_secret_until=until)
+
     async def list(self) -> list[dict[str, Any]]:
         async with self._database.read() as connection:
             return await clients.list_keys(connection)
@@ -136,6 +193,16 @@ class Keys:
     async def living(self) -> int:
         async with self._database.read() as connection:
             return await clients.count_living_keys(connection)
+
+    def _new_secret(self) -> str:
+        return "whsec_" + base64.b64encode(self._random_bytes(32)).decode()
+
+    def _opens(self, sealed: bytes) -> bool:
+        try:
+            self._vault.decrypt(sealed)
+        except InvalidToken:
+            return False
+        return True
 
     def _opened(self, sealed: bytes) -> str:
         try:

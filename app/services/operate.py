@@ -22,7 +22,7 @@ from app.domain.report import NotVisible, Told, Unanswered
 from app.domain.task import Standing, State
 from app.domain.terms import Terms
 from app.kie.client import KieClient
-from app.services.keys import NAME, checked_weight
+from app.services.clients import is_name, no_such_client, shown
 from app.store import account, admission, audit, moves, questions, queues, stuck, tasks
 from app.store.engine import Connection, Database
 from app.store.moves import Move
@@ -69,7 +69,7 @@ class Operations:
         async with self._database.read() as connection:
             return AdmissionStatus(
                 account=dict(await account.status(connection, self._terms.limits)),
-                clients=[dict(row) for row in await queues.list_queues(connection)],
+                clients=[shown(row) for row in await queues.list_queues(connection)],
             )
 
     async def pause(self, actor: Actor, *, client: str | None, note: str | None) -> None:
@@ -85,7 +85,7 @@ class Operations:
             await admission.lock_account(connection, wait=True)
             if client is None:
                 await account.pause(connection, note)
-            elif not (_is_name(client) and await queues.pause(connection, client, note)):
+            elif not (is_name(client) and await queues.pause(connection, client, note)):
                 raise no_such_client(client)
             await audit.note(
                 connection,
@@ -103,41 +103,12 @@ class Operations:
         async def work(connection: Connection) -> None:
             if client is None:
                 await account.resume(connection)
-            elif not (_is_name(client) and await queues.resume(connection, client)):
+            elif not (is_name(client) and await queues.resume(connection, client)):
                 raise no_such_client(client)
             await audit.note(connection, Action.ADMISSION_RESUMED, actor=actor, client=client)
 
         await self._database.run(work)
         self._signals.announce(QUEUE)
-
-    # -- clients
-
-    async def clients(self) -> list[Mapping[str, Any]]:
-        async with self._database.read() as connection:
-            return [dict(row) for row in await queues.list_queues(connection)]
-
-    async def client(self, name: str) -> Mapping[str, Any]:
-        """Return the client's share and queue; raises `NotFoundError`."""
-        if _is_name(name):
-            async with self._database.read() as connection:
-                found = await queues.read_queue(connection, name)
-            if found is not None:
-                return dict(found)
-        raise no_such_client(name)
-
-    async def weigh(self, actor: Actor, client: str, weight: int) -> None:
-        """Give a client so many parts of what the account may create.
-
-        Raises `NotFoundError`, and `InvalidRequestError` for a weight outside 1 to 100.
-        """
-        weight = checked_weight(weight)
-
-        async def work(connection: Connection) -> None:
-            if not (_is_name(client) and await queues.weigh(connection, client, weight)):
-                raise no_such_client(client)
-            await audit.note_weight(connection, client, weight, actor=actor)
-
-        await self._database.run(work)
 
     # -- stuck work
 
@@ -282,11 +253,6 @@ def _require_lost(standing: Standing) -> None:
         raise NotStuckError(detail)
 
 
-def _is_name(text: str) -> bool:
-    """Tell whether a client can be called so; PostgreSQL takes no NUL, and not all of Unicode."""
-    return NAME.fullmatch(text) is not None
-
-
 def _check_note(note: str | None) -> None:
     try:
         if note is None or (len(note.encode()) <= MAX_NOTE and note.isprintable()):
@@ -299,8 +265,3 @@ def _check_note(note: str | None) -> None:
 
 def no_such_task() -> NotFoundError:
     return NotFoundError("There is no task with this id.")
-
-
-def no_such_client(name: str) -> NotFoundError:
-    shown = name[:64] if name.isprintable() else ascii(name)[:64]
-    return NotFoundError(f"There is no client called {shown}; see `kie-gateway clients list`.")

@@ -20,7 +20,7 @@ from app.services.settle import Settling
 from app.store import audit, callbacks, tasks
 from app.store.callbacks import NewCallback
 from app.store.engine import Connection, Database
-from app.store.signals import ASK, QUEUE, Signals
+from app.store.signals import ASK, DELIVER, QUEUE, Signals
 
 PATIENCE = 12.0
 """Seconds to keep trying while PostgreSQL is away: kie.ai waits 15 for an answer."""
@@ -97,7 +97,7 @@ class Receiver:
         judgement = await self._database.run(
             lambda connection: self._keep(connection, callback, statement), patience=PATIENCE
         )
-        self._signals.announce(task_id.hex, ASK, QUEUE)  # it may have freed a running seat
+        self._signals.announce(task_id.hex, ASK, QUEUE, DELIVER)
         self._count(task_id, judgement)
         log.info("callback.received", task_id=str(task_id), verdict=judgement.verdict)
         return judgement.verdict

@@ -7,6 +7,7 @@ from app.domain.evidence import Judgement
 from app.domain.report import Report
 from app.domain.task import Source, Standing, State, move
 from app.domain.terms import Confirm, Terms
+from app.services.outbox import Outbox
 from app.store import moves, questions
 from app.store.engine import Connection
 from app.store.moves import Move
@@ -15,8 +16,9 @@ from app.store.moves import Move
 class Settling:
     """Moves tasks under a lock that the caller holds, in the caller's transaction."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, outbox: Outbox) -> None:
         self._terms = terms
+        self._outbox = outbox
 
     @property
     def clock(self) -> Clock:
@@ -67,6 +69,7 @@ class Settling:
                 kie_task_id=report.kie_task_ids[0] if report.kie_task_ids else None,
                 kie_state=report.kie_state,
             )
+            await self._outbox.tell(connection, [task_id])
             return
         confirms = source is Source.CALLBACK and self._terms.confirm is not Confirm.OFF
         end = Move(
@@ -77,3 +80,4 @@ class Settling:
             reason=f"reported by {source}",
         )
         await moves.settle(connection, end, report, source)
+        await self._outbox.tell(connection, [task_id])

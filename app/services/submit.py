@@ -15,7 +15,9 @@ from app.domain.callback_url import CallbackUrls
 from app.domain.document import canonical
 from app.domain.errors import (
     DatabaseUnavailableError,
+    Flaw,
     IdempotencyKeyReusedError,
+    InvalidRequestError,
     QueueTooLongError,
 )
 from app.domain.redact import redacted_text
@@ -25,16 +27,18 @@ from app.domain.task import FailSource, Standing, State, move, sequel, takes_out
 from app.domain.terms import Terms
 from app.kie.client import KieClient
 from app.metrics import Metrics
+from app.outbound.guard import Guard
 from app.services.admit import Admission, Claim
 from app.services.errands import Errand, Errands
 from app.services.leases import Leases
+from app.services.outbox import Outbox
 from app.services.settle import Settling
-from app.store import audit, forecast, moves, questions, tasks
+from app.store import audit, clients, forecast, moves, questions, tasks
 from app.store.admission import ClaimedTask
 from app.store.engine import Connection, Database
 from app.store.forecast import Forecast
 from app.store.moves import Move
-from app.store.signals import ASK, QUEUE, Signals
+from app.store.signals import ASK, DELIVER, QUEUE, Signals
 from app.store.tasks import NewTask, StoredTask
 
 AT_ONCE = 50
@@ -107,6 +111,8 @@ class Submissions:
         urls: CallbackUrls,
         settling: Settling,
         admission: Admission,
+        outbox: Outbox,
+        guard: Guard,
         terms: Terms,
         new_id: Callable[[], UUID],
         chance: Callable[[], float],
@@ -119,6 +125,8 @@ class Submissions:
         self._urls = urls
         self._settling = settling
         self._admission = admission
+        self._outbox = outbox
+        self._guard = guard
         self._terms = terms
         self._new_id = new_id
         self._chance = chance
@@ -131,6 +139,8 @@ class Submissions:
         Raises `IdempotencyKeyReusedError`, `QueueTooLongError`, and `DatabaseUnavailableError`
         when PostgreSQL stays away. A commit whose answer was lost is found again by its ids.
         """
+        if draft.webhook_url is not None:
+            await self._require_allowed(client_id, draft.webhook_url)
         new = NewTask(
             id=self._new_id(),
             client_id=client_id,
@@ -161,6 +171,16 @@ class Submissions:
         self._signals.announce(new.id.hex, QUEUE)
         submission = sent.get(new.id)
         return Created(id=new.id, snapshot=admitted.snapshot, replayed=False, submission=submission)
+
+    async def _require_allowed(self, client_id: UUID, url: str) -> None:
+        """Refuse what no delivery would be let to; raises `InvalidRequestError`."""
+        async with self._database.read() as connection:
+            hosts = await clients.webhook_hosts(connection, client_id)
+        objection = self._guard.objection_to_url(url, hosts)
+        if objection is not None:
+            flaw = Flaw("/webhook_url", objection)
+            detail = f"{flaw.pointer} {flaw.detail}"
+            raise InvalidRequestError(detail, [flaw])
 
     async def _store(self, connection: Connection, new: NewTask, claim: Claim) -> _Admitted:
         """Store and admit in one transaction; raises `QueueTooLongError` and stores nothing."""
@@ -254,7 +274,7 @@ class Submissions:
                 patience=RECORD_PATIENCE,
             )
             self._count(claimed.id, recorded)
-        self._signals.announce(claimed.id.hex, QUEUE, ASK)
+        self._signals.announce(claimed.id.hex, QUEUE, ASK, DELIVER)
 
     def _count(self, task_id: UUID, recorded: _Recorded | None) -> None:
         """Count after the commit."""
@@ -325,6 +345,7 @@ class Submissions:
                 await moves.start(
                     connection, started, kie_task_id=outcome.kie_task_id, kie_state=None
                 )
+                await self._outbox.tell(connection, [claimed.id])
             case Unknown():
                 lapses_in = self._terms.unconfirmed_expires_after
                 await moves.lose(connection, replace(step, due_in=0, lapses_in=lapses_in))
@@ -332,6 +353,7 @@ class Submissions:
                 await moves.fail(
                     connection, step, code=code, message=said or "", source=FailSource.KIE
                 )
+                await self._outbox.tell(connection, [claimed.id])
                 return _Recorded.REFUSED
             case Refused() | Unsent():
                 await moves.requeue(connection, self._back(step, claimed.tries + 1))

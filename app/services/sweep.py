@@ -7,9 +7,10 @@ from app.domain.asking import AFTER_EXPIRY
 from app.domain.task import LAPSES, State
 from app.domain.terms import Terms
 from app.metrics import Metrics
+from app.services.outbox import Outbox
 from app.store import leases
 from app.store.engine import Database
-from app.store.signals import ASK, QUEUE, Signals
+from app.store.signals import ASK, DELIVER, QUEUE, Signals
 
 BATCH = 200
 """Rows in one transaction: short locks, and the next turn takes the rest."""
@@ -22,9 +23,15 @@ class Sweeper:
     """Looks at bounds, by the database's clock."""
 
     def __init__(
-        self, database: Database, signals: Signals, terms: Terms, metrics: Metrics
+        self,
+        database: Database,
+        signals: Signals,
+        outbox: Outbox,
+        terms: Terms,
+        metrics: Metrics,
     ) -> None:
         self._database = database
+        self._outbox = outbox
         self._signals = signals
         self._terms = terms
         self._metrics = metrics
@@ -41,10 +48,11 @@ class Sweeper:
                 ended = await leases.end_lapsed(
                     connection, state, limit=BATCH, ask_in=_ASK_IN.get(LAPSES[state].state)
                 )
+                await self._outbox.tell(connection, ended)
             self._count(ended, LAPSES[state].state)
             moved += ended
         if moved:
-            self._signals.announce(*(task_id.hex for task_id in moved), ASK, QUEUE)
+            self._signals.announce(*(task_id.hex for task_id in moved), ASK, QUEUE, DELIVER)
         return 0 if moved else None
 
     def _count(self, ended: Collection[UUID], state: State) -> None:

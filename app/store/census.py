@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import LAPSES, State
 from app.store.clock import NOW
+from app.store.deliveries import PENDING, pending_hosts
 from app.store.moves import word
-from app.store.tables import Task
+from app.store.tables import Delivery, DeliveryHost, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,34 @@ _COUNTS: Mapping[State, ScalarSelect[int]] = {
 
 _FREE = or_(Task.leased_until.is_(None), Task.leased_until <= NOW)
 
+
+def _undelivered() -> ColumnElement[float]:
+    """Build the wait of the oldest due delivery to a host that nobody calls and nothing holds.
+
+    What waits behind others for a slow host, or for a host in trouble, waits for its receiver.
+    """
+    hosts = pending_hosts()
+    due = (
+        select(func.min(Delivery.due_at))
+        .where(PENDING, Delivery.host == hosts.c.host)
+        .scalar_subquery()
+    )
+    called = (
+        select(Delivery.id)
+        .where(PENDING, Delivery.host == hosts.c.host, Delivery.leased_until > NOW)
+        .exists()
+    )
+    since = func.greatest(due, DeliveryHost.held_until)
+    return cast(
+        select(func.max(extract("epoch", NOW - since)))
+        .select_from(hosts)
+        .outerjoin(DeliveryHost, DeliveryHost.host == hosts.c.host)
+        .where(hosts.c.host.is_not(None), ~called)
+        .scalar_subquery(),
+        Float,
+    )
+
+
 _OVERDUE: Mapping[str, ColumnElement[float]] = {
     "ask": _waited(
         Task.due_at,
@@ -61,6 +90,7 @@ _OVERDUE: Mapping[str, ColumnElement[float]] = {
         Task.set_aside_at.is_(None),
         _FREE,
     ),
+    "deliver": _undelivered(),
     "sweep": func.greatest(
         _waited(Task.leased_until, _SUBMITTING),
         _waited(Task.submit_by, _QUEUED),

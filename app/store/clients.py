@@ -1,13 +1,15 @@
 """Clients and their keys."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import LargeBinary, RowMapping, Text, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.clock import NOW
+from app.store.clock import NOW, later
 from app.store.tables import ApiKey, Client, ClientQueue
 
 _BY_DIGEST = select(ApiKey.client_id).where(
@@ -18,6 +20,59 @@ _BY_DIGEST = select(ApiKey.client_id).where(
 async def client_by_key(connection: AsyncConnection, digest: bytes) -> UUID | None:
     """Return the client whose living key has this SHA-256."""
     return await connection.scalar(_BY_DIGEST, {"digest": digest})
+
+
+_WEBHOOK_HOSTS = select(Client.webhook_hosts).where(Client.id == bindparam("client_id"))
+
+
+async def webhook_hosts(connection: AsyncConnection, client_id: UUID) -> list[str] | None:
+    """Return the only hosts that the client may be told at; None: any."""
+    return await connection.scalar(_WEBHOOK_HOSTS, {"client_id": client_id})
+
+
+_NAMED = Client.name == bindparam("client_name", type_=Text)
+_WEBHOOKS = select(Client.webhook_url, Client.webhook_hosts).where(_NAMED).with_for_update()
+
+
+async def lock_webhooks(connection: AsyncConnection, name: str) -> RowMapping | None:
+    """Return `webhook_url` and `webhook_hosts`, held until the commit; None: no such client."""
+    found = await connection.execute(_WEBHOOKS, {"client_name": name})
+    return found.mappings().one_or_none()
+
+
+async def set_webhooks(
+    connection: AsyncConnection, name: str, values: Mapping[str, str | Sequence[str] | None]
+) -> None:
+    """Set how the client is told; `values` by column."""
+    await connection.execute(update(Client).where(Client.name == name).values(**values))
+
+
+_SECRET = (
+    select(Client.signing_secret, Client.previous_secret_until).where(_NAMED).with_for_update()
+)
+_ROTATE = (
+    update(Client)
+    .where(_NAMED)
+    .values(
+        signing_secret=bindparam("new_secret", type_=LargeBinary),
+        previous_secret=bindparam("kept", type_=LargeBinary),
+        previous_secret_until=later("grace"),
+    )
+    .returning(Client.previous_secret_until)
+)
+
+
+async def lock_secret(connection: AsyncConnection, name: str) -> RowMapping | None:
+    """Return `signing_secret` and `previous_secret_until`, held until the commit; None: no such."""
+    return (await connection.execute(_SECRET, {"client_name": name})).mappings().one_or_none()
+
+
+async def rotate_secret(
+    connection: AsyncConnection, name: str, new: bytes, *, kept: bytes | None, grace: float | None
+) -> datetime | None:
+    """Sign with the new secret, and with the `kept` one for `grace` seconds; returns until when."""
+    parameters = {"client_name": name, "new_secret": new, "kept": kept, "grace": grace}
+    return await connection.scalar(_ROTATE, parameters)
 
 
 _INSERT_CLIENT = insert(Client).on_conflict_do_nothing(index_elements=[Client.name])

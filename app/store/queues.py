@@ -67,6 +67,10 @@ _LIST = (
         ClientQueue.paused_at,
         ClientQueue.pause_note,
         _WAITING.label("queued"),
+        Client.webhook_url,
+        Client.webhook_hosts,
+        Client.webhook_events,
+        Client.previous_secret_until,
         Client.created_at,
     )
     .join(ClientQueue, ClientQueue.client_id == Client.id)
@@ -75,7 +79,7 @@ _LIST = (
 
 
 async def list_queues(connection: AsyncConnection) -> Sequence[RowMapping]:
-    """Return every client with its share and what of it waits."""
+    """Return every client with its share, what of it waits, and how it is told."""
     return (await connection.execute(_LIST)).mappings().all()
 
 

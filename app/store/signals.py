@@ -25,6 +25,7 @@ QUEUE = "queue"
 ASK = "ask"
 PROBE = "probe"
 SWEEP = "sweep"
+DELIVER = "deliver"
 EVERYTHING = "*"
 """Anything may have happened: the connection was away."""
 

@@ -24,6 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app.domain.admission import Call, HoldReason
 from app.domain.audit import Action, Actor
+from app.domain.delivery import DeliveryState, EventType
 from app.domain.evidence import Signature, Verdict
 from app.domain.task import AT_REST, FailSource, Source, State
 from app.store.clock import NOW
@@ -75,8 +76,13 @@ class Client(Base):
     weight: Mapped[int] = mapped_column(server_default=text("1"))
     webhook_url: Mapped[str | None]
     webhook_hosts: Mapped[list[str] | None]
+    webhook_events: Mapped[list[str] | None]
+    """What it is told of; NULL: every rest."""
     signing_secret: Mapped[bytes]
     """Encrypted with the gateway's secret; never plain at rest."""
+    previous_secret: Mapped[bytes | None]
+    """Signs as well until the grace of its rotation is over."""
+    previous_secret_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),)
@@ -198,6 +204,86 @@ class Task(Base):
         ),
         Index("tasks_kie_task_id", "kie_task_id", postgresql_where=text("kie_task_id IS NOT NULL")),
     )
+
+
+class Delivery(Base):
+    """Something that a caller is to be told: its body is frozen, and the row is the job."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("clients.id"))
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    event: Mapped[str]
+    url: Mapped[str]
+    host: Mapped[str]
+    """The URL's host and port: what is slow or dead is dead as a whole."""
+    body: Mapped[bytes]
+    state: Mapped[str]
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    due_at: Mapped[datetime | None]
+    leased_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    finished_at: Mapped[datetime | None]
+    origin_id: Mapped[UUID | None]
+    """The delivery that this one repeats at somebody's wish; of several the first."""
+
+    __table_args__ = (
+        _one_of("event", EventType),
+        _one_of("state", DeliveryState),
+        CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="due"),
+        Index("deliveries_due", "host", "due_at", postgresql_where=text("state = 'pending'")),
+        Index(
+            "deliveries_leased",
+            "host",
+            "leased_until",
+            postgresql_where=text("state = 'pending' AND leased_until IS NOT NULL"),
+        ),
+        Index("deliveries_task", "task_id", "id"),
+        Index("deliveries_listed", "client_id", "id"),
+        Index("deliveries_listed_by_state", "client_id", "state", "id"),
+        Index("deliveries_origin", "origin_id", postgresql_where=text("origin_id IS NOT NULL")),
+    )
+
+
+class DeliveryAttempt(Base):
+    """One try of a delivery, append-only."""
+
+    __tablename__ = "delivery_attempts"
+
+    delivery_id: Mapped[UUID] = mapped_column(
+        ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    seconds: Mapped[float]
+    status: Mapped[int | None]
+    error: Mapped[str | None]
+    address: Mapped[str | None]
+    answer: Mapped[bytes]
+    """Its first 16 KiB."""
+
+
+class DeliveryHost(Base):
+    """A host that fails: called ever more rarely, one attempt at a time, until it answers."""
+
+    __tablename__ = "delivery_hosts"
+
+    host: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    held_until: Mapped[datetime | None]
+
+
+class DisabledUrl(Base):
+    """A client's URL that said 410."""
+
+    __tablename__ = "disabled_urls"
+
+    client_id: Mapped[UUID] = mapped_column(
+        ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
+    )
+    url: Mapped[str] = mapped_column(primary_key=True)
+    disabled_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
 
 class KieAccount(Base):

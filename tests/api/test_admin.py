@@ -371,6 +371,7 @@ PATHS: tuple[Operation, ...] = (
     ("POST", f"/tasks/{NOBODY}/release"),
     ("GET", "/clients"),
     ("PATCH", "/clients/tests"),
+    ("POST", "/clients/tests/rotate-secret"),
     ("GET", "/keys"),
     ("POST", "/keys"),
     ("DELETE", f"/keys/{NOBODY}"),
@@ -435,6 +436,7 @@ BODIES: Mapping[Operation, Mapping[str, Any]] = {
     ("POST", f"/tasks/{NOBODY}/bind"): {"kie_task_id": FOUND},
     ("POST", f"/tasks/{NOBODY}/requeue"): {"may_pay_again": True},
     ("PATCH", "/clients/tests"): {"weight": 3},
+    ("POST", "/clients/tests/rotate-secret"): {"grace": 60},
     ("POST", "/keys"): {"client": "shop"},
 }
 
@@ -462,7 +464,8 @@ FLAWED: list[tuple[Operation, object, str]] = [
     (("POST", f"/tasks/{NOBODY}/bind"), {"kie_task_id": "k" * 201}, "/kie_task_id"),
     (("POST", f"/tasks/{NOBODY}/requeue"), {"may_pay_again": "true"}, "/may_pay_again"),
     (("POST", f"/tasks/{NOBODY}/requeue"), {"may_pay_again": 1}, "/may_pay_again"),
-    (("PATCH", "/clients/tests"), {}, "/weight"),
+    (("PATCH", "/clients/tests"), {}, ""),
+    (("PATCH", "/clients/tests"), {"weight": None}, "/weight"),
     (("PATCH", "/clients/tests"), {"weight": 0}, "/weight"),
     (("PATCH", "/clients/tests"), {"weight": 101}, "/weight"),
     (("PATCH", "/clients/tests"), {"weight": 1.5}, "/weight"),
@@ -634,6 +637,7 @@ SPELLED: tuple[Operation, ...] = (
     ("POST", "/tasks/{task_id}/release"),
     ("GET", "/clients"),
     ("PATCH", "/clients/{name}"),
+    ("POST", "/clients/{name}/rotate-secret"),
     ("GET", "/keys"),
     ("POST", "/keys"),
     ("DELETE", "/keys/{key_id}"),

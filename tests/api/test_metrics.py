@@ -362,15 +362,15 @@ async def test_what_waits_in_the_database_is_shown(
     assert 7 <= overdue["sweep"] < 17
 
 
-LOOPS = {"submit", "ask", "probe", "sweep"}
+LOOPS = {"submit", "ask", "deliver", "probe", "sweep"}
 FREE = "UPDATE kie_account SET hold_reason = NULL, held_until = NULL"
 OPEN = ("queued", "submitting", "unconfirmed", "running")
-WORK = ("submit", "ask", "probe", "sweep")
+WORK = ("submit", "ask", "deliver", "probe", "sweep")
 
 
 async def test_an_idle_gateway_has_nothing_overdue(gateway: Gateway) -> None:
     found = samples(await scrape(gateway))
-    assert [found[f'kie_gateway_overdue_seconds{{work="{work}"}}'] for work in WORK] == [0, 0, 0, 0]
+    assert [found[f'kie_gateway_overdue_seconds{{work="{work}"}}'] for work in WORK] == [0] * 5
     assert found["kie_gateway_oldest_queued_seconds"] == 0
     assert found["kie_gateway_pool_size"] == 10
     assert found["kie_gateway_pool_checked_out"] == 0

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.api import delivery_schemas
 from app.api.schemas import TaskCreate, TaskWait, validated
 from tests.api.stage import operations
 from tests.gateway import Gateway
@@ -97,6 +98,8 @@ def test_every_body_has_an_example(spec: dict[str, Any]) -> None:
     assert set(bodies) == {
         ("POST", "/v1/tasks"),
         ("POST", "/v1/tasks/wait"),
+        ("POST", "/v1/deliveries/redeliver"),
+        ("POST", "/v1/deliveries/enable"),
         ("POST", "/callbacks/kie/{task_id}/{token}"),
     }
     for name, body in bodies.items():
@@ -119,6 +122,14 @@ def test_the_example_of_a_wait_is_valid(spec: dict[str, Any]) -> None:
     assert examples
     for example in examples:
         assert [str(one) for one in validated(TaskWait, example).ids] == example["ids"]
+
+
+def test_the_examples_about_deliveries_are_valid(spec: dict[str, Any]) -> None:
+    for model in delivery_schemas.READ:
+        examples = spec["components"]["schemas"][model.__name__]["examples"]
+        assert examples
+        for example in examples:
+            assert validated(model, example).model_fields_set == set(example)
 
 
 async def test_a_task_has_the_members_of_its_schema(gateway: Gateway, spec: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from tests.api.conftest import Scratch, StartInside
-from tests.api.stage import NOBODY, Operation, document, operations
+from tests.api.stage import NOBODY, Operation, Sql, document, operations
 from tests.conftest import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, refused, succeeded
@@ -26,6 +26,7 @@ class Scene:
     upstream: Upstream
     task_id: str
     callback_path: str
+    sql: Any = None
 
     def get(self, path: str, **headers: str) -> Awaitable[httpx.Response]:
         return self.gateway.http.get(path, headers=headers)
@@ -39,6 +40,31 @@ class Scene:
 
     def called(self, body: bytes = b"{}", path: str | None = None) -> Awaitable[httpx.Response]:
         return self.gateway.call_back(path or self.callback_path, body)
+
+    async def delivery(self, rest: str = "") -> str:
+        """Return the path of the delivery that told of the task."""
+        (found,) = (await self.own("/deliveries")).json()["data"]
+        return f"/v1/deliveries/{found['id']}{rest}"
+
+    async def read_delivery(self, **headers: str) -> httpx.Response:
+        return await self.get(await self.delivery(), **headers)
+
+    async def redelivered(self) -> httpx.Response:
+        return await self.post(await self.delivery("/redeliver"))
+
+    async def disabled(self) -> None:
+        assert self.sql is not None
+        await self.sql.execute(
+            "INSERT INTO disabled_urls (client_id, url) SELECT client_id, url FROM deliveries"
+        )
+
+    async def enabled(self) -> httpx.Response:
+        await self.disabled()
+        return await self.post("/v1/deliveries/enable", {"url": HOOK})
+
+    async def redelivered_in_vain(self) -> httpx.Response:
+        await self.disabled()
+        return await self.redelivered()
 
     async def commanded(self, command: str) -> httpx.Response:
         return await self.post(f"/v1/tasks/{self.task_id}/{command}")
@@ -54,6 +80,7 @@ class Scene:
         return await self.gateway.post(second, key="order-1")
 
 
+HOOK = "https://h.test/hook"
 LARGE = b" " * 1_048_577
 NO_KEY = {"Authorization": ""}
 
@@ -116,6 +143,45 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         401: lambda scene: scene.get("/v1/events", **NO_KEY),
         422: lambda scene: scene.get("/v1/events?after=x"),
     },
+    ("GET", "/v1/tasks/{task_id}/deliveries"): {
+        200: lambda scene: scene.own("/deliveries"),
+        401: lambda scene: scene.own("/deliveries", **NO_KEY),
+        404: lambda scene: scene.get(f"/v1/tasks/{NOBODY}/deliveries"),
+        422: lambda scene: scene.own("/deliveries?cursor=x"),
+    },
+    ("GET", "/v1/deliveries"): {
+        200: lambda scene: scene.get("/v1/deliveries"),
+        401: lambda scene: scene.get("/v1/deliveries", **NO_KEY),
+        422: lambda scene: scene.get("/v1/deliveries?state=lost"),
+    },
+    ("GET", "/v1/deliveries/{delivery_id}"): {
+        200: lambda scene: scene.read_delivery(),
+        401: lambda scene: scene.read_delivery(**NO_KEY),
+        404: lambda scene: scene.get(f"/v1/deliveries/{NOBODY}"),
+        422: lambda scene: scene.get("/v1/deliveries/x"),
+    },
+    ("POST", "/v1/deliveries/{delivery_id}/redeliver"): {
+        202: lambda scene: scene.redelivered(),
+        401: lambda scene: scene.post(f"/v1/deliveries/{NOBODY}/redeliver", **NO_KEY),
+        404: lambda scene: scene.post(f"/v1/deliveries/{NOBODY}/redeliver"),
+        409: lambda scene: scene.redelivered_in_vain(),
+        422: lambda scene: scene.post("/v1/deliveries/x/redeliver"),
+    },
+    ("POST", "/v1/deliveries/redeliver"): {
+        202: lambda scene: scene.post("/v1/deliveries/redeliver", {"state": "exhausted"}),
+        400: lambda scene: scene.post("/v1/deliveries/redeliver", b""),
+        401: lambda scene: scene.post("/v1/deliveries/redeliver", **NO_KEY),
+        413: lambda scene: scene.post("/v1/deliveries/redeliver", LARGE),
+        422: lambda scene: scene.post("/v1/deliveries/redeliver", {}),
+    },
+    ("POST", "/v1/deliveries/enable"): {
+        200: lambda scene: scene.enabled(),
+        400: lambda scene: scene.post("/v1/deliveries/enable", b""),
+        401: lambda scene: scene.post("/v1/deliveries/enable", **NO_KEY),
+        404: lambda scene: scene.post("/v1/deliveries/enable", {"url": HOOK}),
+        413: lambda scene: scene.post("/v1/deliveries/enable", LARGE),
+        422: lambda scene: scene.post("/v1/deliveries/enable", {}),
+    },
     ("POST", "/callbacks/kie/{task_id}/{token}"): {
         200: lambda scene: scene.called(),
         404: lambda scene: scene.called(path=f"/callbacks/kie/{NOBODY}/wrong"),
@@ -136,6 +202,18 @@ AWAY: dict[Operation, Callable[[Scene], Awaitable[httpx.Response]]] = {
     ("POST", "/v1/tasks/{task_id}/refresh"): lambda scene: scene.commanded("refresh"),
     ("GET", "/v1/tasks/{task_id}/events"): lambda scene: scene.own("/events"),
     ("GET", "/v1/events"): lambda scene: scene.get("/v1/events"),
+    ("GET", "/v1/tasks/{task_id}/deliveries"): lambda scene: scene.own("/deliveries"),
+    ("GET", "/v1/deliveries"): lambda scene: scene.get("/v1/deliveries"),
+    ("GET", "/v1/deliveries/{delivery_id}"): lambda scene: scene.get(f"/v1/deliveries/{NOBODY}"),
+    ("POST", "/v1/deliveries/{delivery_id}/redeliver"): lambda scene: scene.post(
+        f"/v1/deliveries/{NOBODY}/redeliver"
+    ),
+    ("POST", "/v1/deliveries/redeliver"): lambda scene: scene.post(
+        "/v1/deliveries/redeliver", {"state": "exhausted"}
+    ),
+    ("POST", "/v1/deliveries/enable"): lambda scene: scene.post(
+        "/v1/deliveries/enable", {"url": HOOK}
+    ),
     ("POST", "/callbacks/kie/{task_id}/{token}"): lambda scene: scene.called(),
     ("GET", "/readyz"): lambda scene: scene.get("/readyz"),
 }
@@ -152,16 +230,18 @@ def test_every_documented_status_is_reached_below(spec: dict[str, Any]) -> None:
 
 
 @pytest_asyncio.fixture
-async def scene(start_inside: StartInside, upstream: Upstream) -> Scene:
+async def scene(start_inside: StartInside, upstream: Upstream, sql: Sql) -> Scene:
     inside = await start_inside(refresh_wait=0.05)
-    return await _scene(inside.gateway, upstream)
+    return await _scene(inside.gateway, upstream, sql)
 
 
-async def _scene(gateway: Gateway, upstream: Upstream) -> Scene:
-    task = await gateway.create()
+async def _scene(gateway: Gateway, upstream: Upstream, sql: Any = None) -> Scene:
+    task = await gateway.create(webhook_url=HOOK)
     path = upstream.callback_path
     await gateway.call_back(path, succeeded(task["kie_task_id"]))
-    return Scene(gateway=gateway, upstream=upstream, task_id=task["id"], callback_path=path)
+    return Scene(
+        gateway=gateway, upstream=upstream, task_id=task["id"], callback_path=path, sql=sql
+    )
 
 
 @pytest.mark.parametrize(

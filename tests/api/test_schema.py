@@ -30,6 +30,8 @@ from tests.upstream import Upstream, failed, refused, succeeded
 EXAMPLES = 100
 """Requests to each operation that keep to the document, and as many that do not."""
 
+HOOK = "https://h.test/hook"
+
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -48,6 +50,12 @@ OPERATIONS: tuple[Operation, ...] = (
     ("GET", "/v1/tasks/{task_id}/callbacks"),
     ("GET", "/v1/tasks/{task_id}/events"),
     ("GET", "/v1/events"),
+    ("GET", "/v1/tasks/{task_id}/deliveries"),
+    ("GET", "/v1/deliveries"),
+    ("POST", "/v1/deliveries/redeliver"),
+    ("POST", "/v1/deliveries/enable"),
+    ("GET", "/v1/deliveries/{delivery_id}"),
+    ("POST", "/v1/deliveries/{delivery_id}/redeliver"),
     ("POST", "/callbacks/kie/{task_id}/{token}"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
@@ -64,20 +72,24 @@ async def inside(start_inside: StartInside, upstream: Upstream) -> Inside:
         refresh_wait=0.0, database_pool_size=5, kie_creates_per_10s=10 * EXAMPLES
     )
     for record in (succeeded, failed):
-        task = await inside.gateway.create(metadata={"order": "A-1017"})
+        task = await inside.gateway.create(metadata={"order": "A-1017"}, webhook_url=HOOK)
         await inside.gateway.call_back(upstream.callback_path, record(task["kie_task_id"]))
     upstream.answers(lambda: refused(422, "no"))
     await inside.gateway.create()
     return inside
 
 
-def places(ids: list[str], upstream: Upstream, path: str) -> list[Mapping[str, str] | None]:
+def places(
+    ids: list[str], told: list[str], upstream: Upstream, path: str
+) -> list[Mapping[str, str] | None]:
     """Real places beside made up ones: what is never there is only ever refused."""
     if "{token}" in path:
         _, _, _, task_id, token = upstream.callback_path.rsplit("/", 4)
         return [None, {"task_id": task_id, "token": token}]
     if "{task_id}" in path:
         return [None, *({"task_id": one} for one in (*ids, NOBODY))]
+    if "{delivery_id}" in path:
+        return [None, *({"delivery_id": one} for one in (*told, NOBODY))]
     return [None]
 
 
@@ -156,7 +168,8 @@ async def test_an_operation_keeps_to_the_document(
     mode: GenerationMode,
 ) -> None:
     ids = [str(row["id"]) for row in await sql.fetch("SELECT id FROM tasks")]
-    at = places(ids, upstream, operation[1])
+    told = [str(row["id"]) for row in await sql.fetch("SELECT id FROM deliveries")]
+    at = places(ids, told, upstream, operation[1])
     if mode is GenerationMode.NEGATIVE:
         at = at[:1]
     await asyncio.to_thread(sent(inside.gateway, spec, operation, at, mode))

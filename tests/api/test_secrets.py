@@ -21,6 +21,7 @@ from tests.upstream import BALANCE, Upstream, refused, succeeded
 
 KIE_KEY = "sk-not-to-be-shown"
 HOOK = "https://h.test/hooks/of-one-client"
+OWN_HOOK = "https://h.test/own"
 
 
 @pytest.fixture
@@ -41,11 +42,15 @@ def logged() -> Iterator[io.StringIO]:
     structlog.reset_defaults()
 
 
-async def _a_life(gateway: Gateway, upstream: Upstream, *, client_key: str) -> tuple[str, str]:
+async def _a_life(
+    gateway: Gateway, upstream: Upstream, *, client_key: str, hook: str
+) -> tuple[str, str]:
     """Create a task and settle it; kie.ai quotes all it knows. Returns its id and its token."""
     headers = {"Authorization": f"Bearer {client_key}"}
     answer = await gateway.http.post(
-        "/v1/tasks", json={"model": "m", "input": {"prompt": "a cat"}}, headers=headers
+        "/v1/tasks",
+        json={"model": "m", "input": {"prompt": "a cat"}, "webhook_url": hook},
+        headers=headers,
     )
     task = answer.json()
     url = upstream.creates[-1]["callBackUrl"]
@@ -69,7 +74,8 @@ async def _a_life(gateway: Gateway, upstream: Upstream, *, client_key: str) -> t
 async def _every_answer(gateway: Gateway, task_id: str) -> dict[str, httpx.Response]:
     """Ask for everything that can be got, and for some things that cannot."""
     spec = (await gateway.http.get("/openapi.json")).json()
-    filled = {"task_id": task_id}
+    (told, *_) = (await gateway.http.get("/v1/deliveries")).json()["data"]
+    filled = {"task_id": task_id, "delivery_id": told["id"]}
     paths = [path.format(**filled) for path, item in spec["paths"].items() if "get" in item]
     paths += ["/openapi.json", "/docs", "/redoc", "/metrics", "/nowhere", "/v1/tasks/x"]
     assert f"/v1/tasks/{task_id}/callbacks" in paths
@@ -82,8 +88,8 @@ async def test_no_secret_is_told(
 ) -> None:
     gateway = await start_gateway(worker=True, kie_confirm=confirm)
     other_key = await issue_key(gateway.settings, "other")
-    other_id, other_token = await _a_life(gateway, upstream, client_key=other_key)
-    task_id, token = await _a_life(gateway, upstream, client_key=gateway.api_key)
+    other_id, other_token = await _a_life(gateway, upstream, client_key=other_key, hook=HOOK)
+    task_id, token = await _a_life(gateway, upstream, client_key=gateway.api_key, hook=OWN_HOOK)
     await gateway.reaches(task_id, "succeeded")
     answers = await _every_answer(gateway, task_id)
     repeated = await gateway.http.get(f"/v1/tasks/{other_id}")
@@ -91,8 +97,10 @@ async def test_no_secret_is_told(
 
     told = "\n".join(f"{answer.headers}\n{answer.text}" for answer in answers.values())
     everywhere = told + repeated.text + logged.getvalue()
-    secrets = (token, other_token, gateway.api_key, other_key, SECRET, KIE_KEY, str(BALANCE))
+    secrets = (token, other_token, gateway.api_key, other_key, SECRET, KIE_KEY, str(BALANCE), HOOK)
     assert [secret for secret in secrets if secret in everywhere] == []
+    assert OWN_HOOK in answers["/v1/deliveries"].text
+    assert OWN_HOOK not in logged.getvalue()
     assert other_id not in told
     # The hunt is over something: both are in the answers and in the log.
     assert task_id in told

@@ -28,6 +28,7 @@ SERVED: dict[str, tuple[str, ...]] = {
     "/openapi.json": ("all", "internal"),
     "/v1/tasks": ("all", "internal"),
     "/v1/events": ("all", "internal"),
+    "/v1/deliveries": ("all", "internal"),
     f"/v1/tasks/{NOBODY}": ("all", "internal"),
     "/v1/admin/admission": ("all", "internal"),
     CALLBACK: ("all", "callbacks"),

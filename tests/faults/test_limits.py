@@ -12,6 +12,7 @@ import pytest_asyncio
 from app.config import Settings
 from app.domain.audit import Actor
 from app.main import create_app
+from app.services.clients import ClientChange
 from app.simulator.server import Options
 from app.simulator.server import create_app as create_simulator
 from app.wiring import wired
@@ -97,7 +98,8 @@ async def test_no_create_too_many_and_each_client_its_share(limited: Callable[..
     async with wired(settings, settings.database_url.get_secret_value()) as services:
         keys = [(await services.keys.create(name)).api_key for name in names]
         for name, weight in zip(names, WEIGHTS, strict=True):
-            await services.operations.weigh(Actor.COMMAND_LINE, name, weight)
+            change = ClientChange(given=frozenset({"weight"}), weight=weight)
+            await services.clients.change(Actor.COMMAND_LINE, name, change)
         await services.operations.pause(Actor.COMMAND_LINE, client=None, note=None)
         await stage.create([key for key, n in zip(keys, QUEUED, strict=True) for _ in range(n)])
         await services.operations.resume(Actor.COMMAND_LINE, client=None)

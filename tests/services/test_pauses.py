@@ -11,6 +11,7 @@ import pytest
 from app.domain.audit import Actor
 from app.domain.errors import NotCancelableError, NotFoundError
 from app.domain.task import State
+from app.services.clients import ClientChange
 from app.services.submit import Draft
 from app.wiring import Services, new_id
 from tests.conftest import StartGateway, Wire
@@ -90,7 +91,7 @@ async def test_an_unknown_client_is_not_paused(
     for act in (
         services.operations.pause(ME, client="nobody", note=None),
         services.operations.resume(ME, client="nobody"),
-        services.operations.weigh(ME, "nobody", 2),
+        services.clients.change(ME, "nobody", ClientChange(given=frozenset({"weight"}), weight=2)),
     ):
         with pytest.raises(NotFoundError, match="nobody"):
             await act

@@ -14,6 +14,8 @@ import httpx
 from typing_extensions import override
 
 from app.config import Settings
+from app.outbound.guard import Guard
+from app.outbound.sender import session
 from app.services.submit import Draft
 from app.store.engine import Database
 from app.store.signals import Signals
@@ -107,8 +109,11 @@ class World:
         http = await self._stack.enter_async_context(
             httpx.AsyncClient(transport=_Transport(self, self.process))
         )
+        callers = await self._stack.enter_async_context(
+            session(Guard(allow_loopback=False, blocked=()), connect=1.0)
+        )
         self.services: Services = _services(
-            self.settings, database, Signals(self.dsn), http, time.monotonic
+            self.settings, database, Signals(self.dsn), http, callers, time.monotonic
         )
 
     async def die(self, *, restart: bool = True) -> None:

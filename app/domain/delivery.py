@@ -1,0 +1,94 @@
+"""Telling callers: what is told, how often it is tried, and when that ends."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.task import AT_REST, State
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    EXHAUSTED = "exhausted"
+    """The last attempt of the schedule failed."""
+    DISABLED = "disabled"
+    """The receiver said 410, or had said so before: its URL is not called until it is enabled."""
+
+
+class EventType(StrEnum):
+    """What a client may be told of."""
+
+    RUNNING = "task.running"
+    SUCCEEDED = "task.succeeded"
+    FAILED = "task.failed"
+    EXPIRED = "task.expired"
+    CANCELED = "task.canceled"
+
+
+EVENTS: Mapping[State, EventType] = {
+    State.RUNNING: EventType.RUNNING,
+    State.SUCCEEDED: EventType.SUCCEEDED,
+    State.FAILED: EventType.FAILED,
+    State.EXPIRED: EventType.EXPIRED,
+    State.CANCELED: EventType.CANCELED,
+}
+"""The states whose coming is an event."""
+
+USUAL_EVENTS = tuple(event for state, event in EVENTS.items() if state in AT_REST)
+"""What a client is told of unless it chooses otherwise: every rest."""
+
+GONE = 410
+
+MAX_RETRY_AFTER = 24 * 3600.0
+"""A receiver may ask for patience, within reason."""
+
+JITTER = 0.1
+"""Of each wait, added at most, so that what failed together does not come back together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """What follows an attempt."""
+
+    state: DeliveryState
+    wait: float | None = None
+    """Seconds until the next attempt, while it is pending."""
+    disables: bool = False
+    """The URL is not to be called any more."""
+
+
+def after_attempt(
+    status: int | None,
+    tries: int,
+    schedule: Sequence[float],
+    *,
+    retry_after: float | None,
+    share: float,
+) -> After:
+    """Say what follows attempt number `tries`; `status` None: there was no answer.
+
+    2xx is success, 410 ends it for good (Standard Webhooks), all else, 3xx too, is tried again.
+    `schedule`: the wait before each attempt, in seconds. `share` in [0, 1): the caller's draw.
+    """
+    if status is not None and 200 <= status < 300:  # noqa: PLR2004  # HTTP's own classes
+        return After(state=DeliveryState.DELIVERED)
+    if status == GONE:
+        return After(state=DeliveryState.DISABLED, disables=True)
+    if tries >= len(schedule):
+        return After(state=DeliveryState.EXHAUSTED)
+    wait = schedule[tries] * (1 + JITTER * share)
+    if retry_after is not None:
+        wait = max(wait, min(retry_after, MAX_RETRY_AFTER))
+    return After(state=DeliveryState.PENDING, wait=wait)
+
+
+TROUBLED_AFTER = 3
+"""Failures in a row after which a host is called by one attempt at a time."""
+
+
+def webhook_id(delivery: str) -> str:
+    """Return the stable id that a receiver tells repetitions by (Standard Webhooks)."""
+    return f"msg_{delivery}"

@@ -1,0 +1,1 @@
+"""Speaks HTTP with the callers' URLs: signed, bounded, and never where it must not go."""

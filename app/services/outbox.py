@@ -1,0 +1,43 @@
+"""Puts what callers are to be told into the outbox, in the transaction of what happened."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from app.domain.delivery import DeliveryState
+from app.domain.document import render
+from app.services.present import task_answer
+from app.store import deliveries
+from app.store.deliveries import NewDelivery
+from app.store.engine import Connection
+from app.store.tasks import ANSWERED
+
+
+class Outbox:
+    """Freezes each body as its task is at this moment: what a GET would answer."""
+
+    def __init__(self, new_id: Callable[[], UUID]) -> None:
+        self._new_id = new_id
+
+    async def tell(self, connection: Connection, ids: Collection[UUID]) -> None:
+        """Tell of the state that these tasks have just come to, where somebody listens."""
+        if not ids:
+            return
+        rows = await deliveries.to_tell(connection, ids)
+        await deliveries.put(connection, [self._delivery(row) for row in rows])
+
+    def _delivery(self, row: Mapping[Any, Any]) -> NewDelivery:
+        task = {name: row[name] for name in ANSWERED}
+        body = {"type": row["event"], "timestamp": row["told_at"], "data": task_answer(task)}
+        url = str(row["told_url"])
+        return NewDelivery(
+            id=self._new_id(),
+            client_id=row["client_id"],
+            task_id=row["id"],
+            event=row["event"],
+            url=url,
+            host=urlsplit(url).netloc.lower(),
+            body=render(body).encode(),
+            state=DeliveryState.DISABLED if row["disabled"] else DeliveryState.PENDING,
+        )

@@ -1,0 +1,179 @@
+"""`PATCH /v1/admin/clients/{name}`: how a client is told, and what of it operators see."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from tests.api.stage import Refusal, Sql, check_refusal
+from tests.conftest import StartGateway
+from tests.gateway import Gateway
+from tests.upstream import Upstream, succeeded
+
+ADMIN_KEY = "an-admin-key-not-to-be-shown"
+HOOK = "https://hooks.test/of-one-client"
+PATH = "/v1/admin/clients/tests"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A gateway that delivers nothing by itself, and its operator."""
+
+    gateway: Gateway
+    upstream: Upstream
+    http: httpx.AsyncClient
+    sql: Sql
+
+    async def asks(self, body: object) -> httpx.Response:
+        return await self.http.patch(PATH, content=json.dumps(body))
+
+    async def sets(self, **body: object) -> dict[str, Any]:
+        answer = await self.asks(body)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def put(self, **members: object) -> list[tuple[str, str]]:
+        """Have a task succeed; returns the events and URLs of what was put into the outbox."""
+        task = await self.gateway.create(**members)
+        body = succeeded(task["kie_task_id"])
+        await self.gateway.call_back(self.upstream.callback_path, body)
+        answer = await self.gateway.http.get(task["urls"]["deliveries"])
+        return [(one["event"], one["url"]) for one in answer.json()["data"]]
+
+    async def audit(self) -> list[dict[str, str]]:
+        rows = await self.sql.fetch(
+            "SELECT detail FROM audit_entries WHERE action = 'client_changed' ORDER BY id"
+        )
+        return [json.loads(row["detail"]) for row in rows]
+
+
+@pytest_asyncio.fixture
+async def desk(start_gateway: StartGateway, upstream: Upstream, sql: Sql) -> AsyncIterator[Desk]:
+    gateway = await start_gateway(admin_key=SecretStr(ADMIN_KEY))
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    async with httpx.AsyncClient(
+        base_url=gateway.http.base_url, headers=headers, trust_env=False
+    ) as http:
+        yield Desk(gateway, upstream, http, sql)
+
+
+async def test_a_client_is_told_at_its_own_url(desk: Desk) -> None:
+    assert await desk.put() == []
+    shown = await desk.sets(webhook_url=HOOK)
+    assert shown["webhook_host"] == "hooks.test"
+    assert await desk.put() == [("task.succeeded", HOOK)]
+    assert await desk.put(webhook_url="https://task.test/") == [
+        ("task.succeeded", "https://task.test/")
+    ]
+    assert (await desk.sets(webhook_url=None))["webhook_host"] is None
+    assert await desk.put() == []
+
+
+async def test_a_client_chooses_what_it_is_told(desk: Desk) -> None:
+    chosen = ["task.succeeded", "task.running", "task.running"]
+    shown = await desk.sets(webhook_url=HOOK, webhook_events=chosen)
+    assert shown["webhook_events"] == ["task.running", "task.succeeded"]
+    assert await desk.put() == [("task.succeeded", HOOK), ("task.running", HOOK)]
+    await desk.sets(webhook_events=["task.failed"])
+    assert await desk.put() == []
+    assert (await desk.sets(webhook_events=[]))["webhook_events"] == []
+    assert await desk.put() == []
+    assert (await desk.sets(webhook_events=None))["webhook_events"] is None
+    assert await desk.put() == [("task.succeeded", HOOK)]
+
+
+async def test_a_client_is_told_at_its_hosts_alone(desk: Desk) -> None:
+    shown = await desk.sets(webhook_hosts=["Task.Test", "hooks.test", "task.test"])
+    assert shown["webhook_hosts"] == ["hooks.test", "task.test"]
+    refused = await desk.gateway.post({"model": "m", "input": {}, "webhook_url": "https://x.test"})
+    check_refusal(
+        refused,
+        Refusal(status=422, code="invalid_request", pointer="/webhook_url", says="webhook hosts"),
+    )
+    assert await desk.put(webhook_url="https://TASK.test/") == [
+        ("task.succeeded", "https://TASK.test/")
+    ]
+    assert (await desk.sets(webhook_hosts=None))["webhook_hosts"] is None
+    assert await desk.put(webhook_url="https://x.test/") == [("task.succeeded", "https://x.test/")]
+
+
+async def test_url_and_hosts_have_to_agree_whichever_is_new(desk: Desk) -> None:
+    refusal = Refusal(
+        status=422, code="invalid_request", pointer="/webhook_url", says="webhook hosts"
+    )
+    await desk.sets(webhook_url=HOOK)
+    check_refusal(await desk.asks({"webhook_hosts": ["other.test"]}), refusal)
+    await desk.sets(webhook_hosts=["hooks.test"])
+    check_refusal(await desk.asks({"webhook_url": "https://other.test/"}), refusal)
+    shown = await desk.sets(webhook_url="https://other.test/", webhook_hosts=["other.test"])
+    assert shown["webhook_host"] == "other.test"
+
+
+async def test_each_change_is_one_entry_without_the_urls_path(desk: Desk) -> None:
+    await desk.sets(webhook_url=HOOK, weight=3, webhook_hosts=["hooks.test"])
+    await desk.sets(webhook_events=["task.failed", "task.expired"])
+    await desk.sets(webhook_url=None, webhook_hosts=None, webhook_events=None)
+    await desk.sets(webhook_events=[])
+    assert await desk.audit() == [
+        {"weight": "3", "webhook_host": "hooks.test", "webhook_hosts": "hooks.test"},
+        {"webhook_events": "task.failed task.expired"},
+        {"webhook_host": "none", "webhook_hosts": "any", "webhook_events": "usual"},
+        {"webhook_events": "none"},
+    ]
+
+
+async def test_operators_see_the_host_and_never_the_url(desk: Desk) -> None:
+    await desk.sets(webhook_url=HOOK + "?key=of-one-client")
+    answers = [
+        (await desk.http.get(f"/v1/admin{path}")).text
+        for path in ("/clients", "/admission", "/audit")
+    ]
+    assert all("hooks.test" in answer for answer in answers)
+    assert not any("of-one-client" in answer for answer in answers)
+
+
+FLAWED: list[tuple[dict[str, Any], str, str]] = [
+    ({"webhook_url": "h.test"}, "/webhook_url", "http or https URL"),
+    ({"webhook_url": "ftp://h.test/"}, "/webhook_url", "http or https URL"),
+    ({"webhook_url": 7}, "/webhook_url", ""),
+    ({"webhook_url": "https://h.test/" + "x" * 2048}, "/webhook_url", "2048"),
+    ({"webhook_url": "https://h.test/a b"}, "/webhook_url", "no spaces"),
+    ({"webhook_url": "https://me:it@h.test/"}, "/webhook_url", "no user or password"),
+    ({"webhook_url": "https://h.test:22/"}, "/webhook_url", "port 80, 443"),
+    ({"webhook_url": "http://127.0.0.1/"}, "/webhook_url", "this machine itself"),
+    ({"webhook_url": "http://0x7f.1/"}, "/webhook_url", "this machine itself"),
+    ({"webhook_url": "http://169.254.169.254/latest"}, "/webhook_url", "link-local"),
+    ({"webhook_hosts": []}, "/webhook_hosts", ""),
+    ({"webhook_hosts": "h.test"}, "/webhook_hosts", ""),
+    ({"webhook_hosts": ["h.test"] * 51}, "/webhook_hosts", ""),
+    ({"webhook_hosts": ["h.test", "https://h.test"]}, "/webhook_hosts/1", "host alone"),
+    ({"webhook_hosts": ["h.test:443"]}, "/webhook_hosts/0", "host alone"),
+    ({"webhook_hosts": ["h.test/hook"]}, "/webhook_hosts/0", "host alone"),
+    ({"webhook_hosts": [""]}, "/webhook_hosts/0", "host alone"),
+    ({"webhook_hosts": ["h" * 254]}, "/webhook_hosts/0", "host alone"),
+    ({"webhook_hosts": [None]}, "/webhook_hosts/0", ""),
+    ({"webhook_events": ["task.queued"]}, "/webhook_events/0", "'task.running'"),
+    ({"webhook_events": ["succeeded"]}, "/webhook_events/0", "'task.succeeded'"),
+    ({"webhook_events": "task.failed"}, "/webhook_events", ""),
+    ({"webhook_event": ["task.failed"]}, "/webhook_event", "did you mean webhook_events?"),
+    ({}, "", "something to change"),
+]
+
+
+@pytest.mark.parametrize(("body", "pointer", "says"), FLAWED)
+async def test_a_flaw_is_named_and_nothing_is_changed(
+    desk: Desk, body: dict[str, Any], pointer: str, says: str
+) -> None:
+    wanted = {"weight": 7, **body} if body else body
+    refusal = Refusal(status=422, code="invalid_request", pointer=pointer, says=says)
+    check_refusal(await desk.asks(wanted), refusal)
+    assert await desk.audit() == []
+    row = await desk.sql.fetchrow("SELECT weight, webhook_url, webhook_hosts FROM clients")
+    assert row is not None
+    assert tuple(row) == (1, None, None)

@@ -1,0 +1,407 @@
+"""One attempt over real sockets: bounded, by itself, and refused where it must not go."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp.abc import AbstractResolver, ResolveResult
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+from typing_extensions import override
+
+from app.outbound.guard import Guard
+from app.outbound.sender import MAX_ANSWER, Sender, Sent, session
+from tests.outbound.addresses import BLOCKED, CLASSES, FORBIDDEN_V4, forbidden, forbidden_hosts
+from tests.stage import eventually, serving
+
+BODY = b'{"type":"task.succeeded"}'
+TIMEOUT = 5.0
+
+
+class Names(AbstractResolver):
+    """A resolver that answers as a test says: each question has the next answer, the last stays."""
+
+    def __init__(self, *answers: Sequence[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in answer
+        ]
+
+    @override
+    async def close(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def sending(
+    *answers: Sequence[str], loopback: bool = False, patience: float = TIMEOUT
+) -> AsyncIterator[Sender]:
+    """Lend a sender; with `answers`, names stand for them instead of what the system says."""
+    guard = Guard(allow_loopback=loopback, blocked=BLOCKED)
+    resolver = Names(*answers) if answers else None
+    async with session(guard, connect=2.0, resolver=resolver) as http:
+        yield Sender(http, patience)
+
+
+async def post(sender: Sender, url: str, headers: Mapping[str, str] | None = None) -> Sent:
+    return await sender.post(url, BODY, headers or {})
+
+
+class Receiver:
+    """Remembers what it was sent; answers as a test says."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.heard: list[tuple[Mapping[str, str], bytes]] = []
+        self.answer: Callable[[], Response] = Response
+
+    async def hear(self, request: Request) -> Response:
+        self.heard.append((dict(request.headers), await request.body()))
+        return self.answer()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1].split("/")[0])
+
+
+@pytest_asyncio.fixture(scope="session")
+async def serving_receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = Starlette(routes=[Route("/{path:path}", receiver.hear, methods=["GET", "POST"])])
+    async with serving(app) as url:
+        receiver.url = f"{url}/hook"
+        yield receiver
+
+
+@pytest.fixture
+def receiver(serving_receiver: Receiver) -> Receiver:
+    serving_receiver.heard.clear()
+    serving_receiver.answer = Response
+    return serving_receiver
+
+
+def is_blocked(sent: Sent) -> bool:
+    return sent.status is None and (sent.error or "").startswith("blocked: ")
+
+
+# -- where it must not go
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+async def test_a_name_that_stands_for_a_forbidden_address(kind: str, data: st.DataObject) -> None:
+    address = data.draw(forbidden(kind))
+    async with sending([address]) as sender:
+        sent = await post(sender, "http://innocent.example/hook")
+    assert is_blocked(sent), (address, sent)
+    assert sent.address == address
+
+
+@pytest.mark.parametrize("kind", FORBIDDEN_V4)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+async def test_a_forbidden_host_in_any_spelling(kind: str, data: st.DataObject) -> None:
+    """The system's own resolver reads these; some are refused before it is asked."""
+    host = data.draw(forbidden_hosts(kind))
+    async with sending() as sender:
+        sent = await post(sender, f"http://{host}/hook")
+    assert sent.status is None
+    assert is_blocked(sent) or sent.error == "InvalidUrlClientError", (host, sent)
+
+
+async def test_loopback_is_refused_whatever_its_name(receiver: Receiver) -> None:
+    hosts = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "127.1", "0x7f000001", "2130706433"]
+    async with sending() as sender:
+        for host in [*hosts, "0.0.0.0", "[::]", "①②⑦.0.0.1"]:  # noqa: S104  # it is not bound
+            sent = await post(sender, f"http://{host}:{receiver.port}/hook")
+            assert sent.status is None, host
+            assert is_blocked(sent) or "Url" in (sent.error or ""), (host, sent)
+    assert receiver.heard == []
+
+
+async def test_loopback_when_told(receiver: Receiver) -> None:
+    async with sending(loopback=True) as sender:
+        assert (await post(sender, receiver.url)).status == 200
+        assert (await post(sender, receiver.url.replace("127.0.0.1", "localhost"))).status == 200
+    assert [body for _, body in receiver.heard] == [BODY] * 2
+
+
+async def test_a_name_that_changes_its_answer_after_it_was_looked_at(receiver: Receiver) -> None:
+    """Create finds nothing wrong with the name; what counts is what the socket is made for."""
+    guard = Guard(allow_loopback=False, blocked=())
+    names = Names(["10.0.0.7"], ["127.0.0.1"])
+    url = f"http://rebound.example:{receiver.port}/hook"
+    assert guard.objection_to_url(url) is None
+    (checked,) = await names.resolve("rebound.example", receiver.port)
+    assert guard.objection_to_address(checked["host"]) is None
+    async with session(guard, connect=2.0, resolver=names) as http:
+        sent = await post(Sender(http, TIMEOUT), url)
+    assert is_blocked(sent)
+    assert receiver.heard == []
+
+
+async def test_each_connection_resolves_anew(receiver: Receiver) -> None:
+    """What was allowed an attempt ago is judged again: no answer is remembered."""
+    guard = Guard(allow_loopback=True, blocked=())
+    names = Names(["127.0.0.1"], ["169.254.169.254"])
+    receiver.answer = lambda: Response(headers={"Connection": "close"})
+    url = f"http://rebound.example:{receiver.port}/hook"
+    async with session(guard, connect=2.0, resolver=names) as http:
+        first = await post(Sender(http, TIMEOUT), url)
+        second = await post(Sender(http, TIMEOUT), url)
+    assert (first.status, first.address) == (200, "127.0.0.1")
+    assert is_blocked(second)
+    assert names.asked == ["rebound.example"] * 2
+
+
+async def test_of_several_addresses_only_the_allowed_are_tried(receiver: Receiver) -> None:
+    answers = ["169.254.169.254", "fe80::1", "127.0.0.1"]
+    async with sending(answers, loopback=True) as sender:
+        sent = await post(sender, f"http://mixed.example:{receiver.port}/hook")
+    assert (sent.status, sent.address) == (200, "127.0.0.1")
+
+
+async def test_of_several_forbidden_addresses_none_is_tried(receiver: Receiver) -> None:
+    async with sending(["127.0.0.1", "::1", "169.254.169.254"]) as sender:
+        sent = await post(sender, f"http://mixed.example:{receiver.port}/hook")
+    assert is_blocked(sent), sent
+    assert receiver.heard == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("target", ["http://169.254.169.254/latest/", "{url}"])
+async def test_a_redirect_is_not_followed(status: int, target: str, receiver: Receiver) -> None:
+    to = target.format(url=receiver.url)
+    receiver.answer = lambda: RedirectResponse(to, status)
+    async with sending(loopback=True) as sender:
+        sent = await post(sender, receiver.url)
+    assert (sent.status, len(receiver.heard)) == (status, 1)
+
+
+@pytest.mark.parametrize("address", ["10.255.255.1", "172.16.0.9", "192.168.77.1", "fd12::7"])
+async def test_private_networks_stay_open(address: str) -> None:
+    """Nobody is there; what counts is that it was tried."""
+    async with sending([address], patience=0.2) as sender:
+        sent = await post(sender, "http://billing.internal/hook")
+    assert sent.address == address
+    assert not is_blocked(sent), sent
+
+
+# -- what it sends
+
+
+async def test_exactly_the_body_and_its_headers(receiver: Receiver) -> None:
+    async with sending(loopback=True) as sender:
+        sent = await post(sender, receiver.url, {"webhook-id": "msg_1"})
+    ((headers, body),) = receiver.heard
+    assert body == BODY
+    assert headers["webhook-id"] == "msg_1"
+    assert headers["content-type"] == "application/json"
+    assert headers["user-agent"].startswith("kie-gateway/")
+    assert headers["content-length"] == str(len(BODY))
+    assert (sent.status, sent.error, sent.address) == (200, None, "127.0.0.1")
+
+
+async def test_no_cookie_comes_back(receiver: Receiver) -> None:
+    receiver.answer = lambda: Response(headers={"Set-Cookie": "session=1; Path=/"})
+    async with sending(loopback=True) as sender:
+        await post(sender, receiver.url)
+        await post(sender, receiver.url)
+    assert len(receiver.heard) == 2
+    assert all("cookie" not in headers for headers, _ in receiver.heard)
+
+
+async def test_the_environment_names_no_proxy_and_no_password(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """A proxy would resolve and connect unguarded."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password secret\n")
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with sending(loopback=True) as sender:
+        sent = await post(sender, receiver.url)
+    assert sent.status == 200
+    ((headers, _),) = receiver.heard
+    assert "authorization" not in headers
+
+
+# -- what comes back
+
+
+async def test_a_long_answer_is_bounded(receiver: Receiver) -> None:
+    asked = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal asked
+        for _ in range(160):
+            asked += 1
+            yield b"x" * 65536
+
+    receiver.answer = lambda: StreamingResponse(chunks())
+    async with sending(loopback=True) as sender:
+        sent = await post(sender, receiver.url)
+    assert sent.status == 200
+    assert sent.answer == b"x" * MAX_ANSWER
+    assert asked < 160
+
+
+async def test_a_compressed_answer_is_not_blown_up(receiver: Receiver) -> None:
+    receiver.answer = lambda: Response(b"\x1f\x8b...", headers={"Content-Encoding": "gzip"})
+    async with sending(loopback=True) as sender:
+        assert (await post(sender, receiver.url)).answer == b"\x1f\x8b..."
+
+
+@asynccontextmanager
+async def speaking(*said: bytes) -> AsyncIterator[str]:
+    """Serve whoever comes with these bytes, one after another, and then with silence."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for chunk in said:
+            writer.write(chunk)
+            await writer.drain()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+        over.set()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [(), (b"HTTP/1.1 200",), (b"HTTP/1.1 200 OK\r\nA: b\r\n",), (HEAD,), (HEAD, b"x")],
+    ids=["nothing", "half a line", "half a head", "no body", "half a body"],
+)
+async def test_a_slow_answer_is_given_up(said: tuple[bytes, ...]) -> None:
+    async with speaking(*said) as url, sending(loopback=True, patience=0.2) as sender:
+        started = time.monotonic()
+        sent = await post(sender, url)
+        assert time.monotonic() - started < 2
+    assert (sent.status, sent.error) == (None, "no answer within 0.2 s")
+    assert 0.2 <= sent.seconds < 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n"],
+    ids=["no HTTP", "an endless header"],
+)
+async def test_nonsense_is_an_error(said: bytes) -> None:
+    async with speaking(said) as url, sending(loopback=True) as sender:
+        sent = await post(sender, url)
+    assert sent.status is None
+    assert sent.error
+
+
+async def test_nobody_there() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/a-secret-in-the-path"
+        async with sending(loopback=True) as sender:
+            sent = await post(sender, url)
+    assert sent.status is None
+    assert "refused" in (sent.error or "")
+    assert "a-secret" not in repr(sent)
+
+
+async def test_a_name_that_nobody_knows() -> None:
+    async with sending() as sender:
+        sent = await post(sender, "http://no-such-host.invalid/hook")
+    assert sent.status is None
+    assert sent.error
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's resolver blocks a thread for each: more of them than the loop's pool has."""
+    look_up, go = socket.getaddrinfo, asyncio.Event()
+    loop, waiting = asyncio.get_running_loop(), []
+
+    def slow(host: str, *rest: Any, **others: Any) -> Any:
+        if host == "dead.example":
+            waiting.append(host)
+            asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+            raise socket.gaierror(socket.EAI_AGAIN, "nobody answers")
+        return look_up(host, *rest, **others)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    async with sending(loopback=True) as sender:
+        dead = [asyncio.create_task(post(sender, "http://dead.example/")) for _ in range(50)]
+
+        async def look() -> bool | None:
+            return len(waiting) == 50 or None
+
+        await eventually(look)
+        url = receiver.url.replace("127.0.0.1", "localhost")
+        assert (await post(sender, url)).status == 200
+        go.set()
+        assert {sent.status for sent in await asyncio.gather(*dead)} == {None}
+
+
+# -- Retry-After
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("120", 120.0),
+        ("0", 0.0),
+        ("99999999999999999999", 999999999.0),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("", None),
+        (formatdate(0, usegmt=True), 0.0),
+        (None, None),
+    ],
+)
+async def test_retry_after(said: str | None, seconds: float | None, receiver: Receiver) -> None:
+    headers = {} if said is None else {"Retry-After": said}
+    receiver.answer = lambda: Response(status_code=503, headers=headers)
+    async with sending(loopback=True) as sender:
+        sent = await post(sender, receiver.url)
+    assert (sent.status, sent.retry_after) == (503, seconds)
+
+
+async def test_retry_after_as_a_date(receiver: Receiver) -> None:
+    later = formatdate(time.time() + 300, usegmt=True)
+    receiver.answer = lambda: Response(status_code=429, headers={"Retry-After": later})
+    async with sending(loopback=True) as sender:
+        sent = await post(sender, receiver.url)
+    assert sent.retry_after == pytest.approx(300, abs=10)
