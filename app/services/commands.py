@@ -59,7 +59,7 @@ class Commands:
             if standing.kie_task_id is None:
                 detail = f"The task is {standing.state} and has no id at kie.ai to ask about."
                 raise NotRefreshableError(detail)
-            if not await questions.ask_at_once(connection, task_id):
+            if not await questions.ask_at_once(connection, task_id, joins=True):
                 detail = "The task cannot be asked about now; the gateway's operators see why."
                 raise NotRefreshableError(detail)
 

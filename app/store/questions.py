@@ -18,6 +18,7 @@ from sqlalchemy import (
     extract,
     func,
     literal_column,
+    not_,
     or_,
     select,
     update,
@@ -111,7 +112,7 @@ def _claim() -> Select[Any]:
     taken = (
         update(Task)
         .where(Task.id == slots.c.task_id)
-        .values(leased_until=later("lease"))
+        .values(leased_until=later("lease"), hastened_at=None)  # whoever hastens it now means more
         .returning(
             Task.id,
             Task.kie_task_id,
@@ -210,9 +211,8 @@ _RESCHEDULE = (
     update(Task)
     .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
     .values(
-        due_at=later("due_in"),
+        due_at=case((Task.hastened_at.is_(None), later("due_in")), else_=Task.due_at),
         leased_until=None,
-        hastened_at=None,
         breakdowns=0,
         tries=bindparam("new_tries"),
         kie_state=func.coalesce(bindparam("new_kie_state", type_=Text), Task.kie_state),
@@ -228,7 +228,11 @@ async def reschedule(
     tries: int = 0,
     kie_state: str | None = None,
 ) -> None:
-    """Give the lease back and say when to ask again; None: no more."""
+    """Give the lease back and say when to ask again; None: no more.
+
+    A task that was hastened while this question was under way stays due: what hastened it may be
+    what the question did not know.
+    """
     parameters = {
         "task_id": task_id,
         "due_in": due_in,
@@ -245,17 +249,24 @@ _HASTEN = (
         Task.state.not_in([State.QUEUED, State.SUBMITTING]),
         Task.set_aside_at.is_(None),
     )
-    .values(due_at=NOW, hastened_at=NOW, tries=0)
+    .values(
+        due_at=NOW,
+        hastened_at=case(
+            (or_(_FREE, not_(bindparam("joins", type_=Boolean))), NOW), else_=Task.hastened_at
+        ),
+        tries=0,
+    )
     .returning(Task.id)
 )
 
 
-async def ask_at_once(connection: AsyncConnection, task_id: UUID) -> bool:
-    """Make the task the next to be asked about.
+async def ask_at_once(connection: AsyncConnection, task_id: UUID, *, joins: bool = False) -> bool:
+    """Make the task the next to be asked about, once more if a question is under way.
 
-    False where nobody would ask: it is still on its way to kie.ai, or was set aside.
+    `joins`: the answer to that one will do. False where nobody would ask: it is still on its way
+    to kie.ai, or was set aside.
     """
-    return await connection.scalar(_HASTEN, {"task_id": task_id}) is not None
+    return await connection.scalar(_HASTEN, {"task_id": task_id, "joins": joins}) is not None
 
 
 _ASKED = select(

@@ -167,6 +167,31 @@ async def test_a_doubted_callback_binds_its_id_when_the_record_echoes_our_url(
     assert await gateway.verdicts(task["id"]) == ["unverified", "applied"]
 
 
+async def test_what_is_heard_during_a_question_is_asked_about_after_it(
+    start_gateway: StartGateway, wire: Wire, upstream: Upstream, sql: Any
+) -> None:
+    keys = (SecretStr("a-key"),)
+    gateway = await start_gateway(kie_webhook_hmac_keys=keys)
+    services = await wire(kie_webhook_hmac_keys=keys)
+    task = await gateway.create()
+    await _lose(sql)
+    await sql.execute("UPDATE tasks SET due_at = now()")  # nothing is known to ask about
+    path = upstream.callback_path
+
+    async def meanwhile(_: str) -> None:
+        upstream.on_query = None
+        await gateway.call_back(path, succeeded("the-real-id"))
+
+    await gateway.call_back(path, succeeded("a-wrong-id"))
+    upstream.on_query = meanwhile
+    assert await services.asker.ask_due() == 0
+    await services.asker.drain()
+    wait = await due_in(sql, task["id"])
+    assert wait is not None
+    assert wait <= 0
+    assert await sql.fetchval("SELECT hastened_at IS NOT NULL FROM tasks")
+
+
 async def test_a_record_without_our_url_binds_nothing(
     start_gateway: StartGateway, wire: Wire, upstream: Upstream, sql: Any
 ) -> None:

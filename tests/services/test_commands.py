@@ -66,6 +66,29 @@ async def test_a_refresh_ends_whatever_process_asks(
     assert upstream.queries == [KIE_ID]
 
 
+async def test_a_refresh_joins_the_question_that_is_under_way(
+    alive: Services, upstream: Upstream, sql: Sql
+) -> None:
+    client_id, task_id = await _running(sql)
+    refreshing: list[asyncio.Task[None]] = []
+
+    async def meanwhile(_: str) -> None:
+        upstream.on_query = None
+        refresh = alive.commands.refresh(client_id, task_id, seconds=50)
+        refreshing.append(asyncio.create_task(refresh))
+
+        async def joined() -> bool | None:
+            return await sql.fetchval("SELECT due_at > $1 FROM tasks", due) or None
+
+        await eventually(joined)
+
+    due = await sql.fetchval("UPDATE tasks SET due_at = now() RETURNING due_at")
+    upstream.on_query = meanwhile
+    await _asked(alive)
+    await refreshing[0]
+    assert upstream.queries == [KIE_ID]
+
+
 async def test_a_stray_wake_up_is_no_answer(alive: Services, upstream: Upstream, sql: Sql) -> None:
     """A create's own announcement comes back some milliseconds later, and wakes too early."""
     client_id, task_id = await _running(sql)
