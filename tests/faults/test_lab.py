@@ -20,7 +20,7 @@ SEED = 20261122
 SHARES = 8
 """Tests among which the points of one replica are dealt out."""
 OTHERS = 6
-"""Points that are tried beside every commit and every message from and to kie.ai."""
+"""Points that are tried beside every commit and every message over HTTP."""
 CREATE_ANSWERED = Point(matrix.CREATE, 1, Side.AFTER)
 FAULTS = (
     "create-refused-429",

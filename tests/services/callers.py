@@ -59,6 +59,10 @@ class Caller:
         return f"http://127.0.0.1:{self._port}/hook"
 
     @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self._port
+
+    @property
     def ids(self) -> list[str]:
         return [heard.id for heard in self.heard]
 

@@ -75,6 +75,27 @@ class Bill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One row of `deliveries`."""
+
+    webhook_id: str
+    task_id: str
+    event: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """One POST to a caller's webhook."""
+
+    webhook_id: str
+    task_id: str
+    event: str
+    body: bytes
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """All there is to know about one run."""
 
@@ -88,6 +109,8 @@ class Evidence:
     """By task: the process that was handed the answer to its create."""
     muddled: frozenset[str] = frozenset()
     """Tasks a create of which kie.ai answered, by a fault, in a way that proves nothing."""
+    deliveries: Sequence[Delivery] = ()
+    heard: Sequence[Heard] = ()
     refused_for_limits: Sequence[str | None] = ()
     """Tasks whose creates kie.ai had to refuse because of the account's limits."""
 
@@ -202,6 +225,40 @@ def _over_limits(evidence: Evidence) -> Iterator[Finding]:
         yield _finding("over limit", task_id, "kie.ai saw more creates than the account may send")
 
 
+def _untold(evidence: Evidence) -> Iterator[Finding]:
+    """Each coming to rest is put out once."""
+    put = Counter((each.task_id, each.event) for each in evidence.deliveries)
+    for task in evidence.tasks:
+        came = Counter(move.target for move in task.moves if move.target in AT_REST)
+        for state, count in came.items():
+            found = put[task.id, f"task.{state}"]
+            if found != count:
+                kind = "lost" if found < count else "told twice"
+                sentence = f"it became {state} {count} times, and {found} deliveries say so"
+                yield _finding(kind, task.id, sentence)
+
+
+def _unheard(evidence: Evidence) -> Iterator[Finding]:
+    heard = {each.webhook_id for each in evidence.heard}
+    for each in evidence.deliveries:
+        if each.state != "delivered":
+            sentence = f"its caller was not told of {each.event}: {each.state}"
+            yield _finding("stuck", each.task_id, sentence)
+        elif each.webhook_id not in heard:
+            sentence = f"{each.event} counts as delivered, and its caller never heard of it"
+            yield _finding("lost", each.task_id, sentence)
+
+
+def _misheard(evidence: Evidence) -> Iterator[Finding]:
+    """However often a delivery came, it was the same each time, signed, and one of ours."""
+    put = {each.webhook_id: (each.task_id, each.event) for each in evidence.deliveries}
+    bodies: dict[str, bytes] = {}
+    for each in evidence.heard:
+        same = bodies.setdefault(each.webhook_id, each.body) == each.body
+        if not same or not each.verified or put.get(each.webhook_id) != (each.task_id, each.event):
+            yield _finding("mistold", each.task_id, f"{each.webhook_id} is not what was put out")
+
+
 RULES = (
     _unanswered,
     _lost_tasks,
@@ -214,6 +271,9 @@ RULES = (
     _stuck,
     _unexpectedly_unconfirmed,
     _over_limits,
+    _untold,
+    _unheard,
+    _misheard,
 )
 
 

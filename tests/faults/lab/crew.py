@@ -1,6 +1,7 @@
 """The replicas: real processes, each behind lines of its own, and the one address before them."""
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -8,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
+
+import psutil
 
 from tests.faults.lab.lines import Carrier, Join, Streams, Talk, line
 from tests.faults.lab.points import Watch
@@ -48,6 +51,10 @@ class Crew:
     dsn: str
     tables: frozenset[str]
     simulator: tuple[str, int]
+    receiver: tuple[str, int]
+    """Where callers are told."""
+    webhook_url: str = ""
+    """The address before it."""
     public_url: str = ""
     """The address before them all, which stays while they die."""
     replicas: list[Replica] = field(default_factory=list)
@@ -113,26 +120,41 @@ class Crew:
         replica.address = (url.hostname or "", url.port or 0)
 
     def _to_database(self, replica: Replica) -> Join:
-        async def join() -> tuple[Streams, Carrier]:
+        async def join(_: Streams) -> tuple[Streams, Carrier]:
             far = await connected_to_postgres(self.dsn)
             return far, Session(self.watch, replica, self.tables)
 
         return join
 
     def _to_simulator(self, replica: Replica) -> Join:
-        async def join() -> tuple[Streams, Carrier]:
+        async def join(_: Streams) -> tuple[Streams, Carrier]:
             far = await asyncio.open_connection(*self.simulator)
             return far, Talk(self.watch, replica)
 
         return join
 
-    async def to_replica(self) -> tuple[Streams, Carrier]:
+    async def to_receiver(self, near: Streams) -> tuple[Streams, Carrier]:
+        """Connect whoever tells a caller; only the port that it comes from says who that is."""
+        port = near[1].get_extra_info("peername")[1]
+        replica = next((each for each in self.living if _has_port(each.pid, port)), None)
+        if replica is None:
+            raise ConnectionRefusedError
+        return await asyncio.open_connection(*self.receiver), Talk(self.watch, replica)
+
+    async def to_replica(self, _: Streams) -> tuple[Streams, Carrier]:
         """Connect to one that lives, each in turn."""
         living = self.living
         if not living:
             raise ConnectionRefusedError
         replica = living[next(self._turn) % len(living)]
         return await asyncio.open_connection(*replica.address), Talk(self.watch, replica)
+
+
+def _has_port(pid: int, port: int) -> bool:
+    with contextlib.suppress(psutil.Error):
+        connections = psutil.Process(pid).net_connections("tcp")
+        return any(each.laddr and each.laddr.port == port for each in connections)
+    return False
 
 
 async def connected_to_postgres(dsn: str) -> Streams:
@@ -145,9 +167,10 @@ async def connected_to_postgres(dsn: str) -> Streams:
 
 @asynccontextmanager
 async def mustered(crew: Crew) -> AsyncIterator[Crew]:
-    """Open the address before all replicas; whatever runs at the end is killed."""
-    async with line(crew.to_replica) as port:
+    """Open the addresses before all replicas and callers; whatever runs at the end is killed."""
+    async with line(crew.to_replica) as port, line(crew.to_receiver) as hooks:
         crew.public_url = f"http://127.0.0.1:{port}"
+        crew.webhook_url = f"http://127.0.0.1:{hooks}/hook"
         try:
             yield crew
         finally:

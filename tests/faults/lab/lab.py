@@ -18,10 +18,11 @@ from tests.faults.lab.crew import Crew, mustered
 from tests.faults.lab.kie import HMAC_KEY, standing_in
 from tests.faults.lab.patience import until
 from tests.faults.lab.points import Point, Side, Watch, common
-from tests.faults.lab.scenario import Combination, Result, Scenario
-from tests.faults.lab.tables import Tables
+from tests.faults.lab.scenario import Combination, Hooks, Result, Scenario
+from tests.faults.lab.tables import DELIVERY_TIMEOUT, Tables
 from tests.gateway import SECRET
 from tests.processes.stage import KIE_API_KEY, Stage
+from tests.services.callers import listening
 
 TURNS = 4
 """Turns of a loop that are listened to before anything is created."""
@@ -38,6 +39,8 @@ SETTINGS = {
     "GATEWAY_KIE_QUERIES_PER_SECOND": "100",
     "GATEWAY_KIE_TIMEOUT": "3",
     "GATEWAY_SUBMIT_WAIT": "1",
+    "GATEWAY_DELIVERY_TIMEOUT": str(DELIVERY_TIMEOUT),
+    "GATEWAY_DELIVERY_ALLOW_LOOPBACK": "true",
     "GATEWAY_LISTEN": "127.0.0.1:0",
     "GATEWAY_LOG_LEVEL": "debug",
     "PYTHONHASHSEED": "0",  # every process lists states in its SQL in the same order
@@ -81,12 +84,14 @@ async def laboratory(server: str, *, seed: int = 0, **settings: str) -> AsyncIte
         stage.secrets.add(HMAC_KEY)
         migrated = await stage.run("migrate", GATEWAY_DATABASE_URL=dsn)
         assert migrated.status == 0, migrated.err
-        api_key = await _api_key(stage, dsn)
+        api_key, secret = await _client(stage, dsn)
         tables = Tables(dsn)
-        crew = await lend(mustered(Crew(stage, Watch(), dsn, await tables.names(), kie.address)))
+        hooks = await lend(listening())
+        crew = Crew(stage, Watch(), dsn, await tables.names(), kie.address, hooks.address)
+        await lend(mustered(crew))
         http = await lend(_callers(crew.public_url, api_key))
         chatter = await _idle(crew)
-        yield Lab(Scenario(crew, kie, tables, http), stage, chatter)
+        yield Lab(Scenario(crew, kie, tables, http, Hooks(hooks, secret)), stage, chatter)
 
 
 @contextlib.asynccontextmanager
@@ -111,12 +116,13 @@ async def _administer(server: str, statement: str) -> None:
         await connection.close()
 
 
-async def _api_key(stage: Stage, dsn: str) -> str:
+async def _client(stage: Stage, dsn: str) -> tuple[str, str]:
+    """Make the callers' client; returns its key and its signing secret."""
     made = await stage.run("keys", "create", "lab", "--json", GATEWAY_DATABASE_URL=dsn)
     assert made.status == 0, made.err
-    key: str = made.json["api_key"]
-    stage.secrets.update({key, made.json["signing_secret"]})
-    return key
+    key, secret = made.json["api_key"], made.json["signing_secret"]
+    stage.secrets.update({key, secret})
+    return key, secret
 
 
 def _callers(url: str, api_key: str) -> httpx.AsyncClient:

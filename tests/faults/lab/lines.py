@@ -23,14 +23,15 @@ class Carrier(Protocol):
     def rest(self) -> bytes: ...
 
 
-Join = Callable[[], Awaitable[tuple[Streams, Carrier]]]
-"""Connects to the far side; an `OSError` hangs up on the near one."""
+Join = Callable[[Streams], Awaitable[tuple[Streams, Carrier]]]
+"""Connects the near side, which it is given, to the far one; an `OSError` hangs up on the near."""
 
 _NAMED = (
     (re.compile(rb"POST \S*/createTask "), "kie createTask"),
     (re.compile(rb"GET \S*/recordInfo\?"), "kie recordInfo"),
     (re.compile(rb"POST /v1/tasks "), "gateway create"),
     (re.compile(rb"POST /callbacks/"), "gateway callback"),
+    (re.compile(rb"POST /hook "), "caller webhook"),
 )
 _TASK = re.compile(rb"/callbacks/kie/([0-9a-f-]{36})/")
 
@@ -92,7 +93,7 @@ async def line(join: Join) -> AsyncIterator[int]:
 async def _carry(near: Streams, join: Join) -> None:
     ends = [near[1]]
     try:
-        far, carrier = await join()
+        far, carrier = await join(near)
         ends.append(far[1])
         ways = (
             asyncio.create_task(_pump(near[0], far[1], carrier.outgoing)),

@@ -141,8 +141,8 @@ def sampled(points: Iterable[Point], *, seed: int, each: int = SAMPLED) -> list[
 
 
 def telling(points: Sequence[Point], *, seed: int, others: int) -> list[Point]:
-    """Choose every commit and every message to or from kie.ai, and some of the others."""
-    must = [point for point in points if re.match(r"COMMIT|kie|gateway", point.what)]
+    """Choose every commit and every message over HTTP, and some of the others."""
+    must = [point for point in points if re.match(r"COMMIT|kie|gateway|caller", point.what)]
     rest = [point for point in points if point not in must]
     return must + random.Random(seed).sample(rest, min(others, len(rest)))  # noqa: S311  # as above
 

@@ -28,6 +28,8 @@ _COLUMNS = (
     "deaths",
     "unconfirmed for a time",
     "expired",
+    "told",
+    "told again",
     "findings",
     "seconds",
 )
@@ -36,10 +38,11 @@ _METHOD = """
 ## Method
 
 - **Lines.** Proxies stand between each process and PostgreSQL, between it and kie.ai, and before
-  all of them, where callers and callbacks arrive. A run in which nothing dies is recorded twice;
-  what both have is the list of its messages, named by the tables and states that the SQL touches,
-  less what the loops say when there is nothing to do. BEGIN, the preparing of statements and NOTIFY
-  are left out: a death between them and the message that follows is that message's *before*.
+  all of them, where callers and callbacks arrive, and before the callers' webhook. A run in which
+  nothing dies is recorded twice; what both have is the list of its messages, named by the tables
+  and states that the SQL touches, less what the loops say when there is nothing to do. BEGIN, the
+  preparing of statements and NOTIFY are left out: a death between them and the message that follows
+  is that message's *before*.
 - **Kills.** `SIGKILL` hits the process that sends or is sent the message, at the moment when the
   message has arrived at the proxy and is not passed on (*before*), or when the far side has done
   it and the answer is not passed on (*after*). Where a loop's statement looks the same whether
@@ -51,14 +54,17 @@ _METHOD = """
 - **Time** passes by shifting rows, never by the clock: questions of a later minute become due,
   leases that no living process has renewed run out, and so do bounds of tasks of which no word can
   come.
-- **The audit** compares the ledger of billed creates, the tables and what callers were told.
+- **The audit** compares the ledger of billed creates, the tables, what callers were answered and
+  what their webhook heard.
   *lost*: a 2xx without its row, a callback answered 200 and not stored, evidence stored and not
-  applied. *double-paid*: two billed creates for a task, or two tasks for a key. *stuck*: due,
-  leased or bound by an instant that is over by 60 s, or not at rest at the end. *overwritten*:
-  kie.ai's first word is not the task's end. *unexpected unconfirmed*: no death lay between the
-  commit of `submitting` and the record of the outcome, and kie.ai's answer was one that proves
-  something. *unanswered*: a caller that never got through. *over limit*: kie.ai had to refuse a
-  create for the account's limits.
+  applied, a rest that no delivery tells of, a delivery that counts as delivered and was never
+  heard. *double-paid*: two billed creates for a task, or two tasks for a key. *stuck*: due, leased
+  or bound by an instant that is over by 60 s, or not at rest at the end, or its caller not told.
+  *told twice*: more deliveries than rests. *mistold*: a repeated delivery with another body or id,
+  or a wrong signature. *overwritten*: kie.ai's first word is not the task's end. *unexpected
+  unconfirmed*: no death lay between the commit of `submitting` and the record of the outcome, and
+  kie.ai's answer was one that proves something. *unanswered*: a caller that never got through.
+  *over limit*: kie.ai had to refuse a create for the account's limits.
 
 ## Repeat it
 
@@ -116,6 +122,7 @@ def _totals(results: Sequence[Result], setting: Setting) -> list[tuple[str, obje
         ("runs", len(results)),
         ("tasks", sum(_tasks(result) for result in results)),
         ("billed creates", sum(result.billed for result in results)),
+        ("deliveries to callers", sum(result.told for result in results)),
         ("deaths of processes and of PostgreSQL", sum(result.strikes for result in results)),
         *((kind, kinds[kind]) for kind in named),
         ("other findings", rest),
@@ -146,6 +153,8 @@ def _groups(results: Sequence[Result]) -> str:
             sum(result.strikes for result in mine),
             sum(result.unconfirmed for result in mine),
             sum(result.states.get("expired", 0) for result in mine),
+            sum(result.told for result in mine),
+            sum(result.repeated for result in mine),
             sum(len(result.findings) for result in mine),
             round(sum(result.seconds for result in mine)),
         )

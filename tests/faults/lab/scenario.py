@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +12,15 @@ import asyncpg
 import httpx
 from typing_extensions import override
 
-from tests.faults.lab.audit import AT_REST, Evidence, Finding, Task, Told, audit
+from tests.faults.lab.audit import AT_REST, Evidence, Finding, Heard, Task, Told, audit
 from tests.faults.lab.crew import Crew
 from tests.faults.lab.kie import Kie
 from tests.faults.lab.patience import until
 from tests.faults.lab.points import Point
 from tests.faults.lab.tables import Tables
+from tests.services.callers import Caller
 
-BODY = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
+BODY: Mapping[str, Any] = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
 _AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -61,6 +62,10 @@ class Result:
     unconfirmed: int
     """Tasks that were unconfirmed for a time."""
     strikes: int
+    told: int
+    """Deliveries that callers heard of."""
+    repeated: int
+    """How often they heard one again."""
     seen: Sequence[Point]
     seconds: float
 
@@ -74,15 +79,19 @@ class Result:
         ended = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
         return (
             f"{self.combination}: {ended}, billed {self.billed}, unconfirmed for a time "
-            f"{self.unconfirmed}, findings {len(self.findings)}, {self.seconds:.1f} s"
+            f"{self.unconfirmed}, told {self.told}, again {self.repeated}, "
+            f"findings {len(self.findings)}, {self.seconds:.1f} s"
         )
 
 
 class Callers:
     """Create tasks as real callers do: a POST that was not answered is repeated with its key."""
 
-    def __init__(self, http: httpx.AsyncClient, some_alive: asyncio.Event) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, webhook_url: str, some_alive: asyncio.Event
+    ) -> None:
         self._http = http
+        self._body = {**BODY, "webhook_url": webhook_url}
         self._some_alive = some_alive
         self.keys: list[str] = []
         self.told: list[Told] = []
@@ -96,7 +105,9 @@ class Callers:
     async def _answer(self, key: str) -> Told | None:
         await self._some_alive.wait()
         try:
-            answer = await self._http.post("/v1/tasks", json=BODY, headers={"Idempotency-Key": key})
+            answer = await self._http.post(
+                "/v1/tasks", json=self._body, headers={"Idempotency-Key": key}
+            )
         except httpx.TransportError:
             return None
         if not answer.is_success:
@@ -104,14 +115,39 @@ class Callers:
         return Told(key=key, task_id=answer.json()["id"], status=answer.status_code)
 
 
-class Scenario:
-    """Plays runs with one crew, one simulator and one database."""
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Where the callers are told, and the secret that they verify it with."""
 
-    def __init__(self, crew: Crew, kie: Kie, tables: Tables, http: httpx.AsyncClient) -> None:
+    caller: Caller
+    secret: str = field(repr=False)
+
+    def heard(self, ids: Collection[str]) -> list[Heard]:
+        """Return what was told of these tasks."""
+        return [
+            Heard(
+                webhook_id=each.id,
+                task_id=each.json["data"]["id"],
+                event=each.event,
+                body=each.body,
+                verified=each.verified_by(self.secret),
+            )
+            for each in self.caller.heard
+            if each.json["data"]["id"] in ids
+        ]
+
+
+class Scenario:
+    """Plays runs with one crew, one simulator, one database and one webhook receiver."""
+
+    def __init__(
+        self, crew: Crew, kie: Kie, tables: Tables, http: httpx.AsyncClient, hooks: Hooks
+    ) -> None:
         self.crew = crew
         self.kie = kie
         self.tables = tables
         self._http = http
+        self._hooks = hooks
         self._runs = 0
 
     async def run(self, combination: Combination) -> Result:
@@ -135,7 +171,8 @@ class Scenario:
         self._runs += 1
         prefix = f"run {self._runs} task "
         self.crew.watch.begin(combination.point)
-        callers = Callers(self._http, self.crew.some_alive)
+        self._hooks.caller.heard.clear()
+        callers = Callers(self._http, self.crew.webhook_url, self.crew.some_alive)
         over = asyncio.Event()
         replacing = asyncio.create_task(self._replace(combination.replicas, over))
         try:
@@ -161,22 +198,27 @@ class Scenario:
             await self.crew.fill(replicas)
 
     async def _rests(self, prefix: str) -> bool | None:
-        """Hasten everything; tell whether every task rests and nobody owes it a look."""
+        """Hasten everything; tell whether every task rests, owed no look, and its caller knows."""
         try:
             await self.tables.hasten()
             tasks = await self.tables.read(prefix)
+            put_out = await self.tables.deliveries([task.id for task in tasks])
             lost = [task.id for task in tasks if task.state == "unconfirmed"]
             if lost:
                 await self.tables.lapse((await self.kie.known()).hopeless(lost))
         except _AWAY:
             return None
-        return all(_rests(task) for task in tasks) or None
+        is_told = all(delivery.state != "pending" for delivery in put_out)
+        return (is_told and all(_rests(task) for task in tasks)) or None
 
     async def _judged(
         self, combination: Combination, callers: Callers, prefix: str, seconds: float
     ) -> Result:
         known = await self.kie.known()  # first: what it knows by now must stand in the tables
         tasks = await self.tables.read(prefix)
+        ids = {task.id for task in tasks}
+        deliveries = await self.tables.deliveries([*ids])
+        heard = self._hooks.heard(ids)  # last: what counts as delivered must have been heard
         watch = self.crew.watch
         unread = {task.id for task in tasks if task.id not in watch.answered and known.unread}
         evidence = Evidence(
@@ -188,7 +230,10 @@ class Scenario:
             answered=watch.answered,
             muddled=known.muddled | unread,
             refused_for_limits=known.refused_for_limits,
+            deliveries=deliveries,
+            heard=heard,
         )
+        told = {each.webhook_id for each in heard}
         return Result(
             combination=combination,
             findings=audit(evidence),
@@ -196,6 +241,8 @@ class Scenario:
             billed=len(known.bills),
             unconfirmed=sum(_was_unconfirmed(task) for task in tasks),
             strikes=len(watch.strikes),
+            told=len(told),
+            repeated=len(heard) - len(told),
             seen=list(watch.seen),
             seconds=seconds,
         )

@@ -7,14 +7,20 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from tests.faults.lab.audit import Move, Statement, Task
+from app.services.deliver import LEASE_MARGIN
+from tests.faults.lab.audit import Delivery, Move, Statement, Task
 
+DELIVERY_TIMEOUT = 2
+"""Seconds; the receiver answers at once."""
 Rows: TypeAlias = "list[asyncpg.Record]"
 
 SETTLING = timedelta(seconds=3)
 """For so long an open task is left to its callback before it is asked about."""
 UNRENEWED = timedelta(seconds=10)
 """A lease of a living process was renewed less than that ago."""
+DELIVERY_LEASE = timedelta(seconds=DELIVERY_TIMEOUT + LEASE_MARGIN)
+SENT_LONG_SINCE = timedelta(seconds=5)
+"""A delivery that was sent so long ago and is not settled was sent by somebody who died."""
 
 _TASKS = """
 SELECT id::text, idempotency_key AS key, state, fail_source, kie_task_id,
@@ -32,6 +38,10 @@ _STATEMENTS = """
 SELECT task_id::text, source, verdict, signature, kie_task_id, kie_state AS end
 FROM callbacks WHERE task_id = ANY($1::uuid[]) ORDER BY received_at, id
 """
+_DELIVERIES = """
+SELECT 'msg_' || replace(id::text, '-', '') AS webhook_id, task_id::text, event, state
+FROM deliveries WHERE task_id = ANY($1::uuid[]) ORDER BY id
+"""
 _HASTEN = """
 UPDATE tasks SET due_at = clock_timestamp() WHERE due_at > clock_timestamp() AND
 (finished_at IS NOT NULL OR updated_at < clock_timestamp() - $1::interval)
@@ -41,9 +51,12 @@ UPDATE tasks SET leased_until = clock_timestamp() WHERE leased_until BETWEEN clo
 AND clock_timestamp() + interval '30 s' - $1::interval
 AND pg_postmaster_start_time() < clock_timestamp() - 2 * $1::interval
 """
-_FREE_ALL = (
-    "UPDATE tasks SET leased_until = clock_timestamp() WHERE leased_until > clock_timestamp()"
-)
+_RETRY = """
+UPDATE deliveries SET due_at = clock_timestamp(),
+leased_until = CASE WHEN leased_until > clock_timestamp() + $1::interval THEN leased_until END
+WHERE state = 'pending' AND (due_at > clock_timestamp() OR leased_until <= clock_timestamp() + $1)
+"""
+_FREE_ALL = "UPDATE {} SET leased_until = clock_timestamp() WHERE leased_until > clock_timestamp()"
 _LAPSE = """
 UPDATE tasks SET lapses_at = clock_timestamp() WHERE id = ANY($1::uuid[])
 AND state = 'unconfirmed' AND due_at IS NULL AND lapses_at > clock_timestamp()
@@ -83,10 +96,15 @@ class Tables:
             for row in rows
         ]
 
+    async def deliveries(self, ids: Sequence[str]) -> list[Delivery]:
+        """Return what was put out about these tasks."""
+        return [Delivery(**row) for row in await self._rows(_DELIVERIES, list(ids))]
+
     async def hasten(self) -> None:
         """Make due what waits for a later minute, and let the leases of the dead run out."""
         await self._rows(_HASTEN, SETTLING)
         await self._rows(_FREE_UNRENEWED, UNRENEWED)
+        await self._rows(_RETRY, DELIVERY_LEASE - SENT_LONG_SINCE)
         for row in await self._rows(_HOLDS):
             name = row["column_name"]
             await self._rows(
@@ -100,7 +118,8 @@ class Tables:
 
     async def free_all_leases(self) -> None:
         """To be used while no process lives."""
-        await self._rows(_FREE_ALL)
+        for table in ("tasks", "deliveries"):
+            await self._rows(_FREE_ALL.format(table))
 
     async def lapse(self, ids: Sequence[str]) -> None:
         """End the bound of unconfirmed tasks that nobody is asking about."""

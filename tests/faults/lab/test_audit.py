@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from tests.faults.lab.audit import Bill, Evidence, Move, Statement, Task, Told, audit
+from tests.faults.lab.audit import (
+    Bill,
+    Delivery,
+    Evidence,
+    Heard,
+    Move,
+    Statement,
+    Task,
+    Told,
+    audit,
+)
 from tests.faults.lab.points import Strike
 
 MOVES = (
@@ -20,12 +30,16 @@ SAID = Statement(
     source="callback", verdict="applied", signature="valid", kie_task_id="k", end="success"
 )
 TASK = Task(id="t", key="key", state="succeeded", kie_task_id="k", moves=MOVES, statements=(SAID,))
+PUT = Delivery(webhook_id="msg_1", task_id="t", event="task.succeeded", state="delivered")
+HEARD = Heard(webhook_id="msg_1", task_id="t", event="task.succeeded", body=b"{}", verified=True)
 CLEAN = Evidence(
     keys=("key",),
     told=(Told(key="key", task_id="t", status=201),),
     tasks=(TASK,),
     bills=(Bill(task_id="t", kie_task_id="k", heard=1),),
     answered={"t": 7},
+    deliveries=(PUT,),
+    heard=(HEARD, HEARD),
 )
 OPEN = replace(TASK, state="running", statements=(), owes=True)
 LOST = replace(TASK, moves=LOST_MOVES)
@@ -87,6 +101,13 @@ FOUND: Sequence[tuple[str, str, Evidence]] = [
         _with(LOST, strikes=(Strike(at=12.0, until=12.0),)),
     ),
     ("unanswered", "no caller heard of it", replace(CLEAN, told=())),
+    ("lost", "a rest that nothing tells of", replace(CLEAN, deliveries=(), heard=())),
+    ("lost", "delivered to nobody", replace(CLEAN, heard=())),
+    ("stuck", "not delivered", replace(CLEAN, deliveries=(replace(PUT, state="exhausted"),))),
+    ("told twice", "two deliveries", replace(CLEAN, deliveries=(PUT, PUT))),
+    ("mistold", "unsigned", replace(CLEAN, heard=(replace(HEARD, verified=False),))),
+    ("mistold", "changed", replace(CLEAN, heard=(HEARD, replace(HEARD, body=b"[]")))),
+    ("mistold", "not ours", replace(CLEAN, heard=(HEARD, replace(HEARD, webhook_id="msg_2")))),
     ("over limit", "kie.ai refused it", replace(CLEAN, refused_for_limits=("t",))),
 ]
 

@@ -19,6 +19,8 @@ def _result(combination: Combination, *findings: Finding, strikes: int = 1) -> R
         states={"succeeded": combination.tasks},
         billed=combination.tasks,
         unconfirmed=1,
+        told=combination.tasks,
+        repeated=0,
         strikes=strikes,
         seen=(),
         seconds=2.0,
@@ -31,8 +33,15 @@ def test_every_combination_is_named() -> None:
         f"### {ONE_BY_ONE}\n\n- after COMMIT of INSERT tasks #1; replicas 1: 1 succeeded" in shown
     )
     assert f"### {FAULTS}\n\n- callback-dropped; replicas 3: 10 succeeded" in shown
-    assert f"| {FAULTS} | 3 | 1 | 10 | 10 | 0 | 1 | 0 | 0 | 2 |" in shown
-    for row in ("runs | 2", "tasks | 11", "lost | 0", "stuck | 0", "seconds | 60"):
+    assert f"| {FAULTS} | 3 | 1 | 10 | 10 | 0 | 1 | 0 | 10 | 0 | 0 | 2 |" in shown
+    for row in (
+        "runs | 2",
+        "tasks | 11",
+        "deliveries to callers | 11",
+        "lost | 0",
+        "stuck | 0",
+        "seconds | 60",
+    ):
         assert f"| {row} |" in shown
     assert "## Findings\n\nNone." in shown
 
