@@ -104,7 +104,9 @@ async def wired(
     try:
         async with (
             _kie_http(settings) as http,
-            session(_guard(settings), connect=CONNECT_TIMEOUT) as callers,
+            session(
+                _guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
+            ) as callers,
         ):
             yield _services(settings, database, signals, http, callers, monotonic)
     finally:
@@ -118,6 +120,10 @@ def _guard(settings: Settings) -> Guard:
     )
 
 
+def _ca_bundle(settings: Settings) -> str | None:
+    return str(settings.ca_bundle) if settings.ca_bundle else None
+
+
 def _kie_http(settings: Settings) -> httpx.AsyncClient:
     proxy = settings.egress_proxy
     return http_client(
@@ -125,7 +131,7 @@ def _kie_http(settings: Settings) -> httpx.AsyncClient:
         read=settings.kie_timeout,
         write=settings.kie_timeout,
         pool=settings.kie_timeout,
-        ca_bundle=str(settings.ca_bundle) if settings.ca_bundle else None,
+        ca_bundle=_ca_bundle(settings),
         proxy=proxy.get_secret_value() if proxy else None,
     )
 
@@ -152,7 +158,7 @@ def _services(
     leases = Leases(database, terms.lease)
     room = WaitingRoom(database, signals)
     guard = _guard(settings)
-    outbox = Outbox(new_id)
+    outbox = Outbox(new_id, settings.delivery_schedule[0])
     settling = Settling(terms, outbox)
     sealer = vault(secret_keys)
     chance = random.SystemRandom().random

@@ -168,7 +168,9 @@ class Settings(BaseSettings):
         "auto", description="`auto` is `console` on a terminal, else `json`, one object per line."
     )
     ca_bundle: FilePath | None = Field(
-        None, description="PEM file of certificates to trust towards kie.ai; none: the system's."
+        None,
+        description="PEM file of certificates to trust: towards kie.ai instead of the system's, "
+        "towards callers' webhooks beside them.",
     )
     egress_proxy: Annotated[SecretStr, AfterValidator(proxied)] | None = Field(
         None, description="HTTP proxy towards kie.ai."

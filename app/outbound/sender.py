@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -123,14 +124,25 @@ def _numeric(address: tuple[Any, ...]) -> str:
 
 
 def session(
-    guard: Guard, *, connect: float, resolver: AbstractResolver | None = None
+    guard: Guard,
+    *,
+    connect: float,
+    ca_bundle: str | None = None,
+    resolver: AbstractResolver | None = None,
 ) -> aiohttp.ClientSession:
     """Open the client session that `Sender` posts through; `connect` in seconds.
+
+    Receivers in the same house may have certificates of its own authority, others those of public
+    ones: `ca_bundle`, a PEM file, is trusted beside the system's.
 
     Each new connection resolves anew and opens its socket through the guard. Idle ones are closed
     before servers do it (5 s is usual): a request that meets the closing counts as a failure.
     """
+    trusted = ssl.create_default_context()
+    if ca_bundle is not None:
+        trusted.load_verify_locations(ca_bundle)
     connector = aiohttp.TCPConnector(
+        ssl=trusted,
         limit=MAX_CONNECTIONS,
         resolver=resolver or Resolver(),
         use_dns_cache=False,

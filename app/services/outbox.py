@@ -17,15 +17,18 @@ from app.store.tasks import ANSWERED
 class Outbox:
     """Freezes each body as its task is at this moment: what a GET would answer."""
 
-    def __init__(self, new_id: Callable[[], UUID]) -> None:
+    def __init__(self, new_id: Callable[[], UUID], first_wait: float) -> None:
+        """`first_wait`: the seconds before the first attempt."""
         self._new_id = new_id
+        self._first_wait = first_wait
 
     async def tell(self, connection: Connection, ids: Collection[UUID]) -> None:
         """Tell of the state that these tasks have just come to, where somebody listens."""
         if not ids:
             return
         rows = await deliveries.to_tell(connection, ids)
-        await deliveries.put(connection, [self._delivery(row) for row in rows])
+        new = [self._delivery(row) for row in rows]
+        await deliveries.put(connection, new, due_in=self._first_wait)
 
     def _delivery(self, row: Mapping[Any, Any]) -> NewDelivery:
         task = {name: row[name] for name in ANSWERED}

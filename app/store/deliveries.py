@@ -78,7 +78,7 @@ async def to_tell(connection: AsyncConnection, ids: Collection[UUID]) -> Sequenc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
-    """A delivery to be put into the outbox; `due` at once, or kept as disabled."""
+    """A delivery to be put into the outbox: pending, or kept as disabled."""
 
     id: UUID
     client_id: UUID
@@ -95,7 +95,7 @@ def _putting() -> Insert:
     """Build it once: building takes longer than sending."""
     given = {name: bindparam(name, type_=Delivery.__table__.c[name].type) for name in _PUT_COLUMNS}
     pending = given["state"] == DeliveryState.PENDING.value
-    when = {"due_at": case((pending, NOW)), "finished_at": case((~pending, NOW))}
+    when = {"due_at": case((pending, later("due_in"))), "finished_at": case((~pending, NOW))}
     return insert(Delivery).values(**given, **when).on_conflict_do_nothing()
 
 
@@ -103,10 +103,16 @@ _PUT_COLUMNS = NewDelivery.__slots__
 _PUT = _putting()
 
 
-async def put(connection: AsyncConnection, new: Sequence[NewDelivery]) -> None:
-    """Put the deliveries into the outbox; one that is there already stays as it is."""
+async def put(
+    connection: AsyncConnection, new: Sequence[NewDelivery], *, due_in: float = 0
+) -> None:
+    """Put the deliveries into the outbox; one that is there already stays as it is.
+
+    `due_in`: the seconds before the first attempt.
+    """
     for one in new:
-        await connection.execute(_PUT, {name: getattr(one, name) for name in _PUT_COLUMNS})
+        values = {name: getattr(one, name) for name in _PUT_COLUMNS}
+        await connection.execute(_PUT, {**values, "due_in": due_in})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

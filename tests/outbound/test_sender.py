@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,12 +62,15 @@ class Names(AbstractResolver):
 
 @asynccontextmanager
 async def sending(
-    *answers: Sequence[str], loopback: bool = False, patience: float = TIMEOUT
+    *answers: Sequence[str],
+    loopback: bool = False,
+    patience: float = TIMEOUT,
+    ca_bundle: str | None = None,
 ) -> AsyncIterator[Sender]:
     """Lend a sender; with `answers`, names stand for them instead of what the system says."""
     guard = Guard(allow_loopback=loopback, blocked=BLOCKED)
     resolver = Names(*answers) if answers else None
-    async with session(guard, connect=2.0, resolver=resolver) as http:
+    async with session(guard, connect=2.0, resolver=resolver, ca_bundle=ca_bundle) as http:
         yield Sender(http, patience)
 
 
@@ -227,6 +232,23 @@ async def test_exactly_the_body_and_its_headers(receiver: Receiver) -> None:
     assert headers["user-agent"].startswith("kie-gateway/")
     assert headers["content-length"] == str(len(BODY))
     assert (sent.status, sent.error, sent.address) == (200, None, "127.0.0.1")
+
+
+async def test_a_certificate_of_the_house(tls: ssl.SSLContext, certificate: Path) -> None:
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(BODY)
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1", 0, ssl=tls) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+        async with sending(loopback=True) as sender:
+            unknown = await post(sender, url)
+        async with sending(loopback=True, ca_bundle=str(certificate)) as sender:
+            known = await post(sender, url)
+    assert (unknown.status, known.status) == (None, 204)
+    assert (unknown.error or "").startswith("ClientConnectorCertificateError")
 
 
 async def test_no_cookie_comes_back(receiver: Receiver) -> None:

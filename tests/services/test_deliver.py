@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -423,6 +423,20 @@ async def test_the_promised_schedule_and_its_end(status: int, stage: Stage) -> N
     await stage.passes(1000 * HOUR)
     await stage.deliver()
     assert len(stage.caller.heard) == 10
+
+
+async def test_the_first_attempt_may_have_to_wait_too(
+    start_gateway: StartGateway, stage: Stage
+) -> None:
+    settings = {"delivery_schedule": (60, 120), "delivery_allow_loopback": True, "submit_wait": 5}
+    patient = replace(stage, gateway=await start_gateway(**settings))
+    await patient.settled()
+    assert 55 < (await stage.row())["due_in"] <= 60
+    await stage.deliver()
+    assert stage.caller.heard == []
+    await stage.passes(60)
+    await stage.deliver()
+    assert stage.caller.events == ["task.succeeded"]
 
 
 @pytest.mark.parametrize(("said", "wait"), [("120", 120), ("3", 5), ("999999", 86400), ("soon", 5)])
