@@ -1,9 +1,5 @@
 """The command `kie-gateway`."""
 
-import signal
-import sys
-from typing import NoReturn
-
 import typer
 
 from app.cli import (
@@ -20,6 +16,7 @@ from app.cli import (
     simulator,
     tasks,
 )
+from app.cli.ending import heed_signals
 
 app = typer.Typer(
     name="kie-gateway",
@@ -65,12 +62,5 @@ app.add_typer(tasks.app, name="tasks")
 
 def main() -> None:
     """Run the command; SIGTERM and SIGHUP unwind it as Ctrl-C does, so that nothing is left."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _unwind)
+    heed_signals()
     app(prog_name="kie-gateway")
-
-
-def _unwind(number: int, _: object) -> NoReturn:
-    for other in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(other, signal.SIG_IGN)  # once is enough: the second would cut it short
-    sys.exit(128 + number)

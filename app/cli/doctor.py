@@ -1,6 +1,5 @@
 """`kie-gateway doctor`: what would keep this gateway from working, and what to do about it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from app.cli.ending import run
 from app.cli.setup import (
     DatabaseAwayError,
     at_schema,
@@ -78,7 +78,7 @@ def doctor(
     docker compose exec gateway kie-gateway doctor
     """
     with with_database(settings(log_level="warning")) as ready:
-        findings = asyncio.run(_examined(ready, url or []))
+        findings = run(_examined(ready, url or []))
         concerns = ready.warnings()
     console = Console(soft_wrap=True)
     for found in findings:

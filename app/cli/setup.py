@@ -1,6 +1,5 @@
 """What every command does first: read the settings, find the database, say what is wrong."""
 
-import asyncio
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,6 +10,7 @@ import typer
 from pydantic import SecretStr
 
 from app import config, log
+from app.cli.ending import run
 from app.config import Settings, SettingsError
 from app.domain.errors import DatabaseUnavailableError, GatewayError, InvalidRequestError
 from app.embedded import EmbeddedUnavailableError, running
@@ -92,7 +92,7 @@ def dsn(found: Settings) -> str:
 def require_database(found: Settings) -> str | None:
     """Return the schema's revision; ends the command where PostgreSQL cannot be used."""
     try:
-        return asyncio.run(revision(dsn(found)))
+        return run(revision(dsn(found)))
     except DatabaseAwayError as error:
         give_up(f"PostgreSQL: {error}; start it, or correct GATEWAY_DATABASE_URL")
 
@@ -136,7 +136,7 @@ def with_services(found: Settings, use: Callable[[Services], Awaitable[Result]])
             return await use(services)
 
     try:
-        return asyncio.run(used())
+        return run(used())
     except DatabaseUnavailableError as error:
         give_up(f"PostgreSQL went away: {_root(error)}")
     except InvalidRequestError as error:
