@@ -398,7 +398,7 @@ async def test_equal_clients_are_told_different_turns(database: Database, sql: S
 
 
 async def test_a_crowded_account_admits_as_foretold(database: Database, sql: Sql) -> None:
-    """For the first window; then others may have left."""
+    """For the first window; then others may have left. The simulation's own time comes on top."""
     given = limits(creates=8, running=1000)
     await put_crowd(sql, 1)
     await put_slots(sql, 1, 2, 3, 4, 5, 6)
@@ -408,7 +408,7 @@ async def test_a_crowded_account_admits_as_foretold(database: Database, sql: Sql
     early = [task_id for task_id, start in started.items() if start < 8]
     assert len(early) == 5
     for task_id in early:
-        assert told[task_id] == pytest.approx(started[task_id], abs=0.5)
+        assert told[task_id] == pytest.approx(started[task_id], abs=0.9)
 
 
 async def test_the_estimate_is_the_wait_from_now(
