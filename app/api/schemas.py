@@ -169,7 +169,8 @@ def validated(model: type[Body], document: object) -> Body:
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         flaws = [_flaw(model, detail) for detail in found[:MAX_FLAWS]]
-    raise InvalidRequestError("; ".join(f"{flaw.pointer} {flaw.detail}" for flaw in flaws), flaws)
+    said = (f"{flaw.pointer} {flaw.detail}".strip() for flaw in flaws)  # of the root: no pointer
+    raise InvalidRequestError("; ".join(said), flaws)
 
 
 def _flaw(model: type[BaseModel], error: ErrorDetails) -> Flaw:
