@@ -1,5 +1,6 @@
 """The gateway's tables as the lab sees them, and the one way in which it makes time pass."""
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -126,9 +127,12 @@ class Tables:
         await self._rows(_LAPSE, list(ids))
 
     async def _rows(self, statement: str, *values: object) -> Rows:
+        """Shifting many rows may cross the gateway's own locks: whoever is told so tries again."""
         connection = await asyncpg.connect(self._dsn)
         try:
-            return await connection.fetch(statement, *values)
+            while True:
+                with contextlib.suppress(asyncpg.DeadlockDetectedError):
+                    return await connection.fetch(statement, *values)
         finally:
             await connection.close()
 
