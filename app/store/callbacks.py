@@ -59,7 +59,7 @@ async def insert_callback(
         values |= {name: getattr(report, name) for name in _REPORTED}
         values["result_urls"] = list(report.result_urls)
         values["kie_task_id"] = report.kie_task_ids[0] if report.kie_task_ids else None
-    return await connection.scalar(_INSERT.values(values)) is not None
+    return await connection.scalar(_INSERT, values) is not None
 
 
 ANSWERED = (

@@ -105,9 +105,12 @@ def test_nothing_else_is_altered(body: bytes) -> None:
     assert redacted_body(body, TOKENS) == body.decode("utf-8", "backslashreplace")
 
 
+SECRETS = (*TOKENS, "remainedCredits", "creditsRemaining")
+plain = st.text().filter(lambda text: not any(secret in text for secret in SECRETS))
+"""Texts without what is redacted: hypothesis also draws what it reads in the code under test."""
 documents = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | plain,
+    lambda inner: st.lists(inner) | st.dictionaries(plain, inner),
 )
 
 
