@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check lint sabotage faults image-check lock docs clean
+.PHONY: help setup demo dev test check lint sabotage faults image-check compat lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ faults: $(READY) ## kill, cut and fail everything in turn, and audit what is lef
 image-check: $(READY) ## build the image's files without an engine and run the gateway from them
 	$(BIN)/python -m tests.image.check
 
+compat: $(READY) ## run a public client of kie.ai, unmodified, against the gateway; needs node and npm
+	$(BIN)/python -m tests.compat
+
 docs: $(READY) ## write the pages that are made from the code
 	$(BIN)/python -m app.config > docs/settings.md
 	$(BIN)/python -m tests.tour
@@ -55,4 +58,4 @@ lock: $(READY) ## resolve the dependencies anew
 	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements-dev.lock -o requirements-build.lock -
 
 clean: ## remove the environment and the caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build/compat .mypy_cache .ruff_cache .pytest_cache .hypothesis

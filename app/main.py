@@ -11,7 +11,17 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import Lifespan
 
 from app import config, log
-from app.api import admin, callbacks, deliveries, documents, errors, events, health, tasks
+from app.api import (
+    admin,
+    callbacks,
+    deliveries,
+    documents,
+    dropin,
+    errors,
+    events,
+    health,
+    tasks,
+)
 from app.api.deps import Desk, Edge
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
@@ -41,7 +51,14 @@ class Surface(StrEnum):
     CALLBACKS = "callbacks"
 
 
-_API = (events.router, tasks.router, deliveries.router, health.live, health.inside)
+_API = (
+    events.router,
+    tasks.router,
+    deliveries.router,
+    dropin.router,
+    health.live,
+    health.inside,
+)
 
 ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.ALL: (*_API, callbacks.router),
@@ -55,6 +72,13 @@ ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.CALLBACKS: (),
 }
 """The same with GATEWAY_ADMIN_KEY; without it, nothing tells that there are such paths."""
+
+FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
+    Surface.ALL: {dropin.PREFIX: dropin.refused},
+    Surface.INTERNAL: {dropin.PREFIX: dropin.refused},
+    Surface.CALLBACKS: {},
+}
+"""How refusals are written where they are no problem documents, by the beginning of the path."""
 
 DOCUMENT: Mapping[Surface, str | None] = {
     Surface.ALL: "/openapi.json",
@@ -79,7 +103,7 @@ def create_app(
         openapi_url=DOCUMENT[surface],
         redirect_slashes=False,
     )
-    errors.install(app)
+    errors.install(app, FORMS[surface])
     documents.install(app)
     app.add_middleware(RequestFrame)
     for router in (*ROUTERS[surface], *(ADMIN[surface] if settings.admin_key else ())):
@@ -169,6 +193,7 @@ def _edge(services: Services, settings: Settings) -> Edge:
         commands=services.commands,
         feed=services.feed,
         deliveries=services.deliveries,
+        dropin=services.dropin,
         max_body_bytes=settings.max_body_bytes,
         submit_wait=settings.submit_wait,
     )

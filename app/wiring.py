@@ -31,6 +31,7 @@ from app.services.clients import Clients
 from app.services.commands import Commands
 from app.services.deliver import Deliverer
 from app.services.dispatch import Deliveries
+from app.services.dropin import DropIn
 from app.services.expose import Exposition
 from app.services.feed import Feed
 from app.services.health import Health
@@ -65,6 +66,7 @@ class Services:
     clients: Clients
     deliverer: Deliverer
     deliveries: Deliveries
+    dropin: DropIn
     sweeper: Sweeper
     reader: Reader
     commands: Commands
@@ -165,6 +167,7 @@ def _services(
     admission = Admission(terms, chance)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     health = Health(database, monotonic)
+    account = Account(database, kie, signals, terms, chance)
     return Services(
         keys=Keys(database, sealer, new_id, secrets.token_bytes),
         submissions=Submissions(
@@ -186,7 +189,7 @@ def _services(
             database, signals, urls, settling, terms, hmac_keys, new_id, utc_now, metrics
         ),
         asker=Asker(database, kie, signals, leases, urls, settling, terms, new_id, chance, metrics),
-        account=Account(database, kie, signals, terms, chance),
+        account=account,
         operations=Operations(database, kie, signals, urls, terms),
         clients=Clients(database, guard),
         deliverer=Deliverer(
@@ -200,6 +203,7 @@ def _services(
             metrics,
         ),
         deliveries=Deliveries(database, signals, new_id),
+        dropin=DropIn(database, kie, account),
         sweeper=Sweeper(database, signals, outbox, terms, metrics),
         reader=Reader(database, room, urls, terms.limits),
         commands=Commands(database, signals, outbox),

@@ -228,6 +228,30 @@ SABOTAGES = (
     ),
     Sabotage(
         8,
+        "everybodys-records",
+        "app/store/tasks.py",
+        'bindparam("client_id"),\n    )\n    .order_by(',
+        "Task.client_id,\n    )\n    .order_by(",
+        ("tests/api/test_dropin.py::test_another_clients_task_is_not_there",),
+    ),
+    Sabotage(
+        8,
+        "everybodys-results",
+        "app/store/tasks.py",
+        '        Task.client_id == bindparam("client_id", type_=Uuid),\n        literal_column(',
+        "        literal_column(",
+        ("tests/api/test_dropin.py::test_another_clients_result_is_foreign",),
+    ),
+    Sabotage(
+        8,
+        "everybodys-balance",
+        "app/services/dropin.py",
+        "if not await clients.sees_balance(connection, client_id):",
+        "if False:",
+        ("tests/api/test_dropin.py::test_the_balance_is_for_those_who_may_see_it",),
+    ),
+    Sabotage(
+        8,
         "everybodys-tasks",
         "app/store/tasks.py",
         "_READ_STATE = select(Task.state).where(\n"

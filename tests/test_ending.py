@@ -39,22 +39,20 @@ async def _twice() -> None:
     try:
         await _in_the_open()
     finally:
-        signal.raise_signal(signal.SIGTERM)
-        await asyncio.sleep(0)
+        await asyncio.to_thread(signal.raise_signal, signal.SIGTERM)
 
 
 @pytest.mark.parametrize("work", [_in_the_open, _in_a_finalizer, _twice])
 def test_a_signal_ends_it_and_what_it_held_is_given_back(
     work: Callable[[], Awaitable[None]],
 ) -> None:
-    unwound = []
+    unwound: list[str] = []
 
     async def holding() -> None:
         try:
             await work()
         finally:
-            await asyncio.sleep(0)
-            unwound.append("all")
+            await asyncio.to_thread(unwound.append, "all")
 
     with pytest.raises(SystemExit) as ended:
         run(holding())
@@ -66,8 +64,7 @@ def test_a_result_is_passed_on_and_signals_are_heeded_as_before() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     async def work() -> str:
-        await asyncio.sleep(0)
-        return "done"
+        return await asyncio.to_thread(str, "done")
 
     assert run(work()) == "done"
     assert signal.getsignal(signal.SIGTERM) == before

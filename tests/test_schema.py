@@ -21,6 +21,7 @@ from app.api import delivery_schemas, schemas
 from app.domain.admission import Call, HoldReason
 from app.domain.audit import Action, Actor
 from app.domain.delivery import DeliveryState, EventType
+from app.domain.dialect import Dialect
 from app.domain.evidence import Signature, Verdict
 from app.domain.report import Report
 from app.domain.task import AT_REST, FailSource, Source, State
@@ -117,8 +118,10 @@ WORDS: dict[str, type[StrEnum]] = {
     "tasks.state": State,
     "tasks.fail_source": FailSource,
     "tasks.settled_by": Source,
+    "tasks.dialect": Dialect,
     "deliveries.event": EventType,
     "deliveries.state": DeliveryState,
+    "deliveries.dialect": Dialect,
     "kie_account.hold_reason": HoldReason,
     "kie_slots.kind": Call,
     "audit_entries.actor": Actor,

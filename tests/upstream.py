@@ -15,6 +15,8 @@ from starlette.routing import Route
 BALANCE = 2510330
 """Given away in every record, and to be seen in no answer of the gateway's."""
 
+LINK = "https://tempfile.test/for-20-minutes"
+
 Create = Callable[[Mapping[str, Any]], Awaitable[Response]]
 
 
@@ -50,6 +52,9 @@ class Upstream:
     on_create: Create | None = None
     on_query: Callable[[str], Awaitable[None]] | None = None
     """What comes between a question, by its id, and the answer."""
+    downloads: list[Any] = field(default_factory=list)
+    """The bodies of all wishes for a link, in order."""
+    on_download: Callable[[], Response] | None = None
     records: dict[str, Any] = field(default_factory=dict)
     """Envelopes by id; an id that is not here runs."""
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -65,6 +70,7 @@ class Upstream:
                 Route("/api/v1/jobs/createTask", self._create, methods=["POST"]),
                 Route("/api/v1/jobs/recordInfo", self._record, methods=["GET"]),
                 Route("/api/v1/chat/credit", self._credit, methods=["GET"]),
+                Route("/api/v1/common/download-url", self._download, methods=["POST"]),
             ]
         )
 
@@ -125,6 +131,12 @@ class Upstream:
     async def _credit(self, _: Request) -> Response:
         self.credit_calls += 1
         return credits_left(BALANCE) if self.on_credit is None else await self.on_credit()
+
+    async def _download(self, request: Request) -> Response:
+        self.downloads.append(await request.json())
+        if self.on_download is not None:
+            return self.on_download()
+        return JSONResponse({"code": 200, "msg": "success", "data": LINK})
 
 
 def running(kie_task_id: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _WEIGHT = {"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT}
 
 def _not_null(value: object) -> object:
     if value is None:
-        message = "should be a number"
+        message = "should not be null"
         raise ValueError(message)
     return value
 
@@ -90,6 +90,7 @@ class ClientChange(RequestBody):
         webhook_url="https://hooks.example.com/kie",
         webhook_hosts=["hooks.example.com"],
         webhook_events=["task.succeeded", "task.failed"],
+        sees_balance=True,
     )
 
     weight: Annotated[Weight | None, BeforeValidator(_not_null), WithJsonSchema(_WEIGHT)] = Field(
@@ -107,6 +108,10 @@ class ClientChange(RequestBody):
     ) = Field(
         default=None, description="What it is told of; null: every rest, so not `task.running`."
     )
+
+    sees_balance: Annotated[
+        bool | None, BeforeValidator(_not_null), WithJsonSchema({"type": "boolean"})
+    ] = Field(default=None, description="Whether it may ask for the account's credits.")
 
     @model_validator(mode="after")
     def _changes(self) -> Self:
@@ -160,6 +165,7 @@ class AdminClient(BaseModel):
     previous_secret_until: datetime | None = Field(
         description="Until when the signing secret before the last rotation signs too."
     )
+    sees_balance: bool = Field(description="It may ask for the account's credits.")
     created_at: datetime
 
 

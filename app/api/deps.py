@@ -27,6 +27,7 @@ from app.services.account import Account
 from app.services.clients import Clients
 from app.services.commands import Commands
 from app.services.dispatch import Deliveries
+from app.services.dropin import DropIn
 from app.services.feed import Feed
 from app.services.keys import Keys
 from app.services.operate import Operations
@@ -46,6 +47,7 @@ class Edge:
     commands: Commands
     feed: Feed
     deliveries: Deliveries
+    dropin: DropIn
     max_body_bytes: int
     submit_wait: float
     """Seconds that a create waits for kie.ai's answer before it answers without."""
@@ -138,7 +140,7 @@ def body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
     """Build the dependency that reads and checks an operator's body, whose key comes first."""
 
     async def read(request: Request, edge: TheEdge, _: TheDesk) -> Body:
-        return validated(model, await _document(request, edge))
+        return validated(model, await read_document(request, edge))
 
     return read
 
@@ -147,22 +149,23 @@ def own_body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
     """Build the dependency that reads and checks a caller's body, whose key comes first."""
 
     async def read(request: Request, edge: TheEdge, _: TheClient) -> Body:
-        return validated(model, await _document(request, edge))
+        return validated(model, await read_document(request, edge))
 
     return read
 
 
 async def new_task(request: Request, edge: TheEdge) -> TaskCreate:
     """Read and check the body of a create, whatever its Content-Type says."""
-    return validated(TaskCreate, await _document(request, edge))
+    return validated(TaskCreate, await read_document(request, edge))
 
 
 async def wait_request(request: Request, edge: TheEdge) -> TaskWait:
     """Read and check the body of a wait."""
-    return validated(TaskWait, await _document(request, edge))
+    return validated(TaskWait, await read_document(request, edge))
 
 
-async def _document(request: Request, edge: Edge) -> object:
+async def read_document(request: Request, edge: Edge) -> object:
+    """Read a JSON body, whatever its Content-Type says; raises `MalformedBodyError`."""
     body = await limited_body(request, edge.max_body_bytes)
     try:
         return parse(body)

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from app.api import admin_schemas, delivery_schemas
+from app.api import admin_schemas, delivery_schemas, dropin_schemas
 from app.api.errors import STATUS, document
 from app.api.schemas import ProblemDocument, TaskCreate, TaskWait
 from app.domain.errors import GatewayError
@@ -63,6 +63,7 @@ _READ: tuple[type[BaseModel], ...] = (
     TaskWait,
     ProblemDocument,
     *delivery_schemas.READ,
+    *dropin_schemas.READ,
     *admin_schemas.READ,
 )
 """What routes refer to by name alone."""

@@ -1,7 +1,7 @@
 """Turns what went wrong into `application/problem+json` (RFC 9457), by one table."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
+from starlette.types import Scope
 
 from app.api.answers import ExactJSON
 from app.domain import errors
@@ -18,6 +19,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.MalformedBodyError: 400,
     errors.InvalidIdempotencyKeyError: 400,
     errors.UnauthenticatedError: 401,
+    errors.NotPermittedError: 403,
     errors.NotFoundError: 404,
     errors.MethodNotAllowedError: 405,
     errors.NotCancelableError: 409,
@@ -68,18 +70,30 @@ def document(error: GatewayError, request_id: str | None) -> dict[str, Any]:
     return content
 
 
-def problem(error: GatewayError, request_id: str | None) -> Response:
-    """Answer one request with its refusal."""
-    content = document(error, request_id)
-    status = content["status"]
-    headers = dict(HEADERS.get(status, {}))
+def refusal(scope: Scope, error: GatewayError) -> Response:
+    """Answer one request with its refusal, in the form of its path."""
+    status = STATUS[type(error)]
+    forms: Mapping[str, Form] = scope["app"].state.forms
+    write = next((form for start, form in forms.items() if scope["path"].startswith(start)), None)
+    if write is None:
+        content = document(error, scope["state"]["request_id"])
+        response: Response = Problem(content, status_code=status, headers=HEADERS.get(status))
+    else:
+        response = write(error, status)
+    if status in HEADERS and "Retry-After" in HEADERS[status]:
+        response.headers["Retry-After"] = HEADERS[status]["Retry-After"]
     if isinstance(error, errors.QueueTooLongError):
-        headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return Problem(content, status_code=status, headers=headers)
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return response
 
 
-def install(app: FastAPI) -> None:
-    """Make every refusal of the app a problem document."""
+Form = Callable[[GatewayError, int], Response]
+"""Writes a refusal in another form; given are the error and its status."""
+
+
+def install(app: FastAPI, forms: Mapping[str, Form] | None = None) -> None:
+    """Make every refusal of the app a problem document, but under the paths of `forms`."""
+    app.state.forms = forms or {}
     app.add_exception_handler(GatewayError, _refused)
     app.add_exception_handler(RequestValidationError, _bad_parameter)
     app.add_exception_handler(HTTPException, _framework)
@@ -87,21 +101,19 @@ def install(app: FastAPI) -> None:
 
 async def _refused(request: Request, error: Exception) -> Response:
     known = error if isinstance(error, GatewayError) else errors.InternalError(SORRY)
-    return problem(known, request.state.request_id)
+    return refusal(request.scope, known)
 
 
 async def _bad_parameter(request: Request, error: Exception) -> Response:
     """Name the parameter: bodies are read by us, so only paths, queries and headers come here."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
     said = "; ".join(f"{flaw['loc'][-1]}: {flaw['msg']}" for flaw in found)
-    return problem(errors.InvalidRequestError(said), request.state.request_id)
+    return refusal(request.scope, errors.InvalidRequestError(said))
 
 
 async def _framework(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    response = problem(
-        _BY_STATUS.get(status, errors.InternalError(SORRY)), request.state.request_id
-    )
+    response = refusal(request.scope, _BY_STATUS.get(status, errors.InternalError(SORRY)))
     if status == STATUS[errors.MethodNotAllowedError]:
         response.headers["Allow"] = ", ".join(sorted(_methods(request))) or "GET"
     return response

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import SORRY, problem
+from app.api.errors import SORRY, refusal
 from app.domain.errors import InternalError
 from app.metrics import Metrics
 
@@ -53,7 +53,7 @@ class RequestFrame:
                 log.exception("request.broken", method=scope["method"])
                 if status is not None:
                     raise
-                await problem(InternalError(SORRY), request_id)(scope, receive, framed)
+                await refusal(scope, InternalError(SORRY))(scope, receive, framed)
             finally:
                 took = time.perf_counter() - started
                 _count(scope, status, took)

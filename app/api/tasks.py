@@ -66,9 +66,9 @@ async def create_task(
 
     The answer is 201 with the task in the state that it has, whatever kie.ai said of it.
     """
-    draft = Draft(**{name: getattr(body, name) for name in Draft.__slots__})
+    draft = Draft(**{name: getattr(body, name) for name in TaskCreate.model_fields})
     created = await edge.submissions.create(client, draft, key)
-    task = await _as_it_stands(edge, client, created, wait.seconds)
+    task = await as_it_stands(edge, client, created, wait.seconds)
     headers = {"Location": task_urls(created.id)["self"], **wait.applied}
     if created.replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -76,7 +76,7 @@ async def create_task(
     return ExactJSON(task_answer(task), status_code=status, headers=headers)
 
 
-async def _as_it_stands(
+async def as_it_stands(
     edge: Edge, client: UUID, created: Created, wait: float | None
 ) -> Mapping[str, Any]:
     """Wait as asked and read the task: from here on it exists, so no error may deny it."""

@@ -33,6 +33,7 @@ COLUMNS: Mapping[str, str] = {
     "paused_at": "paused",
     "pause_note": "note",
     "webhook_host": "webhooks to",
+    "sees_balance": "sees balance",
 }
 
 
@@ -73,8 +74,12 @@ def set_client(
             "first; `none`: nothing."
         ),
     ] = None,
+    sees_balance: Annotated[
+        bool | None,
+        typer.Option(help="Whether it may ask for the account's credits; a new client may not."),
+    ] = None,
 ) -> None:
-    """Change a client's share, or how it is told of its tasks.
+    """Change a client's share, how it is told of its tasks, or what it may see.
 
     While several clients wait, each is sent as many tasks as its weight says:
     one with weight 3 three for each one of a client with weight 1. Who waits
@@ -86,6 +91,7 @@ def set_client(
     kie-gateway clients set shop --webhook-host shop.internal
     kie-gateway clients set shop --webhook-event task.succeeded \\
         --webhook-event task.failed
+    kie-gateway clients set shop --sees-balance
 
     Needs GATEWAY_DATABASE_URL alone; where webhooks may go is judged by the
     settings here (GATEWAY_DELIVERY_ALLOW_LOOPBACK and so on). Exits 1 where
@@ -100,6 +106,8 @@ def set_client(
         given["webhook_hosts"] = None if webhook_host == ["any"] else webhook_host
     if webhook_event:
         given["webhook_events"] = _events(webhook_event)
+    if sees_balance is not None:
+        given["sees_balance"] = sees_balance
     if not given:
         give_up("name something to change; see `kie-gateway clients set --help`", WRONG_USE)
     change = ClientChange(given=frozenset(given), **given)

@@ -57,8 +57,8 @@ class Heard:
         data = body.get("data") if isinstance(body.get("data"), dict) else {}
         words = (
             "verified" if self.trouble is None else f"WRONG SIGNATURE ({self.trouble})",
-            body.get("type"),
-            (data or {}).get("id"),
+            body.get("type") or (data or {}).get("state"),  # the latter as kie.ai tells it
+            (data or {}).get("id") or (data or {}).get("taskId"),
             self.headers.get("webhook-id"),
             "(came before)" if self.repeated else None,
             f"answered {self.status}",

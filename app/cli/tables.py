@@ -29,6 +29,8 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 def cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "" if value is None else str(value)
 
 

@@ -36,6 +36,13 @@ class UnauthenticatedError(GatewayError):
     title = "A valid API key is needed"
 
 
+class NotPermittedError(GatewayError):
+    """The key is valid, and its client may not see this."""
+
+    code = "not_permitted"
+    title = "This client may not see this"
+
+
 class NotFoundError(GatewayError):
     """Nothing there for this caller; also said of what belongs to somebody else."""
 

@@ -71,4 +71,14 @@ class Unanswered:
     """The gateway's own key or credits were refused (envelope 401 or 402)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linked:
+    """kie.ai's answer to the wish for a link to one of its files, a refusal of the URL included."""
+
+    code: int
+    message: str
+    url: str | None = field(repr=False)
+    """The link, which lives for 20 minutes; None: there is none."""
+
+
 Answer = Told | NotVisible | Unanswered

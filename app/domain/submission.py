@@ -50,3 +50,32 @@ class Unknown:
 
 
 Outcome = Accepted | Refused | Unsent | Unknown
+
+
+def said_of(outcome: Outcome) -> str | None:
+    """Return what kie.ai or the network said; None: it is accepted."""
+    match outcome:
+        case Refused(message=message):
+            return message
+        case Unsent(reason=reason) | Unknown(reason=reason):
+            return reason
+        case Accepted():
+            return None
+
+
+def quoted(outcome: Outcome, said: str | None) -> str | None:
+    """Put kie.ai's code before what it said: operators look it up."""
+    return f"{outcome.code}: {said}" if isinstance(outcome, Refused) else said
+
+
+def word(outcome: Outcome) -> str:
+    """Name it for the metrics."""
+    match outcome:
+        case Accepted():
+            return "accepted"
+        case Refused(fault=fault):
+            return f"refused_{fault}"
+        case Unsent():
+            return "unsent"
+        case Unknown():
+            return "unknown"

@@ -14,13 +14,14 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from app.domain.report import Answer, Unanswered
+from app.domain.report import Answer, Linked, Unanswered
 from app.domain.submission import Outcome, Unknown, Unsent
 from app.kie import wire
 
 CREATE_TASK = "/api/v1/jobs/createTask"
 RECORD_INFO = "/api/v1/jobs/recordInfo"
 CREDIT = "/api/v1/chat/credit"
+DOWNLOAD_URL = "/api/v1/common/download-url"
 
 MAX_ANSWER = 1024 * 1024
 """Bytes of an answer that are read; the longest recorded one had a few thousand."""
@@ -96,6 +97,14 @@ class KieClient:
         match await self._call("GET", CREDIT):
             case (status, answer):
                 return wire.read_credit(status, answer)
+            case Exception() as error:
+                return Unanswered(reason=_reason(error))
+
+    async def download_url(self, url: str) -> Linked | Unanswered:
+        """Ask for a link to a file of kie.ai's by which anyone can fetch it for a while."""
+        match await self._call("POST", DOWNLOAD_URL, content=wire.download_body(url)):
+            case (status, answer):
+                return wire.read_download(status, answer)
             case Exception() as error:
                 return Unanswered(reason=_reason(error))
 

@@ -11,7 +11,16 @@ from decimal import Decimal
 from typing import Any
 
 from app.domain import document
-from app.domain.report import Answer, NotVisible, Progress, Report, Told, Unanswered, Unreadable
+from app.domain.report import (
+    Answer,
+    Linked,
+    NotVisible,
+    Progress,
+    Report,
+    Told,
+    Unanswered,
+    Unreadable,
+)
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
 from app.kie import values
 from app.kie.results import MAX_FAIL_MESSAGE, MAX_MESSAGE, OK, Envelope, report, signal
@@ -122,6 +131,27 @@ def read_credit(status: int, body: bytes) -> Decimal | Unanswered:
         case Envelope(code=int(), data=data):
             balance = values.decimal(data)
             return balance if balance is not None else Unanswered(reason="the balance is no number")
+        case _:
+            return _unanswered_without_envelope(status)
+
+
+def download_body(url: str) -> bytes:
+    return document.render({"url": url}).encode()
+
+
+def read_download(status: int, body: bytes) -> Linked | Unanswered:
+    """Read the link to a file; what is not about the URL but about us is no answer."""
+    match _envelope(body):
+        case Envelope(code=int() as code) as envelope if (
+            code == OK or REFUSALS.get(code) is Fault.REQUEST
+        ):
+            link = envelope.data if code == OK and isinstance(envelope.data, str) else None
+            if code == OK and link is None:
+                return Unanswered(reason="the link is no text")
+            message = values.text(envelope.message, MAX_MESSAGE) or ""
+            return Linked(code=code, message=message, url=link)
+        case Envelope(code=int() as code) as envelope:
+            return _unanswered(code, envelope)
         case _:
             return _unanswered_without_envelope(status)
 

@@ -36,6 +36,8 @@ class ClientChange:
     """The only hosts that it may be told at; None: any."""
     webhook_events: Sequence[EventType] | None = None
     """What it is told of; None: every rest."""
+    sees_balance: bool = False
+    """It may ask for the account's credits."""
 
 
 class Clients:
@@ -70,6 +72,7 @@ class Clients:
             "webhook_url": change.webhook_url,
             "webhook_hosts": _checked_hosts(change.webhook_hosts),
             "webhook_events": _words(change.webhook_events),
+            "sees_balance": change.sees_balance,
         }
         values = {column: value for column, value in values.items() if column in change.given}
 
@@ -79,7 +82,7 @@ class Clients:
                 raise no_such_client(name)
             self._check_url({**before, **values})
             if values:
-                await clients.set_webhooks(connection, name, values)
+                await clients.set_settings(connection, name, values)
             if "weight" in change.given:
                 await queues.weigh(connection, name, change.weight)
             await audit.note(
@@ -147,6 +150,8 @@ def _noted(change: ClientChange, values: Mapping[str, Any]) -> dict[str, str]:
         if name in values:
             listed = values[name]
             noted[name] = unset if listed is None else " ".join(listed) or "none"
+    if "sees_balance" in values:
+        noted["sees_balance"] = "yes" if values["sees_balance"] else "no"
     return noted
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 import structlog
 
 from app.domain.delivery import After, DeliveryState, after_attempt, webhook_id
+from app.domain.dialect import Dialect
 from app.domain.errors import DatabaseUnavailableError
 from app.metrics import Metrics
 from app.outbound.sender import Sender, Sent
@@ -147,6 +148,9 @@ class Deliverer:
         message = webhook_id(delivery.id.hex)
         try:
             headers = self._signing.headers(message, now, delivery.body, secrets)
+            if delivery.dialect == Dialect.KIE:
+                task_id, newest = delivery.task_id.hex, delivery.signing_secret
+                headers |= self._signing.kie_headers(task_id, now, newest)
         except UnopenedSecretError:
             return Sent(seconds=0.0, error=UNSIGNED)
         return await self._sender.post(delivery.url, delivery.body, headers)

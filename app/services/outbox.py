@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from app.domain.delivery import DeliveryState
+from app.domain.dialect import Dialect
 from app.domain.document import render
+from app.domain.kie_shapes import callback
 from app.services.present import task_answer
 from app.store import deliveries
 from app.store.deliveries import NewDelivery
@@ -15,7 +17,7 @@ from app.store.tasks import ANSWERED
 
 
 class Outbox:
-    """Freezes each body as its task is at this moment: what a GET would answer."""
+    """Freezes each body as its task is at this moment: what a GET, or kie.ai, would answer."""
 
     def __init__(self, new_id: Callable[[], UUID], first_wait: float) -> None:
         """`first_wait`: the seconds before the first attempt."""
@@ -31,8 +33,7 @@ class Outbox:
         await deliveries.put(connection, new, due_in=self._first_wait)
 
     def _delivery(self, row: Mapping[Any, Any]) -> NewDelivery:
-        task = {name: row[name] for name in ANSWERED}
-        body = {"type": row["event"], "timestamp": row["told_at"], "data": task_answer(task)}
+        dialect = Dialect(row["told_as"])
         url = str(row["told_url"])
         return NewDelivery(
             id=self._new_id(),
@@ -41,6 +42,18 @@ class Outbox:
             event=row["event"],
             url=url,
             host=urlsplit(url).netloc.lower(),
-            body=render(body).encode(),
+            body=render(_BODIES[dialect](row)).encode(),
+            dialect=dialect,
             state=DeliveryState.DISABLED if row["disabled"] else DeliveryState.PENDING,
         )
+
+
+def _event(row: Mapping[Any, Any]) -> dict[str, Any]:
+    task = {name: row[name] for name in ANSWERED}
+    return {"type": row["event"], "timestamp": row["told_at"], "data": task_answer(task)}
+
+
+_BODIES: Mapping[Dialect, Callable[[Mapping[Any, Any]], dict[str, Any]]] = {
+    Dialect.NATIVE: _event,
+    Dialect.KIE: callback,
+}

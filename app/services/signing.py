@@ -1,5 +1,8 @@
-"""Signs what is delivered (Standard Webhooks 1.0), by the specification's own library."""
+"""Signs what is delivered: as Standard Webhooks 1.0 has it, and as kie.ai does."""
 
+import base64
+import hashlib
+import hmac
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -32,6 +35,21 @@ class Signing:
             "webhook-id": message,
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": " ".join(signatures),
+        }
+
+    def kie_headers(self, task_id: str, now: datetime, sealed: bytes) -> dict[str, str]:
+        """Return kie.ai's own: base64(HMAC-SHA256(key, taskId + "." + timestamp)).
+
+        The key is the whole text of the secret, `whsec_` too: kie.ai's keys are opaque text.
+        There is room for one signature, so that of a rotation's two secrets the new one signs.
+        Raises `UnopenedSecretError`.
+        """
+        timestamp = str(int(now.timestamp()))
+        message = f"{task_id}.{timestamp}".encode()
+        digest = hmac.digest(self._opened(sealed).encode(), message, hashlib.sha256)
+        return {
+            "X-Webhook-Timestamp": timestamp,
+            "X-Webhook-Signature": base64.b64encode(digest).decode(),
         }
 
     def _opened(self, sealed: bytes) -> str:

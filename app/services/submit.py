@@ -12,6 +12,7 @@ import structlog
 
 from app.domain.admission import STEP_ASIDE_AFTER
 from app.domain.callback_url import CallbackUrls
+from app.domain.dialect import Dialect
 from app.domain.document import canonical
 from app.domain.errors import (
     DatabaseUnavailableError,
@@ -22,7 +23,16 @@ from app.domain.errors import (
 )
 from app.domain.redact import redacted_text
 from app.domain.retry import backoff
-from app.domain.submission import Accepted, Outcome, Refused, Unknown, Unsent
+from app.domain.submission import (
+    Accepted,
+    Outcome,
+    Refused,
+    Unknown,
+    Unsent,
+    quoted,
+    said_of,
+    word,
+)
 from app.domain.task import FailSource, Standing, State, move, sequel, takes_outcome
 from app.domain.terms import Terms
 from app.kie.client import KieClient
@@ -63,6 +73,7 @@ class Draft:
     webhook_url: str | None
     priority: int
     submit_within: float | None
+    dialect: Dialect = Dialect.NATIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +104,18 @@ class _Recorded(Enum):
     PAID_TWICE = auto()
 
 
+URL_MEMBERS: Mapping[Dialect, str] = {
+    Dialect.NATIVE: "/webhook_url",
+    Dialect.KIE: "/callBackUrl",
+}
+"""Where each API's body has the URL."""
+
+
 def fingerprint(draft: Draft) -> bytes:
     """SHA-256 over the canonical body: what makes two creates the same under one key."""
     body = {name: getattr(draft, name) for name in draft.__slots__}
+    if draft.dialect is Dialect.NATIVE:
+        del body["dialect"]  # so were those hashed that are stored since before there were two
     return hashlib.sha256(canonical(body)).digest()
 
 
@@ -140,7 +160,7 @@ class Submissions:
         when PostgreSQL stays away. A commit whose answer was lost is found again by its ids.
         """
         if draft.webhook_url is not None:
-            await self._require_allowed(client_id, draft.webhook_url)
+            await self._require_allowed(client_id, draft.webhook_url, URL_MEMBERS[draft.dialect])
         new = NewTask(
             id=self._new_id(),
             client_id=client_id,
@@ -152,6 +172,7 @@ class Submissions:
             idempotency_key=key,
             fingerprint=fingerprint(draft),
             submit_within=draft.submit_within or self._terms.submit_within,
+            dialect=draft.dialect,
         )
         claim = Claim(self._new_id())
         async with self._recovered(claim):
@@ -172,13 +193,13 @@ class Submissions:
         submission = sent.get(new.id)
         return Created(id=new.id, snapshot=admitted.snapshot, replayed=False, submission=submission)
 
-    async def _require_allowed(self, client_id: UUID, url: str) -> None:
+    async def _require_allowed(self, client_id: UUID, url: str, member: str) -> None:
         """Refuse what no delivery would be let to; raises `InvalidRequestError`."""
         async with self._database.read() as connection:
             hosts = await clients.webhook_hosts(connection, client_id)
         objection = self._guard.objection_to_url(url, hosts)
         if objection is not None:
-            flaw = Flaw("/webhook_url", objection)
+            flaw = Flaw(member, objection)
             detail = f"{flaw.pointer} {flaw.detail}"
             raise InvalidRequestError(detail, [flaw])
 
@@ -267,7 +288,7 @@ class Submissions:
             started = self._metrics.now()
             outcome = await self._kie.create_task(claimed.model, claimed.input, url)
             answered = self._metrics.now()
-            self._metrics.sent(_word(outcome), answered - started)
+            self._metrics.sent(word(outcome), answered - started)
             log.info("task.sent", task_id=str(claimed.id), outcome=type(outcome).__name__)
             recorded = await self._database.run(
                 lambda connection: self._record(connection, claimed, outcome, answered),
@@ -290,7 +311,7 @@ class Submissions:
         self, connection: Connection, claimed: ClaimedTask, outcome: Outcome, answered: float
     ) -> _Recorded | None:
         """Record the outcome; returns what is to be counted, if anything."""
-        said = _said(outcome)
+        said = said_of(outcome)
         if said is not None:
             said = redacted_text(said, self._urls.tokens(claimed.id))
         standing = await tasks.lock_task(connection, claimed.id)
@@ -306,7 +327,7 @@ class Submissions:
             claimed,
             outcome,
             answered_ago=self._metrics.now() - answered,
-            said=_quoted(outcome, said),
+            said=quoted(outcome, said),
         )
         return recorded
 
@@ -375,30 +396,3 @@ def _require_in_time(found: Forecast, submit_within: float) -> None:
             "(submit_within). Nothing was stored; repeat the request later."
         )
         raise QueueTooLongError(detail, retry_after=found.wait - submit_within)
-
-
-def _said(outcome: Outcome) -> str | None:
-    match outcome:
-        case Refused(message=message):
-            return message
-        case Unsent(reason=reason) | Unknown(reason=reason):
-            return reason
-        case Accepted():
-            return None
-
-
-def _quoted(outcome: Outcome, said: str | None) -> str | None:
-    """Put kie.ai's code before what it said: operators look it up."""
-    return f"{outcome.code}: {said}" if isinstance(outcome, Refused) else said
-
-
-def _word(outcome: Outcome) -> str:
-    match outcome:
-        case Accepted():
-            return "accepted"
-        case Refused(fault=fault):
-            return f"refused_{fault}"
-        case Unsent():
-            return "unsent"
-        case Unknown():
-            return "unknown"

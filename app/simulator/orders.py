@@ -79,9 +79,18 @@ def read_order(body: bytes) -> Order:
 
 def callback_url(body: bytes) -> str | None:
     """Read who wanted to be told, as far as that can be read, of a create that was refused."""
+    return _text(body, "callBackUrl")
+
+
+def file_url(body: bytes) -> str | None:
+    """Read of which file a link is wanted, as far as that can be read."""
+    return _text(body, "url")
+
+
+def _text(body: bytes, name: str) -> str | None:
     try:
         document = documents.read(body)
     except documents.UnreadableError:
         return None
-    url = document.get("callBackUrl") if isinstance(document, dict) else None
-    return url if isinstance(url, str) and url else None
+    found = document.get(name) if isinstance(document, dict) else None
+    return found if isinstance(found, str) and found else None

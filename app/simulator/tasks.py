@@ -168,6 +168,15 @@ class Account:
     def find(self, task_id: str) -> Task | None:
         return self._tasks.get(task_id)
 
+    def has_made(self, url: str, now: float) -> bool:
+        """Tell whether the URL is a finished task's result."""
+        made = (
+            task.state(now) is State.SUCCESS
+            for task in self._tasks.values()
+            if task.result_url == url
+        )
+        return any(made)
+
     def running(self, now: float) -> int:
         while self._ends and self._ends[0] <= now:
             heapq.heappop(self._ends)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.simulator import pictures, records, shapes
+from app.simulator import orders, pictures, records, shapes
 from app.simulator.answers import answer
 from app.simulator.callbacks import Callbacks
 from app.simulator.creates import Attempt, Creates
@@ -19,6 +19,9 @@ from app.simulator.letters import News, letters
 from app.simulator.orders import RefusedError
 from app.simulator.plans import Plans
 from app.simulator.tasks import EARLY, Account, State, Task
+
+LINK_LIVES = 20 * 60
+"""Seconds. Nobody here looks whether they are over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,7 @@ class Vendor:
             Route("/api/v1/jobs/createTask", late(Call.CREATE, create), methods=["POST"]),
             Route("/api/v1/jobs/recordInfo", late(Call.QUERY, guarded(self.record_info))),
             Route("/api/v1/chat/credit", guarded(self.credit)),
+            Route("/api/v1/common/download-url", guarded(self.download_url), methods=["POST"]),
             Route("/files/{task_id:path}.png", self.file),
         ]
 
@@ -86,6 +90,15 @@ class Vendor:
 
     async def credit(self, _: Request) -> Response:
         return answer(shapes.envelope(200, "success", self._account.balance(time.time())))
+
+    async def download_url(self, request: Request) -> Response:
+        """Give a link to a result that was made here; of any other URL kie.ai says no more."""
+        now = time.time()
+        url = orders.file_url(await request.body())
+        if url is None or not self._account.has_made(url, now):
+            raise RefusedError(422, "url is wrong")
+        link = f"{url}?expires={int(now) + LINK_LIVES}"
+        return answer(shapes.envelope(shapes.OK, "success", link))
 
     async def file(self, request: Request) -> Response:
         task = self._account.find(request.path_params["task_id"])

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from sqlalchemy import (
     Boolean,
+    Float,
     Integer,
     Numeric,
     RowMapping,
@@ -136,6 +137,16 @@ _KEEP_BALANCE = update(KieAccount).values(
 
 async def keep_balance(connection: AsyncConnection, balance: Decimal) -> None:
     await connection.execute(_KEEP_BALANCE, {"new_balance": balance})
+
+
+_FRESH_BALANCE = select(KieAccount.balance).where(
+    func.extract("epoch", NOW - KieAccount.balance_at) < bindparam("within", type_=Float)
+)
+
+
+async def fresh_balance(connection: AsyncConnection, *, within: float) -> Decimal | None:
+    """Return the balance as kie.ai told it in the last `within` seconds; None: it did not."""
+    return await connection.scalar(_FRESH_BALANCE, {"within": within})
 
 
 _PAUSE = update(KieAccount).values(

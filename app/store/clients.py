@@ -30,6 +30,14 @@ async def webhook_hosts(connection: AsyncConnection, client_id: UUID) -> list[st
     return await connection.scalar(_WEBHOOK_HOSTS, {"client_id": client_id})
 
 
+_SEES_BALANCE = select(Client.sees_balance).where(Client.id == bindparam("client_id"))
+
+
+async def sees_balance(connection: AsyncConnection, client_id: UUID) -> bool:
+    """Tell whether the client may ask for the account's credits."""
+    return bool(await connection.scalar(_SEES_BALANCE, {"client_id": client_id}))
+
+
 _NAMED = Client.name == bindparam("client_name", type_=Text)
 _WEBHOOKS = select(Client.webhook_url, Client.webhook_hosts).where(_NAMED).with_for_update()
 
@@ -40,10 +48,10 @@ async def lock_webhooks(connection: AsyncConnection, name: str) -> RowMapping | 
     return found.mappings().one_or_none()
 
 
-async def set_webhooks(
-    connection: AsyncConnection, name: str, values: Mapping[str, str | Sequence[str] | None]
+async def set_settings(
+    connection: AsyncConnection, name: str, values: Mapping[str, str | Sequence[str] | bool | None]
 ) -> None:
-    """Set how the client is told; `values` by column."""
+    """Set how the client is told and what it may see; `values` by column."""
     await connection.execute(update(Client).where(Client.name == name).values(**values))
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     Text,
     Uuid,
+    and_,
     bindparam,
     case,
     func,
@@ -30,6 +31,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery import TROUBLED_AFTER, USUAL_EVENTS, DeliveryState
+from app.domain.dialect import Dialect
 from app.store.clock import NOW, later
 from app.store.tables import (
     Client,
@@ -43,7 +45,10 @@ from app.store.tasks import ANSWERED_COLUMNS
 
 _USUAL = [event.value for event in USUAL_EVENTS]
 _URL = func.coalesce(Task.webhook_url, Client.webhook_url)
-_SUBSCRIBED = func.coalesce(Client.webhook_events, bindparam("usual", type_=ARRAY(Text)))
+_AS_KIE = and_(Task.dialect == Dialect.KIE.value, Task.webhook_url.is_not(None))
+"""Who gave kie.ai's API a URL is told there as kie.ai tells: of every rest, and nothing else."""
+_EVERY_REST = bindparam("usual", type_=ARRAY(Text))
+_SUBSCRIBED = func.coalesce(case((~_AS_KIE, Client.webhook_events)), _EVERY_REST)
 _EVENT = literal_column("'task.'", Text) + Task.state
 
 _TO_TELL = (
@@ -57,6 +62,7 @@ _TO_TELL = (
         .exists()
         .label("disabled"),
         NOW.label("told_at"),
+        case((_AS_KIE, Dialect.KIE.value), else_=Dialect.NATIVE.value).label("told_as"),
     )
     .join(Client, Client.id == Task.client_id)
     .where(
@@ -70,7 +76,7 @@ _TO_TELL = (
 async def to_tell(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
     """Return those of the tasks of whose present state somebody is to be told, as answered.
 
-    Beside the answered columns: `client_id`, `event`, `told_url`, `disabled`, `told_at`.
+    Beside the answered columns: `client_id`, `event`, `told_url`, `disabled`, `told_at`, `told_as`.
     """
     rows = await connection.execute(_TO_TELL, {"ids": list(ids), "usual": _USUAL})
     return rows.mappings().all()
@@ -89,6 +95,7 @@ class NewDelivery:
     body: bytes
     state: DeliveryState
     origin_id: UUID | None = None
+    dialect: Dialect = Dialect.NATIVE
 
 
 def _putting() -> Insert:
@@ -121,9 +128,11 @@ class DueDelivery:
 
     id: UUID
     client_id: UUID
+    task_id: UUID
     url: str
     host: str
     body: bytes
+    dialect: str
     tries: int
     """Attempts so far."""
     signing_secret: bytes
@@ -204,9 +213,11 @@ def _claim() -> Select[Any]:
         .returning(
             Delivery.id,
             Delivery.client_id,
+            Delivery.task_id,
             Delivery.url,
             Delivery.host,
             Delivery.body,
+            Delivery.dialect,
             Delivery.tries,
             Client.signing_secret,
             _PREVIOUS.label("previous_secret"),

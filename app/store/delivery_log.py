@@ -176,6 +176,7 @@ _REPEATED = (
     "url",
     "host",
     "body",
+    "dialect",
 )
 _PAIRS = (
     func.unnest(bindparam("origins", type_=ARRAY(Uuid)), bindparam("new_ids", type_=ARRAY(Uuid)))

@@ -71,6 +71,7 @@ _LIST = (
         Client.webhook_hosts,
         Client.webhook_events,
         Client.previous_secret_until,
+        Client.sees_balance,
         Client.created_at,
     )
     .join(ClientQueue, ClientQueue.client_id == Client.id)

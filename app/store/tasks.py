@@ -7,23 +7,28 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    Boolean,
     ColumnElement,
     Executable,
     RowMapping,
+    Text,
     Uuid,
     bindparam,
+    cast,
     literal_column,
     null,
     or_,
     select,
 )
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.dialect import Dialect
 from app.domain.task import AT_REST, FailSource, Source, Standing, State
 from app.store.clock import NOW, later
 from app.store.moves import MOVED, logged
-from app.store.tables import Task
+from app.store.tables import RESULT_URLS_CUT, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,7 @@ class NewTask:
     idempotency_key: str | None
     fingerprint: bytes
     submit_within: float
+    dialect: Dialect = Dialect.NATIVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,7 @@ def _insert_new() -> Executable:
             priority=bindparam("priority"),
             idempotency_key=bindparam("idempotency_key"),
             fingerprint=bindparam("fingerprint"),
+            dialect=bindparam("dialect"),
             due_at=NOW,
             submit_by=later("submit_within"),
         )
@@ -164,6 +171,44 @@ async def read_task(
     """Return the task as its client sees it; None: it has no such task."""
     rows = await connection.execute(_READ, {"id": task_id, "client_id": client_id})
     return rows.mappings().one_or_none()
+
+
+_READ_BY_KIE_ID = (
+    select(*ANSWERED_COLUMNS)
+    .where(
+        Task.kie_task_id == bindparam("kie_task_id", type_=Text),
+        Task.client_id == bindparam("client_id"),
+    )
+    .order_by(Task.created_at)
+    .limit(1)
+)
+
+
+async def read_by_kie_id(
+    connection: AsyncConnection, *, client_id: UUID, kie_task_id: str
+) -> RowMapping | None:
+    """Return the client's task that kie.ai knows by this id; None: it has no such task."""
+    parameters = {"kie_task_id": kie_task_id, "client_id": client_id}
+    return (await connection.execute(_READ_BY_KIE_ID, parameters)).mappings().one_or_none()
+
+
+_URL = bindparam("url", type_=Text)
+_OWNS_RESULT = select(
+    select(Task.id)
+    .where(
+        cast(Task.result_urls, RESULT_URLS_CUT).contains(cast(array([_URL]), RESULT_URLS_CUT)),
+        _URL == Task.result_urls.any_(),  # noqa: SIM300  # as SQL has it
+        Task.client_id == bindparam("client_id", type_=Uuid),
+        literal_column("tasks.state = 'succeeded'", Boolean),
+    )
+    .exists()
+)
+
+
+async def owns_result(connection: AsyncConnection, *, client_id: UUID, url: str) -> bool:
+    """Tell whether the URL is among the results of the client's tasks."""
+    parameters = {"url": url, "client_id": client_id}
+    return bool(await connection.scalar(_OWNS_RESULT, parameters))
 
 
 _READ_RESTED = select(*ANSWERED_COLUMNS).where(

@@ -115,6 +115,22 @@ async def test_url_and_hosts_have_to_agree_whichever_is_new(desk: Desk) -> None:
     assert shown["webhook_host"] == "other.test"
 
 
+async def test_a_client_may_see_the_balance(desk: Desk) -> None:
+    """Of a new one nothing is shown; null says nothing of it."""
+    asking = desk.gateway.http
+    assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 401
+    shown = await desk.sets(sees_balance=True)
+    assert shown["sees_balance"] is True
+    assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 200
+    check_refusal(
+        await desk.asks({"sees_balance": None}),
+        Refusal(status=422, code="invalid_request", pointer="/sees_balance", says="null"),
+    )
+    assert (await desk.sets(sees_balance=False))["sees_balance"] is False
+    assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 401
+    assert await desk.audit() == [{"sees_balance": "yes"}, {"sees_balance": "no"}]
+
+
 async def test_each_change_is_one_entry_without_the_urls_path(desk: Desk) -> None:
     await desk.sets(webhook_url=HOOK, weight=3, webhook_hosts=["hooks.test"])
     await desk.sets(webhook_events=["task.failed", "task.expired"])

@@ -95,7 +95,7 @@ COMMANDS = {"cancel", "refresh"}
 async def test_every_url_of_a_task_leads_somewhere(gateway: Gateway, upstream: Upstream) -> None:
     task = await gateway.create()
     await gateway.call_back(upstream.callback_path, succeeded(task["kie_task_id"]))
-    assert set(task["urls"]) == {"self", "events", "callbacks", "cancel", "refresh"}
+    assert set(task["urls"]) == {"self", "events", "callbacks", "deliveries", "cancel", "refresh"}
     assert task["urls"]["self"] == f"/v1/tasks/{task['id']}"
     for name in set(task["urls"]) - {"refresh"}:  # which waits for an answer
         method = "POST" if name in COMMANDS else "GET"

@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.api import delivery_schemas
+from app.api import delivery_schemas, dropin_schemas
+from app.api.dropin_schemas import kie_validated
 from app.api.schemas import TaskCreate, TaskWait, validated
 from tests.api.stage import operations
 from tests.gateway import Gateway
+
+DROP_IN = "/api/v1/"
 
 
 def nodes(value: Any, path: str = "#") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -68,9 +71,20 @@ def test_operations_are_told_apart_and_told_of(spec: dict[str, Any]) -> None:
 def test_what_needs_a_key_says_so(spec: dict[str, Any]) -> None:
     (scheme,) = spec["components"]["securitySchemes"]
     for (method, path), operation in operations(spec).items():
-        needs = path.startswith("/v1/")
+        needs = path.startswith(("/v1/", DROP_IN))
         assert operation.get("security", []) == ([{scheme: []}] if needs else []), (method, path)
-        assert ("401" in operation["responses"]) == needs, (method, path)
+        told = needs and not path.startswith(DROP_IN)  # there, in the envelope of a 200
+        assert ("401" in operation["responses"]) == told, (method, path)
+
+
+def test_the_drop_in_answers_envelopes_alone(spec: dict[str, Any]) -> None:
+    found = [one for (_, path), one in operations(spec).items() if path.startswith(DROP_IN)]
+    assert len(found) == 4
+    for operation in found:
+        assert operation["tags"] == ["drop-in"]
+        assert list(operation["responses"]) == ["200"]
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        assert list(resolved(spec, schema["$ref"])["required"]) == ["code", "msg", "data"]
 
 
 def test_refusals_are_problem_documents(spec: dict[str, Any]) -> None:
@@ -101,6 +115,8 @@ def test_every_body_has_an_example(spec: dict[str, Any]) -> None:
         ("POST", "/v1/deliveries/redeliver"),
         ("POST", "/v1/deliveries/enable"),
         ("POST", "/callbacks/kie/{task_id}/{token}"),
+        ("POST", "/api/v1/jobs/createTask"),
+        ("POST", "/api/v1/common/download-url"),
     }
     for name, body in bodies.items():
         content = body["content"]["application/json"]
@@ -130,6 +146,14 @@ def test_the_examples_about_deliveries_are_valid(spec: dict[str, Any]) -> None:
         assert examples
         for example in examples:
             assert validated(model, example).model_fields_set == set(example)
+
+
+def test_the_examples_of_the_drop_in_are_valid(spec: dict[str, Any]) -> None:
+    for model in dropin_schemas.READ:
+        examples = spec["components"]["schemas"][model.__name__]["examples"]
+        assert examples
+        for example in examples:
+            assert kie_validated(model, example).model_fields_set == set(example)
 
 
 async def test_a_task_has_the_members_of_its_schema(gateway: Gateway, spec: dict[str, Any]) -> None:

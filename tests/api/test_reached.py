@@ -187,6 +187,16 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         404: lambda scene: scene.called(path=f"/callbacks/kie/{NOBODY}/wrong"),
         413: lambda scene: scene.called(LARGE),
     },
+    ("POST", "/api/v1/jobs/createTask"): {
+        200: lambda scene: scene.post("/api/v1/jobs/createTask", BODY),
+    },
+    ("GET", "/api/v1/jobs/recordInfo"): {
+        200: lambda scene: scene.get(f"/api/v1/jobs/recordInfo?taskId={scene.task_id}"),
+    },
+    ("GET", "/api/v1/chat/credit"): {200: lambda scene: scene.get("/api/v1/chat/credit")},
+    ("POST", "/api/v1/common/download-url"): {
+        200: lambda scene: scene.post("/api/v1/common/download-url", {"url": HOOK}),
+    },
     ("GET", "/livez"): {200: lambda scene: scene.get("/livez")},
     ("GET", "/readyz"): {200: lambda scene: scene.get("/readyz")},
 }

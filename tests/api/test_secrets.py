@@ -42,17 +42,22 @@ def logged() -> Iterator[io.StringIO]:
     structlog.reset_defaults()
 
 
+CREATES = {"/v1/tasks": "webhook_url", "/api/v1/jobs/createTask": "callBackUrl"}
+"""Both ways to create, with the member that has the caller's URL."""
+
+
 async def _a_life(
-    gateway: Gateway, upstream: Upstream, *, client_key: str, hook: str
+    gateway: Gateway, upstream: Upstream, *, client_key: str, hook: str, way: str
 ) -> tuple[str, str]:
     """Create a task and settle it; kie.ai quotes all it knows. Returns its id and its token."""
     headers = {"Authorization": f"Bearer {client_key}"}
     answer = await gateway.http.post(
-        "/v1/tasks",
-        json={"model": "m", "input": {"prompt": "a cat"}, "webhook_url": hook},
+        way,
+        json={"model": "m", "input": {"prompt": "a cat"}, CREATES[way]: hook},
         headers=headers,
     )
-    task = answer.json()
+    named = answer.headers.get("x-kie-gateway-task") or answer.json()["id"]
+    task = (await gateway.http.get(f"/v1/tasks/{named}", headers=headers)).json()
     url = upstream.creates[-1]["callBackUrl"]
     told = succeeded(
         task["kie_task_id"],
@@ -77,26 +82,43 @@ async def _every_answer(gateway: Gateway, task_id: str) -> dict[str, httpx.Respo
     (told, *_) = (await gateway.http.get("/v1/deliveries")).json()["data"]
     filled = {"task_id": task_id, "delivery_id": told["id"]}
     paths = [path.format(**filled) for path, item in spec["paths"].items() if "get" in item]
+    paths += [f"/api/v1/jobs/recordInfo?taskId={task_id}", "/api/v1/jobs/recordInfo?taskId=x"]
     paths += ["/openapi.json", "/docs", "/redoc", "/metrics", "/nowhere", "/v1/tasks/x"]
     assert f"/v1/tasks/{task_id}/callbacks" in paths
     return {path: await gateway.http.get(path) for path in paths}
 
 
-@pytest.mark.parametrize("confirm", ["before", "after"])
+@pytest.mark.parametrize(
+    ("confirm", "way"), [("before", "/v1/tasks"), *(("after", way) for way in CREATES)]
+)
 async def test_no_secret_is_told(
-    start_gateway: StartGateway, sql: Sql, upstream: Upstream, logged: io.StringIO, confirm: str
+    start_gateway: StartGateway,
+    sql: Sql,
+    upstream: Upstream,
+    logged: io.StringIO,
+    confirm: str,
+    way: str,
 ) -> None:
     gateway = await start_gateway(worker=True, kie_confirm=confirm)
     other_key = await issue_key(gateway.settings, "other")
-    other_id, other_token = await _a_life(gateway, upstream, client_key=other_key, hook=HOOK)
-    task_id, token = await _a_life(gateway, upstream, client_key=gateway.api_key, hook=OWN_HOOK)
+    other_id, other_token = await _a_life(
+        gateway, upstream, client_key=other_key, hook=HOOK, way=way
+    )
+    task_id, token = await _a_life(
+        gateway, upstream, client_key=gateway.api_key, hook=OWN_HOOK, way=way
+    )
     await gateway.reaches(task_id, "succeeded")
     answers = await _every_answer(gateway, task_id)
     repeated = await gateway.http.get(f"/v1/tasks/{other_id}")
     assert repeated.status_code == 404
+    hidden = await gateway.http.get(f"/api/v1/jobs/recordInfo?taskId={other_id}")
+    assert hidden.json() == {"code": 422, "msg": "recordInfo is null", "data": None}
+    bodies = [row["body"].decode() for row in await sql.fetch("SELECT body FROM deliveries")]
+    assert [secret for secret in (token, other_token, str(BALANCE)) if secret in str(bodies)] == []
 
     told = "\n".join(f"{answer.headers}\n{answer.text}" for answer in answers.values())
-    everywhere = told + repeated.text + logged.getvalue()
+    everywhere = told + repeated.text + hidden.text + logged.getvalue()
+    assert OWN_HOOK in answers[f"/api/v1/jobs/recordInfo?taskId={task_id}"].text
     secrets = (token, other_token, gateway.api_key, other_key, SECRET, KIE_KEY, str(BALANCE), HOOK)
     assert [secret for secret in secrets if secret in everywhere] == []
     assert OWN_HOOK in answers["/v1/deliveries"].text
@@ -123,6 +145,17 @@ async def test_a_refusal_that_quotes_our_url_is_shown_without_the_token(
     assert token not in logged.getvalue() + json.dumps(task)
 
 
+async def test_a_refusal_in_an_envelope_is_without_the_token_too(
+    start_gateway: StartGateway, upstream: Upstream
+) -> None:
+    gateway = await start_gateway(submit_wait=10)
+    upstream.answers(lambda: refused(422, f"bad callBackUrl {upstream.creates[-1]['callBackUrl']}"))
+    answer = await gateway.http.post("/api/v1/jobs/createTask", json=dict(BODY))
+    token = upstream.creates[-1]["callBackUrl"].rpartition("/")[2]
+    assert answer.json()["msg"].endswith("[redacted]")
+    assert token not in answer.text
+
+
 async def test_a_defect_tells_its_caller_nothing(
     gateway: Gateway, sql: Sql, logged: io.StringIO
 ) -> None:
@@ -130,13 +163,20 @@ async def test_a_defect_tells_its_caller_nothing(
     await sql.execute("ALTER TABLE tasks RENAME COLUMN model TO model_")
     try:
         answer = await gateway.post({**BODY, "webhook_url": HOOK})
+        dropped_in = await gateway.http.post(
+            "/api/v1/jobs/createTask", json={**BODY, "callBackUrl": HOOK}
+        )
     finally:
         await sql.execute("ALTER TABLE tasks RENAME COLUMN model_ TO model")
     content = answer.json()
     assert (answer.status_code, content["code"]) == (500, "internal_error")
     assert "model_" not in answer.text
     lines = [json.loads(line) for line in logged.getvalue().splitlines()]
-    (broken,) = [line for line in lines if line["event"] == "request.broken"]
+    broken, _ = [line for line in lines if line["event"] == "request.broken"]
+    assert (dropped_in.status_code, dropped_in.json()) == (
+        200,
+        {"code": 500, "msg": "Server exception, please try again later", "data": None},
+    )
     assert broken["request_id"] == content["request_id"] == answer.headers["x-request-id"]
     assert "UndefinedColumn" in broken["exception"]
     secrets = (gateway.api_key, SECRET, KIE_KEY, HOOK)

@@ -31,6 +31,8 @@ SERVED: dict[str, tuple[str, ...]] = {
     "/v1/deliveries": ("all", "internal"),
     f"/v1/tasks/{NOBODY}": ("all", "internal"),
     "/v1/admin/admission": ("all", "internal"),
+    "/api/v1/jobs/recordInfo": ("all", "internal"),
+    "/api/v1/chat/credit": ("all", "internal"),
     CALLBACK: ("all", "callbacks"),
 }
 """Every kind of path, and the surfaces that have it."""

@@ -110,6 +110,13 @@ def test_no_balance_raises(status: int, body: bytes) -> None:
     assert isinstance(balance, Unanswered) or balance.is_finite()
 
 
+@unhurried
+@given(statuses, bodies)
+def test_no_link_raises(status: int, body: bytes) -> None:
+    said = wire.read_download(status, body)
+    assert isinstance(said, Unanswered) or (said.code == 200) == (said.url is not None)
+
+
 @pytest.mark.parametrize("depth", [99, 1_000, 100_000])
 def test_deep_documents_do_not_raise(depth: int) -> None:
     inner = "[" * depth + "]" * depth

@@ -7,7 +7,7 @@ from importlib import metadata
 
 import pytest
 
-from app.domain.report import NotVisible, Progress, Report, Told, Unanswered
+from app.domain.report import Linked, NotVisible, Progress, Report, Told, Unanswered
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
 from app.kie.client import KieClient, http_client
 from tests.kie.stage import (
@@ -65,6 +65,36 @@ async def test_the_balance() -> None:
     async with serving(answering(balance)) as server, kie(server.url()) as client:
         assert await client.credit() == Decimal("5916.25")
     assert server.requests[0].startswith(b"GET /api/v1/chat/credit HTTP/1.1\r\n")
+
+
+async def test_a_link_to_a_file() -> None:
+    link = http(200, b'{"code":200,"msg":"success","data":"https://t.test/l"}')
+    async with serving(answering(link)) as server, kie(server.url()) as client:
+        said = await client.download_url("https://r.test/1.png")
+        assert said == Linked(code=200, message="success", url="https://t.test/l")
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /api/v1/common/download-url HTTP/1.1\r\n")
+    assert body == b'{"url":"https://r.test/1.png"}'
+
+
+LINKS: list[tuple[bytes, Linked | Unanswered]] = [
+    (envelope(422), Linked(code=422, message="because", url=None)),
+    (envelope(422, "https://t.test/l"), Linked(code=422, message="because", url=None)),
+    (envelope(401), Unanswered(reason="kie.ai answered code 401: because", account=True)),
+    (envelope(402), Unanswered(reason="kie.ai answered code 402: because", account=True)),
+    (envelope(429), Unanswered(reason="kie.ai answered code 429: because")),
+    (envelope(500), Unanswered(reason="kie.ai answered code 500: because")),
+    (envelope(200), Unanswered(reason="the link is no text")),
+    (envelope(200, {"remainedCredits": 5}), Unanswered(reason="the link is no text")),
+]
+
+
+@pytest.mark.parametrize(("body", "said"), LINKS, ids=range(len(LINKS)))
+async def test_what_is_about_us_is_no_answer_about_a_file(
+    body: bytes, said: Linked | Unanswered
+) -> None:
+    async with serving(answering(http(200, body))) as server, kie(server.url()) as client:
+        assert await client.download_url("https://r.test/1.png") == said
 
 
 def refused(fault: Fault, code: int, message: str = "because") -> Refused:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from app.domain import document
-from app.domain.report import Answer, NotVisible, Progress, Report, Told, Unreadable
+from app.domain.report import Answer, Linked, NotVisible, Progress, Report, Told, Unreadable
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
 from app.kie import wire
 
 SAMPLES = Path(__file__).parent / "samples"
 
-Expected = Outcome | Answer | Report | Unreadable | Decimal
+Expected = Outcome | Answer | Report | Unreadable | Decimal | Linked
 
 
 def at(instant: str) -> datetime:
@@ -31,6 +31,10 @@ def callback(body: bytes) -> Expected:
 
 def credit(body: bytes) -> Expected:
     return wire.read_credit(200, body)
+
+
+def download(body: bytes) -> Expected:
+    return wire.read_download(200, body)
 
 
 def query(body: bytes) -> Expected:
@@ -539,8 +543,8 @@ EXPECTED: dict[str, tuple[Callable[[bytes], Expected], Expected]] = {
     ),
     "other-03-common-credit": (credit, Decimal("5916.25")),
     "other-04-common-downloadurl-422": (
-        create,
-        Refused(fault=Fault.REQUEST, code="422", message="url is wrong"),
+        download,
+        Linked(code=422, message="url is wrong", url=None),
     ),
     "other-05-upload-base64-ok": (
         create,

@@ -151,18 +151,21 @@ async def test_a_client_is_set(stage: Stage, sql: Connection) -> None:
         ended = await stage.run("clients", "set", "shop", *arguments, GATEWAY_SECRET_KEYS=None)
         assert ended.status == 0, ended
         return await sql.fetchrow(
-            "SELECT weight, webhook_url, webhook_hosts, webhook_events FROM clients"
+            "SELECT weight, webhook_url, webhook_hosts, webhook_events, sees_balance FROM clients"
         )
 
     hosts = ("--webhook-host", "h.test", "--webhook-host", "I.test")
     events = ("--webhook-event", "task.failed", "--webhook-event", "task.running")
     row = await sets("--webhook-url", HOOK, "--weight", "3", *hosts, *events)
-    assert tuple(row) == (3, HOOK, ["h.test", "i.test"], ["task.running", "task.failed"])
+    assert tuple(row) == (3, HOOK, ["h.test", "i.test"], ["task.running", "task.failed"], False)
     listed = await stage.run("clients", "list")
     assert "h.test" in listed.out
     assert "/hook" not in listed.out + (await stage.run("clients", "list", "--json")).out
     row = await sets("--webhook-url", "none", "--webhook-host", "any", "--webhook-event", "usual")
-    assert tuple(row) == (3, None, None, None)
+    assert tuple(row) == (3, None, None, None, False)
+    assert (await sets("--sees-balance"))["sees_balance"] is True
+    assert "yes" in (await stage.run("clients", "list")).out
+    assert (await sets("--no-sees-balance"))["sees_balance"] is False
     assert (await sets("--webhook-event", "none"))["webhook_events"] == []
 
 

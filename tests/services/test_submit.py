@@ -1,14 +1,18 @@
 """Sending: once, whatever the answer, and what becomes of the task."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from app.services.submit import Draft
+from app.domain.dialect import Dialect
+from app.domain.document import canonical
+from app.services.submit import Draft, fingerprint
 from app.wiring import Services
 from tests.conftest import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
@@ -185,6 +189,14 @@ async def test_the_answer_after_the_callback_changes_nothing(
     go.set()
     await services.submissions.drain()
     assert await gateway.task(task_id) == before
+
+
+def test_a_key_that_was_stored_before_there_were_two_apis_still_fits() -> None:
+    body: dict[str, Any] = {"model": "m", "input": {"a": 1}, "metadata": {}, "webhook_url": None}
+    body |= {"priority": 5, "submit_within": None}
+    native = Draft(**body)
+    assert fingerprint(native) == hashlib.sha256(canonical(body)).digest()
+    assert fingerprint(replace(native, dialect=Dialect.KIE)) != fingerprint(native)
 
 
 async def _sent_by(services: Services, sql: Any) -> str:

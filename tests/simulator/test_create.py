@@ -105,6 +105,7 @@ async def test_survives_texts_that_no_encoding_has(simulator: Simulator) -> None
         ("POST", "/api/v1/jobs/createTask"),
         ("GET", "/api/v1/jobs/recordInfo"),
         ("GET", "/api/v1/chat/credit"),
+        ("POST", "/api/v1/common/download-url"),
     ],
 )
 async def test_refuses_a_missing_key(

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from app.simulator.orders import Order
@@ -135,3 +137,25 @@ async def test_answers_the_balance_as_live(simulator: Simulator) -> None:
     response = await simulator.http.get("/api/v1/chat/credit")
 
     assert response.json() == sample("other-03")
+
+
+async def test_gives_a_link_to_what_it_made(simulate: Simulate) -> None:
+    simulator = await simulate(Options(duration=0.05))
+    record = await simulator.finished(await simulator.create())
+    (url,) = json.loads(record["data"]["resultJson"])["resultUrls"]
+
+    answer = await simulator.http.post("/api/v1/common/download-url", json={"url": url})
+
+    assert answer.json()["code"] == 200
+    assert (await simulator.http.get(answer.json()["data"])).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"url":5}', b'{"url":"https://a.test/1.png"}']
+)
+async def test_gives_no_link_to_anything_else(simulator: Simulator, body: bytes) -> None:
+    await simulator.finished(await simulator.create())
+
+    answer = await simulator.http.post("/api/v1/common/download-url", content=body)
+
+    assert answer.json() == sample("other-04")

@@ -52,7 +52,7 @@ FROM generate_series(1, 5000) n;
 -- most tasks are at rest, as after some weeks; a backlog waits, part of it due
 INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,
                    idempotency_key, kie_task_id, submit_by, submitted_at, finished_at,
-                   due_at, leased_until, lapses_at)
+                   due_at, leased_until, lapses_at, result_urls)
 SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid, state, 'm',
        format('{"prompt": "%s"}', repeat('a cat ', 150))::json, '{}', 5, '\\x00',
        CASE WHEN n % 2 = 0 THEN 'key ' || n END,
@@ -64,7 +64,8 @@ SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid, stat
             THEN now() + make_interval(secs => n % 600 - 300) END,
        CASE WHEN state = 'submitting' THEN now() + make_interval(secs => n % 40 - 10) END,
        CASE WHEN state IN ('running', 'unconfirmed')
-            THEN now() + make_interval(secs => n % 3600 - 60) END
+            THEN now() + make_interval(secs => n % 3600 - 60) END,
+       CASE WHEN state = 'succeeded' THEN ARRAY['https://r.test/' || n] ELSE '{}' END
 FROM (SELECT n, (ARRAY['queued', 'queued', 'queued', 'submitting', 'unconfirmed', 'running',
                        'running', 'expired', 'failed', 'canceled'])[n % 20 + 1] AS found
       FROM generate_series(1, 20000) n) numbered
@@ -166,6 +167,14 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     "read_task": (
         lambda connection: tasks.read_task(connection, client_id=CLIENT, task_id=TASK),
         {"tasks_pkey"},
+    ),
+    "read_by_kie_id": (
+        lambda connection: tasks.read_by_kie_id(connection, client_id=CLIENT, kie_task_id="x"),
+        {"tasks_kie_task_id"},
+    ),
+    "owns_result": (
+        lambda connection: tasks.owns_result(connection, client_id=CLIENT, url="https://r.test/1"),
+        {"tasks_result_urls"},
     ),
     "insert_task, known key": (
         lambda connection: tasks.insert_task(

@@ -1,0 +1,161 @@
+"""`/api/v1`: kie.ai's own API, for services that change only the base URL and the key.
+
+Every answer is HTTP 200 with kie.ai's envelope, whose `code` is the truth; only paths and methods
+that are not there are refused by status too.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from app.api.answers import ExactJSON
+from app.api.deps import TheClient, TheEdge, TheIdempotencyKey, read_document
+from app.api.documents import body_of
+from app.api.dropin_schemas import (
+    CreatedEnvelope,
+    CreditEnvelope,
+    DownloadEnvelope,
+    KieBodyT,
+    KieCreate,
+    KieDownload,
+    RecordEnvelope,
+    kie_validated,
+)
+from app.api.tasks import as_it_stands
+from app.domain import errors
+from app.domain.dialect import Dialect
+from app.domain.errors import GatewayError
+from app.domain.kie_shapes import OK, created, envelope, record
+from app.domain.task import FailSource, State
+from app.services.submit import Draft
+
+PREFIX = "/api/v1/"
+
+router = APIRouter(prefix=PREFIX.rstrip("/"), tags=["drop-in"])
+
+CODES: Mapping[type[GatewayError], int] = {
+    errors.MalformedBodyError: 422,
+    errors.InvalidIdempotencyKeyError: 422,
+    errors.InvalidRequestError: 422,
+    errors.IdempotencyKeyReusedError: 422,
+    errors.UnauthenticatedError: 401,
+    errors.NotPermittedError: 401,
+    errors.NotFoundError: 404,
+    errors.MethodNotAllowedError: 404,  # kie.ai's 405 says "called too often"
+    errors.BodyTooLargeError: 413,
+    errors.QueueTooLongError: 429,
+    errors.DatabaseUnavailableError: 455,  # maintenance
+    errors.KieNotAnsweringError: 455,
+    errors.InternalError: 500,
+    errors.NotCancelableError: 422,
+    errors.NotRefreshableError: 422,
+    errors.NotStuckError: 422,
+    errors.PaidTwiceRiskError: 422,
+    errors.UrlDisabledError: 422,
+}
+"""kie.ai's code for each of our errors; `docs/migrating.md` shows those that can happen here."""
+
+WORDS: Mapping[type[GatewayError], str] = {
+    errors.UnauthenticatedError: "You do not have access permissions: {detail}",
+    errors.NotPermittedError: "You do not have access permissions: {detail}",
+    errors.MalformedBodyError: "The request body is not readable JSON: {detail}",
+    errors.InternalError: "Server exception, please try again later",
+}
+"""What kie.ai says of the same, where that is known."""
+
+UNKNOWN_RECORD = envelope(422, "recordInfo is null", None)
+FOREIGN_URL = envelope(422, "url is wrong", None)
+
+BY_STATUS = frozenset({404, 405})
+"""A path or method that is not there: refused by these HTTP statuses as well."""
+
+TASK = "X-Kie-Gateway-Task"
+"""The header with the task's id in the native API."""
+
+
+def refused(error: GatewayError, status: int) -> Response:
+    """Write a refusal as kie.ai does."""
+    flaws = [f"{flaw.pointer.removeprefix('/')} {flaw.detail}" for flaw in error.flaws]
+    said = WORDS.get(type(error), "{detail}").replace("{detail}", "; ".join(flaws) or error.detail)
+    content = envelope(CODES[type(error)], said.strip(), None)
+    return ExactJSON(content, status_code=status if status in BY_STATUS else OK)
+
+
+def kie_body(model: type[KieBodyT]) -> Callable[..., Awaitable[KieBodyT]]:
+    """Build the dependency that reads and checks a body, whose key comes first."""
+
+    async def read(request: Request, edge: TheEdge, _: TheClient) -> KieBodyT:
+        return kie_validated(model, await read_document(request, edge))
+
+    return read
+
+
+@router.post("/jobs/createTask", response_model=CreatedEnvelope, openapi_extra=body_of(KieCreate))
+async def create_kie_task(
+    edge: TheEdge,
+    client: TheClient,
+    key: TheIdempotencyKey,
+    body: Annotated[KieCreate, Depends(kie_body(KieCreate))],
+) -> Response:
+    """Create a task, queued or not: its id is there at once, committed, and is the gateway's.
+
+    A create that kie.ai refuses within GATEWAY_SUBMIT_WAIT is answered with kie.ai's code.
+    """
+    draft = Draft(
+        model=body.model,
+        input=body.input,
+        metadata={},
+        webhook_url=body.callBackUrl,
+        priority=5,
+        submit_within=None,
+        dialect=Dialect.KIE,
+    )
+    stored = await edge.submissions.create(client, draft, key)
+    task = await as_it_stands(edge, client, stored, None)
+    headers = {TASK: str(stored.id)}
+    if stored.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return ExactJSON(_refusal(task) or created(stored.id), headers=headers)
+
+
+def _refusal(task: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Quote kie.ai's refusal of the create itself; a task that it took and that failed is taken."""
+    by_kie = task["state"] == State.FAILED and task["fail_source"] == FailSource.KIE
+    if not by_kie or task["settled_by"] is not None:
+        return None
+    return envelope(int(task["fail_code"]), task["fail_message"], None)
+
+
+@router.get("/jobs/recordInfo", response_model=RecordEnvelope)
+async def read_kie_record(
+    edge: TheEdge,
+    client: TheClient,
+    task_id: Annotated[
+        str, Query(alias="taskId", description="The gateway's id of the task, or kie.ai's.")
+    ] = "",
+) -> Response:
+    """Return the task as kie.ai writes it, from what is kept: kie.ai is not asked for it."""
+    task = await edge.dropin.task(client, task_id)
+    return ExactJSON(UNKNOWN_RECORD if task is None else envelope(OK, "success", record(task)))
+
+
+@router.get("/chat/credit", response_model=CreditEnvelope)
+async def read_kie_credit(edge: TheEdge, client: TheClient) -> Response:
+    """Return the account's credits to a client that may see them (`sees_balance`)."""
+    return ExactJSON(envelope(OK, "success", await edge.dropin.balance(client)))
+
+
+@router.post(
+    "/common/download-url", response_model=DownloadEnvelope, openapi_extra=body_of(KieDownload)
+)
+async def make_kie_download_url(
+    edge: TheEdge,
+    client: TheClient,
+    body: Annotated[KieDownload, Depends(kie_body(KieDownload))],
+) -> Response:
+    """Have kie.ai make a link to a result of one of your tasks, by which anyone can fetch it."""
+    said = await edge.dropin.download_url(client, body.url)
+    if said is None:
+        return ExactJSON(FOREIGN_URL)
+    return ExactJSON(envelope(said.code, said.message, said.url))

@@ -1,0 +1,88 @@
+"""What callers who speak kie.ai's own API may ask: of their own tasks, and of the account."""
+
+import asyncio
+from decimal import Decimal
+from uuid import UUID
+
+from app.domain.errors import KieNotAnsweringError, NotPermittedError
+from app.domain.report import Linked, Unanswered
+from app.kie.client import KieClient
+from app.services.account import Account
+from app.services.read import Columns
+from app.store import account, clients, tasks
+from app.store.engine import Database
+
+MAX_ID = 200
+"""Characters of the longest id that is looked for."""
+
+BALANCE_KEPT = 5.0
+"""Seconds for which the balance counts as known: kie.ai is not asked for each caller's question."""
+
+
+class DropIn:
+    """Answers a client about what is its own, and knows nothing else."""
+
+    def __init__(self, database: Database, kie: KieClient, account: Account) -> None:
+        self._database = database
+        self._kie = kie
+        self._account = account
+        self._asking = asyncio.Lock()
+
+    async def task(self, client_id: UUID, named: str) -> Columns | None:
+        """Return the client's task by the gateway's id or by kie.ai's; None: it has no such."""
+        if not _is_id(named):
+            return None
+        async with self._database.read() as connection:
+            own = _own_id(named)
+            found = None
+            if own is not None:
+                found = await tasks.read_task(connection, client_id=client_id, task_id=own)
+            if found is None:
+                found = await tasks.read_by_kie_id(
+                    connection, client_id=client_id, kie_task_id=named
+                )
+        return None if found is None else dict(found)
+
+    async def balance(self, client_id: UUID) -> Decimal:
+        """Return the account's credits; raises `NotPermittedError`, `KieNotAnsweringError`."""
+        async with self._database.read() as connection:
+            if not await clients.sees_balance(connection, client_id):
+                detail = "this client may not see the account's credits"
+                raise NotPermittedError(detail)
+        async with self._asking:
+            async with self._database.read() as connection:
+                known = await account.fresh_balance(connection, within=BALANCE_KEPT)
+            said = known if known is not None else await self._account.balance()
+        if isinstance(said, Unanswered):
+            raise _not_answering()
+        return said
+
+    async def download_url(self, client_id: UUID, url: str) -> Linked | None:
+        """Have kie.ai make a link to a result of the client's; None: it has no such result.
+
+        Raises `KieNotAnsweringError`.
+        """
+        async with self._database.read() as connection:
+            if "\0" in url or not await tasks.owns_result(connection, client_id=client_id, url=url):
+                return None
+        said = await self._kie.download_url(url)
+        if isinstance(said, Unanswered):
+            raise _not_answering()
+        return said
+
+
+def _is_id(named: str) -> bool:
+    return 0 < len(named) <= MAX_ID and "\0" not in named
+
+
+def _own_id(named: str) -> UUID | None:
+    """Read an id of ours, as 32 hex digits or with dashes; None: it can only be kie.ai's."""
+    try:
+        return UUID(named)
+    except ValueError:
+        return None
+
+
+def _not_answering() -> KieNotAnsweringError:
+    """Say nothing of why: it may be about the gateway's own key and account."""
+    return KieNotAnsweringError("kie.ai does not answer this now; please try again later")

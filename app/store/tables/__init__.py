@@ -1,0 +1,25 @@
+"""The schema. Migrations make it; `alembic check` in the tests proves that the two agree."""
+
+from app.store.tables.account import ClientQueue, KieAccount, KieSlot
+from app.store.tables.base import Base
+from app.store.tables.clients import ApiKey, AuditEntry, Client
+from app.store.tables.deliveries import Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
+from app.store.tables.tasks import RESULT_URLS_CUT, Callback, Task, TaskEvent
+
+__all__ = [
+    "RESULT_URLS_CUT",
+    "ApiKey",
+    "AuditEntry",
+    "Base",
+    "Callback",
+    "Client",
+    "ClientQueue",
+    "Delivery",
+    "DeliveryAttempt",
+    "DeliveryHost",
+    "DisabledUrl",
+    "KieAccount",
+    "KieSlot",
+    "Task",
+    "TaskEvent",
+]

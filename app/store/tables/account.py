@@ -1,0 +1,90 @@
+"""The account at kie.ai: its limits, its holds, and the queue for it."""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    SmallInteger,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.domain.admission import Call, HoldReason
+from app.store.tables.base import Base, one_of
+
+
+class KieAccount(Base):
+    """The one account at kie.ai: whether anything may be sent, and why not."""
+
+    __tablename__ = "kie_account"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    vtime: Mapped[float] = mapped_column(server_default=text("0"))
+    """The fair queue's virtual time: the start tag of the task that was admitted last."""
+    paused_at: Mapped[datetime | None]
+    """An operator's brake."""
+    pause_note: Mapped[str | None]
+    hold_reason: Mapped[str | None]
+    hold_detail: Mapped[str | None]
+    """What kie.ai or the network said."""
+    hold_tries: Mapped[int] = mapped_column(server_default=text("0"))
+    held_since: Mapped[datetime | None]
+    held_at: Mapped[datetime | None]
+    """When the hold began or was prolonged."""
+    held_until: Mapped[datetime | None]
+    """The next probe."""
+    probed_at: Mapped[datetime | None]
+    """The free credit call went well since then, so that a task may be risked."""
+    unknowns: Mapped[int] = mapped_column(server_default=text("0"))
+    creates_allowed: Mapped[int | None]
+    """What is left for us of the limit of creates as of `crowded_at`; it grows by one a window."""
+    crowded_at: Mapped[datetime | None]
+    """When kie.ai last said that others use the account too."""
+    balance: Mapped[Decimal | None]
+    balance_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("hold_reason", HoldReason),
+        CheckConstraint("id = 1", name="single"),
+        CheckConstraint("(hold_reason IS NULL) = (held_until IS NULL)", name="held"),
+    )
+
+
+class KieSlot(Base):
+    """A place among the account's limited calls: taken by a call, free a window after its answer.
+
+    A row appears when its slot is first taken. No foreign key: a slot outlives its task.
+    """
+
+    __tablename__ = "kie_slots"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    slot: Mapped[int] = mapped_column(primary_key=True)
+    free_at: Mapped[datetime]
+    task_id: Mapped[UUID | None]
+    """Whose call is under way."""
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    """Which of its creates; 0: a query."""
+    taken_at: Mapped[datetime]
+    took: Mapped[float | None]
+    """Seconds that the last call in this slot was under way."""
+
+    __table_args__ = (one_of("kind", Call),)
+
+
+class ClientQueue(Base):
+    """A client's place in the fair queue."""
+
+    __tablename__ = "client_queues"
+
+    client_id: Mapped[UUID] = mapped_column(
+        ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
+    )
+    # `pass` is a word of Python's.
+    pass_: Mapped[float] = mapped_column("pass", server_default=text("0"))
+    """The start tag that its next task has at the earliest."""
+    paused_at: Mapped[datetime | None]
+    pause_note: Mapped[str | None]

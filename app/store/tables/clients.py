@@ -1,0 +1,77 @@
+"""Who calls, by which keys, and what operators did."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.domain.audit import Action, Actor
+from app.store.clock import NOW
+from app.store.tables.base import Base, one_of
+
+
+class Client(Base):
+    """One calling service."""
+
+    __tablename__ = "clients"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    weight: Mapped[int] = mapped_column(server_default=text("1"))
+    webhook_url: Mapped[str | None]
+    webhook_hosts: Mapped[list[str] | None]
+    webhook_events: Mapped[list[str] | None]
+    """What it is told of; NULL: every rest."""
+    signing_secret: Mapped[bytes]
+    """Encrypted with the gateway's secret; never plain at rest."""
+    previous_secret: Mapped[bytes | None]
+    """Signs as well until the grace of its rotation is over."""
+    previous_secret_until: Mapped[datetime | None]
+    sees_balance: Mapped[bool] = mapped_column(server_default=text("false"))
+    """It may ask for the account's credits."""
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),)
+
+
+class ApiKey(Base):
+    """A key of a client: only its SHA-256 is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("clients.id"), index=True)
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    hint: Mapped[str]
+    """The key's first characters, to tell keys apart in lists."""
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    revoked_at: Mapped[datetime | None]
+
+
+class AuditEntry(Base):
+    """What an operator did, and what needs one: append-only."""
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    actor: Mapped[str]
+    action: Mapped[str]
+    client: Mapped[str | None]
+    """Its name: it may be renamed or gone when somebody reads this."""
+    task_id: Mapped[UUID | None]
+    detail: Mapped[dict[str, str]] = mapped_column(server_default=text("'{}'"))
+
+    __table_args__ = (
+        one_of("actor", Actor),
+        one_of("action", Action),
+        Index("audit_entries_task", "task_id", postgresql_where=text("task_id IS NOT NULL")),
+    )

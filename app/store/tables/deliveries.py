@@ -1,0 +1,100 @@
+"""The outbox, and where it leads."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.domain.delivery import DeliveryState, EventType
+from app.domain.dialect import Dialect
+from app.store.clock import NOW
+from app.store.tables.base import Base, one_of
+
+
+class Delivery(Base):
+    """Something that a caller is to be told: its body is frozen, and the row is the job."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("clients.id"))
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    event: Mapped[str]
+    url: Mapped[str]
+    host: Mapped[str]
+    """The URL's host and port: what is slow or dead is dead as a whole."""
+    body: Mapped[bytes]
+    dialect: Mapped[str] = mapped_column(server_default=text("'native'"))
+    """How the body is written, and by which schemes its attempts are signed."""
+    state: Mapped[str]
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    due_at: Mapped[datetime | None]
+    leased_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    finished_at: Mapped[datetime | None]
+    origin_id: Mapped[UUID | None]
+    """The delivery that this one repeats at somebody's wish; of several the first."""
+
+    __table_args__ = (
+        one_of("event", EventType),
+        one_of("state", DeliveryState),
+        one_of("dialect", Dialect),
+        CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="due"),
+        Index("deliveries_due", "host", "due_at", postgresql_where=text("state = 'pending'")),
+        Index(
+            "deliveries_leased",
+            "host",
+            "leased_until",
+            postgresql_where=text("state = 'pending' AND leased_until IS NOT NULL"),
+        ),
+        Index("deliveries_task", "task_id", "id"),
+        Index("deliveries_listed", "client_id", "id"),
+        Index("deliveries_listed_by_state", "client_id", "state", "id"),
+        Index("deliveries_origin", "origin_id", postgresql_where=text("origin_id IS NOT NULL")),
+    )
+
+
+class DeliveryAttempt(Base):
+    """One try of a delivery, append-only."""
+
+    __tablename__ = "delivery_attempts"
+
+    delivery_id: Mapped[UUID] = mapped_column(
+        ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    seconds: Mapped[float]
+    status: Mapped[int | None]
+    error: Mapped[str | None]
+    address: Mapped[str | None]
+    answer: Mapped[bytes]
+    """Its first 16 KiB."""
+
+
+class DeliveryHost(Base):
+    """A host that fails: called ever more rarely, one attempt at a time, until it answers."""
+
+    __tablename__ = "delivery_hosts"
+
+    host: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    held_until: Mapped[datetime | None]
+
+
+class DisabledUrl(Base):
+    """A client's URL that said 410."""
+
+    __tablename__ = "disabled_urls"
+
+    client_id: Mapped[UUID] = mapped_column(
+        ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
+    )
+    url: Mapped[str] = mapped_column(primary_key=True)
+    disabled_at: Mapped[datetime] = mapped_column(server_default=NOW)

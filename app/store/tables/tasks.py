@@ -1,0 +1,204 @@
+"""Tasks, their history, and what kie.ai said of them."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    VARCHAR,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.domain.dialect import Dialect
+from app.domain.evidence import Signature, Verdict
+from app.domain.task import AT_REST, FailSource, Source, State
+from app.store.clock import NOW
+from app.store.tables.base import Base, one_of
+
+RESULT_URLS_CUT = ARRAY(VARCHAR(500))
+"""URLs as they are indexed: one of more than 2,700 bytes would keep its task from being settled."""
+
+_RESTING = ", ".join(f"'{state.value}'" for state in State if state in AT_REST)
+
+
+class Task(Base):
+    """A task and the work it still owes: the row is the job."""
+
+    __tablename__ = "tasks"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    client_id: Mapped[UUID] = mapped_column(ForeignKey("clients.id"))
+    state: Mapped[str]
+    model: Mapped[str]
+    input: Mapped[dict[str, Any]]
+    # `metadata` is taken by the declarative base.
+    metadata_: Mapped[dict[str, str]] = mapped_column("metadata")
+    webhook_url: Mapped[str | None]
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    idempotency_key: Mapped[str | None]
+    fingerprint: Mapped[bytes]
+    dialect: Mapped[str] = mapped_column(server_default=text("'native'"))
+    """The API that it was created by."""
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    """How often a create was started; only the newest attempt may record its outcome."""
+    kie_task_id: Mapped[str | None]
+    kie_state: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+    result_urls: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    fail_code: Mapped[str | None]
+    fail_message: Mapped[str | None]
+    fail_source: Mapped[str | None]
+    credits_consumed: Mapped[Decimal | None]
+    duration_seconds: Mapped[Decimal | None]
+    settled_by: Mapped[str | None]
+    confirmed_at: Mapped[datetime | None]
+    kie_created_at: Mapped[datetime | None]
+    kie_completed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    submit_by: Mapped[datetime]
+    submitted_at: Mapped[datetime | None]
+    """When the newest create was started; NULL while it is proved that there was none."""
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    due_at: Mapped[datetime | None]
+    """When the row is to be picked up: to be sent while queued, to be asked about after."""
+    leased_until: Mapped[datetime | None]
+    """A process is at work on the row until then."""
+    lapses_at: Mapped[datetime | None]
+    """The bound of a state after the queue: it ends by itself then."""
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    """Refused sendings or fruitless questions in a row, for growing waits."""
+    claim: Mapped[UUID | None]
+    """The admission that took the task last: one whose commit was not answered finds it by this."""
+    hastened_at: Mapped[datetime | None]
+    """Somebody waits for kie.ai's answer, or something was said that is not believed: it is asked
+    about before all others."""
+    breakdowns: Mapped[int] = mapped_column(server_default=text("0"))
+    """Defects of ours in a row that a question about this task has met."""
+    breakdown: Mapped[str | None]
+    """The last of them."""
+    set_aside_at: Mapped[datetime | None]
+    """After so many it is not worked on any more, until an operator says so."""
+
+    __table_args__ = (
+        one_of("state", State),
+        one_of("fail_source", FailSource),
+        one_of("settled_by", Source),
+        one_of("dialect", Dialect),
+        CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
+        CheckConstraint(f"(state IN ({_RESTING})) = (finished_at IS NOT NULL)", name="rest"),
+        Index(
+            "tasks_idempotency_key",
+            "client_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index(
+            "tasks_queue",
+            "client_id",
+            text("priority DESC"),
+            "id",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "tasks_seats",
+            "state",
+            "submitted_at",
+            postgresql_where=text("state IN ('submitting', 'running', 'unconfirmed')"),
+        ),
+        Index("tasks_aside", "set_aside_at", postgresql_where=text("set_aside_at IS NOT NULL")),
+        Index(
+            "tasks_ask",
+            "due_at",
+            postgresql_where=text("state <> 'queued' AND due_at IS NOT NULL"),
+        ),
+        Index("tasks_leases", "leased_until", postgresql_where=text("state = 'submitting'")),
+        Index("tasks_submit_by", "submit_by", postgresql_where=text("state = 'queued'")),
+        Index("tasks_lapses", "state", "lapses_at", postgresql_where=text("lapses_at IS NOT NULL")),
+        Index("tasks_listed", "client_id", "created_at", "id"),
+        Index("tasks_listed_by_state", "client_id", "state", "created_at", "id"),
+        Index(
+            "tasks_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+        ),
+        Index("tasks_kie_task_id", "kie_task_id", postgresql_where=text("kie_task_id IS NOT NULL")),
+        Index(
+            "tasks_result_urls",
+            text("(result_urls::character varying(500)[])"),
+            postgresql_using="gin",
+            postgresql_where=text("state = 'succeeded'"),
+        ),
+    )
+
+
+class TaskEvent(Base):
+    """Each accepted move of a task, append-only."""
+
+    __tablename__ = "task_events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    client_id: Mapped[UUID]
+    """The task's, kept here so that the client's feed is one index."""
+    xid: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("(pg_current_xact_id()::text::bigint)")
+    )
+    """The transaction: ids are given out before commits, so they alone do not order a feed."""
+    from_state: Mapped[str | None]
+    to_state: Mapped[str]
+    attempt: Mapped[int]
+    reason: Mapped[str | None]
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (
+        one_of("from_state", State),
+        one_of("to_state", State),
+        Index("task_events_task", "task_id", "id"),
+        Index("task_events_feed", "client_id", "xid", "id"),
+    )
+
+
+class Callback(Base):
+    """What kie.ai told us, by webhook or as the terminal answer to a query: exact, then parsed."""
+
+    __tablename__ = "callbacks"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    # No foreign key: a callback for a task that is not kept is kept all the same.
+    task_id: Mapped[UUID]
+    source: Mapped[str]
+    received_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    body: Mapped[bytes]
+    headers: Mapped[dict[str, str]]
+    signature: Mapped[str]
+    verdict: Mapped[str]
+    reason: Mapped[str | None]
+    code: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str | None]
+    kie_task_id: Mapped[str | None]
+    kie_state: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+    result_urls: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    fail_code: Mapped[str | None]
+    fail_message: Mapped[str | None]
+    credits_consumed: Mapped[Decimal | None]
+    duration_seconds: Mapped[Decimal | None]
+
+    __table_args__ = (
+        one_of("source", Source),
+        one_of("signature", Signature),
+        one_of("verdict", Verdict),
+        Index("callbacks_task", "task_id", "id"),
+    )
