@@ -76,9 +76,9 @@ TASK = "X-Kie-Gateway-Task"
 
 def refused(error: GatewayError, status: int) -> Response:
     """Write a refusal as kie.ai does."""
-    flaws = [f"{flaw.pointer.removeprefix('/')} {flaw.detail}" for flaw in error.flaws]
+    flaws = [f"{flaw.pointer.removeprefix('/')} {flaw.detail}".strip() for flaw in error.flaws]
     said = WORDS.get(type(error), "{detail}").replace("{detail}", "; ".join(flaws) or error.detail)
-    content = envelope(CODES[type(error)], said.strip(), None)
+    content = envelope(CODES[type(error)], said, None)
     return ExactJSON(content, status_code=status if status in BY_STATUS else OK)
 
 
