@@ -54,7 +54,8 @@ AND pg_postmaster_start_time() < clock_timestamp() - 2 * $1::interval
 """
 _RETRY = """
 UPDATE deliveries SET due_at = clock_timestamp(),
-leased_until = CASE WHEN leased_until > clock_timestamp() + $1::interval THEN leased_until END
+leased_until = CASE WHEN leased_until > clock_timestamp() + $1::interval THEN leased_until
+WHEN leased_until IS NOT NULL THEN least(leased_until, clock_timestamp()) END
 WHERE state = 'pending' AND (due_at > clock_timestamp() OR leased_until <= clock_timestamp() + $1)
 """
 _FREE_ALL = "UPDATE {} SET leased_until = clock_timestamp() WHERE leased_until > clock_timestamp()"
