@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit
 
+from tests.stage import closed
+
 CHUNK = 65536
 
 
@@ -95,5 +97,7 @@ async def between(dsn: str) -> AsyncIterator[tuple[Cutter, str]]:
     listener = await asyncio.start_server(connected, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     account = parts.netloc.rpartition("@")[0]
-    async with listener:
+    try:
         yield cutter, f"postgresql://{account}@127.0.0.1:{port}{parts.path}?sslmode=disable"
+    finally:
+        await closed(listener)

@@ -25,6 +25,19 @@ async def eventually(look: Callable[[], Awaitable[T | None]], patience: float = 
         return seen
 
 
+async def closed(listener: asyncio.Server) -> None:
+    """Close a listener and leave nothing open.
+
+    `Server.close()` alone loses a connection that was accepted in the same turn of the loop: its
+    transport meets a server without sockets, fails, and is never closed (`Server._attach`).
+    """
+    loop = asyncio.get_running_loop()
+    for listening in listener.sockets:
+        loop.remove_reader(listening.fileno())
+    await asyncio.sleep(0)  # what was accepted gets its transport
+    listener.close()
+
+
 class _Server(uvicorn.Server):
     """Leaves the signals of the process to pytest."""
 

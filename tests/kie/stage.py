@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from app.domain import document
 from app.domain.submission import Outcome
 from app.kie.client import KieClient, http_client
+from tests.stage import closed
 
 KEY = "sk-not-to-be-shown"
 CALLBACK = "https://gateway.example/callbacks/kie/1/token-not-to-be-shown"
@@ -86,7 +87,7 @@ async def serving(*scripts: Script, tls: ssl.SSLContext | None = None) -> AsyncI
     try:
         yield server
     finally:
-        listener.close()
+        await closed(listener)
         await listener.wait_closed()
         await server.drained()
 

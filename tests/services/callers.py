@@ -9,6 +9,8 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
+from tests.stage import closed
+
 Answer = tuple[int, Mapping[str, str]]
 """A status, and headers."""
 
@@ -82,7 +84,7 @@ class Caller:
     async def goes_down(self) -> None:
         """Hang up on everyone; whoever comes is refused."""
         if self._server is not None:
-            self._server.close()
+            await closed(self._server)
             for line in self._lines:
                 line.close()
             await self._server.wait_closed()

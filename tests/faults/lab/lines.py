@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 from tests.faults.lab.points import Mortal, Side, StruckError, Watch
+from tests.stage import closed
 
 CHUNK = 65536
 
@@ -83,7 +84,7 @@ async def line(join: Join) -> AsyncIterator[int]:
     try:
         yield listener.sockets[0].getsockname()[1]
     finally:
-        listener.close()
+        await closed(listener)
         under_way = list(carried)
         for task in under_way:
             task.cancel()
