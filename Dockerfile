@@ -28,6 +28,7 @@ RUN python -m pip install --require-hashes --only-binary=:all: -r requirements-b
 COPY pyproject.toml README.md ./
 COPY migrations migrations
 COPY app app
+COPY simulator simulator
 RUN python -m hatchling build -t wheel -d /dist \
  && python -m pip --python /opt/kie-gateway/bin/python install --no-compile --no-deps --no-index \
       /dist/*.whl

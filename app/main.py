@@ -11,17 +11,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import Lifespan
 
 from app import config, log
-from app.api import (
-    admin,
-    callbacks,
-    deliveries,
-    documents,
-    dropin,
-    errors,
-    events,
-    health,
-    tasks,
-)
+from app.api import admin, callbacks, deliveries, dropin, errors, events, health, openapi, tasks
 from app.api.deps import Desk, Edge
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
@@ -104,7 +94,7 @@ def create_app(
         redirect_slashes=False,
     )
     errors.install(app, FORMS[surface])
-    documents.install(app)
+    openapi.install(app)
     app.add_middleware(RequestFrame)
     for router in (*ROUTERS[surface], *(ADMIN[surface] if settings.admin_key else ())):
         app.include_router(router)

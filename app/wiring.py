@@ -19,33 +19,33 @@ from uuid_utils.compat import uuid7
 from app.config import Settings
 from app.domain.admission import Limit, Limits
 from app.domain.callback_url import CallbackUrls, derive
-from app.domain.terms import Confirm, Terms
+from app.domain.policy import Confirm, Terms
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
 from app.outbound.guard import Guard
 from app.outbound.sender import Sender, session
-from app.services.account import Account
-from app.services.admit import Admission
-from app.services.ask import Asker
-from app.services.clients import Clients
-from app.services.commands import Commands
-from app.services.deliver import Deliverer
-from app.services.dispatch import Deliveries
+from app.services.account.admission import Admission
+from app.services.account.probe import Account
+from app.services.clients.keys import Keys
+from app.services.clients.settings import Clients
+from app.services.deliveries.deliver import Deliverer
+from app.services.deliveries.history import Deliveries
+from app.services.deliveries.outbox import Outbox
+from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
-from app.services.expose import Exposition
-from app.services.feed import Feed
 from app.services.health import Health
-from app.services.keys import Keys
-from app.services.leases import Leases
-from app.services.operate import Operations
-from app.services.outbox import Outbox
-from app.services.read import Reader
-from app.services.receive import Receiver
-from app.services.settle import Settling
-from app.services.signing import Signing
-from app.services.submit import Submissions
-from app.services.sweep import Sweeper
-from app.services.wait import WaitingRoom
+from app.services.metrics import Exposition
+from app.services.tasks.commands import Commands
+from app.services.tasks.events import Feed
+from app.services.tasks.leases import Leases
+from app.services.tasks.lifecycle import Settling
+from app.services.tasks.poll import Asker
+from app.services.tasks.read import Reader
+from app.services.tasks.receive import Receiver
+from app.services.tasks.stuck import Operations
+from app.services.tasks.submit import Submissions
+from app.services.tasks.sweep import Sweeper
+from app.services.tasks.waiters import WaitingRoom
 from app.store.engine import Database
 from app.store.signals import Signals
 

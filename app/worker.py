@@ -15,7 +15,7 @@ import structlog
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.retry import backoff
 from app.services.health import Health
-from app.services.submit import AT_ONCE
+from app.services.tasks.submit import AT_ONCE
 from app.store.signals import ASK, DELIVER, PROBE, QUEUE, SWEEP, Signals
 from app.wiring import Services
 

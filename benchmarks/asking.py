@@ -5,7 +5,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from app.domain.asking import POLLING, next_ask
+from app.domain.polling import POLLING, next_ask
 from benchmarks.creating import CALLS, LATENCY, REAL, SCALED
 from benchmarks.figures import Figure, at_most
 from benchmarks.scene import Row, Scene, refused, say, started

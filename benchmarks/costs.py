@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.domain.admission import Limit, Limits
-from app.domain.terms import Terms
-from app.services.admit import Admission, Claim
-from app.services.submit import Draft
+from app.domain.policy import Terms
+from app.services.account.admission import Admission, Claim
+from app.services.tasks.submit import Draft
 from app.store.engine import Database
 from app.wiring import Services, new_id, wired
 from benchmarks.figures import Figure

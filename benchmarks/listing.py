@@ -16,8 +16,8 @@ from app.domain.admission import Limits
 from app.domain.callback_url import CallbackUrls
 from app.domain.paging import Filter, Place
 from app.domain.task import State
-from app.services.read import Reader
-from app.services.wait import WaitingRoom
+from app.services.tasks.read import Reader
+from app.services.tasks.waiters import WaitingRoom
 from app.store.engine import Database
 from app.store.signals import Signals
 from app.wiring import new_id

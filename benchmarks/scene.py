@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.domain.audit import Actor
-from app.services.clients import ClientChange
+from app.services.clients.settings import ClientChange
 from app.store import schema
 from app.wiring import Services, wired
 from benchmarks.stand import SECRET, environment, process

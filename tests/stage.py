@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from typing_extensions import override
 
-from app.simulator.server import listen
+from simulator.server import listen
 
 PATIENCE = 10.0
 """Seconds after which a condition counts as never met."""

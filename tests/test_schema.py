@@ -17,7 +17,8 @@ import pytest_asyncio
 from alembic import command
 from alembic.config import Config
 
-from app.api import delivery_schemas, schemas
+from app.api.schemas import deliveries as delivery_schemas
+from app.api.schemas import tasks as task_schemas
 from app.domain.admission import Call, HoldReason
 from app.domain.audit import Action, Actor
 from app.domain.delivery import DeliveryState, EventType
@@ -25,8 +26,11 @@ from app.domain.dialect import Dialect
 from app.domain.evidence import Signature, Verdict
 from app.domain.report import Report
 from app.domain.task import AT_REST, FailSource, Source, State
-from app.store import admission, callbacks, delivery_log, moves, questions, schema, tables, tasks
+from app.store import schema, tables
+from app.store.account import admission
+from app.store.deliveries import history
 from app.store.engine import Database
+from app.store.tasks import callbacks, moves, polls, rows
 
 
 def config(dsn: str, stdout: TextIO = sys.stdout) -> Config:
@@ -204,22 +208,22 @@ def columns(table: type[tables.Base]) -> set[str]:
 
 def test_a_task_has_one_name_for_one_thing() -> None:
     made_up = {"hold_reason", "estimated_start_at", "urls"}
-    assert list(schemas.Task.model_fields) == [*tasks.ANSWERED, "urls"]
-    assert set(tasks.ANSWERED) - made_up <= columns(tables.Task)
+    assert list(task_schemas.Task.model_fields) == [*rows.ANSWERED, "urls"]
+    assert set(rows.ANSWERED) - made_up <= columns(tables.Task)
     assert not made_up & columns(tables.Task)
-    assert len(set(tasks.ANSWERED)) == len(tasks.ANSWERED)
+    assert len(set(rows.ANSWERED)) == len(rows.ANSWERED)
 
 
 def test_a_callback_has_one_name_for_one_thing() -> None:
     shown = [{"body": "raw"}.get(name, name) for name in callbacks.ANSWERED]
-    assert sorted(schemas.Callback.model_fields) == sorted(shown)
+    assert sorted(task_schemas.Callback.model_fields) == sorted(shown)
     assert set(callbacks.ANSWERED) == columns(tables.Callback)
 
 
 def test_a_delivery_has_one_name_for_one_thing() -> None:
     made_up = ["webhook_id", "attempts"]
-    assert list(delivery_schemas.Delivery.model_fields) == [*delivery_log.ANSWERED, *made_up]
-    assert set(delivery_log.ANSWERED) <= columns(tables.Delivery)
+    assert list(delivery_schemas.Delivery.model_fields) == [*history.ANSWERED, *made_up]
+    assert set(history.ANSWERED) <= columns(tables.Delivery)
     attempt = set(delivery_schemas.DeliveryAttempt.model_fields)
     assert attempt == columns(tables.DeliveryAttempt) - {"delivery_id"}
 
@@ -245,15 +249,15 @@ def test_nothing_that_both_a_report_and_a_table_know_is_left_out() -> None:
 
 
 def test_a_new_task_is_stored_under_its_own_names() -> None:
-    given = set(tasks.NewTask.__slots__) - {"submit_within"}
+    given = set(rows.NewTask.__slots__) - {"submit_within"}
     assert given <= columns(tables.Task)
     assert set(admission.ClaimedTask.__slots__) - {"slot"} <= columns(tables.Task)
 
 
 def test_a_slot_has_the_slots_own_name() -> None:
     assert "slot" in columns(tables.KieSlot) & set(admission.ClaimedTask.__slots__)
-    assert "slot" in set(questions.Question.__slots__)
+    assert "slot" in set(polls.Question.__slots__)
 
 
 def test_what_is_accepted_is_what_is_answered() -> None:
-    assert set(schemas.TaskCreate.model_fields) - {"submit_within"} <= set(tasks.ANSWERED)
+    assert set(task_schemas.TaskCreate.model_fields) - {"submit_within"} <= set(rows.ANSWERED)

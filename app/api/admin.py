@@ -5,7 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from app.api.admin_schemas import (
+from app.api.answers import ExactJSON
+from app.api.deps import TheDesk, body, only_known_admin_parameters
+from app.api.openapi import body_of, refusals
+from app.api.schemas.admin import (
     AdminClient,
     AdminClientList,
     AdminKeyList,
@@ -24,14 +27,11 @@ from app.api.admin_schemas import (
     TaskBind,
     TaskRequeue,
 )
-from app.api.answers import ExactJSON
-from app.api.deps import TheDesk, body, only_known_admin_parameters
-from app.api.documents import body_of, refusals
 from app.domain.audit import Actor
 from app.domain.errors import KieNotAnsweringError, NotFoundError
 from app.domain.report import Unanswered
-from app.services.clients import ClientChange as ClientSettings
-from app.services.operate import Operations
+from app.services.clients.settings import ClientChange as ClientSettings
+from app.services.tasks.stuck import Operations
 
 router = APIRouter(
     prefix="/v1/admin", tags=["admin"], dependencies=[Depends(only_known_admin_parameters)]

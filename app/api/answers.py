@@ -3,11 +3,11 @@
 from fastapi import Response
 from typing_extensions import override
 
-from app.domain.document import render
+from app.domain.exact_json import render
 
 
 class ExactJSON(Response):
-    """JSON that keeps every digit (see `app/domain/document.py`)."""
+    """JSON that keeps every digit (see `app/domain/exact_json.py`)."""
 
     media_type = "application/json"
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.answers import ExactJSON
 from app.api.deps import TheEdge, limited_body
-from app.api.documents import refusals
+from app.api.openapi import refusals
 from app.domain.callback_url import CALLBACK_PATH
 from app.domain.errors import NotFoundError
 

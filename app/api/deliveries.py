@@ -7,7 +7,10 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from app.api.answers import ExactJSON
 from app.api.cursors import id_cursor, read_id_cursor
-from app.api.delivery_schemas import (
+from app.api.deps import Edge, TheClient, TheEdge, only_known_parameters, own_body
+from app.api.instants import Instant, query_instant
+from app.api.openapi import body_of, refusals
+from app.api.schemas.deliveries import (
     Delivery,
     DeliveryList,
     EnabledUrl,
@@ -16,9 +19,6 @@ from app.api.delivery_schemas import (
     Repetition,
     UrlEnable,
 )
-from app.api.deps import Edge, TheClient, TheEdge, only_known_parameters, own_body
-from app.api.documents import body_of, refusals
-from app.api.instants import Instant, query_instant
 from app.domain.delivery import DeliveryState
 from app.domain.errors import UrlDisabledError
 from app.domain.paging import Chosen

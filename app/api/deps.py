@@ -13,8 +13,7 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.api.schemas import MAX_WAIT, Body, TaskCreate, TaskWait, validated
-from app.domain.document import UnreadableDocumentError, parse
+from app.api.schemas.tasks import MAX_WAIT, Body, TaskCreate, TaskWait, validated
 from app.domain.errors import (
     BodyTooLargeError,
     Flaw,
@@ -23,17 +22,18 @@ from app.domain.errors import (
     MalformedBodyError,
     UnauthenticatedError,
 )
-from app.services.account import Account
-from app.services.clients import Clients
-from app.services.commands import Commands
-from app.services.dispatch import Deliveries
+from app.domain.exact_json import UnreadableDocumentError, parse
+from app.services.account.probe import Account
+from app.services.clients.keys import Keys
+from app.services.clients.settings import Clients
+from app.services.deliveries.history import Deliveries
 from app.services.dropin import DropIn
-from app.services.feed import Feed
-from app.services.keys import Keys
-from app.services.operate import Operations
-from app.services.read import Reader
-from app.services.receive import Receiver
-from app.services.submit import Submissions
+from app.services.tasks.commands import Commands
+from app.services.tasks.events import Feed
+from app.services.tasks.read import Reader
+from app.services.tasks.receive import Receiver
+from app.services.tasks.stuck import Operations
+from app.services.tasks.submit import Submissions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.api.answers import ExactJSON
 from app.api.deps import TheClient, TheEdge, TheIdempotencyKey, read_document
-from app.api.documents import body_of
-from app.api.dropin_schemas import (
+from app.api.openapi import body_of
+from app.api.schemas.dropin import (
     CreatedEnvelope,
     CreditEnvelope,
     DownloadEnvelope,
@@ -26,9 +26,9 @@ from app.api.tasks import as_it_stands
 from app.domain import errors
 from app.domain.dialect import Dialect
 from app.domain.errors import GatewayError
-from app.domain.kie_shapes import OK, created, envelope, record
+from app.domain.shapes.kie import OK, created, envelope, record
 from app.domain.task import FailSource, State
-from app.services.submit import Draft
+from app.services.tasks.submit import Draft
 
 PREFIX = "/api/v1/"
 

@@ -11,9 +11,9 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from app.api.answers import ExactJSON
 from app.api.cursors import event_id, read_event_id
 from app.api.deps import TheClient, TheEdge, only_known_parameters
-from app.api.documents import refusals
-from app.api.schemas import EventList
-from app.domain.document import render
+from app.api.openapi import refusals
+from app.api.schemas.tasks import EventList
+from app.domain.exact_json import render
 from app.domain.paging import Position
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(only_known_parameters)])

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 
 from app.api.answers import ExactJSON
-from app.api.schemas import Liveness, Readiness
+from app.api.schemas.tasks import Liveness, Readiness
 from app.metrics import CONTENT_TYPE, Metrics
-from app.services.expose import Exposition
 from app.services.health import Check, Health
+from app.services.metrics import Exposition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

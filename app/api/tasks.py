@@ -21,9 +21,9 @@ from app.api.deps import (
     only_known_parameters,
     wait_request,
 )
-from app.api.documents import body_of, refusals
 from app.api.instants import Instant, query_instant
-from app.api.schemas import (
+from app.api.openapi import body_of, refusals
+from app.api.schemas.tasks import (
     MAX_METADATA,
     MAX_METADATA_KEY,
     MAX_METADATA_VALUE,
@@ -36,9 +36,9 @@ from app.api.schemas import (
 )
 from app.domain.errors import DatabaseUnavailableError, InvalidRequestError
 from app.domain.paging import Filter
+from app.domain.shapes.native import task_answer, task_urls
 from app.domain.task import AT_REST, State
-from app.services.present import task_answer, task_urls
-from app.services.submit import Created, Draft
+from app.services.tasks.submit import Created, Draft
 
 router = APIRouter(
     prefix="/v1/tasks", tags=["tasks"], dependencies=[Depends(only_known_parameters)]

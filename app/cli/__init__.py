@@ -10,13 +10,13 @@ from app.cli import (
     doctor,
     keys,
     listen,
-    mend,
-    running,
     secrets_,
+    serve,
     simulator,
+    stuck,
     tasks,
 )
-from app.cli.ending import heed_signals
+from app.cli.interrupts import heed_signals
 
 app = typer.Typer(
     name="kie-gateway",
@@ -45,13 +45,13 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("dev")(demo.dev)
-app.command("serve")(running.serve)
-app.command("worker")(running.worker)
-app.command("migrate")(running.migrate)
+app.command("serve")(serve.serve)
+app.command("worker")(serve.worker)
+app.command("migrate")(serve.migrate)
 app.command("simulator")(simulator.simulator)
 app.command("listen")(listen.listen)
 app.command("doctor")(doctor.doctor)
-app.command("stuck")(mend.stuck)
+app.command("stuck")(stuck.stuck)
 app.add_typer(admission.app, name="admission")
 app.add_typer(clients.app, name="clients")
 app.add_typer(deliveries.app, name="deliveries")

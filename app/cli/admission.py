@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from app.cli.clients import show_clients
-from app.cli.setup import with_clients, with_operations
-from app.cli.tables import cell, show_json
+from app.cli.context import with_clients, with_operations
+from app.cli.output import cell, show_json
 from app.domain.audit import Actor
-from app.services.operate import AdmissionStatus
+from app.services.tasks.stuck import AdmissionStatus
 
 app = typer.Typer(
     help="""Stop spending, go on, and see what keeps tasks in the queue.

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
-from app.api.schemas import web_address
-from app.cli.setup import WRONG_USE, give_up, with_clients
-from app.cli.tables import show, show_json
+from app.api.schemas.tasks import web_address
+from app.cli.context import WRONG_USE, give_up, with_clients
+from app.cli.output import show, show_json
 from app.domain.audit import Actor
 from app.domain.delivery import EventType
-from app.services.clients import ClientChange
+from app.services.clients.settings import ClientChange
 
 app = typer.Typer(
     help="""The calling services: their shares of the account, how they are told.

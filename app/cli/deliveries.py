@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.gateway import Gateway
-from app.cli.setup import WRONG_USE, give_up
-from app.cli.tables import show
+from app.cli.client import Gateway
+from app.cli.context import WRONG_USE, give_up
+from app.cli.output import show
 from app.cli.tasks import HERE, Key, Url, pretty, told
 
 app = typer.Typer(

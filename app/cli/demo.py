@@ -15,8 +15,9 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from app import config, log
-from app.cli.gateway import CallFailedError, Gateway
-from app.cli.processes import (
+from app.cli.client import CallFailedError, Gateway
+from app.cli.context import give_up, reason, with_services
+from app.cli.subprocesses import (
     Process,
     ProcessFailedError,
     claimed_port,
@@ -24,10 +25,9 @@ from app.cli.processes import (
     kept_secret,
     process,
 )
-from app.cli.setup import give_up, reason, with_services
 from app.cli.tasks import follow, pretty
 from app.embedded import EmbeddedUnavailableError, running
-from app.services.keys import Issued
+from app.services.clients.keys import Issued
 from app.store import schema
 
 LOOK_EVERY = 0.5

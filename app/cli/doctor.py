@@ -9,8 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.ending import run
-from app.cli.setup import (
+from app.cli.context import (
     DatabaseAwayError,
     at_schema,
     dsn,
@@ -19,11 +18,12 @@ from app.cli.setup import (
     with_any_secret,
     with_database,
 )
+from app.cli.interrupts import run
 from app.config import Settings
 from app.domain.admission import HoldReason
 from app.domain.report import Unanswered
 from app.store import schema
-from app.store.account import Brake
+from app.store.account.condition import Brake
 from app.wiring import Services, wired
 
 TIMEOUT = 10.0

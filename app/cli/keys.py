@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from app.cli.setup import (
+from app.cli.context import (
     give_up,
     require_schema,
     require_secret,
@@ -14,8 +14,8 @@ from app.cli.setup import (
     with_database,
     with_services,
 )
-from app.cli.tables import show
-from app.services.keys import USUAL_GRACE, Keys
+from app.cli.output import show
+from app.services.clients.keys import USUAL_GRACE, Keys
 
 app = typer.Typer(
     help="""API keys of the services that call the gateway.

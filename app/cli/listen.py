@@ -15,10 +15,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.cli.serving import Server, listening
-from app.cli.setup import HIGHEST_PORT, WRONG_USE, give_up, reason
+from app.cli.context import HIGHEST_PORT, WRONG_USE, give_up, reason
+from app.cli.server import Server, listening
 from app.config import Address
-from app.domain.document import parse, render
+from app.domain.exact_json import parse, render
 
 SECRET = "KIE_GATEWAY_SIGNING_SECRET"  # noqa: S105  # a name, no secret
 MAX_BODY = 64 * 1024 * 1024

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.setup import HIGHEST_PORT, give_up, reason
+from app.cli.context import HIGHEST_PORT, give_up, reason
 from app.config import Address
-from app.simulator.choices import DAY
-from app.simulator.server import Options, run
+from simulator.choices import DAY
+from simulator.server import Options, run
 
 
 def simulator(

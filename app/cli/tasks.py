@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from app.cli import mend
-from app.cli.gateway import CallFailedError, Gateway
-from app.cli.setup import WRONG_USE, give_up
-from app.domain.document import UnreadableDocumentError, parse
+from app.cli import stuck
+from app.cli.client import CallFailedError, Gateway
+from app.cli.context import WRONG_USE, give_up
+from app.domain.exact_json import UnreadableDocumentError, parse
 
 app = typer.Typer(
     help="""Create and watch tasks through a running gateway; mend stuck ones.
@@ -47,9 +47,9 @@ Key = Annotated[
     ),
 ]
 TaskId = Annotated[str, typer.Argument(help="The task's id, as `create` prints it.")]
-app.command("bind")(mend.bind)
-app.command("requeue")(mend.requeue)
-app.command("release")(mend.release)
+app.command("bind")(stuck.bind)
+app.command("requeue")(stuck.requeue)
+app.command("release")(stuck.release)
 
 HERE = "http://127.0.0.1:8000"
 COLOURS = {"succeeded": "green", "failed": "red", "expired": "red", "canceled": "yellow"}

@@ -29,7 +29,7 @@ class Report:
     kie_state: str | None = None
     """kie.ai's own word for the state, as it stands there."""
     result: dict[str, Any] | None = None
-    """`resultJson` as an object, exact numbers (see `app/domain/document.py`)."""
+    """`resultJson` as an object, exact numbers (see `app/domain/exact_json.py`)."""
     result_urls: tuple[str, ...] = ()
     """Every media URL in `result`, in order, each once."""
     fail_code: str | None = None

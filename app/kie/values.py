@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from app.domain.document import UnreadableDocumentError, read
+from app.domain.exact_json import UnreadableDocumentError, read
 
 MAX_ID = 200
 """Characters. kie.ai's ids have 32; a longer one is no id, since half an id names nothing."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from app.domain import document
+from app.domain import exact_json
 from app.domain.report import (
     Answer,
     Linked,
@@ -80,7 +80,7 @@ _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 def create_body(model: str, input: Mapping[str, Any], callback_url: str | None) -> bytes:  # noqa: A002  # kie.ai's name for it
     callback = {} if callback_url is None else {"callBackUrl": callback_url}
-    return document.render({"model": model, **callback, "input": input}).encode()
+    return exact_json.render({"model": model, **callback, "input": input}).encode()
 
 
 def read_create(status: int, body: bytes) -> Outcome:
@@ -136,7 +136,7 @@ def read_credit(status: int, body: bytes) -> Decimal | Unanswered:
 
 
 def download_body(url: str) -> bytes:
-    return document.render({"url": url}).encode()
+    return exact_json.render({"url": url}).encode()
 
 
 def read_download(status: int, body: bytes) -> Linked | Unanswered:
@@ -159,8 +159,8 @@ def read_download(status: int, body: bytes) -> Linked | Unanswered:
 def _envelope(body: bytes) -> Envelope | Unreadable:
     """Read the outside; an answer without a `code` is not kie.ai's but some framework's."""
     try:
-        root = document.read(body)
-    except document.UnreadableDocumentError as error:
+        root = exact_json.read(body)
+    except exact_json.UnreadableDocumentError as error:
         return Unreadable(reason=error.reason[:MAX_MESSAGE])
     if not isinstance(root, dict):
         return Unreadable(reason="not a JSON object")

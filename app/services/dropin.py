@@ -7,10 +7,12 @@ from uuid import UUID
 from app.domain.errors import KieNotAnsweringError, NotPermittedError
 from app.domain.report import Linked, Unanswered
 from app.kie.client import KieClient
-from app.services.account import Account
-from app.services.read import Columns
-from app.store import account, clients, tasks
+from app.services.account.probe import Account
+from app.services.tasks.read import Columns
+from app.store.account import condition
+from app.store.clients import clients
 from app.store.engine import Database
+from app.store.tasks import rows
 
 MAX_ID = 200
 """Characters of the longest id that is looked for."""
@@ -36,9 +38,9 @@ class DropIn:
             own = _own_id(named)
             found = None
             if own is not None:
-                found = await tasks.read_task(connection, client_id=client_id, task_id=own)
+                found = await rows.read_task(connection, client_id=client_id, task_id=own)
             if found is None:
-                found = await tasks.read_by_kie_id(
+                found = await rows.read_by_kie_id(
                     connection, client_id=client_id, kie_task_id=named
                 )
         return None if found is None else dict(found)
@@ -51,7 +53,7 @@ class DropIn:
                 raise NotPermittedError(detail)
         async with self._asking:
             async with self._database.read() as connection:
-                known = await account.fresh_balance(connection, within=BALANCE_KEPT)
+                known = await condition.fresh_balance(connection, within=BALANCE_KEPT)
             said = known if known is not None else await self._account.balance()
         if isinstance(said, Unanswered):
             raise _not_answering()
@@ -63,7 +65,7 @@ class DropIn:
         Raises `KieNotAnsweringError`.
         """
         async with self._database.read() as connection:
-            if "\0" in url or not await tasks.owns_result(connection, client_id=client_id, url=url):
+            if "\0" in url or not await rows.owns_result(connection, client_id=client_id, url=url):
                 return None
         said = await self._kie.download_url(url)
         if isinstance(said, Unanswered):

@@ -8,8 +8,9 @@ from datetime import datetime
 import structlog
 
 from app.domain.errors import DatabaseUnavailableError
-from app.store import account, schema
-from app.store.account import Brake
+from app.store import schema
+from app.store.account import condition
+from app.store.account.condition import Brake
 from app.store.engine import Database
 
 SILENT_AFTER = 60.0
@@ -104,7 +105,7 @@ class Health:
     async def brake(self) -> Brake:
         """Return whether the account is paused or held."""
         async with self._database.read() as connection:
-            return await account.brake(connection)
+            return await condition.brake(connection)
 
     def _loops(self) -> Check:
         silent = sorted(self.stuck())

@@ -11,8 +11,8 @@ from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from app.domain.document import read, render
 from app.domain.errors import DatabaseUnavailableError
+from app.domain.exact_json import read, render
 from app.domain.retry import backoff
 
 Connection = AsyncConnection

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from app.api.deps import Edge
 from app.config import Settings
 from app.main import create_app
-from app.services.wait import WaitingRoom
+from app.services.tasks.waiters import WaitingRoom
 from app.store import schema
 from app.store.signals import Signals
 from tests.api.stage import Sql

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.domain.task import AT_REST, State
-from app.services.wait import POLL
+from app.services.tasks.waiters import POLL
 from tests.api.conftest import IssueKey, StartInside
 from tests.api.stage import NOBODY, NOT_FOUND, Refusal, Sql, check_refusal
 from tests.conftest import StartGateway, Wire

@@ -10,8 +10,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.services.dispatch import MOST_REPEATED
-from app.store import delivery_log
+from app.services.deliveries.history import MOST_REPEATED
+from app.store.deliveries import history
 from app.wiring import new_id
 from tests.api.stage import NOBODY, NOT_FOUND, UNAUTHENTICATED, Refusal, Sql, check_refusal
 from tests.conftest import StartGateway, Wire
@@ -293,7 +293,7 @@ async def test_a_repetition_whose_commit_was_lost_is_there_once(desk: Desk, wire
     new_ids = {first: new_id()}
     for _ in range(2):
         async with database.begin() as connection:
-            await delivery_log.repeat(connection, client_id, new_ids)
+            await history.repeat(connection, client_id, new_ids)
     assert len(await desk.ids()) == 2
 
 

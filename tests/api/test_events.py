@@ -12,7 +12,7 @@ from tests.api.stage import NOBODY, NOT_FOUND, Refusal, Sql, check_refusal
 from tests.api.test_create import INSTANT
 from tests.gateway import BODY, Gateway
 from tests.stage import eventually
-from tests.store.test_events import append
+from tests.store.tasks.test_events import append
 from tests.upstream import Upstream, succeeded
 
 EVENT = ["id", "type", "task_id", "from_state", "to_state", "attempt", "reason", "at"]

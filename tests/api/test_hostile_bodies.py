@@ -13,7 +13,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from app.domain import document as documents
+from app.domain import exact_json as documents
 from tests.api.stage import Sql, document, operations
 from tests.gateway import BODY, Gateway
 from tests.stage import PATIENCE

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.api import delivery_schemas, dropin_schemas
-from app.api.dropin_schemas import kie_validated
-from app.api.schemas import TaskCreate, TaskWait, validated
+from app.api.schemas import deliveries as delivery_schemas
+from app.api.schemas import dropin as dropin_schemas
+from app.api.schemas.dropin import kie_validated
+from app.api.schemas.tasks import TaskCreate, TaskWait, validated
 from tests.api.stage import operations
 from tests.gateway import Gateway
 

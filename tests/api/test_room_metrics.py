@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from app.domain.admission import PAUSES, HoldReason
 from app.metrics import catalogue
-from app.services.expose import Look
+from app.services.metrics import Look
 from tests.api.conftest import Scratch
 from tests.api.stage import Sql
 from tests.conftest import StartGateway, Wire

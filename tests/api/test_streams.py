@@ -8,7 +8,7 @@ import pytest_asyncio
 from fastapi.sse import KEEPALIVE_COMMENT
 
 from app.api.events import QUIET_LOOKS
-from app.services.feed import LOOK
+from app.services.tasks.events import LOOK
 from app.store.signals import Signals
 from tests.api.conftest import Inside, IssueKey, StartInside
 from tests.api.stage import UNAUTHENTICATED, Refusal, Sql, check_refusal, dialled, head_of

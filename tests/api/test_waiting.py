@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from app.services.wait import POLL
+from app.services.tasks.waiters import POLL
 from tests.api.stage import NOBODY, NOT_FOUND, Sql, check_refusal, is_held
 from tests.conftest import StartGateway
 from tests.gateway import BODY, Gateway

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.services.wait import POLL
+from app.services.tasks.waiters import POLL
 from tests.api.conftest import IssueKey
 from tests.api.stage import NOBODY, NOT_FOUND, Refusal, check_refusal, is_held
 from tests.conftest import StartGateway

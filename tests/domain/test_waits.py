@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.asking import EXPECTING_CALLBACK, POLLING, Clock, next_ask
+from app.domain.polling import EXPECTING_CALLBACK, POLLING, Clock, next_ask
 from app.domain.retry import backoff
 
 CLOCKS = (EXPECTING_CALLBACK, POLLING)

@@ -11,11 +11,11 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.domain.audit import Actor
 from app.main import create_app
-from app.services.clients import ClientChange
-from app.services.keys import Issued
-from app.simulator.server import Options
-from app.simulator.server import create_app as create_simulator
+from app.services.clients.keys import Issued
+from app.services.clients.settings import ClientChange
 from app.wiring import wired
+from simulator.server import Options
+from simulator.server import create_app as create_simulator
 from tests.dropin.compare import Diff, diffs
 from tests.dropin.scenarios import DIRECT, THROUGH, Scenario
 from tests.dropin.sides import Side

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import Any
 
-from app.simulator.faults import CREATE_REFUSALS, FAULTS, Kind
+from simulator.faults import CREATE_REFUSALS, FAULTS, Kind
 
 ENDS = ("success", "fail")
 UNKNOWN = "0123456789abcdef" * 2

@@ -12,10 +12,10 @@ import pytest_asyncio
 from app.config import Settings
 from app.domain.audit import Actor
 from app.main import create_app
-from app.services.clients import ClientChange
-from app.simulator.server import Options
-from app.simulator.server import create_app as create_simulator
+from app.services.clients.settings import ClientChange
 from app.wiring import wired
+from simulator.server import Options
+from simulator.server import create_app as create_simulator
 from tests.gateway import BODY, Gateway
 from tests.stage import eventually, serving
 

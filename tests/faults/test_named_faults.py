@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.main import create_app
-from app.simulator.faults import FAULTS
-from app.simulator.server import Options
-from app.simulator.server import create_app as create_simulator
+from simulator.faults import FAULTS
+from simulator.server import Options
+from simulator.server import create_app as create_simulator
 from tests.gateway import Gateway
 from tests.stage import eventually, serving, serving_at
 

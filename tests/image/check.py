@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
-from app.cli.processes import claimed_port
+from app.cli.subprocesses import claimed_port
 from app.embedded import running
 from tests.image import contents
 from tests.image.build import Build, Built

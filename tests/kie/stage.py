@@ -6,7 +6,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from app.domain import document
+from app.domain import exact_json
 from app.domain.submission import Outcome
 from app.kie.client import KieClient, http_client
 from tests.stage import closed
@@ -98,7 +98,7 @@ def http(status: int, body: bytes, *headers: str) -> bytes:
 
 
 def envelope(code: int, data: object = None, msg: str = "because") -> bytes:
-    return document.render({"code": code, "msg": msg, "data": data}).encode()
+    return exact_json.render({"code": code, "msg": msg, "data": data}).encode()
 
 
 def answering(raw: bytes) -> Script:

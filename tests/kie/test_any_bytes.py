@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.domain import document
+from app.domain import exact_json
 from app.domain.report import Progress, Report, Told, Unanswered, Unreadable
 from app.domain.submission import Accepted, Refused, Unknown, Unsent
 from app.kie import values, wire
@@ -40,7 +40,7 @@ statuses = st.integers(100, 599)
 @st.composite
 def mutated_samples(draw: st.DrawFn) -> bytes:
     """A real body with some members, at any depth, replaced by anything."""
-    body = document.read(draw(st.sampled_from(SAMPLES)))["body"]
+    body = exact_json.read(draw(st.sampled_from(SAMPLES)))["body"]
     for _ in range(draw(st.integers(1, 4))):
         here: Any = body
         while isinstance(here, dict) and here:
@@ -49,7 +49,7 @@ def mutated_samples(draw: st.DrawFn) -> bytes:
                 here[name] = draw(anything)
                 break
             here = here[name]
-    return document.render(body).encode()
+    return exact_json.render(body).encode()
 
 
 @st.composite
@@ -61,9 +61,9 @@ def damaged_samples(draw: st.DrawFn) -> bytes:
     return bytes(body[: draw(st.integers(0, len(body)))])
 
 
-documents = anything.map(lambda value: document.render(value).encode())
+documents = anything.map(lambda value: exact_json.render(value).encode())
 envelopes = st.dictionaries(names, anything, max_size=8).map(
-    lambda data: document.render({"code": 200, "data": data}).encode()
+    lambda data: exact_json.render({"code": 200, "data": data}).encode()
 )
 # A busy machine is no finding.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -120,7 +120,7 @@ def test_no_link_raises(status: int, body: bytes) -> None:
 @pytest.mark.parametrize("depth", [99, 1_000, 100_000])
 def test_deep_documents_do_not_raise(depth: int) -> None:
     inner = "[" * depth + "]" * depth
-    text = document.render({"resultJson": inner})
+    text = exact_json.render({"resultJson": inner})
     for body in (f'{{"code":200,"data":{inner}}}', f'{{"code":200,"data":{text}}}'):
         assert isinstance(wire.read_callback(body.encode()), Report | Unreadable)
 
@@ -147,7 +147,7 @@ def check_bounds(report: Report) -> None:
     assert report.code is None or 0 <= report.code < 10**9
     for number in (report.credits_consumed, report.duration_seconds):
         assert number is None or (0 <= number < 10**15 and len(str(number)) < 60)
-    assert report.result is None or document.read(document.render(report.result)) is not None
+    assert report.result is None or exact_json.read(exact_json.render(report.result)) is not None
     assert not any(values.is_private(name) for name in member_names(report.result))
     assert report.progress is Progress.FAILED or report.fail_code is report.fail_message is None
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain import document
+from app.domain import exact_json
 from app.domain.report import Progress, Report, Told, Unreadable
 from app.kie import wire
 
@@ -14,7 +14,7 @@ ID = {"taskId": "t"}
 
 
 def envelope(code: object = 200, data: object = None, **more: object) -> bytes:
-    return document.render({"code": code, "data": data, **more}).encode()
+    return exact_json.render({"code": code, "data": data, **more}).encode()
 
 
 def told(data: Mapping[str, object], code: int = 200, msg: str = "success") -> Report:
@@ -311,7 +311,7 @@ def test_no_instants(said: object) -> None:
 @pytest.mark.parametrize("name", ["param", "paramJson", "promptJson", "generateParam"])
 def test_the_callback_url_is_found_in_every_echo(name: str) -> None:
     param = {"callBackUrl": "https://g/callbacks/kie/1/t"}
-    for said in (param, document.render(param)):
+    for said in (param, exact_json.render(param)):
         report = succeeded(**{name: said})
         assert report.callback_url == "https://g/callbacks/kie/1/t"
         assert "callbacks/kie" not in repr(report)

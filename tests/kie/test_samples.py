@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain import document
+from app.domain import exact_json
 from app.domain.report import Answer, Linked, NotVisible, Progress, Report, Told, Unreadable
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
 from app.kie import wire
@@ -572,5 +572,5 @@ def test_the_balance_is_nowhere_in_what_was_read() -> None:
 
 
 def body_of(name: str) -> bytes:
-    sample = document.read((SAMPLES / f"{name}.json").read_bytes())
-    return document.render(sample["body"]).encode()
+    sample = exact_json.read((SAMPLES / f"{name}.json").read_bytes())
+    return exact_json.render(sample["body"]).encode()

@@ -4,14 +4,14 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain import document
+from app.domain import exact_json
 from app.domain.report import NotVisible, Progress, Report, Told, Unanswered
 from app.domain.submission import Accepted, Fault, Refused, Unknown
 from app.kie import wire
 
 
 def envelope(code: object = 200, data: object = None, **more: object) -> bytes:
-    return document.render({"code": code, "data": data, **more}).encode()
+    return exact_json.render({"code": code, "data": data, **more}).encode()
 
 
 def test_the_create_body_is_what_kie_reads() -> None:

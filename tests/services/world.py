@@ -16,7 +16,7 @@ from typing_extensions import override
 from app.config import Settings
 from app.outbound.guard import Guard
 from app.outbound.sender import session
-from app.services.submit import Draft
+from app.services.tasks.submit import Draft
 from app.store.engine import Database
 from app.store.signals import Signals
 from app.wiring import Services, _services

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest_asyncio
 
-from app.simulator.server import Options, create_app
+from simulator.server import Options, create_app
 from tests.simulator.stage import Receiver, Simulator
 from tests.stage import serving
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.simulator.faults import FAULTS, Kind
-from app.simulator.letters import MAILINGS
-from app.simulator.server import Options
+from simulator.callback_faults import MAILINGS
+from simulator.faults import FAULTS, Kind
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Receiver, Simulator
 from tests.stage import eventually

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.simulator.server import Options
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.shape import sample, shape
 from tests.simulator.stage import Receiver, Simulator

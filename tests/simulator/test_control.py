@@ -1,6 +1,6 @@
 import pytest
 
-from app.simulator.server import Options
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Receiver, Simulator
 

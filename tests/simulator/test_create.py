@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.simulator.server import Options
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.shape import sample, shape
 from tests.simulator.stage import Simulator

@@ -4,9 +4,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.simulator.faults import CREATE_REFUSALS, FAULTS, Kind
-from app.simulator.server import Options
-from app.simulator.ways import WAYS
+from simulator.create_faults import WAYS
+from simulator.faults import CREATE_REFUSALS, FAULTS, Kind
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Simulator
 

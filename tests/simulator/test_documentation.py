@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.simulator.faults import FAULTS, Fault
-from app.simulator.server import Options
+from simulator.faults import FAULTS, Fault
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.stage import PATIENCE
 

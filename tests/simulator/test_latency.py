@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.simulator.latency import Call, Delays, Latency
-from app.simulator.server import Options, create_app
+from simulator.latency import Call, Delays, Latency
+from simulator.server import Options, create_app
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Simulator
 from tests.stage import eventually

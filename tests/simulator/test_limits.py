@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from app.simulator.limits import Limits, Window
-from app.simulator.orders import Order, RefusedError
-from app.simulator.server import Options
-from app.simulator.tasks import Account
+from simulator.account import Account
+from simulator.limits import Limits, Window
+from simulator.orders import Order, RefusedError
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Simulator
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from app.simulator.behaviour import Behaviour
-from app.simulator.choices import SETTINGS
-from app.simulator.faults import FAULTS
-from app.simulator.plans import Odds, Plans
-from app.simulator.server import Options, create_app
+from simulator.behaviour import Behaviour
+from simulator.chance import Odds, Plans
+from simulator.choices import SETTINGS
+from simulator.faults import FAULTS
+from simulator.server import Options, create_app
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Receiver, Simulator
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.simulator import pictures
-from app.simulator.server import Options
+from simulator import pictures
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Simulator
 

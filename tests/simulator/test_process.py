@@ -13,9 +13,9 @@ from tests.simulator.stage import Simulator
 from tests.stage import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
-SERVE = "from app.simulator.server import Options, run; run('127.0.0.1', 0, Options())"
+SERVE = "from simulator.server import Options, run; run('127.0.0.1', 0, Options())"
 LIST_ROOMS = """
-import sys, app.simulator.server
+import sys, simulator.server
 print(*sorted({name.split('.')[1] for name in sys.modules if name.startswith('app.')}))
 """
 

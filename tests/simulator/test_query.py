@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from app.simulator.orders import Order
-from app.simulator.server import Options
-from app.simulator.tasks import Account, Task
+from simulator.account import Account, Task
+from simulator.orders import Order
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.shape import sample, shape
 from tests.simulator.stage import Simulator

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from app.simulator.faults import FAULTS, RECORD_REFUSALS, Kind
-from app.simulator.records import RECORDS
-from app.simulator.results import CHANGES, FAIL_CODES
-from app.simulator.server import Options
+from simulator.faults import FAULTS, RECORD_REFUSALS, Kind
+from simulator.record_faults import RECORDS
+from simulator.result_faults import CHANGES, FAIL_CODES
+from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.shape import sample, shape
 from tests.simulator.stage import Receiver, Simulator

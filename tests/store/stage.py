@@ -13,11 +13,11 @@ import pytest
 from app.domain.admission import Limit, Limits
 from app.domain.evidence import Signature
 from app.domain.task import AT_REST, Source, State
-from app.store import admission
-from app.store.admission import ClaimedTask
-from app.store.callbacks import NewCallback
+from app.store.account import admission
+from app.store.account.admission import ClaimedTask
 from app.store.engine import Database
-from app.store.tasks import NewTask
+from app.store.tasks.callbacks import NewCallback
+from app.store.tasks.rows import NewTask
 
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 NEAR = 5.0

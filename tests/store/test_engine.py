@@ -9,9 +9,9 @@ from sqlalchemy import exc, text
 
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.task import State
-from app.store import moves, tasks
 from app.store.engine import Connection, Database
-from app.store.moves import Move
+from app.store.tasks import moves, rows
+from app.store.tasks.moves import Move
 from tests.store.stage import Sql, events, new_task, put_client, put_task
 
 DIRECTLY = 3.0
@@ -37,7 +37,7 @@ async def test_work_is_done_again_when_its_connection_dies(
 
     async def work(connection: Connection) -> uuid.UUID:
         pids.append(await backend(connection))
-        stored = await tasks.insert_task(connection, new)
+        stored = await rows.insert_task(connection, new)
         if len(pids) == 1:
             await kill(sql, pids[0])
         move = Move(id=new.id, left=State.QUEUED, target=State.CANCELED)
@@ -57,7 +57,7 @@ async def test_work_is_done_again_when_its_connection_dies_before_the_commit(
 
     async def work(connection: Connection) -> uuid.UUID:
         pids.append(await backend(connection))
-        stored = await tasks.insert_task(connection, new)
+        stored = await rows.insert_task(connection, new)
         if len(pids) == 1:
             await kill(sql, pids[0])
         return stored.id
@@ -76,7 +76,7 @@ async def test_work_finds_its_own_rows_when_only_the_answer_of_the_commit_is_los
     async def work(connection: Connection) -> uuid.UUID:
         nonlocal tries
         tries += 1
-        stored = await tasks.insert_task(connection, new)
+        stored = await rows.insert_task(connection, new)
         if tries == 1:
             pid = await backend(connection)
             await connection.exec_driver_sql("COMMIT")
@@ -97,11 +97,11 @@ async def test_deadlocked_work_is_done_again(
 
     async def lock(first: uuid.UUID, second: uuid.UUID) -> None:
         async def work(connection: Connection) -> None:
-            await tasks.lock_task(connection, first)
+            await rows.lock_task(connection, first)
             if first in first_tries:
                 first_tries.discard(first)
                 await both_hold_one.wait()
-            await tasks.lock_task(connection, second)
+            await rows.lock_task(connection, second)
 
         await database.run(work)
 
@@ -160,7 +160,7 @@ async def test_patience_ends_a_try_that_hangs(
         await sql.execute("SELECT FROM tasks WHERE id = $1 FOR UPDATE", task_id)
         async with asyncio.timeout(DIRECTLY):
             with pytest.raises(DatabaseUnavailableError):
-                await database.run(lambda found: tasks.lock_task(found, task_id), patience=0.2)
+                await database.run(lambda found: rows.lock_task(found, task_id), patience=0.2)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), ValueError("no"), KeyError("x")])
@@ -173,7 +173,7 @@ async def test_what_work_raises_is_let_through_and_nothing_is_kept(
     async def work(connection: Connection) -> None:
         nonlocal tries
         tries += 1
-        await tasks.insert_task(connection, new)
+        await rows.insert_task(connection, new)
         raise error
 
     with pytest.raises(type(error)) as caught:
@@ -242,7 +242,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_behind(
     stored = asyncio.Event()
 
     async def work(connection: Connection) -> None:
-        await tasks.insert_task(connection, new)
+        await rows.insert_task(connection, new)
         stored.set()
         await connection.execute(text("SELECT pg_sleep(60)"))
 
@@ -252,7 +252,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_behind(
     with pytest.raises(asyncio.CancelledError):
         await running
     async with asyncio.timeout(DIRECTLY):
-        assert await database.run(lambda found: tasks.lock_task(found, new.id)) is None
+        assert await database.run(lambda found: rows.lock_task(found, new.id)) is None
 
 
 async def test_each_statement_of_a_read_stands_alone(database: Database, sql: Sql) -> None:

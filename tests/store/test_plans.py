@@ -14,23 +14,13 @@ from sqlalchemy import event
 
 from app.domain.evidence import Verdict
 from app.domain.task import State
-from app.store import (
-    account,
-    admission,
-    callbacks,
-    census,
-    clients,
-    forecast,
-    leases,
-    moves,
-    questions,
-    queues,
-    stuck,
-    tasks,
-)
+from app.store import backlog
+from app.store.account import admission, condition, forecast, queues
+from app.store.clients import clients
 from app.store.engine import Connection, Database
-from app.store.moves import Move
-from app.store.questions import Question
+from app.store.tasks import callbacks, moves, polls, rows, stuck, sweep
+from app.store.tasks.moves import Move
+from app.store.tasks.polls import Question
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
@@ -130,7 +120,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def end_lapsed(state: State) -> Work:
-    return lambda connection: leases.end_lapsed(connection, state, limit=200, ask_in=7200)
+    return lambda connection: sweep.end_lapsed(connection, state, limit=200, ask_in=7200)
 
 
 def admit(connection: Connection) -> Awaitable[object]:
@@ -140,19 +130,19 @@ def admit(connection: Connection) -> Awaitable[object]:
 
 
 def ask(connection: Connection) -> Awaitable[list[Question]]:
-    return questions.claim_questions(connection, queries=10, lease=30, taken_for=60)
+    return polls.claim_questions(connection, queries=10, lease=30, taken_for=60)
 
 
 HOT: dict[str, tuple[Work, set[str]]] = {
     "free_lost": (
-        lambda connection: leases.free_lost(connection, limit=200, lapses_in=3600),
+        lambda connection: sweep.free_lost(connection, limit=200, lapses_in=3600),
         {"tasks_leases", "tasks_pkey"},
     ),
     "end_lapsed queued": (end_lapsed(State.QUEUED), {"tasks_submit_by", "tasks_pkey"}),
     "end_lapsed unconfirmed": (end_lapsed(State.UNCONFIRMED), {"tasks_lapses", "tasks_pkey"}),
     "end_lapsed running": (end_lapsed(State.RUNNING), {"tasks_lapses", "tasks_pkey"}),
     "renew": (
-        lambda connection: leases.renew(
+        lambda connection: sweep.renew(
             connection, [uuid.UUID(int=number) for number in range(1, 100)], lease=30
         ),
         {"tasks_pkey"},
@@ -163,21 +153,21 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         ),
         {"tasks_pkey"},
     ),
-    "lock_task": (lambda connection: tasks.lock_task(connection, TASK), {"tasks_pkey"}),
+    "lock_task": (lambda connection: rows.lock_task(connection, TASK), {"tasks_pkey"}),
     "read_task": (
-        lambda connection: tasks.read_task(connection, client_id=CLIENT, task_id=TASK),
+        lambda connection: rows.read_task(connection, client_id=CLIENT, task_id=TASK),
         {"tasks_pkey"},
     ),
     "read_by_kie_id": (
-        lambda connection: tasks.read_by_kie_id(connection, client_id=CLIENT, kie_task_id="x"),
+        lambda connection: rows.read_by_kie_id(connection, client_id=CLIENT, kie_task_id="x"),
         {"tasks_kie_task_id"},
     ),
     "owns_result": (
-        lambda connection: tasks.owns_result(connection, client_id=CLIENT, url="https://r.test/1"),
+        lambda connection: rows.owns_result(connection, client_id=CLIENT, url="https://r.test/1"),
         {"tasks_result_urls"},
     ),
     "insert_task, known key": (
-        lambda connection: tasks.insert_task(
+        lambda connection: rows.insert_task(
             connection, new_task(uuid.UUID(int=0), idempotency_key=KEY)
         ),
         {"tasks_pkey", "tasks_idempotency_key"},
@@ -187,7 +177,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {"callbacks_task"},
     ),
     "claimed_ids": (
-        lambda connection: questions.claimed_ids(connection, TASK, limit=3),
+        lambda connection: polls.claimed_ids(connection, TASK, limit=3),
         {"callbacks_task"},
     ),
     "insert_callback": (
@@ -197,7 +187,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         set(),
     ),
     "census": (
-        census.take,
+        backlog.take,
         {
             *("tasks_leases", "tasks_submit_by", "tasks_lapses", "tasks_ask"),
             *("deliveries_due", "deliveries_leased"),
@@ -234,10 +224,10 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
     ),
     "claim_questions": (ask, {"tasks_ask", "tasks_seats", "tasks_pkey"}),
     "next_question": (
-        lambda connection: questions.next_question(connection, queries=10),
+        lambda connection: polls.next_question(connection, queries=10),
         {"tasks_ask"},
     ),
-    "status": (lambda connection: account.status(connection, WIDE), {"tasks_seats"}),
+    "status": (lambda connection: condition.status(connection, WIDE), {"tasks_seats"}),
     "list_queues": (queues.list_queues, set()),
     "list_stuck": (lambda connection: stuck.list_stuck(connection, grace=60, limit=200), set()),
 }
@@ -302,11 +292,11 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
         assert len(await admission.claimed_by(connection, uuid.UUID(int=1))) == 20
         assert len(await stuck.list_stuck(connection, grace=60, limit=200)) == 200
         assert len(await ask(connection)) == 10
-        assert await leases.free_lost(connection, limit=200, lapses_in=1)
+        assert await sweep.free_lost(connection, limit=200, lapses_in=1)
         for state in (State.QUEUED, State.UNCONFIRMED, State.RUNNING):
-            assert await leases.end_lapsed(connection, state, limit=200, ask_in=None)
+            assert await sweep.end_lapsed(connection, state, limit=200, ask_in=None)
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)
-        assert (await tasks.insert_task(connection, new)).id == TASK
+        assert (await rows.insert_task(connection, new)).id == TASK
         assert await clients.client_by_key(connection, digest("17")) is not None
         assert len(await callbacks.read_callbacks(connection, TASK, limit=50)) == 2
         await connection.rollback()

@@ -14,7 +14,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.audit import Action, Actor
-from app.store.clock import NOW
+from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
 
 

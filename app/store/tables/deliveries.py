@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.delivery import DeliveryState, EventType
 from app.domain.dialect import Dialect
-from app.store.clock import NOW
+from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.domain.dialect import Dialect
 from app.domain.evidence import Signature, Verdict
 from app.domain.task import AT_REST, FailSource, Source, State
-from app.store.clock import NOW
+from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
 
 RESULT_URLS_CUT = ARRAY(VARCHAR(500))

@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "fault-report.md"
 
 
 def main(arguments: Sequence[str]) -> int:
-    logging.getLogger("app.simulator").setLevel(logging.ERROR)  # it is hung up on all the time
+    logging.getLogger("simulator").setLevel(logging.ERROR)  # it is hung up on all the time
     return asyncio.run(_play(_read(arguments)))
 
 

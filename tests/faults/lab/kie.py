@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from app.simulator.server import Options, create_app
+from simulator.server import Options, create_app
 from tests.faults.lab.audit import Bill
 from tests.faults.test_named_faults import FOUND_BY_CALLBACK, LOST, MADE
 from tests.stage import serving

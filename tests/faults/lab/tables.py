@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from app.services.deliver import LEASE_MARGIN
+from app.services.deliveries.deliver import LEASE_MARGIN
 from tests.faults.lab.audit import Delivery, Move, Statement, Task
 
 DELIVERY_TIMEOUT = 2

@@ -1,0 +1,116 @@
+"""Helps the OpenAPI document tell the truth about bodies that we read ourselves."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from app.api.errors import STATUS, document
+from app.api.schemas import admin as admin_schemas
+from app.api.schemas import deliveries as delivery_schemas
+from app.api.schemas import dropin as dropin_schemas
+from app.api.schemas.tasks import ProblemDocument, TaskCreate, TaskWait
+from app.domain.errors import GatewayError
+
+_REF = "#/components/schemas/{model}"
+
+_MEANING = {
+    400: "The body is not usable JSON, or the Idempotency-Key is not valid.",
+    401: "No valid API key.",
+    404: "Nothing there for this caller.",
+    409: "It stands in no state for this.",
+    413: "The body is too large.",
+    422: "The request is not valid.",
+    502: "kie.ai was asked, and did not say.",
+    503: "The database is away. Repeat with the same Idempotency-Key.",
+}
+
+
+def refusals(
+    *statuses: int, as_in: Mapping[int, type[GatewayError]] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Describe refusals for a route's `responses`, `as_in` with another example than the usual."""
+    return {
+        status: {
+            "description": _MEANING[status],
+            "content": {
+                "application/problem+json": {
+                    "schema": {"$ref": _REF.format(model="ProblemDocument")},
+                    "example": _example(status, (as_in or {}).get(status)),
+                }
+            },
+        }
+        for status in statuses
+    }
+
+
+def _example(status: int, kind: type[GatewayError] | None) -> dict[str, Any]:
+    """Show a refusal with this status, of this kind where one is wanted."""
+    if kind is None and status == ProblemDocument.EXAMPLE["status"]:
+        return ProblemDocument.EXAMPLE
+    kind = kind or next(kind for kind, known in STATUS.items() if known == status)
+    return document(kind(_MEANING[status]), ProblemDocument.EXAMPLE["request_id"])
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe a JSON body that a dependency reads."""
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+_READ: tuple[type[BaseModel], ...] = (
+    TaskCreate,
+    TaskWait,
+    ProblemDocument,
+    *delivery_schemas.READ,
+    *dropin_schemas.READ,
+    *admin_schemas.READ,
+)
+"""What routes refer to by name alone."""
+
+
+def _references(node: object) -> Iterator[str]:
+    """Walk what a part of the document refers to."""
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for member in node.values():
+            yield from _references(member)
+
+
+def _drop_impossible(responses: dict[str, Any]) -> None:
+    """Drop the framework's own 422: flawed parameters are problem documents here."""
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+
+
+def install(app: FastAPI) -> None:
+    """Put the models that routes only refer to into the document."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            described = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+            )
+            for operations in described["paths"].values():
+                for operation in operations.values():
+                    _drop_impossible(operation["responses"])
+            schemas = described.setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)  # of the responses that were dropped
+            named = set(_references(described["paths"]))
+            for model in _READ:
+                if _REF.format(model=model.__name__) not in named:
+                    continue
+                schema = model.model_json_schema(ref_template=_REF)
+                schemas |= schema.pop("$defs", {})
+                schemas[model.__name__] = schema
+            app.openapi_schema = described
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the documented way to extend it

@@ -1,0 +1,279 @@
+"""The bodies of the admin API: what operators say, and what they are shown.
+
+Clients appear by name. Keys, secrets, inputs and webhook URLs are nobody's to read here.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+
+from app.api.schemas.deliveries import Url
+from app.api.schemas.tasks import Number, RequestBody, number
+from app.domain.admission import HoldReason
+from app.domain.audit import Action, Actor
+from app.domain.delivery import EventType
+from app.domain.task import State
+from app.services.clients.keys import MAX_GRACE, MAX_WEIGHT, USUAL_GRACE
+from app.services.clients.settings import MAX_HOSTS
+from app.services.tasks.stuck import MAX_NOTE
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
+_WEIGHT = {"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT}
+"""The same without null, which only stands for what is not given."""
+
+
+def _not_null(value: object) -> object:
+    if value is None:
+        message = "should not be null"
+        raise ValueError(message)
+    return value
+
+
+def _example(**members: Any) -> ConfigDict:  # noqa: ANN401  # JSON
+    return ConfigDict(json_schema_extra={"examples": [members]})
+
+
+class AdmissionPause(RequestBody):
+    """What to pause; without `client` everything."""
+
+    model_config = _example(client="shop", note="their budget is spent")
+
+    client: Name | None = None
+    note: Annotated[str, StringConstraints(max_length=MAX_NOTE)] | None = Field(
+        default=None, description="One line for whoever looks next."
+    )
+
+
+class AdmissionResume(RequestBody):
+    """What to resume; without `client` everything but the clients that are paused by name."""
+
+    model_config = _example(client="shop")
+
+    client: Name | None = None
+
+
+class TaskBind(RequestBody):
+    """The id that kie.ai's log has for the task."""
+
+    model_config = _example(kie_task_id="281e5b0f39b9bb3cbcbd9bd01bdcfb1f")
+
+    kie_task_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class TaskRequeue(RequestBody):
+    """Sent again, the task may be paid again: that has to be said."""
+
+    model_config = _example(may_pay_again=True)
+
+    may_pay_again: bool = Field(
+        default=False, description="Without true it is refused, and the answer says what to do."
+    )
+
+
+class ClientChange(RequestBody):
+    """What to change of a client: at least one of these."""
+
+    model_config = _example(
+        weight=3,
+        webhook_url="https://hooks.example.com/kie",
+        webhook_hosts=["hooks.example.com"],
+        webhook_events=["task.succeeded", "task.failed"],
+        sees_balance=True,
+    )
+
+    weight: Annotated[Weight | None, BeforeValidator(_not_null), WithJsonSchema(_WEIGHT)] = Field(
+        default=None, description="Its parts of what the account may create."
+    )
+    webhook_url: Url | None = Field(
+        default=None,
+        description="Where it is told of tasks that name no URL of their own; null: nowhere.",
+    )
+    webhook_hosts: Annotated[list[str], Field(min_length=1, max_length=MAX_HOSTS)] | None = Field(
+        default=None, description="The only hosts that it may be told at; null: any."
+    )
+    webhook_events: (
+        Annotated[list[Annotated[EventType, Strict(strict=False)]], Field(max_length=50)] | None
+    ) = Field(
+        default=None, description="What it is told of; null: every rest, so not `task.running`."
+    )
+
+    sees_balance: Annotated[
+        bool | None, BeforeValidator(_not_null), WithJsonSchema({"type": "boolean"})
+    ] = Field(default=None, description="Whether it may ask for the account's credits.")
+
+    @model_validator(mode="after")
+    def _changes(self) -> Self:
+        if not self.model_fields_set:
+            message = "should name something to change"
+            raise ValueError(message)
+        return self
+
+
+class SecretRotate(RequestBody):
+    """For how long the secret of before signs too."""
+
+    model_config = _example(grace=86400)
+
+    grace: Annotated[
+        float, BeforeValidator(number), Field(ge=0, le=MAX_GRACE, allow_inf_nan=False)
+    ] = Field(default=USUAL_GRACE, description="Seconds; 0: it signs no more.")
+
+
+class KeyCreate(RequestBody):
+    """Whose key; the client is created if its name is new."""
+
+    model_config = _example(client="shop")
+
+    client: Name
+
+
+READ = (
+    AdmissionPause,
+    AdmissionResume,
+    TaskBind,
+    TaskRequeue,
+    ClientChange,
+    SecretRotate,
+    KeyCreate,
+)
+"""The bodies that are read by us, and described to the document by their names."""
+
+
+class AdminClient(BaseModel):
+    """A client's place in the fair queue, and how it is told."""
+
+    client: str
+    weight: int = Field(description="Its parts of what the account may create.")
+    paused_at: datetime | None = Field(description="Nothing of it is sent since then.")
+    pause_note: str | None
+    queued: int = Field(description="How many of its tasks wait.")
+    webhook_host: str | None = Field(description="Of its URL: the rest may be a secret.")
+    webhook_hosts: list[str] | None = Field(description="The only ones that it may be told at.")
+    webhook_events: list[EventType] | None = Field(description="Null: every rest.")
+    previous_secret_until: datetime | None = Field(
+        description="Until when the signing secret before the last rotation signs too."
+    )
+    sees_balance: bool = Field(description="It may ask for the account's credits.")
+    created_at: datetime
+
+
+class AdmissionState(BaseModel):
+    """Whether anything may be sent to kie.ai, and who waits for it."""
+
+    paused_at: datetime | None = Field(description="Nothing at all is sent since then.")
+    pause_note: str | None
+    hold_reason: HoldReason | None = Field(description="Why the account holds itself.")
+    hold_detail: str | None = Field(description="What kie.ai or the network said.")
+    held_since: datetime | None
+    held_until: datetime | None = Field(description="The next probe.")
+    creates_allowed: int = Field(description="Create slots; fewer where others use the account.")
+    creates_free: int
+    running_limit: int
+    running: int = Field(description="Tasks that count as running at kie.ai.")
+    clients: list[AdminClient]
+
+
+class AdminClientList(BaseModel):
+    """All clients, by name."""
+
+    data: list[AdminClient]
+    next_cursor: str | None
+
+
+class AdminTask(BaseModel):
+    """A task as operators see it."""
+
+    id: UUID
+    why: Literal["set_aside", "lease_over", "unconfirmed", "overdue"] | None = Field(
+        description="Why it is among the stuck; null: it is not."
+    )
+    client: str
+    state: State
+    model: str
+    kie_task_id: str | None
+    attempt: int
+    created_at: datetime
+    submitted_at: datetime | None
+    due_at: datetime | None
+    leased_until: datetime | None
+    set_aside_at: datetime | None
+    breakdown: str | None = Field(description="The defect that asking about it met last.")
+
+
+class AdminTaskList(BaseModel):
+    """Tasks, the oldest first, 200 at most."""
+
+    data: list[AdminTask]
+    next_cursor: str | None
+
+
+class AuditEntry(BaseModel):
+    """What somebody did, or what the gateway found."""
+
+    id: int
+    at: datetime
+    actor: Actor
+    action: Action
+    client: str | None
+    task_id: UUID | None
+    detail: dict[str, str]
+
+
+class AuditList(BaseModel):
+    """The newest 200 entries, newest first."""
+
+    data: list[AuditEntry]
+    next_cursor: str | None
+
+
+class AdminKey(BaseModel):
+    """A key as lists show it: by its beginning."""
+
+    client: str
+    id: UUID
+    hint: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class AdminKeyList(BaseModel):
+    """All keys, revoked ones too."""
+
+    data: list[AdminKey]
+    next_cursor: str | None
+
+
+class IssuedKey(BaseModel):
+    """A new key, shown this once."""
+
+    id: UUID
+    client: str
+    api_key: str
+
+
+class RotatedSecret(BaseModel):
+    """A new signing secret, shown this once."""
+
+    client: str
+    signing_secret: str
+    previous_secret_until: datetime | None = Field(
+        description="Until when the one before signs too; null: it does not."
+    )
+
+
+class Balance(BaseModel):
+    """What kie.ai says just now."""
+
+    balance: Number = Field(description="The account's credits.")

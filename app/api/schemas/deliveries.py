@@ -1,0 +1,123 @@
+"""The bodies about deliveries: what is accepted, and what is answered, for the document."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from app.api.instants import BodyInstant
+from app.api.schemas.tasks import RequestBody, web_address
+from app.domain.delivery import DeliveryState, EventType
+
+Url = Annotated[str, StringConstraints(max_length=2048), AfterValidator(web_address)]
+
+
+class Redelivery(RequestBody):
+    """Which deliveries to repeat, by at least one of state and time."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"state": "exhausted", "created_after": "2026-11-22T06:00:00Z"}]
+        },
+    )
+
+    state: Literal["exhausted", "disabled", "delivered"] | None = Field(
+        default=None, description="None: all three. What is pending is on its way already."
+    )
+    created_after: BodyInstant | None = None
+    created_before: BodyInstant | None = None
+    cursor: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        default=None, description="`next_cursor` of the answer before, with the same choice."
+    )
+
+    @model_validator(mode="after")
+    def _chooses(self) -> Self:
+        if self.state is None and self.created_after is None and self.created_before is None:
+            message = "should name at least one of state, created_after and created_before"
+            raise ValueError(message)
+        return self
+
+
+class UrlEnable(RequestBody):
+    """A URL of yours that had answered 410 and is to be called again."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"url": "https://hooks.example.com/kie"}]}
+    )
+
+    url: Url
+
+
+READ = (Redelivery, UrlEnable)
+"""The bodies that are read by us, and described to the document by their names."""
+
+
+class DeliveryAttempt(BaseModel):
+    """One time that the URL was called."""
+
+    number: int
+    at: datetime = Field(description="When it ended.")
+    seconds: float
+    status: int | None = Field(description="What your service answered; null: nothing.")
+    error: str | None = Field(description="Why there was no answer.")
+    address: str | None = Field(description="The address that was connected to.")
+    answer: str = Field(description="The first 16 KiB of the answer's body.")
+
+
+class Delivery(BaseModel):
+    """Something that you were, or are to be, told."""
+
+    id: UUID
+    task_id: UUID
+    event: EventType
+    url: str
+    state: DeliveryState = Field(
+        description="`exhausted`: every attempt failed; `disabled`: the URL had answered 410."
+    )
+    tries: int
+    due_at: datetime | None = Field(description="The next attempt, while it is pending.")
+    created_at: datetime
+    finished_at: datetime | None
+    origin_id: UUID | None = Field(description="The first delivery of this body; null: this is it.")
+    webhook_id: str = Field(description="The header `webhook-id` of every attempt.")
+    attempts: list[DeliveryAttempt]
+
+
+class DeliveryList(BaseModel):
+    """A page of deliveries, newest first."""
+
+    data: list[Delivery]
+    next_cursor: str | None = Field(description="Give it as `cursor`; null: this was the last.")
+
+
+class Repetition(BaseModel):
+    """A new delivery of the same body; GET /v1/deliveries/{id} tells how it fares."""
+
+    id: UUID
+    origin_id: UUID = Field(description="The first delivery of this body.")
+
+
+class Redelivered(BaseModel):
+    """The new deliveries, at most 1,000."""
+
+    data: list[UUID]
+    next_cursor: str | None = Field(
+        description="There is more: repeat the call with it as `cursor`. Null: that was all."
+    )
+    disabled_urls: list[str] = Field(
+        description="URLs that had answered 410: theirs are left out until they are enabled."
+    )
+
+
+class EnabledUrl(BaseModel):
+    """A URL that is called again."""
+
+    url: str

@@ -1,0 +1,162 @@
+"""kie.ai's own bodies and envelopes, for the document and for what is checked of them."""
+
+# ruff: noqa: N815  # kie.ai's names
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from app.api.schemas.tasks import Number, web_address
+from app.domain.errors import Flaw, InvalidRequestError
+
+MAX_URL = 2048
+
+
+class KieBody(BaseModel):
+    """A body as kie.ai takes it: what it does not know it ignores, as clients expect."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    WRONG: ClassVar[Mapping[str, str]] = {}
+    """What kie.ai says of a member that is missing or of another type."""
+
+
+def _or_none(url: str) -> str | None:
+    """Take the empty text for none, as kie.ai does."""
+    if len(url) > MAX_URL:
+        message = f"should have at most {MAX_URL} characters"
+        raise ValueError(message)
+    return web_address(url) if url else None
+
+
+class KieCreate(KieBody):
+    """A task to create, as kie.ai's `createTask` takes it. What is inside `input` is kie.ai's."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "google/nano-banana-edit",
+                    "callBackUrl": "https://shop.example.com/kie",
+                    "input": {
+                        "prompt": "turn this photo into a character figure",
+                        "image_urls": ["https://file.aiquickdraw.com/custom-page/akr/photo.png"],
+                    },
+                }
+            ]
+        },
+    )
+
+    WRONG: ClassVar[Mapping[str, str]] = {
+        "model": "The model name you specified is not supported. Please verify your input and "
+        "use one of the supported models provided by KIE.",
+        "input": "input must be an object",
+        "callBackUrl": "callBackUrl must be a string",
+    }
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+        description="kie.ai's name of the model."
+    )
+    input: dict[str, Any] = Field(description="The model's input, passed on unchanged.")
+    callBackUrl: Annotated[str, AfterValidator(_or_none)] | None = Field(
+        default=None, description="Told of the task's end as kie.ai tells."
+    )
+
+
+class KieDownload(KieBody):
+    """A result of one of your tasks."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"url": "https://tempfile.aiquickdraw.com/r/5db7.jpg"}]}
+    )
+
+    WRONG: ClassVar[Mapping[str, str]] = {"url": "url is wrong"}
+
+    url: Annotated[str, StringConstraints(min_length=1)]
+
+
+READ = (KieCreate, KieDownload)
+"""The bodies that are read by us, and described to the document by their names."""
+
+
+KieBodyT = TypeVar("KieBodyT", bound=KieBody)
+
+
+def kie_validated(model: type[KieBodyT], document: object) -> KieBodyT:
+    """Check a parsed body; raises `InvalidRequestError` in kie.ai's words where it has some."""
+    if not isinstance(document, dict):
+        detail = "The request body must be a JSON object"
+        raise InvalidRequestError(detail)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    member, said = str(found[0]["loc"][0]), found[0]["msg"]
+    if found[0]["type"] == "value_error":
+        flaw = Flaw(f"/{member}", said.removeprefix("Value error, "))
+        raise InvalidRequestError(said, [flaw])
+    raise InvalidRequestError(model.WRONG[member])
+
+
+class Created(BaseModel):
+    """Both are the gateway's id, as 32 hex digits."""
+
+    taskId: str
+    recordId: str
+
+
+class Record(BaseModel):
+    """A task as kie.ai writes it."""
+
+    taskId: str = Field(description="The gateway's id, as 32 hex digits.")
+    model: str
+    state: str = Field(description="waiting, queuing, generating, success or fail.")
+    param: str = Field(description="The create as JSON text; its `input` is JSON text once more.")
+    resultJson: str = Field(description="JSON text; empty where there is no result.")
+    failCode: str | None
+    failMsg: str | None
+    costTime: int | None = Field(description="Whole seconds.")
+    completeTime: int | None = Field(description="Milliseconds since 1970.")
+    createTime: int = Field(description="Milliseconds since 1970.")
+    creditsConsumed: Number | None = Field(default=None, description="Once it is known.")
+    updateTime: int | None = Field(default=None, description="Of a failure.")
+
+
+class CreatedEnvelope(BaseModel):
+    """The answer to a create; of a refusal `code` is not 200, and `data` is null."""
+
+    code: int
+    msg: str
+    data: Created | None
+
+
+class RecordEnvelope(BaseModel):
+    """The answer to a query; of an id that is not yours `code` is 422, and `data` is null."""
+
+    code: int
+    msg: str
+    data: Record | None
+
+
+class CreditEnvelope(BaseModel):
+    """The account's credits, for clients that may see them."""
+
+    code: int
+    msg: str
+    data: Number | None
+
+
+class DownloadEnvelope(BaseModel):
+    """A link that lives for 20 minutes."""
+
+    code: int
+    msg: str
+    data: str | None

@@ -1,0 +1,166 @@
+"""What every command does first: read the settings, find the database, say what is wrong."""
+
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
+
+import typer
+from pydantic import SecretStr
+
+from app import config, log
+from app.cli.interrupts import run
+from app.config import Settings, SettingsError
+from app.domain.errors import DatabaseUnavailableError, GatewayError, InvalidRequestError
+from app.embedded import EmbeddedUnavailableError, running
+from app.services.clients.settings import Clients
+from app.services.tasks.stuck import Operations
+from app.store import schema
+from app.store.engine import Database
+from app.wiring import Services, wired
+
+FAILED = 1
+HIGHEST_PORT = 65535
+WRONG_USE = 2
+"""Settings or arguments that cannot be used; typer ends with the same."""
+
+Result = TypeVar("Result")
+
+
+class DatabaseAwayError(Exception):
+    """PostgreSQL cannot be used at all; the text says what it said, in one line."""
+
+
+def give_up(message: str, status: int = FAILED) -> NoReturn:
+    """Say why on stderr and end with `status`."""
+    typer.echo(message, err=True)
+    raise typer.Exit(status)
+
+
+def reason(error: OSError) -> str:
+    """Return the system's words alone; asyncio and socket put the address behind them."""
+    return (error.strerror or str(error)).partition(" (")[0]
+
+
+def settings(**overrides: Any) -> Settings:  # noqa: ANN401  # of any field's type
+    """Read the settings and start logging; ends the command where they cannot be used."""
+    try:
+        found = config.load(**overrides)
+    except SettingsError as error:
+        give_up("\n".join(error.problems), WRONG_USE)
+    log.configure(found.log_level, found.log_format, sys.stderr)
+    return found
+
+
+def require_secret(found: Settings) -> None:
+    if not found.secret_keys:
+        give_up(
+            "GATEWAY_SECRET_KEYS: is not set; make one with `kie-gateway secrets generate` and "
+            'set it as a JSON list: ["…"]',
+            WRONG_USE,
+        )
+
+
+def with_any_secret(found: Settings) -> Settings:
+    """Make up a secret where there is none: for what signs nothing and opens nothing."""
+    if found.secret_keys:
+        return found
+    return found.model_copy(update={"secret_keys": (SecretStr(secrets.token_urlsafe(32)),)})
+
+
+@contextmanager
+def with_database(found: Settings) -> Iterator[Settings]:
+    """Lend the settings with a database URL: theirs, or an embedded server's, migrated."""
+    if found.database_url is not None:
+        yield found
+        return
+    try:
+        with running(found.data_dir) as dsn:
+            schema.upgrade(dsn)
+            yield found.model_copy(update={"database_url": SecretStr(dsn)})
+    except EmbeddedUnavailableError as error:
+        give_up(str(error), WRONG_USE)
+
+
+def dsn(found: Settings) -> str:
+    """Return the database's URL of settings that `with_database` lent."""
+    url = found.database_url
+    return url.get_secret_value() if url else ""
+
+
+def require_database(found: Settings) -> str | None:
+    """Return the schema's revision; ends the command where PostgreSQL cannot be used."""
+    try:
+        return run(revision(dsn(found)))
+    except DatabaseAwayError as error:
+        give_up(f"PostgreSQL: {error}; start it, or correct GATEWAY_DATABASE_URL")
+
+
+def require_schema(found: Settings) -> None:
+    """End the command where the database is away or not at this version's schema."""
+    present = require_database(found)
+    if present != schema.needed():
+        give_up(f"{at_schema(present)}: run `kie-gateway migrate`")
+
+
+def at_schema(present: str | None) -> str:
+    return f"the schema is at {present or 'nothing'}, not at {schema.needed()}"
+
+
+async def revision(dsn: str) -> str | None:
+    """Return the database's schema revision; raises `DatabaseAwayError`."""
+    database = Database(dsn, pool_size=1)
+    try:
+        async with database.read() as connection:
+            return await schema.present(connection)
+    except Exception as error:  # noqa: BLE001  # a wrong password or name, as the driver has it
+        raise DatabaseAwayError(_root(error)) from None
+    finally:
+        await database.dispose()
+
+
+def _root(error: BaseException) -> str:
+    """Return the first cause's own words: around it stand those of pool, driver and engine."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = str(error).strip() or type(error).__name__
+    return said.splitlines()[0]
+
+
+def with_services(found: Settings, use: Callable[[Services], Awaitable[Result]]) -> Result:
+    """Carry out one use case; ends the command with the reason where it is refused."""
+
+    async def used() -> Result:
+        async with wired(found, dsn(found)) as services:
+            return await use(services)
+
+    try:
+        return run(used())
+    except DatabaseUnavailableError as error:
+        give_up(f"PostgreSQL went away: {_root(error)}")
+    except InvalidRequestError as error:
+        give_up(error.detail, WRONG_USE)
+    except GatewayError as error:
+        give_up(error.detail)
+
+
+def with_operations(
+    use: Callable[[Operations], Awaitable[Result]], *, signs: bool = False
+) -> Result:
+    """Carry out one act of an operator's on the database; `signs`: it needs the secrets too."""
+    return _on_database(lambda services: use(services.operations), signs=signs)
+
+
+def with_clients(use: Callable[[Clients], Awaitable[Result]]) -> Result:
+    """Look at clients, or change them, on the database."""
+    return _on_database(lambda services: use(services.clients))
+
+
+def _on_database(use: Callable[[Services], Awaitable[Result]], *, signs: bool = False) -> Result:
+    found = settings()
+    if signs:
+        require_secret(found)
+    with with_database(with_any_secret(found)) as ready:
+        require_schema(ready)
+        return with_services(ready, use)

@@ -1,0 +1,39 @@
+"""Tables for people, and the same as JSON: how every listing command prints."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from app.domain.exact_json import render
+
+WIDE = 200
+"""Whoever reads a pipe wants each id whole, on one line."""
+
+
+def show(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; what others wrote is never taken for markup."""
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell(value)) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table)
+
+
+def cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else str(value)
+
+
+def show_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    """Print JSON with times as the API writes them."""
+    typer.echo(render(value))

@@ -1,0 +1,1 @@
+"""How a task looks to callers: in our own API and in kie.ai's."""

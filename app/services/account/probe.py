@@ -1,0 +1,66 @@
+"""The account at kie.ai: probing it for free while it refuses our key or credits."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import structlog
+
+from app.domain.admission import PAUSES, HoldReason
+from app.domain.policy import Terms
+from app.domain.report import Unanswered
+from app.domain.retry import backoff
+from app.kie.client import KieClient
+from app.store.account import condition
+from app.store.engine import Database
+from app.store.signals import QUEUE, Signals
+
+log = structlog.get_logger(__name__)
+
+
+class Account:
+    """Asks for the balance: to show it, and to learn whether the account works again."""
+
+    def __init__(
+        self,
+        database: Database,
+        kie: KieClient,
+        signals: Signals,
+        terms: Terms,
+        chance: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._kie = kie
+        self._signals = signals
+        self._terms = terms
+        self._chance = chance
+
+    async def probe_due(self) -> float | None:
+        """Make the credit call if the account is held and one is due.
+
+        Where it goes well one task is risked; only its acceptance ends the hold.
+        """
+        async with self._database.begin() as connection:
+            tries = await condition.claim_probe(connection, lease=self._terms.lease)
+        if tries is None:
+            return None
+        good = await self._works()
+        pause = PAUSES[HoldReason.KIE_ACCOUNT]
+        wait = backoff(tries + 1, first=pause.first, ceiling=pause.ceiling, share=self._chance())
+        async with self._database.begin() as connection:
+            await condition.end_probe(connection, good=good, wait=wait)
+        log.info("account.probed", good=good)
+        if good:
+            self._signals.announce(QUEUE)
+        return None
+
+    async def _works(self) -> bool:
+        balance = await self.balance()
+        return isinstance(balance, Decimal) and balance > 0
+
+    async def balance(self) -> Decimal | Unanswered:
+        """Ask kie.ai for the account's credits and keep what it says."""
+        answer = await self._kie.credit()
+        if isinstance(answer, Decimal):
+            async with self._database.begin() as connection:
+                await condition.keep_balance(connection, answer)
+        return answer

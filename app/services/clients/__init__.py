@@ -1,0 +1,1 @@
+"""The calling services: their keys, secrets and settings."""

@@ -1,0 +1,216 @@
+"""Clients and their API keys: made once, shown once, kept as a hash."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from cryptography.fernet import InvalidToken, MultiFernet
+
+from app.domain.audit import Action, Actor
+from app.domain.errors import InvalidRequestError, NotFoundError, UnauthenticatedError
+from app.store.account import queues
+from app.store.clients import audit, clients
+from app.store.engine import Connection, Database
+
+_KEY = re.compile(r"kgw_[A-Za-z0-9_-]{43}")
+"""256 random bits in base64url (RFC 4648 section 5) behind a prefix that scanners can find."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a client may be called."""
+
+HINT = 10
+"""Characters of a key that lists show."""
+
+MAX_WEIGHT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A new key: the key itself and the signing secret are shown once and never again."""
+
+    id: UUID
+    client: str
+    api_key: str
+    signing_secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """A new signing secret: shown once and never again."""
+
+    client: str
+    signing_secret: str
+    previous_secret_until: datetime | None
+    """Until when the one before signs too; None: it does not."""
+
+
+MAX_GRACE = 30 * 24 * 3600.0
+"""Seconds for which a secret that was replaced may go on signing."""
+
+USUAL_GRACE = 24 * 3600.0
+
+
+def checked_weight(weight: int) -> int:
+    """Return the weight; raises `InvalidRequestError` for one outside 1 to `MAX_WEIGHT`."""
+    if 1 <= weight <= MAX_WEIGHT:
+        return weight
+    detail = f"A weight is a whole number from 1 to {MAX_WEIGHT}."
+    raise InvalidRequestError(detail)
+
+
+def _digest(api_key: str) -> bytes:
+    return hashlib.sha256(api_key.encode()).digest()
+
+
+class Keys:
+    """Issues, checks and revokes keys."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: MultiFernet,
+        new_id: Callable[[], UUID],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._new_id = new_id
+        self._random_bytes = random_bytes
+
+    async def authenticate(self, api_key: str) -> UUID:
+        """Return the key's client; raises `UnauthenticatedError` without saying why."""
+        detail = "Send the header `Authorization: Bearer kgw_…` with a key of this gateway."
+        if not _KEY.fullmatch(api_key):
+            raise UnauthenticatedError(detail)
+        async with self._database.read() as connection:
+            client_id = await clients.client_by_key(connection, _digest(api_key))
+        if client_id is None:
+            raise UnauthenticatedError(detail)
+        return client_id
+
+    async def create(
+        self, name: str, *, weight: int | None = None, actor: Actor = Actor.COMMAND_LINE
+    ) -> Issued:
+        """Issue a key, and create its client if the name is new; `weight` is the client's.
+
+        Raises `InvalidRequestError` for a name that is not 1 to 64 letters, digits, `.`, `_`, `-`,
+        and for a weight outside 1 to `MAX_WEIGHT`.
+        """
+        if not NAME.fullmatch(name):
+            detail = "A client's name is 1 to 64 letters, digits, dots, underscores or hyphens."
+            raise InvalidRequestError(detail)
+        if weight is not None:
+            checked_weight(weight)
+        api_key = "kgw_" + base64.urlsafe_b64encode(self._random_bytes(32)).rstrip(b"=").decode()
+        secret = self._new_secret()
+        client_id, key_id = self._new_id(), self._new_id()
+        sealed = self._vault.encrypt(secret.encode())
+
+        async def store(connection: Connection) -> str:
+            owner, kept = await clients.ensure_client(
+                connection, client_id=client_id, name=name, signing_secret=sealed
+            )
+            opened = self._opened(kept)  # first: a key that cannot be shown must not exist
+            await clients.insert_key(
+                connection,
+                key_id=key_id,
+                client_id=owner,
+                digest=_digest(api_key),
+                hint=api_key[:HINT],
+            )
+            about = {"key_id": str(key_id), "hint": api_key[:HINT]}
+            await audit.note(connection, Action.KEY_CREATED, actor=actor, client=name, detail=about)
+            if weight is not None:
+                await queues.weigh(connection, name, weight)
+                await audit.note_weight(connection, name, weight, actor=actor)
+            return opened
+
+        opened = await self._database.run(store)
+        return Issued(id=key_id, client=name, api_key=api_key, signing_secret=opened)
+
+    async def rotate_secret(
+        self, name: str, *, grace: float = USUAL_GRACE, actor: Actor = Actor.COMMAND_LINE
+    ) -> Rotated:
+        """Give the client a new signing secret; for `grace` seconds the one before signs too.
+
+        One that cannot be opened any more is dropped at once: nothing could be signed with it. So
+        is the one before the one before. Raises `NotFoundError`, and `InvalidRequestError` for a
+        grace outside 0 to `MAX_GRACE`.
+        """
+        if not 0 <= grace <= MAX_GRACE:
+            detail = f"A grace is 0 to {MAX_GRACE:.0f} seconds."
+            raise InvalidRequestError(detail)
+        secret = self._new_secret()
+        sealed = self._vault.encrypt(secret.encode())
+
+        async def work(connection: Connection) -> datetime | None:
+            found = await clients.lock_secret(connection, name) if NAME.fullmatch(name) else None
+            if found is None:
+                detail = "There is no such client; see `kie-gateway clients list`."
+                raise NotFoundError(detail)
+            before = found["signing_secret"]
+            if before == sealed:  # done already, and the answer to the commit was lost
+                until: datetime | None = found["previous_secret_until"]
+                return until
+            lasts = grace > 0 and self._opens(before)
+            about = {"grace": f"{grace if lasts else 0:g}"}
+            await audit.note(
+                connection, Action.SECRET_ROTATED, actor=actor, client=name, detail=about
+            )
+            return await clients.rotate_secret(
+                connection,
+                name,
+                sealed,
+                kept=before if lasts else None,
+                grace=grace if lasts else None,
+            )
+
+        until = await self._database.run(work)
+        return Rotated(client=name, signing_secret=secret, previous_secret_until=until)
+
+    async def list(self) -> list[dict[str, Any]]:
+        async with self._database.read() as connection:
+            return await clients.list_keys(connection)
+
+    async def revoke(self, which: str, *, actor: Actor = Actor.COMMAND_LINE) -> int:
+        """Revoke the living keys with this id or hint; return how many there were."""
+        async with self._database.begin() as connection:
+            revoked = await clients.revoke_keys(connection, which)
+            for key in revoked:
+                await audit.note(
+                    connection,
+                    Action.KEY_REVOKED,
+                    actor=actor,
+                    client=key["client"],
+                    detail={"key_id": str(key["id"]), "hint": key["hint"]},
+                )
+        return len(revoked)
+
+    async def living(self) -> int:
+        async with self._database.read() as connection:
+            return await clients.count_living_keys(connection)
+
+    def _new_secret(self) -> str:
+        return "whsec_" + base64.b64encode(self._random_bytes(32)).decode()
+
+    def _opens(self, sealed: bytes) -> bool:
+        try:
+            self._vault.decrypt(sealed)
+        except InvalidToken:
+            return False
+        return True
+
+    def _opened(self, sealed: bytes) -> str:
+        try:
+            return self._vault.decrypt(sealed).decode()
+        except InvalidToken:
+            detail = (
+                "The client's signing secret was sealed with another GATEWAY_SECRET_KEYS entry. "
+                "Put the old entry back behind the new one."
+            )
+            raise InvalidRequestError(detail) from None

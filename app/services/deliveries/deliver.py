@@ -1,0 +1,207 @@
+"""Delivering: claim, send, settle; no transaction is open while anything is on the network."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+import structlog
+
+from app.domain.delivery import After, DeliveryState, after_attempt, webhook_id
+from app.domain.dialect import Dialect
+from app.domain.errors import DatabaseUnavailableError
+from app.metrics import Metrics
+from app.outbound.sender import Sender, Sent
+from app.services.deliveries.signing import Signing, UnopenedSecretError
+from app.services.inflight import Errands
+from app.store.deliveries import attempts
+from app.store.deliveries.attempts import Attempt, DueDelivery
+from app.store.engine import Connection, Database
+
+AT_ONCE = 100
+"""Deliveries that one process has under way at most."""
+
+PER_HOST = 10
+"""Of these, to any one host, over all processes: a slow one must not take them all."""
+
+GATHER = 0.02
+"""Seconds between claims at least: what comes in quick succession is claimed together."""
+
+LEASE_MARGIN = 15.0
+"""Seconds beyond an attempt's timeout until others may try: time enough to settle it."""
+
+SETTLE_PATIENCE = 60.0
+
+EVERY_HOST = "*"
+
+UNSIGNED = "not sent: its signing secret was sealed with a GATEWAY_SECRET_KEYS entry that is gone"
+
+log = structlog.get_logger(__name__)
+
+
+class Deliverer:
+    """Tells callers, at least once, for as long as the schedule says."""
+
+    def __init__(
+        self,
+        database: Database,
+        sender: Sender,
+        signing: Signing,
+        schedule: Sequence[float],
+        timeout: float,
+        clock: Callable[[], datetime],
+        chance: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._sender = sender
+        self._signing = signing
+        self._schedule = tuple(schedule)
+        self._lease = timeout + LEASE_MARGIN
+        self._clock = clock
+        self._chance = chance
+        self._metrics = metrics
+        self._errands = Errands()
+        self._claiming = asyncio.Lock()
+        self._claimed_at = 0.0
+        self._under_way = 0
+        self._crowded: set[str] = set()
+        """The hosts for which more may be due than could be claimed; `EVERY_HOST`: all of them."""
+        self._draining = False
+
+    async def deliver_due(self) -> float | None:
+        """Try the deliveries that are due; None: nobody knows when there will be more.
+
+        What is due and has to wait for a place is taken when an attempt gives one up.
+        """
+        async with self._claiming:
+            await asyncio.sleep(self._claimed_at + GATHER - asyncio.get_running_loop().time())
+            await self._claim()
+        return None
+
+    async def drain(self) -> None:
+        """Wait until every attempt that was started is settled; none is started meanwhile."""
+        self._draining = True
+        try:
+            await self._errands.drain()
+        finally:
+            self._draining = False
+
+    async def _claim(self) -> None:
+        self._claimed_at = asyncio.get_running_loop().time()
+        self._crowded.discard(EVERY_HOST)
+        room = AT_ONCE - self._under_way
+        if room <= 0:
+            self._crowded.add(EVERY_HOST)
+            return
+        async with self._database.begin() as connection:
+            claimed = await attempts.claim_due(
+                connection, limit=room, per_host=PER_HOST, lease=self._lease
+            )
+        self._under_way += len(claimed)
+        self._crowded |= _crowded(claimed, room)
+        for delivery in claimed:
+            self._errands.start(self._carry(delivery), f"deliver {delivery.id}")
+
+    async def _carry(self, delivery: DueDelivery) -> None:
+        """Try it, and give its place to what waits for one."""
+        try:
+            await self._deliver(delivery)
+        finally:
+            self._under_way -= 1
+        if self._draining or not self._is_crowded(delivery.host):
+            return
+        async with self._claiming:
+            if self._is_crowded(delivery.host):  # else somebody took it for us just now
+                self._crowded.discard(delivery.host)
+                with suppress(DatabaseUnavailableError):  # the loop's next turn comes anyway
+                    await self._claim()
+
+    def _is_crowded(self, host: str) -> bool:
+        return not self._crowded.isdisjoint({host, EVERY_HOST})
+
+    async def _deliver(self, delivery: DueDelivery) -> None:
+        sent = await self._send(delivery)
+        tries = delivery.tries + 1
+        after = after_attempt(
+            sent.status,
+            tries,
+            self._schedule,
+            retry_after=sent.retry_after,
+            share=self._chance(),
+        )
+        try:
+            settled = await self._database.run(
+                lambda connection: self._settle(connection, delivery, sent, after),
+                patience=SETTLE_PATIENCE,
+            )
+        except DatabaseUnavailableError:
+            log.warning("delivery.database_away", delivery_id=str(delivery.id))
+            return  # its lease runs out and it is sent again, under the same webhook-id
+        if settled:
+            self._count(delivery, sent, after)
+
+    async def _send(self, delivery: DueDelivery) -> Sent:
+        now = self._clock()
+        secrets = [delivery.signing_secret, delivery.previous_secret]
+        message = webhook_id(delivery.id.hex)
+        try:
+            headers = self._signing.headers(message, now, delivery.body, secrets)
+            if delivery.dialect == Dialect.KIE:
+                task_id, newest = delivery.task_id.hex, delivery.signing_secret
+                headers |= self._signing.kie_headers(task_id, now, newest)
+        except UnopenedSecretError:
+            return Sent(seconds=0.0, error=UNSIGNED)
+        return await self._sender.post(delivery.url, delivery.body, headers)
+
+    async def _settle(
+        self, connection: Connection, delivery: DueDelivery, sent: Sent, after: After
+    ) -> bool:
+        attempt = Attempt(
+            delivery_id=delivery.id,
+            number=delivery.tries + 1,
+            seconds=sent.seconds,
+            status=sent.status,
+            error=sent.error,
+            address=sent.address,
+            answer=sent.answer,
+        )
+        if not await attempts.settle(connection, attempt, after.state, wait=after.wait):
+            return False
+        if after.state is DeliveryState.DELIVERED and delivery.troubled:
+            await attempts.host_answered(connection, delivery.host)
+        elif sent.status is None and sent.error != UNSIGNED:
+            await attempts.host_failed(connection, delivery.host)
+        if after.disables:
+            await attempts.disable(connection, delivery.client_id, delivery.url)
+        return True
+
+    def _count(self, delivery: DueDelivery, sent: Sent, after: After) -> None:
+        """Count after the commit."""
+        lag = delivery.age + sent.seconds
+        self._metrics.attempted(_word(sent, after), first=delivery.tries == 0, lag=lag)
+        if after.state is DeliveryState.EXHAUSTED:
+            self._metrics.exhausted()
+        log.info(
+            "delivery.attempted",
+            delivery_id=str(delivery.id),
+            number=delivery.tries + 1,
+            status=sent.status,
+            state=after.state,
+        )
+
+
+def _crowded(claimed: Sequence[DueDelivery], room: int) -> set[str]:
+    """Tell the hosts that were given all their places, so that more may wait for one."""
+    if len(claimed) == room:
+        return {EVERY_HOST}
+    taken = Counter(delivery.host for delivery in claimed)
+    return {delivery.host for delivery in claimed if taken[delivery.host] == delivery.places}
+
+
+def _word(sent: Sent, after: After) -> str:
+    if sent.status is None:
+        return "unanswered"
+    known = {DeliveryState.DELIVERED: "delivered", DeliveryState.DISABLED: "gone"}
+    return known.get(after.state, "refused")

@@ -1,0 +1,143 @@
+"""What a client may ask about its deliveries: look back, repeat, enable a URL again."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.domain.delivery import webhook_id
+from app.domain.errors import NotFoundError, UrlDisabledError
+from app.domain.paging import Chosen
+from app.services.tasks.read import Columns, Row, no_such_task
+from app.store.deliveries import history
+from app.store.deliveries.history import ANSWERED
+from app.store.engine import Connection, Database
+from app.store.signals import DELIVER, Signals
+from app.store.tasks import rows
+
+MOST_REPEATED = 1000
+"""Deliveries that one call repeats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repetition:
+    """A new delivery of a body that was sent, or was to be sent, before."""
+
+    id: UUID
+    origin_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeated:
+    """What a call that repeats many has done."""
+
+    ids: Sequence[UUID]
+    """The new deliveries."""
+    after: UUID | None
+    """Where the next call begins; None: there is no more."""
+    disabled_urls: Sequence[str]
+    """URLs whose deliveries were left out, since they had said 410."""
+
+
+class Deliveries:
+    """Answers a client about its own deliveries, and knows no others."""
+
+    def __init__(self, database: Database, signals: Signals, new_id: Callable[[], UUID]) -> None:
+        self._database = database
+        self._signals = signals
+        self._new_id = new_id
+
+    async def page(
+        self, client_id: UUID, chosen: Chosen, *, before: UUID | None, limit: int
+    ) -> tuple[list[Columns], UUID | None]:
+        """Return a page with all attempts, newest first, and where the next one begins.
+
+        Raises `NotFoundError` where a task is named that is not the client's.
+        """
+        async with self._database.read() as connection:
+            if chosen.task_id is not None:
+                await self._require_task(connection, client_id, chosen.task_id)
+            rows = await history.read_page(
+                connection, client_id, chosen, before=before, limit=limit + 1
+            )
+            shown = await _shown(connection, rows[:limit])
+        return shown, shown[-1]["id"] if len(rows) > limit else None
+
+    async def one(self, client_id: UUID, delivery_id: UUID) -> Columns:
+        """Return a delivery with all attempts; raises `NotFoundError`."""
+        async with self._database.read() as connection:
+            row = await history.read_one(connection, client_id, delivery_id)
+            if row is None:
+                raise _no_such_delivery()
+            return (await _shown(connection, [row]))[0]
+
+    async def redeliver(self, client_id: UUID, delivery_id: UUID) -> Repetition:
+        """Repeat one, in whatever state; raises `NotFoundError`, `UrlDisabledError`."""
+        new_id = self._new_id()
+
+        async def work(connection: Connection) -> Repetition:
+            found = await history.repeatable(connection, client_id, delivery_id)
+            if found is None:
+                raise _no_such_delivery()
+            if found["disabled"]:
+                detail = "Its URL answered 410 and is not called: enable it, then repeat this."
+                raise UrlDisabledError(detail)
+            await history.repeat(connection, client_id, {delivery_id: new_id})
+            return Repetition(id=new_id, origin_id=found["origin_id"])
+
+        repetition = await self._database.run(work)
+        self._signals.announce(DELIVER)
+        return repetition
+
+    async def redeliver_all(
+        self, client_id: UUID, chosen: Chosen, *, after: UUID | None = None
+    ) -> Repeated:
+        """Repeat the chosen ones behind `after`, the oldest first, `MOST_REPEATED` at most."""
+        async with self._database.begin() as connection:
+            found = await history.choose(
+                connection, client_id, chosen, after=after, limit=MOST_REPEATED + 1
+            )
+            new_ids = {origin: self._new_id() for origin in found[:MOST_REPEATED]}
+            await history.repeat(connection, client_id, new_ids)
+            left_out = await history.left_out(connection, client_id, chosen)
+        self._signals.announce(DELIVER)
+        return Repeated(
+            ids=list(new_ids.values()),
+            after=found[MOST_REPEATED - 1] if len(found) > MOST_REPEATED else None,
+            disabled_urls=left_out,
+        )
+
+    async def enable(self, client_id: UUID, url: str) -> None:
+        """Call a URL again that had said 410; raises `NotFoundError` where it is not disabled."""
+        async with self._database.begin() as connection:
+            if not await history.enable(connection, client_id, url):
+                detail = "This URL is not disabled for you."
+                raise NotFoundError(detail)
+
+    async def _require_task(self, connection: Connection, client_id: UUID, task_id: UUID) -> None:
+        if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
+            raise no_such_task()
+
+
+async def _shown(connection: Connection, rows: Sequence[Row]) -> list[Columns]:
+    """Add to each its `webhook_id` and its attempts."""
+    attempts: dict[UUID, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
+    for one in await history.read_attempts(connection, list(attempts)):
+        attempts[one["delivery_id"]].append(_attempt(one))
+    return [
+        {
+            **{name: row[name] for name in ANSWERED},
+            "webhook_id": webhook_id(row["id"].hex),
+            "attempts": attempts[row["id"]],
+        }
+        for row in rows
+    ]
+
+
+def _attempt(row: Row) -> dict[str, Any]:
+    kept = {name: row[name] for name in ("number", "at", "seconds", "status", "error", "address")}
+    return {**kept, "answer": row["answer"].decode("utf-8", "replace")}
+
+
+def _no_such_delivery() -> NotFoundError:
+    return NotFoundError("You have no delivery with this id.")

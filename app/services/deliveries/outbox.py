@@ -1,0 +1,59 @@
+"""Puts what callers are to be told into the outbox, in the transaction of what happened."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from app.domain.delivery import DeliveryState
+from app.domain.dialect import Dialect
+from app.domain.exact_json import render
+from app.domain.shapes.kie import callback
+from app.domain.shapes.native import task_answer
+from app.store.deliveries import attempts
+from app.store.deliveries.attempts import NewDelivery
+from app.store.engine import Connection
+from app.store.tasks.rows import ANSWERED
+
+
+class Outbox:
+    """Freezes each body as its task is at this moment: what a GET, or kie.ai, would answer."""
+
+    def __init__(self, new_id: Callable[[], UUID], first_wait: float) -> None:
+        """`first_wait`: the seconds before the first attempt."""
+        self._new_id = new_id
+        self._first_wait = first_wait
+
+    async def tell(self, connection: Connection, ids: Collection[UUID]) -> None:
+        """Tell of the state that these tasks have just come to, where somebody listens."""
+        if not ids:
+            return
+        rows = await attempts.to_tell(connection, ids)
+        new = [self._delivery(row) for row in rows]
+        await attempts.put(connection, new, due_in=self._first_wait)
+
+    def _delivery(self, row: Mapping[Any, Any]) -> NewDelivery:
+        dialect = Dialect(row["told_as"])
+        url = str(row["told_url"])
+        return NewDelivery(
+            id=self._new_id(),
+            client_id=row["client_id"],
+            task_id=row["id"],
+            event=row["event"],
+            url=url,
+            host=urlsplit(url).netloc.lower(),
+            body=render(_BODIES[dialect](row)).encode(),
+            dialect=dialect,
+            state=DeliveryState.DISABLED if row["disabled"] else DeliveryState.PENDING,
+        )
+
+
+def _event(row: Mapping[Any, Any]) -> dict[str, Any]:
+    task = {name: row[name] for name in ANSWERED}
+    return {"type": row["event"], "timestamp": row["told_at"], "data": task_answer(task)}
+
+
+_BODIES: Mapping[Dialect, Callable[[Mapping[Any, Any]], dict[str, Any]]] = {
+    Dialect.NATIVE: _event,
+    Dialect.KIE: callback,
+}

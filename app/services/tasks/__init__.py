@@ -1,0 +1,1 @@
+"""What happens to tasks, from their create to their end."""

@@ -1,0 +1,88 @@
+"""What a client may ask of its task once it exists: cancel it, or have kie.ai asked now."""
+
+import asyncio
+from contextlib import suppress
+from uuid import UUID
+
+from app.domain.errors import NotCancelableError, NotRefreshableError
+from app.domain.task import Standing, State
+from app.services.deliveries.outbox import Outbox
+from app.services.tasks.read import no_such_task
+from app.store.engine import Connection, Database
+from app.store.signals import ASK, DELIVER, Signals
+from app.store.tasks import moves, polls, rows
+from app.store.tasks.moves import Move
+
+
+class Commands:
+    """Carries out a client's commands on its own tasks."""
+
+    def __init__(self, database: Database, signals: Signals, outbox: Outbox) -> None:
+        self._database = database
+        self._signals = signals
+        self._outbox = outbox
+
+    async def cancel(self, client_id: UUID, task_id: UUID) -> None:
+        """Cancel a task that waits in the queue; one that is canceled stays so.
+
+        Raises `NotFoundError` and `NotCancelableError`.
+        """
+
+        async def work(connection: Connection) -> bool:
+            standing = await self._locked(connection, client_id, task_id)
+            if standing.state is State.CANCELED:
+                return False
+            if standing.state is not State.QUEUED:
+                detail = f"The task is {standing.state}; only a queued task can be canceled."
+                raise NotCancelableError(detail)
+            step = Move(
+                id=task_id,
+                left=State.QUEUED,
+                target=State.CANCELED,
+                reason="canceled by its client",
+            )
+            await moves.cancel(connection, step)  # it wins: the row is locked
+            await self._outbox.tell(connection, [task_id])
+            return True
+
+        if await self._database.run(work):
+            self._signals.announce(task_id.hex, DELIVER)
+
+    async def refresh(self, client_id: UUID, task_id: UUID, *, seconds: float) -> None:
+        """Have kie.ai asked at once, and wait for its answer at most `seconds`.
+
+        However many ask, one question is sent. Raises `NotFoundError` and `NotRefreshableError`.
+        """
+
+        async def work(connection: Connection) -> None:
+            standing = await self._locked(connection, client_id, task_id)
+            if standing.kie_task_id is None:
+                detail = f"The task is {standing.state} and has no id at kie.ai to ask about."
+                raise NotRefreshableError(detail)
+            if not await polls.ask_at_once(connection, task_id, joins=True):
+                detail = "The task cannot be asked about now; the gateway's operators see why."
+                raise NotRefreshableError(detail)
+
+        with self._signals.subscribed(task_id.hex) as announced:
+            await self._database.run(work)
+            self._signals.announce(ASK)
+            with suppress(TimeoutError):  # the question stays due; the caller sees what there is
+                async with asyncio.timeout(seconds):
+                    await self._answered(task_id, announced)
+
+    async def _answered(self, task_id: UUID, announced: asyncio.Event) -> None:
+        """Wait for the answer itself: other news of the task wake us too."""
+        while True:
+            await announced.wait()
+            announced.clear()
+            async with self._database.read() as connection:
+                if await polls.is_answered(connection, task_id):
+                    return
+
+    async def _locked(self, connection: Connection, client_id: UUID, task_id: UUID) -> Standing:
+        if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
+            raise no_such_task()
+        standing = await rows.lock_task(connection, task_id)
+        if standing is None:
+            raise no_such_task()
+        return standing

@@ -1,0 +1,95 @@
+"""What happened to tasks: one task's history, a client's feed, and both as they go on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from app.domain.paging import Position
+from app.domain.task import AT_REST
+from app.services.tasks.read import no_such_task
+from app.services.tasks.waiters import WaitingRoom
+from app.store.engine import Database
+from app.store.signals import Signals
+from app.store.tasks import events, rows
+
+LOOK = 1.0
+"""Seconds between looks of a stream that nothing woke."""
+
+PACE = 0.1
+"""Seconds between looks at most: a busy client's stream gathers."""
+
+BATCH = 200
+
+Event = Mapping[str, Any]
+Page = Callable[[Position], Awaitable[list[Event]]]
+
+
+class Feed:
+    """Reads the events of a client's tasks, in the order in which they count."""
+
+    def __init__(self, database: Database, signals: Signals, room: WaitingRoom) -> None:
+        self._database = database
+        self._signals = signals
+        self._room = room
+
+    async def history(
+        self, client_id: UUID, task_id: UUID, *, after: Position, limit: int
+    ) -> list[Event]:
+        """Return the task's next events, oldest first; raises `NotFoundError`."""
+        async with self._database.read() as connection:
+            if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
+                raise no_such_task()
+            found = await events.read_history(connection, task_id, after=after, limit=limit)
+        return [dict(row) for row in found]
+
+    async def feed(self, client_id: UUID, *, after: Position, limit: int) -> list[Event]:
+        """Return the client's next events, oldest first."""
+        async with self._database.read() as connection:
+            found = await events.read_feed(connection, client_id, after=after, limit=limit)
+        return [dict(row) for row in found]
+
+    async def follow_task(
+        self, client_id: UUID, task_id: UUID, *, after: Position
+    ) -> AsyncIterator[list[Event]]:
+        """Yield the task's events as they come, in batches that may be empty; ends at rest."""
+
+        async def page(position: Position) -> list[Event]:
+            return await self.history(client_id, task_id, after=position, limit=BATCH)
+
+        async for batch in self._followed(page, after):
+            yield batch
+            if await self._is_over(client_id, task_id, batch):
+                return
+
+    async def _is_over(self, client_id: UUID, task_id: UUID, batch: Sequence[Event]) -> bool:
+        """Tell whether the task rests: by its last event, or, where none came, by its state."""
+        if batch:
+            return batch[-1]["to_state"] in AT_REST
+        async with self._database.read() as connection:
+            state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
+        return state is None or state in AT_REST
+
+    async def follow(self, client_id: UUID, *, after: Position) -> AsyncIterator[list[Event]]:
+        """Yield the client's events as they come, in batches that may be empty."""
+
+        async def page(position: Position) -> list[Event]:
+            return await self.feed(client_id, after=position, limit=BATCH)
+
+        async for batch in self._followed(page, after):
+            yield batch
+
+    async def _followed(self, page: Page, after: Position) -> AsyncIterator[list[Event]]:
+        with self._signals.subscribed_to_all() as woken:
+            while not self._room.is_closing:
+                woken.clear()
+                batch = await page(after)
+                yield batch
+                if batch:
+                    after = Position(xid=batch[-1]["xid"], id=batch[-1]["id"])
+                if len(batch) < BATCH:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK):
+                            await woken.wait()
+                    await asyncio.sleep(PACE)

@@ -1,0 +1,201 @@
+"""How the account stands: its holds, its pauses, what others leave of it, its balance."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import (
+    Boolean,
+    Float,
+    Integer,
+    Numeric,
+    RowMapping,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.admission import Condition, HoldReason, Limits
+from app.store.account.limits import ALLOWED, BUSY, RUNNING, SEATS, UNPROVED, given_limits
+from app.store.sql import NOW, later
+from app.store.tables import KieAccount
+
+_SINCE = bindparam("since", type_=NOW.type)
+_BEFORE = func.coalesce(KieAccount.held_at < _SINCE, true(), type_=Boolean)
+_CONDITION = select(
+    KieAccount.hold_reason, KieAccount.hold_tries, KieAccount.unknowns, _BEFORE.label("probed")
+)
+_CONDITION_LOCKED = _CONDITION.with_for_update()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The account's condition, and whether an attempt that began at a given instant probed it."""
+
+    condition: Condition
+    probed: bool
+
+
+async def condition(connection: AsyncConnection, *, since: datetime, lock: bool) -> Found:
+    statement = _CONDITION_LOCKED if lock else _CONDITION
+    row = (await connection.execute(statement, {"since": since})).one()
+    found = Condition(
+        hold_reason=HoldReason(row.hold_reason) if row.hold_reason else None,
+        hold_tries=row.hold_tries,
+        unknowns=row.unknowns,
+    )
+    return Found(condition=found, probed=row.probed)
+
+
+_NEW_REASON = bindparam("new_reason", type_=Text)
+_SET = update(KieAccount).values(
+    hold_reason=_NEW_REASON,
+    hold_detail=bindparam("new_detail", type_=Text),
+    hold_tries=bindparam("new_tries", type_=Integer),
+    unknowns=bindparam("new_unknowns", type_=Integer),
+    held_since=case(
+        (_NEW_REASON.is_(None), null()),
+        (KieAccount.hold_reason == _NEW_REASON, KieAccount.held_since),
+        else_=NOW,
+    ),
+    held_at=case((_NEW_REASON.is_(None), null()), else_=NOW),
+    held_until=later("new_wait"),
+    probed_at=null(),
+)
+
+
+async def set_condition(
+    connection: AsyncConnection, after: Condition, *, detail: str | None, wait: float | None
+) -> None:
+    """Keep the condition; a hold is probed again after `wait` seconds."""
+    parameters = {
+        "new_reason": after.hold_reason,
+        "new_detail": detail,
+        "new_tries": after.hold_tries,
+        "new_unknowns": after.unknowns,
+        "new_wait": wait,
+    }
+    await connection.execute(_SET, parameters)
+
+
+_CROWDED = (
+    update(KieAccount)
+    .where(or_(KieAccount.crowded_at.is_(None), KieAccount.crowded_at < _SINCE))
+    .values(
+        creates_allowed=func.greatest(1, cast(func.floor(ALLOWED * 0.75), Integer)),
+        crowded_at=NOW,
+    )
+)
+
+
+async def learn_crowd(connection: AsyncConnection, limits: Limits, *, since: datetime) -> None:
+    """Take a quarter less of the limit: others use it too. One burst teaches this once."""
+    await connection.execute(_CROWDED, {**given_limits(limits), "since": since})
+
+
+_CLAIM_PROBE = (
+    update(KieAccount)
+    .where(UNPROVED, KieAccount.held_until <= NOW, KieAccount.paused_at.is_(None))
+    .values(held_until=later("lease"))
+    .returning(KieAccount.hold_tries)
+)
+
+
+async def claim_probe(connection: AsyncConnection, *, lease: float) -> int | None:
+    """Take the credit call that is due; returns the failed probes so far, None: none is due."""
+    return await connection.scalar(_CLAIM_PROBE, {"lease": lease})
+
+
+_PROVED = update(KieAccount).where(UNPROVED).values(probed_at=NOW, held_until=NOW)
+_STILL_HELD = (
+    update(KieAccount)
+    .where(UNPROVED)
+    .values(held_until=later("wait"), hold_tries=KieAccount.hold_tries + 1)
+)
+
+
+async def end_probe(connection: AsyncConnection, *, good: bool, wait: float) -> None:
+    """Let one task be risked, or probe again after `wait` seconds."""
+    if good:
+        await connection.execute(_PROVED)
+    else:
+        await connection.execute(_STILL_HELD, {"wait": wait})
+
+
+_KEEP_BALANCE = update(KieAccount).values(
+    balance=bindparam("new_balance", type_=Numeric), balance_at=NOW
+)
+
+
+async def keep_balance(connection: AsyncConnection, balance: Decimal) -> None:
+    await connection.execute(_KEEP_BALANCE, {"new_balance": balance})
+
+
+_FRESH_BALANCE = select(KieAccount.balance).where(
+    func.extract("epoch", NOW - KieAccount.balance_at) < bindparam("within", type_=Float)
+)
+
+
+async def fresh_balance(connection: AsyncConnection, *, within: float) -> Decimal | None:
+    """Return the balance as kie.ai told it in the last `within` seconds; None: it did not."""
+    return await connection.scalar(_FRESH_BALANCE, {"within": within})
+
+
+_PAUSE = update(KieAccount).values(
+    paused_at=func.coalesce(KieAccount.paused_at, NOW), pause_note=bindparam("note", type_=Text)
+)
+_RESUME = update(KieAccount).values(paused_at=null(), pause_note=null())
+
+
+async def pause(connection: AsyncConnection, note: str | None) -> None:
+    """Admit nothing any more; what is under way goes on."""
+    await connection.execute(_PAUSE, {"note": note})
+
+
+async def resume(connection: AsyncConnection) -> None:
+    await connection.execute(_RESUME)
+
+
+_STATUS = select(
+    KieAccount.paused_at,
+    KieAccount.pause_note,
+    KieAccount.hold_reason,
+    KieAccount.hold_detail,
+    KieAccount.held_since,
+    KieAccount.held_until,
+    ALLOWED.label("creates_allowed"),
+    func.greatest(0, ALLOWED - BUSY).label("creates_free"),
+    RUNNING.label("running_limit"),
+    SEATS.label("running"),
+)
+
+
+async def status(connection: AsyncConnection, limits: Limits) -> RowMapping:
+    """Return what is paused, held and free."""
+    return (await connection.execute(_STATUS, given_limits(limits))).mappings().one()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brake:
+    """Whether the account is paused or held, and since when."""
+
+    paused_at: datetime | None = None
+    hold_reason: str | None = None
+    held_since: datetime | None = None
+
+
+_BRAKE = select(KieAccount.paused_at, KieAccount.hold_reason, KieAccount.held_since)
+
+
+async def brake(connection: AsyncConnection) -> Brake:
+    """Return what keeps everything back: one row by its only key."""
+    row = (await connection.execute(_BRAKE)).mappings().one_or_none()
+    return Brake(**row) if row else Brake()

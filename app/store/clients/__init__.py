@@ -1,0 +1,1 @@
+"""Clients, their keys, and the audit of what operators did."""

@@ -1,0 +1,1 @@
+"""Deliveries: the outbox, its attempts, and looking back at them."""

@@ -1,0 +1,233 @@
+"""Looking back at deliveries, and repeating them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    RowMapping,
+    Select,
+    Uuid,
+    bindparam,
+    column,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
+
+from app.domain.delivery import DeliveryState
+from app.domain.paging import Chosen
+from app.store.sql import NOW
+from app.store.tables import Delivery, DeliveryAttempt, DisabledUrl
+
+ANSWERED = (
+    "id",
+    "task_id",
+    "event",
+    "url",
+    "state",
+    "tries",
+    "due_at",
+    "created_at",
+    "finished_at",
+    "origin_id",
+)
+"""The columns that callers see, in the order of the answer."""
+
+_COLUMNS = tuple(Delivery.__table__.c[name] for name in ANSWERED)
+
+
+def _narrowed(statement: Select[Any], client_id: UUID, chosen: Chosen) -> Select[Any]:
+    statement = statement.where(Delivery.client_id == client_id)
+    if chosen.state is not None:
+        statement = statement.where(Delivery.state == chosen.state.value)
+    if chosen.task_id is not None:
+        statement = statement.where(Delivery.task_id == chosen.task_id)
+    if chosen.created_after is not None:
+        statement = statement.where(Delivery.created_at > chosen.created_after)
+    if chosen.created_before is not None:
+        statement = statement.where(Delivery.created_at < chosen.created_before)
+    return statement
+
+
+async def read_page(
+    connection: AsyncConnection,
+    client_id: UUID,
+    chosen: Chosen,
+    *,
+    before: UUID | None,
+    limit: int,
+) -> Sequence[RowMapping]:
+    """Return the client's deliveries, newest first; their ids are in the order of their making."""
+    statement: Select[Any] = _narrowed(select(*_COLUMNS), client_id, chosen)
+    if before is not None:
+        statement = statement.where(Delivery.id < before)
+    found = await connection.execute(statement.order_by(Delivery.id.desc()).limit(limit))
+    rows: Sequence[RowMapping] = found.mappings().all()
+    return rows
+
+
+_ONE = select(*_COLUMNS).where(
+    Delivery.id == bindparam("wanted", type_=Uuid),
+    Delivery.client_id == bindparam("of_client", type_=Uuid),
+)
+
+
+async def read_one(
+    connection: AsyncConnection, client_id: UUID, delivery_id: UUID
+) -> RowMapping | None:
+    """Return the delivery; None: the client has no such."""
+    parameters = {"wanted": delivery_id, "of_client": client_id}
+    return (await connection.execute(_ONE, parameters)).mappings().one_or_none()
+
+
+_ATTEMPTS = (
+    select(DeliveryAttempt.__table__)
+    .where(DeliveryAttempt.delivery_id == bindparam("ids", type_=ARRAY(Uuid)).any_())
+    .order_by(DeliveryAttempt.delivery_id, DeliveryAttempt.number)
+)
+
+
+async def read_attempts(connection: AsyncConnection, ids: Sequence[UUID]) -> Sequence[RowMapping]:
+    """Return all attempts of these deliveries, each one's in order."""
+    rows = await connection.execute(_ATTEMPTS, {"ids": list(ids)})
+    return rows.mappings().all()
+
+
+_DISABLED = (
+    select(DisabledUrl.url)
+    .where(DisabledUrl.client_id == Delivery.client_id, DisabledUrl.url == Delivery.url)
+    .exists()
+)
+_REPETITION = aliased(Delivery)
+_MENDED = (
+    select(_REPETITION.id)
+    .where(
+        _REPETITION.origin_id == Delivery.id,
+        _REPETITION.state.in_([DeliveryState.PENDING.value, DeliveryState.DELIVERED.value]),
+    )
+    .exists()
+)
+_FIRST = (
+    Delivery.origin_id.is_(None),
+    Delivery.state != DeliveryState.PENDING.value,
+    or_(Delivery.state == DeliveryState.DELIVERED.value, ~_MENDED),
+)
+"""What many are chosen from: each message once, and none that is on its way or arrived since."""
+
+
+async def choose(
+    connection: AsyncConnection,
+    client_id: UUID,
+    chosen: Chosen,
+    *,
+    after: UUID | None,
+    limit: int,
+) -> Sequence[UUID]:
+    """Return the chosen deliveries that can be repeated, the oldest first.
+
+    Repetitions are left out, since their first one stands for them; so is what is pending, what
+    failed and is mended, and whatever goes to a URL that is disabled.
+    """
+    statement = _narrowed(select(Delivery.id), client_id, chosen).where(*_FIRST, ~_DISABLED)
+    if after is not None:
+        statement = statement.where(Delivery.id > after)
+    return (await connection.scalars(statement.order_by(Delivery.id).limit(limit))).all()
+
+
+async def left_out(connection: AsyncConnection, client_id: UUID, chosen: Chosen) -> Sequence[str]:
+    """Return the disabled URLs for which some of the chosen ones cannot be repeated."""
+    some = _narrowed(select(Delivery.id), client_id, chosen).where(
+        *_FIRST, Delivery.url == DisabledUrl.url
+    )
+    statement = (
+        select(DisabledUrl.url)
+        .where(DisabledUrl.client_id == client_id, some.correlate(DisabledUrl).exists())
+        .order_by(DisabledUrl.url)
+    )
+    return (await connection.scalars(statement)).all()
+
+
+_ORIGIN = func.coalesce(Delivery.origin_id, Delivery.id)
+_REPEATABLE = select(_ORIGIN.label("origin_id"), _DISABLED.label("disabled")).where(
+    Delivery.id == bindparam("wanted", type_=Uuid),
+    Delivery.client_id == bindparam("of_client", type_=Uuid),
+)
+
+
+async def repeatable(
+    connection: AsyncConnection, client_id: UUID, delivery_id: UUID
+) -> RowMapping | None:
+    """Return `origin_id` and whether its URL is `disabled`; None: the client has no such."""
+    parameters = {"wanted": delivery_id, "of_client": client_id}
+    return (await connection.execute(_REPEATABLE, parameters)).mappings().one_or_none()
+
+
+_REPEATED = (
+    "client_id",
+    "task_id",
+    "event",
+    "url",
+    "host",
+    "body",
+    "dialect",
+)
+_PAIRS = (
+    func.unnest(bindparam("origins", type_=ARRAY(Uuid)), bindparam("new_ids", type_=ARRAY(Uuid)))
+    .table_valued(column("origin", Uuid), column("new_id", Uuid), name="pairs")
+    .render_derived()
+)
+_REPEAT = (
+    insert(Delivery)
+    .from_select(
+        ["id", *_REPEATED, "state", "due_at", "origin_id"],
+        select(
+            _PAIRS.c.new_id,
+            *(Delivery.__table__.c[name] for name in _REPEATED),
+            literal(DeliveryState.PENDING.value),
+            NOW,
+            _ORIGIN,
+        ).where(
+            Delivery.id == _PAIRS.c.origin,
+            Delivery.client_id == bindparam("of_client", type_=Uuid),
+        ),
+    )
+    .on_conflict_do_nothing()
+)
+
+
+async def repeat(
+    connection: AsyncConnection, client_id: UUID, new_ids: Mapping[UUID, UUID]
+) -> None:
+    """Put deliveries into the outbox again, as new ones: `new_ids` by those they repeat.
+
+    A second time under the same ids changes nothing.
+    """
+    parameters = {
+        "origins": list(new_ids),
+        "new_ids": list(new_ids.values()),
+        "of_client": client_id,
+    }
+    await connection.execute(_REPEAT, parameters)
+
+
+_ENABLE = (
+    delete(DisabledUrl)
+    .where(
+        DisabledUrl.client_id == bindparam("of_client", type_=Uuid),
+        DisabledUrl.url == bindparam("of_url"),
+    )
+    .returning(DisabledUrl.url)
+)
+
+
+async def enable(connection: AsyncConnection, client_id: UUID, url: str) -> bool:
+    """Call the URL again for this client; False: it was not disabled."""
+    parameters = {"of_client": client_id, "of_url": url}
+    return await connection.scalar(_ENABLE, parameters) is not None

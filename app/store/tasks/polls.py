@@ -1,0 +1,332 @@
+"""Tasks that kie.ai is to be asked about: claiming them, and what an answer leaves behind."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    Boolean,
+    ColumnElement,
+    Float,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    extract,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.admission import Call
+from app.domain.evidence import Verdict
+from app.domain.task import State
+from app.store.account.limits import free_slots, kind
+from app.store.sql import NOW, ONCE, later
+from app.store.tables import Callback, KieSlot, Task
+
+_NOT_QUEUED: ColumnElement[bool] = literal_column(
+    "tasks.state <> 'queued' AND tasks.due_at IS NOT NULL", Boolean
+)
+"""The predicate of the index `tasks_ask`, word for word: the planner must recognise it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A task to ask about, with a query slot in hand; ages in seconds."""
+
+    id: UUID
+    kie_task_id: str | None
+    tries: int
+    age: float
+    """Since its create was sent."""
+    rested_for: float | None
+    """Since it came to rest; None: it is open."""
+    slot: int
+    crowd: int
+    """How many tasks share the query limit."""
+
+
+_FREE = or_(Task.leased_until.is_(None), Task.leased_until <= NOW)
+_ASKABLE = (_NOT_QUEUED, _FREE, Task.set_aside_at.is_(None))
+
+_USE = case(
+    (Task.hastened_at.is_not(None), 0),
+    (Task.state.in_([State.SUCCEEDED.value, State.FAILED.value]), 2),
+    (Task.state == State.EXPIRED.value, 3),
+    else_=1,
+)
+"""The most useful question first: what somebody waits for, open tasks, confirmations, the rest."""
+
+_QUERIES = bindparam("queries", type_=Integer)
+
+
+def _due() -> CTE:
+    order = (_USE, Task.due_at)
+    due = (
+        select(Task.id, _USE.label("use"), Task.due_at)
+        .where(*_ASKABLE, Task.due_at <= ONCE)
+        .order_by(*order)
+        .limit(_QUERIES)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    place = func.row_number().over(order_by=(due.c.use, due.c.due_at)).label("place")
+    return select(due.c.id, place).cte("numbered")
+
+
+def _slots(due: CTE) -> CTE:
+    """Take a slot for each; whoever loses one to another process takes fewer."""
+    free = free_slots(Call.QUERY, _QUERIES)
+    rows = (
+        select(kind(Call.QUERY), free.c.slot, later("taken_for"), due.c.id, NOW.label("taken_at"))
+        .join(due, due.c.place == free.c.place)
+        .order_by(free.c.slot)  # the same order for all, so that none wait for each other
+    )
+    taken = insert(KieSlot).from_select(["kind", "slot", "free_at", "task_id", "taken_at"], rows)
+    return (
+        taken.on_conflict_do_update(
+            index_elements=["kind", "slot"],
+            set_={name: taken.excluded[name] for name in ("free_at", "task_id", "taken_at")},
+            where=KieSlot.free_at <= NOW,
+        )
+        .returning(KieSlot.slot, KieSlot.task_id)
+        .cte("slots")
+    )
+
+
+def _age(since: Any) -> ColumnElement[float | None]:  # noqa: ANN401  # a column
+    return cast(extract("epoch", NOW - since), Float)
+
+
+def _claim() -> Select[Any]:
+    slots = _slots(_due())
+    taken = (
+        update(Task)
+        .where(Task.id == slots.c.task_id)
+        .values(leased_until=later("lease"), hastened_at=None)  # whoever hastens it now means more
+        .returning(
+            Task.id,
+            Task.kie_task_id,
+            Task.tries,
+            _age(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
+            _age(Task.finished_at).label("rested_for"),
+            slots.c.slot,
+        )
+        .cte("taken")
+    )
+    crowd = (
+        select(func.count())
+        .select_from(Task)
+        .where(Task.state.in_([literal_column("'running'"), literal_column("'unconfirmed'")]))
+        .scalar_subquery()
+    )
+    return select(taken, crowd.label("crowd"))
+
+
+_CLAIM = _claim()
+
+
+async def claim_questions(
+    connection: AsyncConnection, *, queries: int, lease: float, taken_for: float
+) -> list[Question]:
+    """Take the due questions that are the most useful, as many as there are free query slots.
+
+    `queries` is the account's limit; a slot whose answer nobody records is free again after
+    `taken_for` seconds.
+    """
+    parameters = {"queries": queries, "lease": lease, "taken_for": taken_for}
+    rows = await connection.execute(_CLAIM, parameters)
+    return [Question(**row) for row in rows.mappings()]
+
+
+_NEXT_SLOT = (
+    select(func.min(KieSlot.free_at))
+    .where(KieSlot.kind == kind(Call.QUERY), KieSlot.slot <= _QUERIES, KieSlot.free_at > NOW)
+    .having(func.count() >= _QUERIES)
+    .scalar_subquery()
+)
+_NEXT_DUE = select(
+    _age(func.greatest(func.min(Task.due_at), _NEXT_SLOT, type_=NOW.type)) * -1
+).where(*_ASKABLE)
+
+
+async def next_question(connection: AsyncConnection, *, queries: int) -> float | None:
+    """Return the seconds until a question is due and has a slot; None: there is none."""
+    found = await connection.scalar(_NEXT_DUE, {"queries": queries})
+    return float(found) if found is not None and found > 0 else None
+
+
+_MAX_BREAKDOWNS = bindparam("max_breakdowns", type_=Integer)
+_BREAK_DOWN = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
+    .values(
+        breakdowns=Task.breakdowns + 1,
+        breakdown=bindparam("new_breakdown", type_=Text),
+        due_at=later("due_in"),
+        hastened_at=None,
+        leased_until=None,
+        set_aside_at=case((Task.breakdowns + 1 >= _MAX_BREAKDOWNS, NOW)),
+    )
+    .returning(Task.set_aside_at)
+)
+
+
+async def break_down(
+    connection: AsyncConnection, task_id: UUID, *, error: str, due_in: float, most: int
+) -> bool:
+    """Note that asking met a defect of ours; after `most` in a row the task is set aside: True."""
+    parameters = {
+        "task_id": task_id,
+        "new_breakdown": error,
+        "due_in": due_in,
+        "max_breakdowns": most,
+    }
+    return await connection.scalar(_BREAK_DOWN, parameters) is not None
+
+
+_TAKE_UP = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"), Task.set_aside_at.is_not(None))
+    .values(set_aside_at=None, breakdowns=0, due_at=NOW)
+    .returning(Task.id)
+)
+
+
+async def take_up_again(connection: AsyncConnection, task_id: UUID) -> bool:
+    """Ask again about a task that was set aside; False: it was not."""
+    return await connection.scalar(_TAKE_UP, {"task_id": task_id}) is not None
+
+
+_RESCHEDULE = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
+    .values(
+        due_at=case((Task.hastened_at.is_(None), later("due_in")), else_=Task.due_at),
+        leased_until=None,
+        breakdowns=0,
+        tries=bindparam("new_tries"),
+        kie_state=func.coalesce(bindparam("new_kie_state", type_=Text), Task.kie_state),
+    )
+)
+
+
+async def reschedule(
+    connection: AsyncConnection,
+    task_id: UUID,
+    *,
+    due_in: float | None,
+    tries: int = 0,
+    kie_state: str | None = None,
+) -> None:
+    """Give the lease back and say when to ask again; None: no more.
+
+    A task that was hastened while this question was under way stays due: what hastened it may be
+    what the question did not know.
+    """
+    parameters = {
+        "task_id": task_id,
+        "due_in": due_in,
+        "new_tries": tries,
+        "new_kie_state": kie_state,
+    }
+    await connection.execute(_RESCHEDULE, parameters)
+
+
+_HASTEN = (
+    update(Task)
+    .where(
+        Task.id == bindparam("task_id"),
+        Task.state.not_in([State.QUEUED, State.SUBMITTING]),
+        Task.set_aside_at.is_(None),
+    )
+    .values(
+        due_at=NOW,
+        hastened_at=case(
+            (or_(_FREE, not_(bindparam("joins", type_=Boolean))), NOW), else_=Task.hastened_at
+        ),
+        tries=0,
+    )
+    .returning(Task.id)
+)
+
+
+async def ask_at_once(connection: AsyncConnection, task_id: UUID, *, joins: bool = False) -> bool:
+    """Make the task the next to be asked about, once more if a question is under way.
+
+    `joins`: the answer to that one will do. False where nobody would ask: it is still on its way
+    to kie.ai, or was set aside.
+    """
+    return await connection.scalar(_HASTEN, {"task_id": task_id, "joins": joins}) is not None
+
+
+_ASKED = select(
+    or_(Task.due_at.is_(None), Task.due_at > NOW),
+    or_(Task.leased_until.is_(None), Task.leased_until <= NOW),
+).where(Task.id == bindparam("task_id"))
+
+
+async def is_answered(connection: AsyncConnection, task_id: UUID) -> bool:
+    """Tell whether no question about the task is due or under way."""
+    row = (await connection.execute(_ASKED, {"task_id": task_id})).one_or_none()
+    return row is None or all(row)
+
+
+_BIND = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"), Task.kie_task_id.is_(None))
+    .values(kie_task_id=bindparam("new_kie_task_id"), updated_at=NOW)
+)
+
+
+async def bind(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> None:
+    """Keep kie.ai's id for a task that has none yet."""
+    parameters = {"task_id": task_id, "new_kie_task_id": kie_task_id}
+    await connection.execute(_BIND, parameters)
+
+
+_CONFIRM = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"))
+    .values(
+        confirmed_at=func.coalesce(Task.confirmed_at, NOW),
+        due_at=None,
+        leased_until=None,
+        hastened_at=None,
+        breakdowns=0,
+        updated_at=NOW,
+    )
+)
+
+
+async def confirm(connection: AsyncConnection, task_id: UUID) -> None:
+    """Record that a query said the same as the callback that settled the task."""
+    await connection.execute(_CONFIRM, {"task_id": task_id})
+
+
+_CLAIMED_IDS = (
+    select(Callback.kie_task_id)
+    .where(
+        Callback.task_id == bindparam("task_id"),
+        Callback.kie_task_id.is_not(None),
+        Callback.verdict.in_([Verdict.UNVERIFIED, Verdict.STALE, Verdict.DISAGREED]),
+    )
+    .group_by(Callback.kie_task_id)
+    .order_by(func.max(Callback.received_at).desc())
+    .limit(bindparam("limit"))
+)
+
+
+async def claimed_ids(connection: AsyncConnection, task_id: UUID, *, limit: int) -> list[str]:
+    """Return kie.ai ids that callbacks named for the task and that were not believed."""
+    rows = await connection.scalars(_CLAIMED_IDS, {"task_id": task_id, "limit": limit})
+    return [str(found) for found in rows]

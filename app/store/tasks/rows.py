@@ -1,0 +1,236 @@
+"""Tasks: storing, claiming, locking and reading them. Their moves stand in `moves`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    Executable,
+    RowMapping,
+    Text,
+    Uuid,
+    bindparam,
+    cast,
+    literal_column,
+    null,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.dialect import Dialect
+from app.domain.task import AT_REST, FailSource, Source, Standing, State
+from app.store.sql import NOW, later
+from app.store.tables import RESULT_URLS_CUT, Task
+from app.store.tasks.moves import MOVED, logged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A task that is to be stored."""
+
+    id: UUID
+    client_id: UUID
+    model: str
+    input: dict[str, Any]
+    metadata: dict[str, str]
+    webhook_url: str | None
+    priority: int
+    idempotency_key: str | None
+    fingerprint: bytes
+    submit_within: float
+    dialect: Dialect = Dialect.NATIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTask:
+    """The row that answers a create: this one's own, or an older one under the same key."""
+
+    id: UUID
+    fingerprint: bytes
+    inserted: bool
+    """Just now, by this transaction."""
+
+
+def _insert_new() -> Executable:
+    stored = (
+        upsert(Task)
+        .values(
+            id=bindparam("id"),
+            client_id=bindparam("client_id"),
+            state=State.QUEUED,
+            model=bindparam("model"),
+            input=bindparam("input"),
+            metadata_=bindparam("metadata"),
+            webhook_url=bindparam("webhook_url"),
+            priority=bindparam("priority"),
+            idempotency_key=bindparam("idempotency_key"),
+            fingerprint=bindparam("fingerprint"),
+            dialect=bindparam("dialect"),
+            due_at=NOW,
+            submit_by=later("submit_within"),
+        )
+        .on_conflict_do_nothing()
+        .returning(*MOVED)
+        .cte("stored")
+    )
+    return select(stored.c.id).add_cte(logged(stored, left=null()))
+
+
+_INSERT = _insert_new()
+
+_FIND_STORED = select(Task.id, Task.fingerprint).where(
+    or_(
+        Task.id == bindparam("id"),
+        (Task.client_id == bindparam("client_id"))
+        & (Task.idempotency_key == bindparam("idempotency_key")),
+    )
+)
+
+
+async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
+    """Store `new` unless its id or its client's idempotency key is there already."""
+    values = {name: getattr(new, name) for name in new.__slots__}
+    if await connection.scalar(_INSERT, values) is not None:
+        return StoredTask(id=new.id, fingerprint=new.fingerprint, inserted=True)
+    row = (await connection.execute(_FIND_STORED, values)).one()
+    return StoredTask(id=row.id, fingerprint=row.fingerprint, inserted=False)
+
+
+_LOCK = (
+    select(Task.state, Task.attempt, Task.kie_task_id, Task.fail_source, Task.settled_by)
+    .where(Task.id == bindparam("id"))
+    .with_for_update()
+)
+
+
+async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | None:
+    """Lock the row until the transaction ends and return what the rules read of it."""
+    row = (await connection.execute(_LOCK, {"id": task_id})).one_or_none()
+    if row is None:
+        return None
+    return Standing(
+        state=State(row.state),
+        attempt=row.attempt,
+        kie_task_id=row.kie_task_id,
+        fail_source=FailSource(row.fail_source) if row.fail_source else None,
+        settled_by=Source(row.settled_by) if row.settled_by else None,
+    )
+
+
+ANSWERED = (
+    "id",
+    "state",
+    "model",
+    "input",
+    "metadata",
+    "webhook_url",
+    "priority",
+    "kie_task_id",
+    "kie_state",
+    "result",
+    "result_urls",
+    "fail_code",
+    "fail_message",
+    "fail_source",
+    "credits_consumed",
+    "duration_seconds",
+    "settled_by",
+    "confirmed_at",
+    "hold_reason",
+    "estimated_start_at",
+    "created_at",
+    "submitted_at",
+    "finished_at",
+    "updated_at",
+)
+"""The columns that callers see, in the order of the answer."""
+
+_FORECAST: Mapping[str, ColumnElement[Any]] = {
+    "hold_reason": literal_column("NULL::text").label("hold_reason"),
+    "estimated_start_at": literal_column("NULL::timestamptz").label("estimated_start_at"),
+}
+"""No columns of a task's own: what a queued one waits for is told by `forecast`."""
+
+ANSWERED_COLUMNS = tuple({**Task.__table__.c, **_FORECAST}[name] for name in ANSWERED)
+
+_READ = select(*ANSWERED_COLUMNS).where(
+    Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
+)
+
+
+async def read_task(
+    connection: AsyncConnection, *, client_id: UUID, task_id: UUID
+) -> RowMapping | None:
+    """Return the task as its client sees it; None: it has no such task."""
+    rows = await connection.execute(_READ, {"id": task_id, "client_id": client_id})
+    return rows.mappings().one_or_none()
+
+
+_READ_BY_KIE_ID = (
+    select(*ANSWERED_COLUMNS)
+    .where(
+        Task.kie_task_id == bindparam("kie_task_id", type_=Text),
+        Task.client_id == bindparam("client_id"),
+    )
+    .order_by(Task.created_at)
+    .limit(1)
+)
+
+
+async def read_by_kie_id(
+    connection: AsyncConnection, *, client_id: UUID, kie_task_id: str
+) -> RowMapping | None:
+    """Return the client's task that kie.ai knows by this id; None: it has no such task."""
+    parameters = {"kie_task_id": kie_task_id, "client_id": client_id}
+    return (await connection.execute(_READ_BY_KIE_ID, parameters)).mappings().one_or_none()
+
+
+_URL = bindparam("url", type_=Text)
+_OWNS_RESULT = select(
+    select(Task.id)
+    .where(
+        cast(Task.result_urls, RESULT_URLS_CUT).contains(cast(array([_URL]), RESULT_URLS_CUT)),
+        _URL == Task.result_urls.any_(),  # noqa: SIM300  # as SQL has it
+        Task.client_id == bindparam("client_id", type_=Uuid),
+        literal_column("tasks.state = 'succeeded'", Boolean),
+    )
+    .exists()
+)
+
+
+async def owns_result(connection: AsyncConnection, *, client_id: UUID, url: str) -> bool:
+    """Tell whether the URL is among the results of the client's tasks."""
+    parameters = {"url": url, "client_id": client_id}
+    return bool(await connection.scalar(_OWNS_RESULT, parameters))
+
+
+_READ_RESTED = select(*ANSWERED_COLUMNS).where(
+    Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(),
+    Task.state.in_([state.value for state in AT_REST]),
+)
+
+
+async def read_rested(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
+    """Return those of the tasks that rest, as their clients see them."""
+    rows = await connection.execute(_READ_RESTED, {"ids": list(ids)})
+    return rows.mappings().all()
+
+
+_READ_STATE = select(Task.state).where(
+    Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
+)
+
+
+async def read_state(
+    connection: AsyncConnection, *, client_id: UUID, task_id: UUID
+) -> State | None:
+    """Return the state alone; None: the client has no such task."""
+    found = await connection.scalar(_READ_STATE, {"id": task_id, "client_id": client_id})
+    return None if found is None else State(found)

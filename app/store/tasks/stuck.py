@@ -1,0 +1,104 @@
+"""Tasks that need a person, or will if nobody works: each with the reason, the oldest first."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    RowMapping,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.task import State
+from app.store.sql import NOW
+from app.store.tables import Client, Task
+from app.store.tasks.moves import word
+
+_GRACE = func.make_interval(0, 0, 0, 0, 0, 0, bindparam("grace", type_=Float))
+_FREE = or_(Task.leased_until.is_(None), Task.leased_until < NOW - _GRACE)
+
+
+def _when(state: State, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    found: ColumnElement[bool] = Task.state == word(state)
+    for condition in conditions:
+        found &= condition
+    return found
+
+
+_WHY = case(
+    (Task.set_aside_at.is_not(None), literal("set_aside")),
+    (_when(State.SUBMITTING, Task.leased_until < NOW - _GRACE), literal("lease_over")),
+    (_when(State.UNCONFIRMED), literal("unconfirmed")),
+    ((Task.state != word(State.QUEUED)) & (Task.due_at < NOW - _GRACE) & _FREE, literal("overdue")),
+    else_=null(),
+)
+"""`unconfirmed` is no defect; but only a callback, or a person who asks kie.ai, ends it soon."""
+
+_CANDIDATES = or_(
+    Task.set_aside_at.is_not(None),
+    _when(State.SUBMITTING),
+    _when(State.UNCONFIRMED),
+    (Task.state != word(State.QUEUED)) & (Task.due_at < NOW - _GRACE),
+)
+
+_SHOWN = select(
+    Task.id,
+    _WHY.label("why"),
+    Client.name.label("client"),
+    Task.state,
+    Task.model,
+    Task.kie_task_id,
+    Task.attempt,
+    Task.created_at,
+    Task.submitted_at,
+    Task.due_at,
+    Task.leased_until,
+    Task.set_aside_at,
+    Task.breakdown,
+).join(Client, Client.id == Task.client_id)
+"""What operators see of a task: nothing that its client wrote but the model."""
+
+_LIST = _SHOWN.where(_CANDIDATES, _WHY.is_not(None)).order_by(Task.id).limit(bindparam("limit"))
+
+
+async def list_stuck(
+    connection: AsyncConnection, *, grace: float, limit: int
+) -> Sequence[RowMapping]:
+    """Return the tasks; what is due or leased counts once it is over by `grace` seconds."""
+    return (await connection.execute(_LIST, {"grace": grace, "limit": limit})).mappings().all()
+
+
+_ONE = _SHOWN.where(Task.id == bindparam("task_id", type_=Uuid))
+
+
+async def read_one(
+    connection: AsyncConnection, task_id: UUID, *, grace: float
+) -> RowMapping | None:
+    """Return any task as the list shows it; `why` is None where it is not stuck."""
+    found = await connection.execute(_ONE, {"task_id": task_id, "grace": grace})
+    return found.mappings().one_or_none()
+
+
+_OWNER = (
+    select(Task.id)
+    .where(
+        Task.kie_task_id == bindparam("known", type_=Text),
+        Task.id != bindparam("task_id", type_=Uuid),
+    )
+    .limit(1)
+)
+
+
+async def is_of_another(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> bool:
+    """Tell whether kie.ai's id belongs to another task here."""
+    return await connection.scalar(_OWNER, {"task_id": task_id, "known": kie_task_id}) is not None

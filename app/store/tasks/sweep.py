@@ -1,0 +1,106 @@
+"""Leases: keeping them while at work, and freeing what died."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Select, Text, Uuid, bindparam, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.task import LAPSES, FailSource, Lapse, State
+from app.store.sql import NOW, ONCE, later
+from app.store.tables import Task
+from app.store.tasks.moves import MOVED, logged, word
+
+_RENEW = (
+    update(Task)
+    .where(Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(), Task.leased_until > NOW)
+    .values(leased_until=later("lease"))
+)
+
+
+async def renew(connection: AsyncConnection, ids: Collection[UUID], *, lease: float) -> None:
+    """Renew the leases that still hold; one that is over stays over."""
+    await connection.execute(_RENEW, {"ids": list(ids), "lease": lease})
+
+
+_LOST = (
+    select(Task.id)
+    .where(Task.state == word(State.SUBMITTING), Task.leased_until <= ONCE)
+    .order_by(Task.leased_until)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+    .cte("lost")
+)
+_UNCONFIRMED = (
+    update(Task)
+    .where(Task.id == _LOST.c.id)
+    .values(
+        state=State.UNCONFIRMED,
+        leased_until=None,
+        due_at=NOW,
+        lapses_at=later("lapses_in"),
+        updated_at=NOW,
+    )
+    .returning(*MOVED)
+    .cte("moved")
+)
+_FREE = select(_UNCONFIRMED.c.id).add_cte(
+    logged(
+        _UNCONFIRMED,
+        left=word(State.SUBMITTING),
+        reason=literal_column("'the process that sent it is gone'", Text),
+    )
+)
+
+
+async def free_lost(connection: AsyncConnection, *, limit: int, lapses_in: float) -> list[UUID]:
+    """Make tasks `unconfirmed` whose create was in flight when its process died: never queued."""
+    rows = await connection.execute(_FREE, {"limit": limit, "lapses_in": lapses_in})
+    return [row.id for row in rows]
+
+
+def _lapsing(state: State, lapse: Lapse) -> Select[tuple[UUID]]:
+    bound = Task.submit_by if state is State.QUEUED else Task.lapses_at
+    over = (
+        select(Task.id)
+        .where(Task.state == word(state), bound <= ONCE)
+        .order_by(bound)
+        .limit(bindparam("limit"))
+        .with_for_update(skip_locked=True)
+        .cte("over")
+    )
+    moved = (
+        update(Task)
+        .where(Task.id == over.c.id)
+        .values(
+            state=lapse.state,
+            fail_code=lapse.fail_code,
+            fail_message=lapse.fail_message,
+            fail_source=FailSource.GATEWAY,
+            finished_at=NOW,
+            updated_at=NOW,
+            due_at=later("ask_in"),
+            leased_until=None,
+            lapses_at=None,
+            hastened_at=None,
+            breakdowns=0,
+            set_aside_at=None,
+        )
+        .returning(*MOVED)
+        .cte("moved")
+    )
+    return select(moved.c.id).add_cte(logged(moved, left=word(state)))
+
+
+_LAPSING = {state: _lapsing(state, lapse) for state, lapse in LAPSES.items()}
+
+
+async def end_lapsed(
+    connection: AsyncConnection, state: State, *, limit: int, ask_in: float | None
+) -> list[UUID]:
+    """End tasks whose bound in `state` has passed, as `LAPSES` says.
+
+    `ask_in`: seconds until kie.ai is asked all the same; None: it is not.
+    """
+    rows = await connection.execute(_LAPSING[state], {"limit": limit, "ask_in": ask_in})
+    return [row.id for row in rows]

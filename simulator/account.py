@@ -1,0 +1,223 @@
+"""The account: its tasks, what was billed for them, and what is left."""
+
+import heapq
+import random
+import secrets
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from urllib.parse import quote
+
+from simulator import result_faults
+from simulator.chance import Plan
+from simulator.choices import Choice
+from simulator.faults import Kind
+from simulator.limits import Limits, Window, is_full
+from simulator.orders import Order, RefusedError
+
+PRICES = (
+    ("nano-banana", Decimal("4.0")),
+    ("video", Decimal("100.0")),
+    ("seedance", Decimal("100.0")),
+    ("kling", Decimal("100.0")),
+    ("hailuo", Decimal("100.0")),
+    ("sora", Decimal("100.0")),
+    ("veo", Decimal("100.0")),
+)
+"""Credits by model: the first row whose text stands in the name, vendor and version aside."""
+USUAL_PRICE = Decimal("10.0")
+USUAL_PLAN = Plan()
+NO_LIMITS = Limits()
+EARLY = "callback-early"
+"""Its task is finished at birth."""
+
+
+class State(StrEnum):
+    """kie.ai's words for where a task stands."""
+
+    WAITING = "waiting"
+    QUEUING = "queuing"
+    GENERATING = "generating"
+    SUCCESS = "success"
+    FAIL = "fail"
+
+
+ENDS = (State.SUCCESS, State.FAIL)
+STAGES = ((0.2, State.WAITING), (0.4, State.QUEUING))
+"""Up to which fraction of its duration a task is what; beyond the last one it is generating."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a task fails, as kie.ai words it."""
+
+    code: str | int | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One accepted create. Its whole future is settled at birth: only the clock reveals it.
+
+    Instants are unix seconds.
+    """
+
+    id: str
+    order: Order
+    credits: Decimal
+    """What it costs, unless it fails."""
+    created_at: float
+    duration: float
+    failure: Failure | None
+    """None: it will succeed."""
+    calls_back: bool
+    base_url: str
+    """Where its result is served."""
+    faults: Choice = field(default_factory=dict)
+
+    @property
+    def fault_names(self) -> list[str]:
+        return [chosen.name for chosen in self.faults.values()]
+
+    @property
+    def finished_at(self) -> float:
+        return self.created_at + self.duration
+
+    @property
+    def result_url(self) -> str:
+        return f"{self.base_url}/files/{quote(self.id, safe='')}.png"
+
+    def state(self, now: float) -> State:
+        if now >= self.finished_at:
+            return State.FAIL if self.failure else State.SUCCESS
+        elapsed = now - self.created_at
+        reached = (state for until, state in STAGES if elapsed < until * self.duration)
+        return next(reached, State.GENERATING)
+
+    def billed(self, now: float) -> Decimal:
+        """Credits taken for it: at once, and given back when it fails."""
+        return Decimal("0.0") if self.state(now) is State.FAIL else self.credits
+
+
+class Account:
+    """One customer's tasks, credits and limits."""
+
+    def __init__(
+        self,
+        *,
+        start_credits: Decimal,
+        duration: float,
+        failure_rate: float,
+        seed: int,
+        limits: Limits = NO_LIMITS,
+    ) -> None:
+        self._start_credits = start_credits
+        self._start_limits = limits
+        self._duration = duration
+        self._failure_rate = failure_rate
+        self._seed = seed
+        self._random = random.Random(seed)  # noqa: S311  # repeatable failures, no secret
+        self._credits = start_credits
+        self._refunds: list[tuple[float, Decimal]] = []
+        self._ends: list[float] = []
+        self._creates = Window()
+        self._queries = Window()
+        self._tasks: dict[str, Task] = {}
+        self.limits = limits
+        self.ledger: list[Task] = []
+        """Every accepted create in order, even where two were made to share an id."""
+
+    def reset(self) -> None:
+        """Begin anew: no tasks, the credits and limits of the start, the same luck."""
+        self._random.seed(self._seed)
+        self._credits = self._start_credits
+        self.limits = self._start_limits
+        remembered = (self._refunds, self._ends, self._creates, self._queries, self._tasks)
+        for each in (*remembered, self.ledger):
+            each.clear()
+
+    def create(self, order: Order, base_url: str, now: float, plan: Plan = USUAL_PLAN) -> Task:
+        """Accept and bill a create; raises `RefusedError` when it cannot be paid."""
+        price = price_of(order.model)
+        if price > self.balance(now):
+            raise RefusedError(self.limits.out_of_credits_code, "Credits insufficient")
+        task = self._begin(order, base_url, price, now, plan)
+        self._credits -= price
+        if task.failure:
+            heapq.heappush(self._refunds, (task.finished_at, price))
+        heapq.heappush(self._ends, task.finished_at)
+        self._creates.add(now)
+        self._tasks[task.id] = task
+        self.ledger.append(task)
+        return task
+
+    def check_limits(self, now: float) -> None:
+        """Raise `RefusedError` for a create too many; the refused do not count."""
+        limits = self.limits
+        if is_full(limits.creates_per_window, self._creates.count(now, limits.window_seconds)):
+            raise RefusedError(429, "Called too often, try again later")
+        if is_full(limits.running_cap, self.running(now)):
+            raise RefusedError(429, "Too many tasks are running, try again later")
+
+    def count_query(self, now: float) -> None:
+        """Take note of a query; raises `RefusedError` for one too many, which does not count."""
+        if is_full(self.limits.queries_per_second, self._queries.count(now, 1.0)):
+            raise RefusedError(429, "Called too often, try again later")
+        self._queries.add(now)
+
+    def find(self, task_id: str) -> Task | None:
+        return self._tasks.get(task_id)
+
+    def has_made(self, url: str, now: float) -> bool:
+        """Tell whether the URL is a finished task's result."""
+        made = (
+            task.state(now) is State.SUCCESS
+            for task in self._tasks.values()
+            if task.result_url == url
+        )
+        return any(made)
+
+    def running(self, now: float) -> int:
+        while self._ends and self._ends[0] <= now:
+            heapq.heappop(self._ends)
+        return len(self._ends)
+
+    def balance(self, now: float) -> Decimal:
+        """Credits left, those of tasks that have failed by now given back."""
+        while self._refunds and self._refunds[0][0] <= now:
+            self._credits += heapq.heappop(self._refunds)[1]
+        return self._credits
+
+    def set_balance(self, now: float, credits_: Decimal) -> None:
+        self._credits += credits_ - self.balance(now)
+
+    def _begin(self, order: Order, base_url: str, price: Decimal, now: float, plan: Plan) -> Task:
+        behaviour = plan.behaviour
+        duration = self._duration if behaviour.duration is None else behaviour.duration
+        return Task(
+            id=behaviour.task_id or secrets.token_hex(16),
+            order=order,
+            credits=price,
+            created_at=now,
+            duration=0.0 if plan.fault(Kind.CALLBACK) == EARLY else duration,
+            failure=self._failure(plan),
+            calls_back=behaviour.callback,
+            base_url=base_url,
+            faults=plan.faults,
+        )
+
+    def _failure(self, plan: Plan) -> Failure | None:
+        unlucky = self._random.random() < self._failure_rate  # drawn always: the seed fixes the row
+        chosen = plan.faults.get(Kind.RESULT)
+        needed = chosen.fault.needs if chosen else None
+        outcome = plan.behaviour.outcome or needed or ("fail" if unlucky else "success")
+        if outcome == "success":
+            return None
+        usual = plan.behaviour.fail_code
+        code = result_faults.FAIL_CODES.get(chosen.name, usual) if chosen else usual
+        return Failure(code=code, message=plan.behaviour.fail_msg)
+
+
+def price_of(model: str) -> Decimal:
+    """Credits that one task of this model costs."""
+    return next((price for text, price in PRICES if text in model), USUAL_PRICE)

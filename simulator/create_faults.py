@@ -1,0 +1,93 @@
+"""How each create fault treats a create: whether it is accepted, and what is answered."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from simulator.answers import ClosedConnection, HalfAnswer, answer, linger, page
+from simulator.faults import CREATE_REFUSALS, SERVER_ERROR, Refusal
+from simulator.shapes import OK, envelope
+
+Reply = Callable[[Request, Response, float | None], Awaitable[Response]]
+"""From the usual answer, that of an accepted create, and `seconds`: what is answered instead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way to treat a create."""
+
+    accepts: bool
+    code: int | None
+    """What the answer says. None: there is no answer that says anything."""
+    reply: Reply
+    reads: bool = True
+
+
+def _says(make: Callable[[], Response]) -> Reply:
+    async def reply(_: Request, __: Response, ___: float | None) -> Response:
+        return make()
+
+    return reply
+
+
+def _refusal(refusal: Refusal, *, accepts: bool = False) -> Way:
+    def make() -> Response:
+        return answer(envelope(refusal.code, refusal.message, None))
+
+    return Way(accepts=accepts, code=refusal.code, reply=_says(make))
+
+
+def _page(status: HTTPStatus, *, accepts: bool = False) -> Way:
+    return Way(accepts=accepts, code=status, reply=_says(lambda: page(status)))
+
+
+async def _as_usual(_: Request, usual: Response, __: float | None) -> Response:
+    return usual
+
+
+async def _half(_: Request, usual: Response, __: float | None) -> Response:
+    return HalfAnswer(usual.body, media_type=usual.media_type)
+
+
+async def _late(request: Request, usual: Response, seconds: float | None) -> Response:
+    await linger(request, seconds)
+    return usual
+
+
+async def _never(request: Request, _: Response, __: float | None) -> Response:
+    await linger(request, None)
+    return ClosedConnection()
+
+
+def _garbage() -> Response:
+    return Response(b'{"code":200,"msg":"succ\xff\x00<', media_type="application/json")
+
+
+def _empty() -> Response:
+    return Response(media_type="application/json")
+
+
+USUAL = Way(accepts=True, code=OK, reply=_as_usual)
+
+WAYS: Mapping[str, Way] = {
+    **{name: _refusal(refusal) for name, refusal in CREATE_REFUSALS.items()},
+    "create-http-404": _page(HTTPStatus.NOT_FOUND),
+    "create-http-429": _page(HTTPStatus.TOO_MANY_REQUESTS),
+    "create-http-502": _page(HTTPStatus.BAD_GATEWAY),
+    "create-closed-unread": Way(
+        accepts=False, code=None, reply=_says(lambda: ClosedConnection(reset=True)), reads=False
+    ),
+    "create-closed-after-reading": Way(accepts=False, code=None, reply=_says(ClosedConnection)),
+    "create-hang": Way(accepts=False, code=None, reply=_never),
+    "create-http-502-after-accept": _page(HTTPStatus.BAD_GATEWAY, accepts=True),
+    "create-500-after-accept": _refusal(SERVER_ERROR, accepts=True),
+    "create-cut-off-after-accept": Way(accepts=True, code=None, reply=_says(ClosedConnection)),
+    "create-half-answer": Way(accepts=True, code=None, reply=_half),
+    "create-garbage-answer": Way(accepts=True, code=None, reply=_says(_garbage)),
+    "create-empty-answer": Way(accepts=True, code=None, reply=_says(_empty)),
+    "create-hang-after-accept": Way(accepts=True, code=None, reply=_never),
+    "create-slow": Way(accepts=True, code=OK, reply=_late),
+}

@@ -1,0 +1,123 @@
+"""Lists and feeds among 20,000 tasks and 40,000 events: by index and in its order.
+
+Nothing about the planner is changed: what is asserted is what production gets.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+
+from app.domain.paging import Filter, Place, Position
+from app.domain.task import State
+from app.store.engine import Database
+from app.store.tasks import events
+from app.store.tasks.lists import list_tasks
+from app.store.tasks.rows import read_rested
+from tests.store.stage import Sql
+from tests.store.test_plans import SEED, TABLES, Work, plans
+
+CLIENT, TASK = UUID(int=5), UUID(int=7_005)
+EVENTS = """  -- transactions that ended long ago: even a new server gives out higher numbers
+INSERT INTO task_events (task_id, client_id, xid, to_state, attempt)
+SELECT id, client_id, 1 + (row_number() OVER (ORDER BY round, id)) / 100, 'queued', round
+FROM tasks CROSS JOIN generate_series(0, 1) round;
+"""
+ORDERED = SEED.replace("'{}', 5,", "jsonb_build_object('order', 'A-' || n, 'shop', 'one'), 5,")
+
+
+@pytest_asyncio.fixture(scope="module")
+async def crowd(sql_connection: Sql, pool: Database) -> AsyncIterator[Database]:
+    assert ORDERED != SEED
+    await sql_connection.execute(ORDERED)
+    await sql_connection.execute(EVENTS)
+    await sql_connection.execute(f"ANALYZE {TABLES}")
+    yield pool
+    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")
+    await sql_connection.execute(f"ANALYZE {TABLES}")
+
+
+def listing(narrowed: Filter, after: Place | None = None) -> Work:
+    return lambda connection: list_tasks(connection, CLIENT, narrowed, after=after, limit=51)
+
+
+NOW = datetime(2100, 1, 1, tzinfo=UTC)
+END = Place(created_at=NOW, id=TASK)
+IN_ORDER: dict[str, tuple[Work, set[str]]] = {
+    "all": (listing(Filter()), {"tasks_listed"}),
+    "the next page": (listing(Filter(), END), {"tasks_listed"}),
+    "a range": (listing(Filter(created_after=NOW, created_before=NOW)), {"tasks_listed"}),
+    "a state": (listing(Filter(states=[State.RUNNING])), {"tasks_listed_by_state"}),
+    "a state, the next page": (
+        listing(Filter(states=[State.RUNNING]), END),
+        {"tasks_listed_by_state"},
+    ),
+    "a frequent pair": (listing(Filter(metadata={"shop": "one"})), {"tasks_listed"}),
+    "the feed": (
+        lambda connection: events.read_feed(
+            connection, CLIENT, after=Position(xid=200, id=0), limit=200
+        ),
+        {"task_events_feed"},
+    ),
+    "the feed from its beginning": (
+        lambda connection: events.read_feed(connection, CLIENT, after=Position(), limit=200),
+        {"task_events_feed"},
+    ),
+    "a history": (
+        lambda connection: events.read_history(connection, TASK, after=Position(), limit=200),
+        {"task_events_task"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("work", "indexes"), IN_ORDER.values(), ids=IN_ORDER.keys())
+async def test_it_goes_by_its_index_without_a_sort(
+    crowd: Database, work: Work, indexes: set[str]
+) -> None:
+    ((*found,),) = await plans(crowd, work)
+    assert {node["Index Name"] for node in found if "Index Name" in node} == indexes
+    assert {node["Node Type"] for node in found} & {"Seq Scan", "Sort", "Incremental Sort"} == set()
+
+
+SELECTIVE: dict[str, tuple[Work, set[str]]] = {
+    "a rare pair": (listing(Filter(metadata={"order": "A-7005"})), {"tasks_metadata"}),
+    "a rare pair in a state": (
+        listing(Filter(metadata={"order": "A-7005"}, states=[State.RUNNING])),
+        {"tasks_metadata"},
+    ),
+    "those that rest of many": (
+        lambda connection: read_rested(connection, [UUID(int=n) for n in range(1, 300)]),
+        {"tasks_pkey"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("work", "indexes"), SELECTIVE.values(), ids=SELECTIVE.keys())
+async def test_few_rows_are_found_by_index(crowd: Database, work: Work, indexes: set[str]) -> None:
+    ((*found,),) = await plans(crowd, work)
+    assert indexes <= {node["Index Name"] for node in found if "Index Name" in node}
+    assert "Seq Scan" not in {node["Node Type"] for node in found}
+
+
+@pytest.mark.parametrize("states", [[State.RUNNING, State.QUEUED], list(State)])
+async def test_several_states_do_not_read_all(crowd: Database, states: list[State]) -> None:
+    ((*found,),) = await plans(crowd, listing(Filter(states=states)))
+    assert {node["Node Type"] for node in found} & {"Seq Scan"} == set()
+
+
+async def test_the_crowd_is_really_there(crowd: Database) -> None:
+    """What is explained finds rows: an empty table would be read by index as well."""
+    async with crowd.read() as connection:
+
+        async def count(narrowed: Filter) -> int:
+            return len(await list_tasks(connection, CLIENT, narrowed, after=END, limit=51))
+
+        assert await count(Filter()) == 51
+        assert await count(Filter(states=[State.RUNNING])) == 51
+        assert await count(Filter(metadata={"order": "A-7005"})) == 1
+        after = Position(xid=200)
+        assert len(await events.read_history(connection, TASK, after=Position(), limit=200)) == 2
+        feed = await events.read_feed(connection, CLIENT, after=after, limit=200)
+    assert len({row["task_id"] for row in feed}) == 200

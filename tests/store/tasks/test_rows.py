@@ -1,0 +1,179 @@
+"""Tasks: stored once, locked and read. How they are claimed: `test_admission`."""
+
+import asyncio
+import dataclasses
+import uuid
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from app.domain.exact_json import parse
+from app.domain.task import FailSource, Source, Standing, State
+from app.store.engine import Database
+from app.store.tasks import rows
+from app.store.tasks.rows import NewTask, StoredTask
+from tests.store.stage import Sql, around, events, new_task, put_client, put_task, task
+
+CALLERS = 20
+
+
+async def store(database: Database, new: NewTask) -> StoredTask:
+    async with database.begin() as connection:
+        return await rows.insert_task(connection, new)
+
+
+async def test_a_new_task_is_queued_due_and_told_in_one_event(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    new = new_task(
+        client_id,
+        webhook_url="https://a.test/",
+        priority=9,
+        idempotency_key="k",
+        metadata={"order": "A-1"},
+    )
+    assert await store(database, new) == StoredTask(id=new.id, fingerprint=b"f", inserted=True)
+    row = await task(sql, new.id)
+    assert {name: row[name] for name in ("state", "model", "priority", "webhook_url")} == {
+        "state": "queued",
+        "model": "m",
+        "priority": 9,
+        "webhook_url": "https://a.test/",
+    }
+    assert (row["attempt"], row["tries"], row["result_urls"]) == (0, 0, [])
+    assert (row["due_at"], row["submit_by"]) == (around(0), around(60))
+    empty = ("submitted_at", "finished_at", "leased_until", "lapses_at", "claim", "hastened_at")
+    assert [row[name] for name in empty] == [None] * len(empty)
+    assert await events(sql, new.id) == [(None, "queued", 0, None)]
+
+
+async def test_numbers_texts_and_order_of_an_input_are_kept_exactly(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    text = '{"z":123456789012345678901234567890,"a":[0.10,-0.0,1E-400],"e":"\u00e9"}'.encode()
+    new = new_task(client_id, input=parse(text), metadata={"\u00e9": "\U0001f600"})
+    await store(database, new)
+    assert (await task(sql, new.id))["input"].encode() == text
+    async with database.read() as connection:
+        row = await rows.read_task(connection, client_id=client_id, task_id=new.id)
+    assert row is not None
+    assert repr(row["input"]) == repr(parse(text))
+    assert row["metadata"] == {"\u00e9": "\U0001f600"}
+
+
+async def test_storing_the_same_task_again_changes_nothing(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    new = new_task(client_id)
+    first, again = await store(database, new), await store(database, new)
+    assert (first.inserted, again.inserted) == (True, False)
+    assert (first.id, first.fingerprint) == (again.id, again.fingerprint)
+    assert len(await events(sql, new.id)) == 1
+
+
+async def test_a_key_stands_for_its_first_task_and_body(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    first = new_task(client_id, idempotency_key="k", fingerprint=b"one")
+    other = new_task(client_id, idempotency_key="k", fingerprint=b"two")
+    await store(database, first)
+    assert await store(database, other) == StoredTask(
+        id=first.id, fingerprint=b"one", inserted=False
+    )
+    assert await sql.fetchval("SELECT count(*) FROM tasks") == 1
+    assert await events(sql, other.id) == []
+
+
+async def test_keys_belong_to_their_client_and_no_key_is_never_the_same(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    neighbour = await put_client(sql, "neighbour")
+    new = [
+        new_task(client_id, idempotency_key="k"),
+        new_task(neighbour, idempotency_key="k"),
+        new_task(client_id),
+        new_task(client_id),
+    ]
+    assert [(await store(database, one)).id for one in new] == [one.id for one in new]
+
+
+async def test_many_at_once_under_one_key_store_one_task(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    new = [new_task(client_id, idempotency_key="k") for _ in range(CALLERS)]
+    stored = await asyncio.gather(*(store(database, one) for one in new))
+    (row,) = await sql.fetch("SELECT id FROM tasks")
+    assert {found.id for found in stored} == {row["id"]}
+    assert [found.inserted for found in stored].count(True) == 1
+    assert await sql.fetchval("SELECT count(*) FROM task_events") == 1
+
+
+async def test_the_same_task_many_times_at_once_is_stored_once(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    new = new_task(client_id, idempotency_key="k")
+    stored = await asyncio.gather(*(store(database, new) for _ in range(CALLERS)))
+    assert {found.id for found in stored} == {new.id}
+    assert [found.inserted for found in stored].count(True) == 1
+    assert await events(sql, new.id) == [(None, "queued", 0, None)]
+
+
+@pytest.mark.parametrize(
+    "standing",
+    [
+        Standing(state=State.QUEUED),
+        Standing(state=State.RUNNING, attempt=2, kie_task_id="k"),
+        Standing(
+            state=State.FAILED,
+            attempt=1,
+            kie_task_id="k",
+            fail_source=FailSource.KIE,
+            settled_by=Source.QUERY,
+        ),
+        Standing(state=State.EXPIRED, attempt=1, fail_source=FailSource.GATEWAY),
+    ],
+    ids=lambda standing: str(standing.state),
+)
+async def test_what_the_rules_read_of_a_task(
+    database: Database, sql: Sql, client_id: UUID, standing: Standing
+) -> None:
+    columns: dict[str, Any] = {
+        name: None if value is None else str(value)
+        for name, value in dataclasses.asdict(standing).items()
+        if name not in {"state", "attempt"}
+    }
+    task_id = await put_task(sql, client_id, standing.state, attempt=standing.attempt, **columns)
+    async with database.begin() as connection:
+        assert await rows.lock_task(connection, task_id) == standing
+        assert await rows.lock_task(connection, uuid.uuid4()) is None
+
+
+async def test_a_lock_keeps_others_waiting_until_the_transaction_ends(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    task_id = await put_task(sql, client_id, State.RUNNING)
+    async with database.begin() as connection:
+        await rows.lock_task(connection, task_id)
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await sql.execute("SELECT FROM tasks WHERE id = $1 FOR UPDATE NOWAIT", task_id)
+    await sql.execute("SELECT FROM tasks WHERE id = $1 FOR UPDATE NOWAIT", task_id)
+
+
+async def test_a_client_reads_its_own_tasks_alone(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    neighbour = await put_client(sql, "neighbour")
+    task_id = await put_task(sql, client_id, State.RUNNING, kie_task_id="k")
+    async with database.read() as connection:
+        row = await rows.read_task(connection, client_id=client_id, task_id=task_id)
+        assert row is not None
+        assert tuple(row) == rows.ANSWERED
+        assert (row["id"], row["state"], row["kie_task_id"]) == (task_id, "running", "k")
+        assert (row["hold_reason"], row["estimated_start_at"]) == (None, None)
+        mine = await rows.read_state(connection, client_id=client_id, task_id=task_id)
+        assert mine is State.RUNNING
+        for whose, which in ((neighbour, task_id), (client_id, uuid.uuid4())):
+            assert await rows.read_task(connection, client_id=whose, task_id=which) is None
+            assert await rows.read_state(connection, client_id=whose, task_id=which) is None
