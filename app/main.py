@@ -111,7 +111,7 @@ def _lifespan(settings: Settings, *, worker: bool) -> Lifespan[FastAPI]:
             app.state.edge = _edge(services, settings)
             app.state.desk = _desk(services, settings)
             app.state.probes = _probes(services)
-            app.state.room = services.room
+            app.state.waiters = services.waiters
             working = loops(services) if worker else ()
             for warning in settings.warnings():
                 logger.warning("settings.concern", concern=warning)
@@ -158,7 +158,7 @@ def _dsn(settings: Settings) -> str:
 
 def _probes(services: Services) -> health.Probes:
     return health.Probes(
-        health=services.health, exposition=services.exposition, metrics=services.metrics
+        health=services.health, metrics_page=services.metrics_page, metrics=services.metrics
     )
 
 

@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 from app.config import Settings
 from app.domain.admission import Limit, Limits
 from app.domain.callback_url import CallbackUrls, derive
-from app.domain.policy import Confirm, Terms
+from app.domain.policy import Confirm, Policy
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
 from app.outbound.guard import Guard
@@ -34,18 +34,18 @@ from app.services.deliveries.outbox import Outbox
 from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
 from app.services.health import Health
-from app.services.metrics import Exposition
+from app.services.metrics import MetricsPage
 from app.services.tasks.commands import Commands
 from app.services.tasks.events import Feed
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Settling
-from app.services.tasks.poll import Asker
+from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
 from app.services.tasks.stuck import Operations
 from app.services.tasks.submit import Submissions
 from app.services.tasks.sweep import Sweeper
-from app.services.tasks.waiters import WaitingRoom
+from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
 from app.store.signals import Signals
 
@@ -60,7 +60,7 @@ class Services:
     keys: Keys
     submissions: Submissions
     receiver: Receiver
-    asker: Asker
+    poller: Poller
     account: Account
     operations: Operations
     clients: Clients
@@ -71,12 +71,12 @@ class Services:
     reader: Reader
     commands: Commands
     feed: Feed
-    room: WaitingRoom
+    waiters: Waiters
     leases: Leases
     signals: Signals
     health: Health
     metrics: Metrics
-    exposition: Exposition
+    metrics_page: MetricsPage
     kie: KieClient
 
 
@@ -148,7 +148,7 @@ def _services(
 ) -> Services:
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
     hmac_keys = [key.get_secret_value().encode() for key in settings.kie_webhook_hmac_keys]
-    terms = _terms(settings)
+    policy = _policy(settings)
     tokens = [derive(secret, "callback-token") for secret in secret_keys]
     urls = CallbackUrls(tokens, settings.public_url)
     kie = KieClient(
@@ -157,17 +157,17 @@ def _services(
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
         timeout=settings.kie_timeout,
     )
-    leases = Leases(database, terms.lease)
-    room = WaitingRoom(database, signals)
+    leases = Leases(database, policy.lease)
+    waiters = Waiters(database, signals)
     guard = _guard(settings)
     outbox = Outbox(new_id, settings.delivery_schedule[0])
-    settling = Settling(terms, outbox)
+    settling = Settling(policy, outbox)
     sealer = vault(secret_keys)
     chance = random.SystemRandom().random
-    admission = Admission(terms, chance)
+    admission = Admission(policy, chance)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     health = Health(database, monotonic)
-    account = Account(database, kie, signals, terms, chance)
+    account = Account(database, kie, signals, policy, chance)
     return Services(
         keys=Keys(database, sealer, new_id, secrets.token_bytes),
         submissions=Submissions(
@@ -180,17 +180,19 @@ def _services(
             admission,
             outbox,
             guard,
-            terms,
+            policy,
             new_id,
             chance,
             metrics,
         ),
         receiver=Receiver(
-            database, signals, urls, settling, terms, hmac_keys, new_id, utc_now, metrics
+            database, signals, urls, settling, policy, hmac_keys, new_id, utc_now, metrics
         ),
-        asker=Asker(database, kie, signals, leases, urls, settling, terms, new_id, chance, metrics),
+        poller=Poller(
+            database, kie, signals, leases, urls, settling, policy, new_id, chance, metrics
+        ),
         account=account,
-        operations=Operations(database, kie, signals, urls, terms),
+        operations=Operations(database, kie, signals, urls, policy),
         clients=Clients(database, guard),
         deliverer=Deliverer(
             database,
@@ -204,22 +206,22 @@ def _services(
         ),
         deliveries=Deliveries(database, signals, new_id),
         dropin=DropIn(database, kie, account),
-        sweeper=Sweeper(database, signals, outbox, terms, metrics),
-        reader=Reader(database, room, urls, terms.limits),
+        sweeper=Sweeper(database, signals, outbox, policy, metrics),
+        reader=Reader(database, waiters, urls, policy.limits),
         commands=Commands(database, signals, outbox),
-        feed=Feed(database, signals, room),
-        room=room,
+        feed=Feed(database, signals, waiters),
+        waiters=waiters,
         leases=leases,
         signals=signals,
         health=health,
         metrics=metrics,
-        exposition=Exposition(database, health, metrics, monotonic, terms.limits),
+        metrics_page=MetricsPage(database, health, metrics, monotonic, policy.limits),
         kie=kie,
     )
 
 
-def _terms(settings: Settings) -> Terms:
-    return Terms(
+def _policy(settings: Settings) -> Policy:
+    return Policy(
         submit_within=settings.submit_within,
         task_expires_after=settings.task_expires_after,
         unconfirmed_expires_after=settings.unconfirmed_expires_after,

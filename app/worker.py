@@ -54,7 +54,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
             every=1.0,
             topic=QUEUE,
         ),
-        Loop(name="ask", turn=services.asker.ask_due, every=1.0, topic=ASK),
+        Loop(name="ask", turn=services.poller.poll_due, every=1.0, topic=ASK),
         Loop(name="deliver", turn=services.deliverer.deliver_due, every=1.0, topic=DELIVER),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
@@ -71,7 +71,7 @@ async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[
         keepers = [
             group.create_task(_kept_up("leases", services.leases.run)),
             group.create_task(_kept_up("signals", services.signals.run)),
-            group.create_task(_kept_up("room", services.room.run)),
+            group.create_task(_kept_up("waiters", services.waiters.run)),
         ]
         workers = [
             group.create_task(_turning(loop, services.signals, services.health)) for loop in working
@@ -154,7 +154,7 @@ async def _drain(services: Services) -> None:
     try:
         async with asyncio.timeout(DRAIN):
             await services.submissions.drain()
-            await services.asker.drain()
+            await services.poller.drain()
             await services.deliverer.drain()
     except TimeoutError:
         log.warning("worker.drain_cut_short", after=DRAIN)

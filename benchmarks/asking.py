@@ -5,7 +5,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from app.domain.polling import POLLING, next_ask
+from app.domain.polling import POLLING, next_poll
 from benchmarks.creating import CALLS, LATENCY, REAL, SCALED
 from benchmarks.figures import Figure, at_most
 from benchmarks.scene import Row, Scene, refused, say, started
@@ -101,7 +101,7 @@ def _turns(part: str, creates: Sequence[Row], queries: Sequence[Row]) -> list[Fi
     for create in creates:
         instants = [create["arrivedAt"], *asked[create["taskId"]], end]
         late += [
-            later - earlier - next_ask(POLLING, earlier - create["arrivedAt"])
+            later - earlier - next_poll(POLLING, earlier - create["arrivedAt"])
             for earlier, later in itertools.pairwise(instants)
         ]
     rate = len(queries) / (end - begun)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.domain.admission import Limit, Limits
-from app.domain.policy import Terms
+from app.domain.policy import Policy
 from app.services.account.admission import Admission, Claim
 from app.services.tasks.submit import Draft
 from app.store.engine import Database
@@ -128,7 +128,7 @@ async def _claiming(dsn: str, each: int, limit: int) -> AsyncIterator[Side]:
     await sql.execute("VACUUM ANALYZE")
     database = Database(dsn, pool_size=1)
     limits = Limits(creates=Limit(calls=20, window=10.0), running=1000)
-    admission = Admission(Terms(limits=limits), random.random)
+    admission = Admission(Policy(limits=limits), random.random)
 
     async def turn() -> None:
         claimed = await database.run(

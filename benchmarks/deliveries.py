@@ -57,7 +57,7 @@ INSERT INTO clients (id, name, signing_secret) VALUES ($1, $2, $3)
 """
 TASK = """
 INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint, attempt,
-                   kie_task_id, webhook_url, submit_by, submitted_at, due_at, lapses_at)
+                   kie_task_id, webhook_url, submit_by, submitted_at, due_at, expires_at)
 SELECT id, $2, 'running', 'google/nano-banana', '{"prompt": "a cat"}', '{}', 5, '\\x00', 1,
        replace(id::text, '-', ''), url, now(), now(), now() + interval '1 hour',
        now() + interval '1 hour'

@@ -17,7 +17,7 @@ from app.domain.callback_url import CallbackUrls
 from app.domain.paging import Filter, Place
 from app.domain.task import State
 from app.services.tasks.read import Reader
-from app.services.tasks.waiters import WaitingRoom
+from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
 from app.store.signals import Signals
 from app.wiring import new_id
@@ -55,7 +55,7 @@ async def _measured(dsn: str, count: int) -> None:
     await connection.execute(SEED, client, count)
     await connection.execute("VACUUM ANALYZE tasks")
     pool = Database(dsn)
-    room = WaitingRoom(pool, Signals(dsn))
+    room = Waiters(pool, Signals(dsn))
     reader = Reader(pool, room, CallbackUrls([b"key"], None), Limits())
     creating = asyncio.create_task(_create_beside(connection, client))
     await _listed(reader, client, "all, others created beside", Filter(), count)

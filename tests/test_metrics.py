@@ -12,7 +12,7 @@ from app.domain.admission import PAUSES, HoldReason
 from app.domain.evidence import Verdict
 from app.domain.report import Progress
 from app.domain.submission import Fault
-from app.domain.task import AT_REST, LAPSES, Source, State
+from app.domain.task import DEADLINES, FINAL, Source, State
 from app.metrics import CATALOGUE, Kind, Metric, Metrics, catalogue
 from app.metrics.catalogue import ALERTS
 from app.metrics.page import metrics_page
@@ -242,10 +242,10 @@ WORDS: list[tuple[Metric, str, Collection[str]]] = [
     (catalogue.CALLBACKS, "verdict", set(Verdict)),
     (catalogue.QUERIES, "answer", {"not_visible", "unanswered", "account"} | set(Progress)),
     (catalogue.TASK_DURATION, "settled_by", {"create", "gateway"} | set(Source)),
-    (catalogue.TASK_DURATION, "state", set(AT_REST) - {State.CANCELED}),
-    (catalogue.SWEPT, "state", {State.UNCONFIRMED} | {end.state for end in LAPSES.values()}),
+    (catalogue.TASK_DURATION, "state", set(FINAL) - {State.CANCELED}),
+    (catalogue.SWEPT, "state", {State.UNCONFIRMED} | {end.state for end in DEADLINES.values()}),
     (catalogue.DISAGREEMENTS, "source", set(Source)),
-    (catalogue.TASKS, "state", set(State) - AT_REST),
+    (catalogue.TASKS, "state", set(State) - FINAL),
     (catalogue.ADMISSION_HELD, "reason", HELD),
 ]
 

@@ -25,7 +25,7 @@ from app.domain.delivery import DeliveryState, EventType
 from app.domain.dialect import Dialect
 from app.domain.evidence import Signature, Verdict
 from app.domain.report import Report
-from app.domain.task import AT_REST, FailSource, Source, State
+from app.domain.task import FINAL, FailSource, Source, State
 from app.store import schema, tables
 from app.store.account import admission
 from app.store.deliveries import history
@@ -136,12 +136,11 @@ WORDS: dict[str, type[StrEnum]] = {
     "callbacks.signature": Signature,
     "callbacks.verdict": Verdict,
 }
-BEFORE_ADMISSION = "256a8abdd549"
 OTHERS = {
     "clients.weight",
     "deliveries.due",
     "tasks.priority",
-    "tasks.rest",
+    "tasks.final",
     "kie_account.single",
     "kie_account.held",
 }
@@ -179,24 +178,24 @@ async def test_an_enum_is_the_check_of_its_column(
 async def test_the_states_at_rest_are_those_with_an_end(
     sql: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
-    definition = (await checks(sql))["tasks.rest"]
-    assert sorted(re.findall(r"'(\w+)'::text", definition)) == sorted(AT_REST)
+    definition = (await checks(sql))["tasks.final"]
+    assert sorted(re.findall(r"'(\w+)'::text", definition)) == sorted(FINAL)
     assert "finished_at IS NOT NULL" in definition
 
 
-async def test_there_is_one_account_and_a_place_for_every_client_that_was_there_before(
-    scratch: str,
-) -> None:
-    await asyncio.to_thread(schema.upgrade, scratch)
-    await asyncio.to_thread(command.downgrade, config(scratch), BEFORE_ADMISSION)
+async def test_a_revision_that_nobody_knows_is_a_sentence(scratch: str) -> None:
     connection = await asyncpg.connect(scratch)
-    await connection.execute(
-        "INSERT INTO clients (id, name, signing_secret)"
-        " SELECT gen_random_uuid(), n, '' FROM generate_series(1, 3) n"
-    )
+    await connection.execute("CREATE TABLE alembic_version (version_num text)")
+    await connection.execute("INSERT INTO alembic_version VALUES ('7c1d0e5a94b2')")
+    with pytest.raises(schema.UnknownRevisionError, match="at revision 7c1d0e5a94b2, which"):
+        await asyncio.to_thread(schema.upgrade, scratch)
+    await connection.close()
+
+
+async def test_there_is_one_account(scratch: str) -> None:
     await asyncio.to_thread(schema.upgrade, scratch)
+    connection = await asyncpg.connect(scratch)
     assert await connection.fetchval("SELECT count(*) FROM kie_account") == 1
-    assert await connection.fetchval("SELECT count(*) FROM client_queues WHERE pass = 0") == 3
     with pytest.raises(asyncpg.CheckViolationError):
         await connection.execute("INSERT INTO kie_account (id) VALUES (2)")
     await connection.close()
@@ -256,7 +255,7 @@ def test_a_new_task_is_stored_under_its_own_names() -> None:
 
 def test_a_slot_has_the_slots_own_name() -> None:
     assert "slot" in columns(tables.KieSlot) & set(admission.ClaimedTask.__slots__)
-    assert "slot" in set(polls.Question.__slots__)
+    assert "slot" in set(polls.DuePoll.__slots__)
 
 
 def test_what_is_accepted_is_what_is_answered() -> None:

@@ -29,7 +29,7 @@ from app.api.schemas.admin import (
 )
 from app.domain.audit import Actor
 from app.domain.errors import KieNotAnsweringError, NotFoundError
-from app.domain.report import Unanswered
+from app.domain.report import NoAnswer
 from app.services.clients.settings import ClientChange as ClientSettings
 from app.services.tasks.stuck import Operations
 
@@ -225,7 +225,7 @@ async def revoke_key(desk: TheDesk, key_id: UUID) -> Response:
 async def read_balance(desk: TheDesk) -> Response:
     """Ask kie.ai for the account's credits, now."""
     said = await desk.account.balance()
-    if isinstance(said, Unanswered):
+    if isinstance(said, NoAnswer):
         whose = "It refuses the gateway's key or credits" if said.account else "There is no answer"
         detail = f"{whose}: {said.reason}."
         raise KieNotAnsweringError(detail)

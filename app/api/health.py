@@ -10,7 +10,7 @@ from app.api.answers import ExactJSON
 from app.api.schemas.tasks import Liveness, Readiness
 from app.metrics import CONTENT_TYPE, Metrics
 from app.services.health import Check, Health
-from app.services.metrics import Exposition
+from app.services.metrics import MetricsPage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class Probes:
     """What stands behind these paths, and counts the requests of all others."""
 
     health: Health
-    exposition: Exposition
+    metrics_page: MetricsPage
     metrics: Metrics
 
 
@@ -69,4 +69,4 @@ def _fitness(checks: Sequence[Check], detail: Mapping[str, object]) -> Response:
 @inside.get("/metrics", include_in_schema=False)
 async def metrics(probes: TheProbes) -> Response:
     """Tell this process's numbers in Prometheus's text format; see docs/metrics.md."""
-    return Response(await probes.exposition.page(), media_type=CONTENT_TYPE)
+    return Response(await probes.metrics_page.page(), media_type=CONTENT_TYPE)

@@ -37,7 +37,7 @@ from app.api.schemas.tasks import (
 from app.domain.errors import DatabaseUnavailableError, InvalidRequestError
 from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
-from app.domain.task import AT_REST, State
+from app.domain.task import FINAL, State
 from app.services.tasks.submit import Created, Draft
 
 router = APIRouter(
@@ -82,7 +82,7 @@ async def as_it_stands(
     """Wait as asked and read the task: from here on it exists, so no error may deny it."""
     try:
         if wait is not None:
-            return await edge.reader.rested(client, created.id, seconds=wait)
+            return await edge.reader.when_final(client, created.id, seconds=wait)
         if created.submission is not None:
             await created.submission.ended(within=edge.submit_wait)
         return await edge.reader.task(client, created.id)
@@ -158,9 +158,9 @@ async def wait_for_tasks(
     edge: TheEdge, client: TheClient, body: Annotated[TaskWait, Depends(wait_request)]
 ) -> Response:
     """Hold the answer until any or all of several tasks rest, or the time is over."""
-    found = await edge.reader.all_rested(client, body.ids, mode=body.mode, seconds=body.timeout)
-    rested = [task["state"] in AT_REST for task in found]
-    done = any(rested) if body.mode == "any" else all(rested)
+    found = await edge.reader.all_when_final(client, body.ids, mode=body.mode, seconds=body.timeout)
+    when_final = [task["state"] in FINAL for task in found]
+    done = any(when_final) if body.mode == "any" else all(when_final)
     return ExactJSON({"data": [task_answer(task) for task in found], "done": done})
 
 
@@ -168,7 +168,7 @@ async def wait_for_tasks(
 async def read_task(edge: TheEdge, client: TheClient, task_id: UUID, wait: TheWait) -> Response:
     """Return the task as it is, or, held by `wait`, as it is once it rests."""
     if wait.seconds:
-        task = await edge.reader.rested(client, task_id, seconds=wait.seconds)
+        task = await edge.reader.when_final(client, task_id, seconds=wait.seconds)
     else:
         task = await edge.reader.task(client, task_id)
     return ExactJSON(task_answer(task), headers=wait.applied)

@@ -10,7 +10,7 @@ import httpx
 
 from app.domain.exact_json import parse, render
 
-AT_REST = ("succeeded", "failed", "canceled", "expired")
+FINAL = ("succeeded", "failed", "canceled", "expired")
 LOOK_EVERY = 0.2
 AWAY_AT_MOST = 30.0
 """Seconds for which a watched gateway may be away: one that is deployed anew comes back."""
@@ -97,7 +97,7 @@ class Gateway:
             if looks != seen:
                 yield task
                 seen = looks
-            if task["state"] in AT_REST:
+            if task["state"] in FINAL:
                 return
             sleep(LOOK_EVERY)
             task = self._patiently(task_id, sleep)

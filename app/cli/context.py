@@ -69,6 +69,14 @@ def with_any_secret(found: Settings) -> Settings:
     return found.model_copy(update={"secret_keys": (SecretStr(secrets.token_urlsafe(32)),)})
 
 
+def upgrade(dsn: str) -> None:
+    """Migrate the database; ends the command with a sentence where that cannot be done."""
+    try:
+        schema.upgrade(dsn)
+    except schema.UnknownRevisionError as error:
+        give_up(str(error))
+
+
 @contextmanager
 def with_database(found: Settings) -> Iterator[Settings]:
     """Lend the settings with a database URL: theirs, or an embedded server's, migrated."""
@@ -77,7 +85,7 @@ def with_database(found: Settings) -> Iterator[Settings]:
         return
     try:
         with running(found.data_dir) as dsn:
-            schema.upgrade(dsn)
+            upgrade(dsn)
             yield found.model_copy(update={"database_url": SecretStr(dsn)})
     except EmbeddedUnavailableError as error:
         give_up(str(error), WRONG_USE)

@@ -21,7 +21,7 @@ from app.cli.context import (
 from app.cli.interrupts import run
 from app.config import Settings
 from app.domain.admission import HoldReason
-from app.domain.report import Unanswered
+from app.domain.report import NoAnswer
 from app.store import schema
 from app.store.account.condition import Brake
 from app.wiring import Services, wired
@@ -127,7 +127,7 @@ async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
     yield Finding("schema", "up to date")
     living = await services.keys.living()
     yield Finding("keys", f"{living} living", None if living else "kie-gateway keys create NAME")
-    census = await services.exposition.census()
+    census = await services.metrics_page.census()
     if census is not None:
         yield _work(census.overdue)
     yield _admission(await services.health.brake())
@@ -220,7 +220,7 @@ async def _kie(found: Settings, services: Services) -> Finding:
         remedy = "set GATEWAY_KIE_API_KEY to the account's key from kie.ai"
         return Finding("kie.ai", "GATEWAY_KIE_API_KEY is not set", remedy)
     balance = await services.kie.credit()
-    if isinstance(balance, Unanswered):
+    if isinstance(balance, NoAnswer):
         remedy = (
             "correct GATEWAY_KIE_API_KEY"
             if balance.account

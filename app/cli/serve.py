@@ -15,6 +15,7 @@ from app.cli.context import (
     require_schema,
     require_secret,
     settings,
+    upgrade,
     with_database,
 )
 from app.cli.server import Server, listening
@@ -109,7 +110,7 @@ def migrate() -> None:
     """
     with with_database(settings()) as ready:
         require_database(ready)
-        schema.upgrade(dsn(ready))
+        upgrade(dsn(ready))
     typer.echo(f"the schema is at {schema.needed()}")
 
 
@@ -128,7 +129,7 @@ def _serve(app: Starlette, listener: socket.socket, command: str) -> None:
             timeout_graceful_shutdown=int(DRAIN),
         ),
         announce=lambda url: log.info(told, url=url),
-        release=lambda: app.state.room.close(),  # noqa: PLW0108  # it is there once it is started
+        release=lambda: app.state.waiters.close(),  # noqa: PLW0108  # it is there once it is started
     )
     server.run(sockets=[listener])
     if not server.started:

@@ -107,7 +107,7 @@ class Condition:
 FREE = Condition()
 
 
-def lesson(before: Condition, outcome: Outcome, *, probed: bool) -> Condition:
+def condition_after(before: Condition, outcome: Outcome, *, probed: bool) -> Condition:
     """Say how the account stands after an attempt ended so.
 
     `probed`: the attempt began after the hold did. What was under way before proves nothing of it:
@@ -140,7 +140,7 @@ def _held(before: Condition, reason: HoldReason, *, unknowns: int) -> Condition:
     return Condition(hold_reason=reason, hold_tries=tries, unknowns=unknowns)
 
 
-def is_crowded(outcome: Outcome) -> bool:
+def is_throttled(outcome: Outcome) -> bool:
     """Tell whether kie.ai counts more calls than we sent: others use the account too."""
     return (
         isinstance(outcome, Refused) and outcome.fault is Fault.BUSY and outcome.code != MAINTENANCE

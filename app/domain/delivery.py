@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.domain.task import AT_REST, State
+from app.domain.task import FINAL, State
 
 
 class DeliveryState(StrEnum):
@@ -37,7 +37,7 @@ EVENTS: Mapping[State, EventType] = {
 }
 """The states whose coming is an event."""
 
-USUAL_EVENTS = tuple(event for state, event in EVENTS.items() if state in AT_REST)
+USUAL_EVENTS = tuple(event for state, event in EVENTS.items() if state in FINAL)
 """What a client is told of unless it chooses otherwise: every rest."""
 
 GONE = 410

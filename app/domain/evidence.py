@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.domain.report import Progress, Report, Unreadable
-from app.domain.task import AT_REST, SETTLED_AS, Source, Standing, State, yields
+from app.domain.task import FINAL, SETTLED_AS, Source, Standing, State, yields
 
 
 class Signature(StrEnum):
@@ -105,7 +105,7 @@ def judge(standing: Standing, report: Report, source: Source, *, foreign: bool) 
         target=_target(standing, report.progress),
         kie_task_id=bind,
         # An end of the gateway's own, and kie.ai says that it runs: worth following.
-        ask=standing.state in AT_REST and report.progress is Progress.RUNNING,
+        ask=standing.state in FINAL and report.progress is Progress.RUNNING,
     )
 
 

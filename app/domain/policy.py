@@ -15,7 +15,7 @@ class Confirm(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Policy:
     """Seconds, but for `confirm` and `limits`."""
 
     submit_within: float = 3600

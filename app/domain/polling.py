@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-Clock = Sequence[tuple[float, float]]
+PollSchedule = Sequence[tuple[float, float]]
 """Rows of (age below, seconds until the next question); the last row's age is infinite."""
 
-EXPECTING_CALLBACK: Clock = (
+EXPECTING_CALLBACK: PollSchedule = (
     (60.0, 60.0),
     (600.0, 60.0),
     (1800.0, 120.0),
@@ -13,13 +13,13 @@ EXPECTING_CALLBACK: Clock = (
 )
 """Asking is only the net below the callback, so it starts late and grows slower."""
 
-POLLING: Clock = ((30.0, 2.5), (120.0, 7.5), (float("inf"), 20.0))
+POLLING: PollSchedule = ((30.0, 2.5), (120.0, 7.5), (float("inf"), 20.0))
 """The vendor's advice: every 2 to 3 s for 30 s, 5 to 10 s until 2 min, 15 to 30 s after."""
 
 
-def next_ask(clock: Clock, age: float) -> float:
+def next_poll(schedule: PollSchedule, age: float) -> float:
     """Seconds until the next question about a task that was submitted `age` seconds ago."""
-    return next(interval for below, interval in clock if age < below)
+    return next(interval for below, interval in schedule if age < below)
 
 
 AFTER_EXPIRY: Sequence[float] = (2 * 3600.0, 6 * 3600.0, 24 * 3600.0)

@@ -50,7 +50,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Answered:
     """A query's answer about the task, with the exact bytes that said so."""
 
     report: Report
@@ -63,7 +63,7 @@ class NotVisible:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unanswered:
+class NoAnswer:
     """No usable answer: ask again later."""
 
     reason: str
@@ -72,7 +72,7 @@ class Unanswered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Linked:
+class DownloadLink:
     """kie.ai's answer to the wish for a link to one of its files, a refusal of the URL included."""
 
     code: int
@@ -81,4 +81,4 @@ class Linked:
     """The link, which lives for 20 minutes; None: there is none."""
 
 
-Answer = Told | NotVisible | Unanswered
+Answer = Answered | NotVisible | NoAnswer

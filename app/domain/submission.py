@@ -52,7 +52,7 @@ class Unknown:
 Outcome = Accepted | Refused | Unsent | Unknown
 
 
-def said_of(outcome: Outcome) -> str | None:
+def message_of(outcome: Outcome) -> str | None:
     """Return what kie.ai or the network said; None: it is accepted."""
     match outcome:
         case Refused(message=message):
@@ -63,12 +63,12 @@ def said_of(outcome: Outcome) -> str | None:
             return None
 
 
-def quoted(outcome: Outcome, said: str | None) -> str | None:
+def with_code(outcome: Outcome, said: str | None) -> str | None:
     """Put kie.ai's code before what it said: operators look it up."""
     return f"{outcome.code}: {said}" if isinstance(outcome, Refused) else said
 
 
-def word(outcome: Outcome) -> str:
+def label(outcome: Outcome) -> str:
     """Name it for the metrics."""
     match outcome:
         case Accepted():

@@ -65,7 +65,7 @@ ARROWS: Mapping[State, frozenset[State]] = {
 }
 """From each state, the states that it may move to. What is not here cannot happen."""
 
-AT_REST = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED})
+FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED})
 """Waits and streams end here, `finished_at` is set, the caller is told."""
 
 
@@ -87,7 +87,7 @@ class Standing:
 def move(standing: Standing, target: State) -> State:
     """Return `target` when the table allows it; raises `NoSuchArrowError` otherwise."""
     allowed = target in ARROWS[standing.state]
-    if standing.state in AT_REST and not yields(standing):
+    if standing.state in FINAL and not yields(standing):
         allowed = False
     if not allowed:
         message = f"{standing.state} -> {target}"
@@ -120,7 +120,7 @@ _AFTER_REFUSAL: Mapping[Fault, State] = {
 }
 
 
-def sequel(outcome: Outcome) -> State:
+def state_after(outcome: Outcome) -> State:
     """Say where an attempt's outcome leads; only what is proved not created is queued again."""
     match outcome:
         case Accepted():
@@ -139,7 +139,7 @@ def takes_outcome(standing: Standing, attempt: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lapse:
+class Deadline:
     """How a state ends when its bound passes and nothing has happened."""
 
     state: State
@@ -147,18 +147,18 @@ class Lapse:
     fail_message: str
 
 
-LAPSES: Mapping[State, Lapse] = {
-    State.QUEUED: Lapse(
+DEADLINES: Mapping[State, Deadline] = {
+    State.QUEUED: Deadline(
         state=State.FAILED,
         fail_code=FailCode.SUBMIT_DEADLINE,
         fail_message="The task could not be sent to kie.ai within submit_within.",
     ),
-    State.UNCONFIRMED: Lapse(
+    State.UNCONFIRMED: Deadline(
         state=State.EXPIRED,
         fail_code=FailCode.OUTCOME_UNKNOWN,
         fail_message="The create was sent to kie.ai and its answer was lost; no callback came.",
     ),
-    State.RUNNING: Lapse(
+    State.RUNNING: Deadline(
         state=State.EXPIRED,
         fail_code=FailCode.NO_ANSWER,
         fail_message="kie.ai reported no end in time; a late report still settles the task.",

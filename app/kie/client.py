@@ -14,7 +14,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from app.domain.report import Answer, Linked, Unanswered
+from app.domain.report import Answer, DownloadLink, NoAnswer
 from app.domain.submission import Outcome, Unknown, Unsent
 from app.kie import wire
 
@@ -90,23 +90,23 @@ class KieClient:
             case (status, answer):
                 return wire.read_query(status, answer)
             case Exception() as error:
-                return Unanswered(reason=_reason(error))
+                return NoAnswer(reason=_reason(error))
 
-    async def credit(self) -> Decimal | Unanswered:
+    async def credit(self) -> Decimal | NoAnswer:
         """Ask for the account's balance in credits."""
         match await self._call("GET", CREDIT):
             case (status, answer):
                 return wire.read_credit(status, answer)
             case Exception() as error:
-                return Unanswered(reason=_reason(error))
+                return NoAnswer(reason=_reason(error))
 
-    async def download_url(self, url: str) -> Linked | Unanswered:
+    async def download_url(self, url: str) -> DownloadLink | NoAnswer:
         """Ask for a link to a file of kie.ai's by which anyone can fetch it for a while."""
         match await self._call("POST", DOWNLOAD_URL, content=wire.download_body(url)):
             case (status, answer):
                 return wire.read_download(status, answer)
             case Exception() as error:
-                return Unanswered(reason=_reason(error))
+                return NoAnswer(reason=_reason(error))
 
     async def _call(
         self,

@@ -13,12 +13,12 @@ from typing import Any
 from app.domain import exact_json
 from app.domain.report import (
     Answer,
-    Linked,
+    Answered,
+    DownloadLink,
+    NoAnswer,
     NotVisible,
     Progress,
     Report,
-    Told,
-    Unanswered,
     Unreadable,
 )
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
@@ -123,14 +123,14 @@ def read_query(status: int, body: bytes) -> Answer:
             return _unanswered_without_envelope(status)
 
 
-def read_credit(status: int, body: bytes) -> Decimal | Unanswered:
+def read_credit(status: int, body: bytes) -> Decimal | NoAnswer:
     """Read the account's balance in credits."""
     match _envelope(body):
         case Envelope(code=int() as code) as envelope if code != OK:
             return _unanswered(code, envelope)
         case Envelope(code=int(), data=data):
             balance = values.decimal(data)
-            return balance if balance is not None else Unanswered(reason="the balance is no number")
+            return balance if balance is not None else NoAnswer(reason="the balance is no number")
         case _:
             return _unanswered_without_envelope(status)
 
@@ -139,7 +139,7 @@ def download_body(url: str) -> bytes:
     return exact_json.render({"url": url}).encode()
 
 
-def read_download(status: int, body: bytes) -> Linked | Unanswered:
+def read_download(status: int, body: bytes) -> DownloadLink | NoAnswer:
     """Read the link to a file; what is not about the URL but about us is no answer."""
     match _envelope(body):
         case Envelope(code=int() as code) as envelope if (
@@ -147,9 +147,9 @@ def read_download(status: int, body: bytes) -> Linked | Unanswered:
         ):
             link = envelope.data if code == OK and isinstance(envelope.data, str) else None
             if code == OK and link is None:
-                return Unanswered(reason="the link is no text")
+                return NoAnswer(reason="the link is no text")
             message = values.text(envelope.message, MAX_MESSAGE) or ""
-            return Linked(code=code, message=message, url=link)
+            return DownloadLink(code=code, message=message, url=link)
         case Envelope(code=int() as code) as envelope:
             return _unanswered(code, envelope)
         case _:
@@ -210,18 +210,18 @@ def _answer(code: int, envelope: Envelope, body: bytes) -> Answer:
     if code not in (OK, *FAILED_QUERIES):
         return _unanswered(code, envelope)
     if (named := signal(envelope)) is not None:  # the record's own word before the envelope's
-        return Told(report=report(envelope, *named), body=body)
+        return Answered(report=report(envelope, *named), body=body)
     if code in FAILED_QUERIES:
-        return Told(report=report(envelope, Progress.FAILED), body=body)
-    return Unanswered(reason="the record names no state")
+        return Answered(report=report(envelope, Progress.FAILED), body=body)
+    return NoAnswer(reason="the record names no state")
 
 
-def _unanswered(code: int, envelope: Envelope) -> Unanswered:
-    return Unanswered(reason=_said(code, envelope), account=_is_account(code))
+def _unanswered(code: int, envelope: Envelope) -> NoAnswer:
+    return NoAnswer(reason=_said(code, envelope), account=_is_account(code))
 
 
-def _unanswered_without_envelope(status: int) -> Unanswered:
-    return Unanswered(reason=_no_envelope(status), account=_is_account(status))
+def _unanswered_without_envelope(status: int) -> NoAnswer:
+    return NoAnswer(reason=_no_envelope(status), account=_is_account(status))
 
 
 def _is_account(code: int) -> bool:

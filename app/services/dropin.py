@@ -5,7 +5,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from app.domain.errors import KieNotAnsweringError, NotPermittedError
-from app.domain.report import Linked, Unanswered
+from app.domain.report import DownloadLink, NoAnswer
 from app.kie.client import KieClient
 from app.services.account.probe import Account
 from app.services.tasks.read import Columns
@@ -55,11 +55,11 @@ class DropIn:
             async with self._database.read() as connection:
                 known = await condition.fresh_balance(connection, within=BALANCE_KEPT)
             said = known if known is not None else await self._account.balance()
-        if isinstance(said, Unanswered):
+        if isinstance(said, NoAnswer):
             raise _not_answering()
         return said
 
-    async def download_url(self, client_id: UUID, url: str) -> Linked | None:
+    async def download_url(self, client_id: UUID, url: str) -> DownloadLink | None:
         """Have kie.ai make a link to a result of the client's; None: it has no such result.
 
         Raises `KieNotAnsweringError`.
@@ -68,7 +68,7 @@ class DropIn:
             if "\0" in url or not await rows.owns_result(connection, client_id=client_id, url=url):
                 return None
         said = await self._kie.download_url(url)
-        if isinstance(said, Unanswered):
+        if isinstance(said, NoAnswer):
             raise _not_answering()
         return said
 

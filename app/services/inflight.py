@@ -8,7 +8,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 
-class Errand:
+class InFlightWork:
     """One piece of work under way."""
 
     def __init__(self, task: "asyncio.Task[None]") -> None:
@@ -20,7 +20,7 @@ class Errand:
         return bool(done)
 
 
-class Errands:
+class InFlight:
     """The errands of one kind that are under way in this process."""
 
     def __init__(self) -> None:
@@ -29,12 +29,12 @@ class Errands:
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def start(self, work: Coroutine[None, None, None], name: str) -> Errand:
+    def start(self, work: Coroutine[None, None, None], name: str) -> InFlightWork:
         """Start it; an error that nobody expected is logged, and the row's lease runs out."""
         task = asyncio.create_task(work, name=name)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
-        return Errand(task)
+        return InFlightWork(task)
 
     async def drain(self) -> None:
         """Wait until all have ended."""

@@ -38,7 +38,7 @@ class Look:
         return {**own, **self.census.overdue}
 
 
-class Exposition:
+class MetricsPage:
     """Writes `/metrics`, whatever ails the database."""
 
     def __init__(

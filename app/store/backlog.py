@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Float, ScalarSelect, cast, extract, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.task import LAPSES, State
+from app.domain.task import DEADLINES, State
 from app.store.deliveries.attempts import PENDING, pending_hosts
 from app.store.sql import NOW
 from app.store.tables import Delivery, DeliveryHost, Task
-from app.store.tasks.moves import word
+from app.store.tasks.moves import state_literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +36,14 @@ def _count(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.count()).select_from(Task).where(*conditions).scalar_subquery()
 
 
-_QUEUED = Task.state == word(State.QUEUED)
-_SUBMITTING = Task.state == word(State.SUBMITTING)
-_BOUNDED = tuple(state for state in LAPSES if state is not State.QUEUED)
-"""The states whose bound is `lapses_at`; they all have one, and the index lists them by it."""
+_QUEUED = Task.state == state_literal(State.QUEUED)
+_SUBMITTING = Task.state == state_literal(State.SUBMITTING)
+_BOUNDED = tuple(state for state in DEADLINES if state is not State.QUEUED)
+"""The states whose bound is `expires_at`; they all have one, and the index lists them by it."""
 
 
 def _bounded(state: State) -> tuple[ColumnElement[bool], ...]:
-    return Task.state == word(state), Task.lapses_at.is_not(None)
+    return Task.state == state_literal(state), Task.expires_at.is_not(None)
 
 
 _COUNTS: Mapping[State, ScalarSelect[int]] = {
@@ -85,16 +85,16 @@ def _undelivered() -> ColumnElement[float]:
 _OVERDUE: Mapping[str, ColumnElement[float]] = {
     "ask": _waited(
         Task.due_at,
-        Task.state != word(State.QUEUED),
+        Task.state != state_literal(State.QUEUED),
         Task.due_at.is_not(None),
-        Task.set_aside_at.is_(None),
+        Task.parked_at.is_(None),
         _FREE,
     ),
     "deliver": _undelivered(),
     "sweep": func.greatest(
         _waited(Task.leased_until, _SUBMITTING),
         _waited(Task.submit_by, _QUEUED),
-        *(_waited(Task.lapses_at, *_bounded(state)) for state in _BOUNDED),
+        *(_waited(Task.expires_at, *_bounded(state)) for state in _BOUNDED),
     ),
 }
 """The names are the loops'. greatest() passes over NULL: where there is nothing, nothing waits."""

@@ -89,14 +89,14 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction; raises `DatabaseUnavailableError` when its fate may be unknown."""
-        with _told_when_away():
+        with _raising_unavailable():
             async with self._engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """Lend a connection on which each statement stands alone: saves two round trips."""
-        with _told_when_away():
+        with _raising_unavailable():
             async with self._reading.connect() as connection:
                 yield connection
 
@@ -122,7 +122,7 @@ class Database:
         tries = 0
         while True:
             try:
-                with _told_when_away():
+                with _raising_unavailable():
                     async with asyncio.timeout_at(deadline), self.begin() as connection:
                         return await work(connection)
             except DatabaseUnavailableError:
@@ -144,7 +144,7 @@ def _renew_if_closed(connection: Any, *_: object) -> None:  # noqa: ANN401  # SQ
 
 
 @contextmanager
-def _told_when_away() -> Iterator[None]:
+def _raising_unavailable() -> Iterator[None]:
     try:
         yield
     except _MAYBE_AWAY as error:

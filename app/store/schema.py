@@ -39,8 +39,28 @@ async def present(connection: AsyncConnection) -> str | None:
     return None if found is None else str(found)
 
 
-def upgrade(dsn: str) -> None:
-    """Bring the database to `needed()`. Blocks; starts an event loop of its own."""
-    from alembic import command  # noqa: PLC0415  # as above
+class UnknownRevisionError(Exception):
+    """The database is at a revision that this version does not know; the text says what to do."""
 
-    command.upgrade(_config(dsn), "head")
+
+def upgrade(dsn: str) -> None:
+    """Bring the database to `needed()`. Blocks; starts an event loop of its own.
+
+    Raises `UnknownRevisionError`.
+    """
+    from alembic import command  # noqa: PLC0415  # as above
+    from alembic.script.revision import ResolutionError  # noqa: PLC0415  # as above
+    from alembic.util import CommandError  # noqa: PLC0415  # as above
+
+    try:
+        command.upgrade(_config(dsn), "head")
+    except CommandError as error:
+        if not isinstance(error.__cause__, ResolutionError):
+            raise
+        found = error.__cause__.argument
+        message = (
+            f"The database is at revision {found}, which this version does not know. It belongs to "
+            "a newer version, or to one from before 0.1.0: migrate with that version, or name an "
+            "empty database."
+        )
+        raise UnknownRevisionError(message) from error

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from app.api.deps import Edge
 from app.config import Settings
 from app.main import create_app
-from app.services.tasks.waiters import WaitingRoom
+from app.services.tasks.waiters import Waiters
 from app.store import schema
 from app.store.signals import Signals
 from tests.api.stage import Sql
@@ -40,8 +40,8 @@ class Inside:
         return self.edge.feed._signals
 
     @property
-    def room(self) -> WaitingRoom:
-        return self.edge.reader._room
+    def waiters(self) -> Waiters:
+        return self.edge.reader._waiters
 
 
 @pytest_asyncio.fixture
@@ -61,7 +61,7 @@ async def start_inside(
             if refresh_wait is not None:
                 app.state.edge = replace(app.state.edge, refresh_wait=refresh_wait)
             gateway = await stack.enter_async_context(Gateway.at(url, settings))
-            stack.callback(app.state.room.close)  # streams end before the server waits for them
+            stack.callback(app.state.waiters.close)  # streams end before the server waits for them
             return Inside(gateway=gateway, edge=app.state.edge)
 
         yield start

@@ -240,11 +240,11 @@ async def test_a_task_with_an_id_at_kie_is_never_put_back(
 
 async def test_a_task_that_was_set_aside_is_released(desk: Desk, sql: Sql) -> None:
     task = await desk.gateway.create()
-    await sql.execute("UPDATE tasks SET set_aside_at = now(), breakdown = 'KeyError'")
+    await sql.execute("UPDATE tasks SET parked_at = now(), last_poll_error = 'KeyError'")
     (stuck,) = await desk.list("/stuck")
     assert (stuck["why"], stuck["breakdown"]) == ("set_aside", "KeyError")
     released = await desk.post(f"/tasks/{task['id']}/release")
-    assert (released["why"], released["set_aside_at"]) == (None, None)
+    assert (released["why"], released["parked_at"]) == (None, None)
     answer = await desk.asks("POST", f"/tasks/{task['id']}/release")
     check_refusal(answer, Refusal(status=409, code="not_stuck", says="not set aside"))
 
@@ -554,7 +554,7 @@ PROMPT = "a prompt of one client's own"
 async def test_operators_see_names_and_no_secrets(desk: Desk, sql: Sql, upstream: Upstream) -> None:
     task_id = await lost(desk, sql, upstream)
     await desk.gateway.create(input={"prompt": PROMPT}, webhook_url=HOOK, metadata={"m": PROMPT})
-    await sql.execute("UPDATE tasks SET set_aside_at = now()")
+    await sql.execute("UPDATE tasks SET parked_at = now()")
     token = upstream.creates[-1]["callBackUrl"].rpartition("/")[2]
     secret = await sql.fetchval("SELECT signing_secret FROM clients")
     paths = [path for method, path in PATHS if method == "GET" and path != "/balance"]

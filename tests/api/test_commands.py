@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from app.domain.task import AT_REST, State
+from app.domain.task import FINAL, State
 from app.services.tasks.waiters import POLL
 from tests.api.conftest import IssueKey, StartInside
 from tests.api.stage import NOBODY, NOT_FOUND, Refusal, Sql, check_refusal
@@ -121,7 +121,7 @@ async def test_a_refresh_answers_what_kie_says_now(
     assert upstream.queries == [kie_task_id]
     after = answer.json()
     assert after["state"] == state
-    assert after["settled_by"] == ("query" if state in AT_REST else None)
+    assert after["settled_by"] == ("query" if state in FINAL else None)
     assert after["kie_state"] == {"running": "generating", "succeeded": "success"}.get(
         state, "fail"
     )

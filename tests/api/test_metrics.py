@@ -251,7 +251,7 @@ ASKED: dict[str, tuple[Any, dict[str, float]]] = {
 
 
 async def inside(services: Services) -> Samples:
-    return samples((await services.exposition.page()).decode())
+    return samples((await services.metrics_page.page()).decode())
 
 
 @pytest.mark.parametrize("answer", ASKED)
@@ -283,8 +283,8 @@ async def test_a_confirmation_that_disagrees_is_counted(
 
 async def _ask(services: Services, sql: Any) -> None:
     await sql.execute("UPDATE tasks SET due_at = now() WHERE due_at IS NOT NULL")
-    assert await services.asker.ask_due() == 0
-    await services.asker.drain()
+    assert await services.poller.poll_due() == 0
+    await services.poller.drain()
 
 
 SWEPT: dict[str, tuple[str, dict[str, float]]] = {
@@ -293,7 +293,7 @@ SWEPT: dict[str, tuple[str, dict[str, float]]] = {
     "running": ("expired", {ended("gateway", "expired"): 1}),
     "queued": ("failed", {ended("gateway", "failed"): 1}),
 }
-LAPSE = "UPDATE tasks SET state = $1, lapses_at = now(), leased_until = now(), submit_by = now()"
+LAPSE = "UPDATE tasks SET state = $1, expires_at = now(), leased_until = now(), submit_by = now()"
 
 
 @pytest.mark.parametrize("state", SWEPT)
@@ -350,7 +350,9 @@ async def test_what_waits_in_the_database_is_shown(
         "UPDATE tasks SET created_at = now() - interval '90 s', due_at = now() - interval '50 s'"
         " WHERE state = 'queued'"
     )
-    await sql.execute("UPDATE tasks SET lapses_at = now() - interval '7 s' WHERE state = 'running'")
+    await sql.execute(
+        "UPDATE tasks SET expires_at = now() - interval '7 s' WHERE state = 'running'"
+    )
     found = samples(await scrape(gateway))
     assert found["kie_gateway_database_up"] == 1
     tasks = {state: found[f'kie_gateway_tasks{{state="{state}"}}'] for state in OPEN}
@@ -421,7 +423,7 @@ async def test_the_accounts_room_is_shown(
     await gateway.create()
     upstream.answers(lambda: refused(429, "later"))
     await gateway.create()
-    await sql.execute("UPDATE tasks SET set_aside_at = now(), due_at = now() - interval '1 hour'")
+    await sql.execute("UPDATE tasks SET parked_at = now(), due_at = now() - interval '1 hour'")
     found = samples(await scrape(gateway))
     assert found['kie_gateway_admission_held{reason="kie_busy"}'] == 1
     assert found['kie_gateway_admission_held{reason="admission_paused"}'] == 0

@@ -27,7 +27,7 @@ held_at = now(), held_until = now() + interval '{until} s'"""
 PROBING = """UPDATE tasks SET state = 'submitting', due_at = NULL, leased_until = now() + '9 s'
 WHERE id = (SELECT max(id::text)::uuid FROM tasks)"""
 CROWDED = """UPDATE kie_account SET creates_allowed = 1,
-crowded_at = now() - interval '{since} s'"""
+throttled_at = now() - interval '{since} s'"""
 ADMITTED = "UPDATE kie_slots SET taken_at = now() - interval '6 s'"
 
 
@@ -67,7 +67,7 @@ SCENES = {
         7,
     ),
     "others are there, and it does not matter": Scene(
-        "UPDATE kie_account SET creates_allowed = 15, crowded_at = now()", 50
+        "UPDATE kie_account SET creates_allowed = 15, throttled_at = now()", 50
     ),
     "no seat": Scene("UPDATE tasks SET due_at = due_at", 0, settings=(("kie_max_running", 1),)),
     "a seat came free after the last admission": Scene(
@@ -103,7 +103,7 @@ async def test_submit_is_overdue_only_where_something_could_be_sent(
 
 
 async def _look(services: Any) -> Look:
-    found = await services.exposition.census()
+    found = await services.metrics_page.census()
     assert isinstance(found, Look)
     return found
 
@@ -112,7 +112,7 @@ async def test_holds_and_room_are_shown(start_gateway: StartGateway, sql: Sql) -
     gateway = await start_gateway(kie_max_running=30)
     await gateway.create()
     await sql.execute(f"{HELD.format(reason='kie_account', until=30)}; {PAUSE}")
-    await sql.execute("UPDATE tasks SET set_aside_at = now()")
+    await sql.execute("UPDATE tasks SET parked_at = now()")
     page = samples((await gateway.http.get("/metrics")).text)
     held = {
         reason: page[f'kie_gateway_admission_held{{reason="{reason}"}}']

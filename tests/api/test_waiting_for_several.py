@@ -48,8 +48,8 @@ async def test_several_tasks_are_waited_for(
         await gateway.call_back(path, succeeded(kie_task_id))
         await gateway.http.get("/livez")
     answer = await waiting
-    rested = {task_id for task_id, _, _ in settled}
-    assert _states(answer) == ["succeeded" if one in rested else "running" for one in ids]
+    when_final = {task_id for task_id, _, _ in settled}
+    assert _states(answer) == ["succeeded" if one in when_final else "running" for one in ids]
     assert [task["id"] for task in answer.json()["data"]] == ids
     assert answer.json()["done"] is True
     assert answer.json()["data"] == [await gateway.task(task_id) for task_id in ids]

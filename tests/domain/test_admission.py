@@ -16,8 +16,8 @@ from app.domain.admission import (
     Limit,
     Limits,
     Pause,
-    is_crowded,
-    lesson,
+    condition_after,
+    is_throttled,
 )
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown, Unsent
 
@@ -68,7 +68,7 @@ def test_what_an_attempt_teaches_that_was_sent_since_the_hold(
     reason: HoldReason | None, name: str, unknowns: int
 ) -> None:
     cell = TABLE[reason, f"unknown{unknowns}" if name == "unknown" else name]
-    after = lesson(standing(reason, unknowns), OUTCOMES[name], probed=True)
+    after = condition_after(standing(reason, unknowns), OUTCOMES[name], probed=True)
     if cell == "free":
         assert after == FREE
         return
@@ -83,9 +83,9 @@ def test_what_was_under_way_before_the_hold_proves_nothing_of_it(
     reason: HoldReason | None, name: str, unknowns: int
 ) -> None:
     before = standing(reason, unknowns)
-    after = lesson(before, OUTCOMES[name], probed=False)
+    after = condition_after(before, OUTCOMES[name], probed=False)
     if reason is None:
-        assert after == lesson(before, OUTCOMES[name], probed=True)
+        assert after == condition_after(before, OUTCOMES[name], probed=True)
     else:
         assert after == before
 
@@ -107,12 +107,12 @@ def test_whatever_comes_the_account_stands_as_the_rules_can_say(
 ) -> None:
     condition = FREE
     for outcome, probed in history:
-        condition = lesson(condition, outcome, probed=probed)
+        condition = condition_after(condition, outcome, probed=probed)
         assert (condition.hold_tries > 0) is (condition.hold_reason is not None)
         assert condition.hold_reason is None or condition.hold_reason in PAUSES
         if condition.unknowns >= UNKNOWNS_IN_A_ROW:
             assert condition.hold_reason is not None  # the queue does not go on into the dark
-    assert lesson(condition, OUTCOMES["accepted"], probed=True) == FREE
+    assert condition_after(condition, OUTCOMES["accepted"], probed=True) == FREE
 
 
 @given(st.integers(0, 20))
@@ -121,7 +121,7 @@ def test_at_most_so_many_answers_in_a_row_are_lost_before_the_account_is_held(se
     for number in range(sent):
         held = condition.hold_reason is not None
         assert held is (number >= UNKNOWNS_IN_A_ROW)
-        condition = lesson(condition, OUTCOMES["unknown"], probed=True)
+        condition = condition_after(condition, OUTCOMES["unknown"], probed=True)
 
 
 # -- pauses
@@ -146,9 +146,9 @@ def test_a_pause_grows_from_its_first_to_its_ceiling(pause: Pause) -> None:
 
 def test_only_a_refusal_for_the_number_of_calls_tells_of_others() -> None:
     busy = {code: Refused(fault=Fault.BUSY, code=code, message="") for code in ("429", "430")}
-    assert all(map(is_crowded, busy.values()))
-    assert not is_crowded(Refused(fault=Fault.BUSY, code=MAINTENANCE, message=""))
-    assert not any(is_crowded(OUTCOMES[name]) for name in OUTCOMES if name != "busy")
+    assert all(map(is_throttled, busy.values()))
+    assert not is_throttled(Refused(fault=Fault.BUSY, code=MAINTENANCE, message=""))
+    assert not any(is_throttled(OUTCOMES[name]) for name in OUTCOMES if name != "busy")
 
 
 # -- limits

@@ -17,7 +17,7 @@ from app.domain.delivery import (
     after_attempt,
     webhook_id,
 )
-from app.domain.task import AT_REST, State
+from app.domain.task import FINAL, State
 
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 
@@ -101,7 +101,7 @@ def test_a_schedule_of_one_try() -> None:
 
 
 def test_every_rest_is_told_of_unless_somebody_chose() -> None:
-    assert {state for state, event in EVENTS.items() if event in USUAL_EVENTS} == AT_REST
+    assert {state for state, event in EVENTS.items() if event in USUAL_EVENTS} == FINAL
     assert EventType.RUNNING not in USUAL_EVENTS
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.domain.evidence import Judgement, Signature, Verdict, judge, judge_callback
 from app.domain.report import Progress, Report, Unreadable
-from app.domain.task import AT_REST, FailSource, Source, Standing, State, move, yields
+from app.domain.task import FINAL, FailSource, Source, Standing, State, move, yields
 
 QUERY, CALLBACK = Source.QUERY, Source.CALLBACK
 APPLIED, DUPLICATE, LATE, DISAGREED = (
@@ -270,7 +270,7 @@ def test_a_target_is_always_one_that_the_task_may_move_to(
     if judgement.target is not None:
         assert judgement.verdict is APPLIED
         assert move(standing, judgement.target) is judgement.target
-        assert standing.state not in AT_REST or judgement.target in AT_REST
+        assert standing.state not in FINAL or judgement.target in FINAL
 
 
 @given(judged)

@@ -8,8 +8,8 @@ from app.domain.report import Progress
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown, Unsent
 from app.domain.task import (
     ARROWS,
-    AT_REST,
-    LAPSES,
+    DEADLINES,
+    FINAL,
     SETTLED_AS,
     FailCode,
     FailSource,
@@ -18,7 +18,7 @@ from app.domain.task import (
     Standing,
     State,
     move,
-    sequel,
+    state_after,
     takes_outcome,
     yields,
 )
@@ -83,7 +83,7 @@ def test_only_an_end_that_kie_vouched_for_never_yields(
 
 
 def test_at_rest_is_where_waits_end() -> None:
-    assert set(State) - OPEN == AT_REST
+    assert set(State) - OPEN == FINAL
 
 
 def test_kies_ends_and_ours() -> None:
@@ -107,7 +107,7 @@ def test_kies_ends_and_ours() -> None:
 @pytest.mark.parametrize("left", [State.SUBMITTING, State.UNCONFIRMED])
 def test_where_an_outcome_leads(outcome: Outcome, state: State, left: State) -> None:
     """From both states in which an attempt may still speak; staying is no move."""
-    assert sequel(outcome) is state
+    assert state_after(outcome) is state
     if state is not left:
         assert move(Standing(state=left, attempt=1), state) is state
 
@@ -116,7 +116,7 @@ def test_where_an_outcome_leads(outcome: Outcome, state: State, left: State) -> 
 def test_every_fault_has_a_sequel_and_none_leads_to_a_second_create_of_what_may_run(
     fault: Fault,
 ) -> None:
-    after = sequel(Refused(fault=fault, code="1", message=""))
+    after = state_after(Refused(fault=fault, code="1", message=""))
     assert after is (State.FAILED if fault is Fault.REQUEST else State.QUEUED)
 
 
@@ -130,16 +130,16 @@ def test_only_the_newest_attempt_records_and_only_while_its_outcome_is_open(
 
 
 def test_how_states_lapse() -> None:
-    assert {state: (lapse.state, lapse.fail_code) for state, lapse in LAPSES.items()} == {
+    assert {state: (lapse.state, lapse.fail_code) for state, lapse in DEADLINES.items()} == {
         State.QUEUED: (State.FAILED, FailCode.SUBMIT_DEADLINE),
         State.UNCONFIRMED: (State.EXPIRED, FailCode.OUTCOME_UNKNOWN),
         State.RUNNING: (State.EXPIRED, FailCode.NO_ANSWER),
     }
 
 
-@pytest.mark.parametrize("state", LAPSES)
+@pytest.mark.parametrize("state", DEADLINES)
 def test_a_lapse_follows_an_arrow_into_a_rest_that_yields(state: State) -> None:
-    lapse = LAPSES[state]
-    assert move(Standing(state=state), lapse.state) in AT_REST
+    lapse = DEADLINES[state]
+    assert move(Standing(state=state), lapse.state) in FINAL
     assert yields(Standing(state=lapse.state, fail_source=FailSource.GATEWAY))
     assert lapse.fail_message.endswith(".")

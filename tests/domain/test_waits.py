@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.polling import EXPECTING_CALLBACK, POLLING, Clock, next_ask
+from app.domain.polling import EXPECTING_CALLBACK, POLLING, PollSchedule, next_poll
 from app.domain.retry import backoff
 
 CLOCKS = (EXPECTING_CALLBACK, POLLING)
@@ -33,28 +33,28 @@ shares = st.floats(0, 1, exclude_max=True)
         (POLLING, 10**9, 20),
     ],
 )
-def test_when_to_ask(clock: Clock, age: float, seconds: float) -> None:
-    assert next_ask(clock, age) == seconds
+def test_when_to_ask(schedule: PollSchedule, age: float, seconds: float) -> None:
+    assert next_poll(schedule, age) == seconds
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_a_clock_knows_every_age_and_its_rows_are_in_order(clock: Clock) -> None:
-    assert clock[-1][0] == math.inf
-    assert all(one[0] < other[0] for one, other in pairwise(clock))
+def test_a_clock_knows_every_age_and_its_rows_are_in_order(schedule: PollSchedule) -> None:
+    assert schedule[-1][0] == math.inf
+    assert all(one[0] < other[0] for one, other in pairwise(schedule))
 
 
 @pytest.mark.parametrize("age", [-1.0, -0.001])
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_an_age_from_before_its_time_is_young(clock: Clock, age: float) -> None:
-    assert next_ask(clock, age) == clock[0][1]
+def test_an_age_from_before_its_time_is_young(schedule: PollSchedule, age: float) -> None:
+    assert next_poll(schedule, age) == schedule[0][1]
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
 @given(age=ages, more=ages)
 def test_the_older_a_task_the_rarer_it_is_asked_about(
-    clock: Clock, age: float, more: float
+    schedule: PollSchedule, age: float, more: float
 ) -> None:
-    assert next_ask(clock, age) <= next_ask(clock, age + more)
+    assert next_poll(schedule, age) <= next_poll(schedule, age + more)
 
 
 @pytest.mark.parametrize(

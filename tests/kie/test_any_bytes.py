@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain import exact_json
-from app.domain.report import Progress, Report, Told, Unanswered, Unreadable
+from app.domain.report import Answered, NoAnswer, Progress, Report, Unreadable
 from app.domain.submission import Accepted, Refused, Unknown, Unsent
 from app.kie import values, wire
 
@@ -84,10 +84,10 @@ def test_no_callback_raises_or_breaks_a_bound(body: bytes) -> None:
 @given(statuses, bodies)
 def test_no_query_raises_or_breaks_a_bound(status: int, body: bytes) -> None:
     answer = wire.read_query(status, body)
-    if isinstance(answer, Told):
+    if isinstance(answer, Answered):
         assert answer.body == body
         check_bounds(answer.report)
-    elif isinstance(answer, Unanswered):
+    elif isinstance(answer, NoAnswer):
         assert len(answer.reason) <= 1000
 
 
@@ -107,14 +107,14 @@ def test_no_create_raises_or_breaks_a_bound(status: int, body: bytes) -> None:
 @given(statuses, bodies)
 def test_no_balance_raises(status: int, body: bytes) -> None:
     balance = wire.read_credit(status, body)
-    assert isinstance(balance, Unanswered) or balance.is_finite()
+    assert isinstance(balance, NoAnswer) or balance.is_finite()
 
 
 @unhurried
 @given(statuses, bodies)
 def test_no_link_raises(status: int, body: bytes) -> None:
     said = wire.read_download(status, body)
-    assert isinstance(said, Unanswered) or (said.code == 200) == (said.url is not None)
+    assert isinstance(said, NoAnswer) or (said.code == 200) == (said.url is not None)
 
 
 @pytest.mark.parametrize("depth", [99, 1_000, 100_000])

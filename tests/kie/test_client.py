@@ -7,7 +7,7 @@ from importlib import metadata
 
 import pytest
 
-from app.domain.report import Linked, NotVisible, Progress, Report, Told, Unanswered
+from app.domain.report import Answered, DownloadLink, NoAnswer, NotVisible, Progress, Report
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
 from app.kie.client import KieClient, http_client
 from tests.kie.stage import (
@@ -55,7 +55,7 @@ async def test_a_query_is_what_kie_reads() -> None:
             message="because",
             kie_state="waiting",
         )
-        assert await client.record_info("t/1 &") == Told(report=report, body=record)
+        assert await client.record_info("t/1 &") == Answered(report=report, body=record)
     first_line, _, _ = server.requests[0].partition(b"\r\n")
     assert first_line == b"GET /api/v1/jobs/recordInfo?taskId=t/1+%26 HTTP/1.1"
 
@@ -71,27 +71,27 @@ async def test_a_link_to_a_file() -> None:
     link = http(200, b'{"code":200,"msg":"success","data":"https://t.test/l"}')
     async with serving(answering(link)) as server, kie(server.url()) as client:
         said = await client.download_url("https://r.test/1.png")
-        assert said == Linked(code=200, message="success", url="https://t.test/l")
+        assert said == DownloadLink(code=200, message="success", url="https://t.test/l")
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /api/v1/common/download-url HTTP/1.1\r\n")
     assert body == b'{"url":"https://r.test/1.png"}'
 
 
-LINKS: list[tuple[bytes, Linked | Unanswered]] = [
-    (envelope(422), Linked(code=422, message="because", url=None)),
-    (envelope(422, "https://t.test/l"), Linked(code=422, message="because", url=None)),
-    (envelope(401), Unanswered(reason="kie.ai answered code 401: because", account=True)),
-    (envelope(402), Unanswered(reason="kie.ai answered code 402: because", account=True)),
-    (envelope(429), Unanswered(reason="kie.ai answered code 429: because")),
-    (envelope(500), Unanswered(reason="kie.ai answered code 500: because")),
-    (envelope(200), Unanswered(reason="the link is no text")),
-    (envelope(200, {"remainedCredits": 5}), Unanswered(reason="the link is no text")),
+LINKS: list[tuple[bytes, DownloadLink | NoAnswer]] = [
+    (envelope(422), DownloadLink(code=422, message="because", url=None)),
+    (envelope(422, "https://t.test/l"), DownloadLink(code=422, message="because", url=None)),
+    (envelope(401), NoAnswer(reason="kie.ai answered code 401: because", account=True)),
+    (envelope(402), NoAnswer(reason="kie.ai answered code 402: because", account=True)),
+    (envelope(429), NoAnswer(reason="kie.ai answered code 429: because")),
+    (envelope(500), NoAnswer(reason="kie.ai answered code 500: because")),
+    (envelope(200), NoAnswer(reason="the link is no text")),
+    (envelope(200, {"remainedCredits": 5}), NoAnswer(reason="the link is no text")),
 ]
 
 
 @pytest.mark.parametrize(("body", "said"), LINKS, ids=range(len(LINKS)))
 async def test_what_is_about_us_is_no_answer_about_a_file(
-    body: bytes, said: Linked | Unanswered
+    body: bytes, said: DownloadLink | NoAnswer
 ) -> None:
     async with serving(answering(http(200, body))) as server, kie(server.url()) as client:
         assert await client.download_url("https://r.test/1.png") == said
@@ -151,8 +151,8 @@ async def test_a_cdns_page(status: int, outcome: Outcome) -> None:
     async with serving(answering(raw)) as server, kie(server.url()) as client:
         assert await create(client) == outcome
         reason = f"HTTP {status} without a kie.ai envelope"
-        assert await client.record_info("t1") == Unanswered(reason=reason)
-        assert await client.credit() == Unanswered(reason=reason)
+        assert await client.record_info("t1") == NoAnswer(reason=reason)
+        assert await client.credit() == NoAnswer(reason=reason)
 
 
 async def test_a_redirect_is_not_followed() -> None:
@@ -227,7 +227,7 @@ async def test_a_missing_record_and_a_refused_key() -> None:
         kie(server.url()) as client,
     ):
         assert await client.record_info("t1") == NotVisible()
-        expected = Unanswered(reason="kie.ai answered code 401: because", account=True)
+        expected = NoAnswer(reason="kie.ai answered code 401: because", account=True)
         assert await client.credit() == expected
 
 

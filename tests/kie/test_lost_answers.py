@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.report import Unanswered
+from app.domain.report import NoAnswer
 from app.domain.submission import Accepted, Unknown, Unsent
 from app.kie.client import MAX_ANSWER
 from tests.kie.stage import (
@@ -66,7 +66,7 @@ async def test_a_lost_answer_is_unknown(name: str) -> None:
     async with serving(script) as server, kie(server.url()) as client:
         assert await create(client) == Unknown(reason=reason)
         assert len(server.requests) == 1  # and never sent again
-        assert await client.record_info("t1") == Unanswered(reason=reason)
+        assert await client.record_info("t1") == NoAnswer(reason=reason)
 
 
 async def test_an_answer_may_be_as_long_as_the_bound() -> None:
@@ -78,7 +78,7 @@ async def test_an_answer_may_be_as_long_as_the_bound() -> None:
 async def test_silence_is_unknown_after_the_total() -> None:
     async with serving(hanging) as server, kie(server.url(), total=0.05) as client:
         assert await create(client) == Unknown(reason="TimeoutError")
-        assert await client.record_info("t1") == Unanswered(reason="TimeoutError")
+        assert await client.record_info("t1") == NoAnswer(reason="TimeoutError")
     assert len(server.requests) == 2
 
 
@@ -132,8 +132,8 @@ async def test_a_refused_connection_is_unsent() -> None:
         reason = f"ClientConnectorError: Connect call failed ('127.0.0.1', {port})"
         async with kie(f"http://127.0.0.1:{port}") as client:
             assert await create(client) == Unsent(reason=reason)
-            assert await client.record_info("t1") == Unanswered(reason=reason)
-            assert await client.credit() == Unanswered(reason=reason)
+            assert await client.record_info("t1") == NoAnswer(reason=reason)
+            assert await client.credit() == NoAnswer(reason=reason)
 
 
 async def test_a_name_that_does_not_resolve_is_unsent() -> None:

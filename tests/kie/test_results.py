@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from app.domain import exact_json
-from app.domain.report import Progress, Report, Told, Unreadable
+from app.domain.report import Answered, Progress, Report, Unreadable
 from app.kie import wire
 
 ID = {"taskId": "t"}
@@ -19,7 +19,7 @@ def envelope(code: object = 200, data: object = None, **more: object) -> bytes:
 
 def told(data: Mapping[str, object], code: int = 200, msg: str = "success") -> Report:
     answer = wire.read_query(200, envelope(code, data, msg=msg))
-    assert isinstance(answer, Told)
+    assert isinstance(answer, Answered)
     return answer.report
 
 

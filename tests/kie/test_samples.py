@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 
 from app.domain import exact_json
-from app.domain.report import Answer, Linked, NotVisible, Progress, Report, Told, Unreadable
+from app.domain.report import (
+    Answer,
+    Answered,
+    DownloadLink,
+    NotVisible,
+    Progress,
+    Report,
+    Unreadable,
+)
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
 from app.kie import wire
 
 SAMPLES = Path(__file__).parent / "samples"
 
-Expected = Outcome | Answer | Report | Unreadable | Decimal | Linked
+Expected = Outcome | Answer | Report | Unreadable | Decimal | DownloadLink
 
 
 def at(instant: str) -> datetime:
@@ -40,7 +48,7 @@ def download(body: bytes) -> Expected:
 def query(body: bytes) -> Expected:
     """The report alone, after seeing that its bytes came through untouched."""
     answer = wire.read_query(200, body)
-    if not isinstance(answer, Told):
+    if not isinstance(answer, Answered):
         return answer
     assert answer.body == body
     return answer.report
@@ -544,7 +552,7 @@ EXPECTED: dict[str, tuple[Callable[[bytes], Expected], Expected]] = {
     "other-03-common-credit": (credit, Decimal("5916.25")),
     "other-04-common-downloadurl-422": (
         download,
-        Linked(code=422, message="url is wrong", url=None),
+        DownloadLink(code=422, message="url is wrong", url=None),
     ),
     "other-05-upload-base64-ok": (
         create,

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from app.domain import exact_json
-from app.domain.report import NotVisible, Progress, Report, Told, Unanswered
+from app.domain.report import Answered, NoAnswer, NotVisible, Progress, Report
 from app.domain.submission import Accepted, Fault, Refused, Unknown
 from app.kie import wire
 
@@ -218,19 +218,19 @@ def test_some_codes_say_that_the_task_failed(code: int) -> None:
         fail_code=str(code),
         fail_message="Generation failed",
     )
-    assert wire.read_query(200, body) == Told(report=report, body=body)
+    assert wire.read_query(200, body) == Answered(report=report, body=body)
 
 
 @pytest.mark.parametrize("code", [400, 405, 429, 430, 451, 455, 500, 503, 505, 999])
 def test_other_codes_are_no_answer(code: int) -> None:
     reason = f"kie.ai answered code {code}: no"
-    assert wire.read_query(200, envelope(code, msg="no")) == Unanswered(reason=reason)
+    assert wire.read_query(200, envelope(code, msg="no")) == NoAnswer(reason=reason)
 
 
 @pytest.mark.parametrize("code", [401, 402, 433])
 def test_the_accounts_own_trouble_is_told_apart(code: int) -> None:
     reason = f"kie.ai answered code {code}: no"
-    expected = Unanswered(reason=reason, account=True)
+    expected = NoAnswer(reason=reason, account=True)
     assert wire.read_query(200, envelope(code, msg="no")) == expected
 
 
@@ -238,12 +238,12 @@ def test_the_accounts_own_trouble_is_told_apart(code: int) -> None:
 @pytest.mark.parametrize("body", NO_ENVELOPES)
 def test_without_an_envelope_there_is_no_answer(status: int, body: bytes) -> None:
     reason = f"HTTP {status} without a kie.ai envelope"
-    expected = Unanswered(reason=reason, account=status in {401, 402})
+    expected = NoAnswer(reason=reason, account=status in {401, 402})
     assert wire.read_query(status, body) == expected
 
 
 def test_a_record_without_a_state_is_no_answer() -> None:
-    expected = Unanswered(reason="the record names no state")
+    expected = NoAnswer(reason="the record names no state")
     assert wire.read_query(200, envelope(200, {"taskId": "t"})) == expected
 
 
@@ -256,12 +256,12 @@ def test_the_balance(data: object, balance: str) -> None:
 
 @pytest.mark.parametrize("data", [None, {}, [], True, "plenty", "NaN", 10**40])
 def test_a_balance_that_is_no_number(data: object) -> None:
-    expected = Unanswered(reason="the balance is no number")
+    expected = NoAnswer(reason="the balance is no number")
     assert wire.read_credit(200, envelope(200, data)) == expected
 
 
 def test_a_balance_that_was_refused() -> None:
-    expected = Unanswered(reason="kie.ai answered code 401: no", account=True)
+    expected = NoAnswer(reason="kie.ai answered code 401: no", account=True)
     assert wire.read_credit(200, envelope(401, msg="no")) == expected
-    expected = Unanswered(reason="HTTP 502 without a kie.ai envelope")
+    expected = NoAnswer(reason="HTTP 502 without a kie.ai envelope")
     assert wire.read_credit(502, b"<html>") == expected

@@ -171,7 +171,7 @@ async def test_an_expired_task_is_bound_and_settled_by_asking(
         (task_id, "unconfirmed", "tests")
     ]
     assert task_id in (await stage.run("stuck")).out
-    await sql.execute("UPDATE tasks SET lapses_at = now()")
+    await sql.execute("UPDATE tasks SET expires_at = now()")
     await gateway.reaches(task_id, "expired")
     upstream.records[FOUND] = succeeded(FOUND)
 
@@ -216,7 +216,7 @@ async def test_a_task_that_was_set_aside_is_released(
 ) -> None:
     gateway = await at(await (await start("serve", "--no-worker")).ready())
     task = await gateway.create()
-    await sql.execute("UPDATE tasks SET set_aside_at = now(), breakdown = 'KeyError: data'")
+    await sql.execute("UPDATE tasks SET parked_at = now(), last_poll_error = 'KeyError: data'")
     assert "KeyError: data" in (await stage.run("stuck")).out
 
     released = await stage.run("tasks", "release", task["id"])

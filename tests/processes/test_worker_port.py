@@ -106,7 +106,7 @@ async def test_the_doctor_sees_work_that_nobody_does(
     gateway = await at(await (await start("serve", "--no-worker")).ready())
     await gateway.create()
     await sql.execute(
-        "UPDATE tasks SET lapses_at = now() - interval '150 s', due_at = now() - interval '125 s'"
+        "UPDATE tasks SET expires_at = now() - interval '150 s', due_at = now() - interval '125 s'"
     )
 
     ended = await stage.run("doctor", GATEWAY_PUBLIC_URL=None)

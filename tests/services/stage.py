@@ -91,8 +91,8 @@ async def turn(services: Services) -> float | None:
 
 async def ask(services: Services) -> float | None:
     """Take one turn of the loop that asks, and wait for its answers."""
-    rest = await services.asker.ask_due()
-    await services.asker.drain()
+    rest = await services.poller.poll_due()
+    await services.poller.drain()
     return rest
 
 
@@ -103,7 +103,7 @@ async def put_asked(
     sql: Any, client_id: UUID, kie_task_id: str, state: State = State.RUNNING
 ) -> UUID:
     """Store a task of that id at kie.ai about which a question is due."""
-    bound = {"lapses_at": 3600.0} if state is State.RUNNING else {"finished_at": -1.0}
+    bound = {"expires_at": 3600.0} if state is State.RUNNING else {"finished_at": -1.0}
     at = {"due_at": -1.0, "submitted_at": -1.0, **bound}
     return await put_task(sql, client_id, state, at=at, id=new_id(), kie_task_id=kie_task_id)
 

@@ -81,7 +81,7 @@ async def working(
         app = FastAPI()
         app.include_router(health.inside)
         app.state.probes = health.Probes(
-            health=services.health, exposition=services.exposition, metrics=services.metrics
+            health=services.health, metrics_page=services.metrics_page, metrics=services.metrics
         )
         async with (
             at_work(services, loops),

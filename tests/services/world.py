@@ -33,10 +33,10 @@ DRAFT = Draft(
 SHIFTED: Mapping[str, tuple[str, ...]] = {
     "tasks": (
         *("created_at", "submit_by", "submitted_at", "finished_at", "due_at", "leased_until"),
-        *("lapses_at", "hastened_at"),
+        *("expires_at", "poll_asap_since"),
     ),
     "kie_slots": ("free_at", "taken_at"),
-    "kie_account": ("held_since", "held_at", "held_until", "probed_at", "crowded_at"),
+    "kie_account": ("held_since", "held_at", "held_until", "probed_at", "throttled_at"),
 }
 """Every instant that a rule compares with the clock: time passes by shifting them."""
 
@@ -118,7 +118,7 @@ class World:
 
     async def die(self, *, restart: bool = True) -> None:
         """End the process where it stands: nothing that it was about to do is done."""
-        work = [*self._under_way("submissions"), *self._under_way("asker")]
+        work = [*self._under_way("submissions"), *self._under_way("poller")]
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -136,7 +136,7 @@ class World:
         await self.quiet()
 
     async def ask(self) -> None:
-        await self.services.asker.ask_due()
+        await self.services.poller.poll_due()
         await self.quiet()
 
     async def create(self) -> None:
@@ -147,7 +147,7 @@ class World:
         """Wait until all that is under way waits for an answer of kie.ai's."""
 
         async def look() -> bool | None:
-            asking, sending = self._under_way("asker"), self._under_way("submissions")
+            asking, sending = self._under_way("poller"), self._under_way("submissions")
             return (not asking and len(sending) == len(self.waiting())) or None
 
         await eventually(look)
@@ -179,7 +179,7 @@ class World:
         return [dict(row) for row in found]
 
     def _under_way(self, service: str) -> "list[asyncio.Task[None]]":
-        return list(getattr(self.services, service)._errands._under_way)
+        return list(getattr(self.services, service)._in_flight._under_way)
 
 
 class _Transport(httpx.AsyncBaseTransport):

@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.admission import Limit, Limits
 from app.domain.evidence import Signature
-from app.domain.task import AT_REST, Source, State
+from app.domain.task import FINAL, Source, State
 from app.store.account import admission
 from app.store.account.admission import ClaimedTask
 from app.store.engine import Database
@@ -59,7 +59,7 @@ async def put_task(
         "fingerprint": b"f",
         **columns,
     }
-    instants = {"submit_by": 3600.0, **({"finished_at": 0.0} if state in AT_REST else {})}
+    instants = {"submit_by": 3600.0, **({"finished_at": 0.0} if state in FINAL else {})}
     instants |= at or {}
     names = ", ".join([*values, *instants])
     places = [f"${number}" for number in range(1, len(values) + 1)]
@@ -176,8 +176,8 @@ async def admit(
 
 _INSTANTS = {
     "kie_slots": ("free_at", "taken_at"),
-    "kie_account": ("held_since", "held_at", "held_until", "probed_at", "crowded_at"),
-    "tasks": ("submitted_at", "due_at", "leased_until", "lapses_at", "finished_at"),
+    "kie_account": ("held_since", "held_at", "held_until", "probed_at", "throttled_at"),
+    "tasks": ("submitted_at", "due_at", "leased_until", "expires_at", "finished_at"),
 }
 
 

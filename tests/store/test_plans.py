@@ -20,7 +20,7 @@ from app.store.clients import clients
 from app.store.engine import Connection, Database
 from app.store.tasks import callbacks, moves, polls, rows, stuck, sweep
 from app.store.tasks.moves import Move
-from app.store.tasks.polls import Question
+from app.store.tasks.polls import DuePoll
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
@@ -42,7 +42,7 @@ FROM generate_series(1, 5000) n;
 -- most tasks are at rest, as after some weeks; a backlog waits, part of it due
 INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,
                    idempotency_key, kie_task_id, submit_by, submitted_at, finished_at,
-                   due_at, leased_until, lapses_at, result_urls)
+                   due_at, leased_until, expires_at, result_urls)
 SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid, state, 'm',
        format('{"prompt": "%s"}', repeat('a cat ', 150))::json, '{}', 5, '\\x00',
        CASE WHEN n % 2 = 0 THEN 'key ' || n END,
@@ -119,8 +119,8 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(part)
 
 
-def end_lapsed(state: State) -> Work:
-    return lambda connection: sweep.end_lapsed(connection, state, limit=200, ask_in=7200)
+def expire(state: State) -> Work:
+    return lambda connection: sweep.expire(connection, state, limit=200, ask_in=7200)
 
 
 def admit(connection: Connection) -> Awaitable[object]:
@@ -129,18 +129,18 @@ def admit(connection: Connection) -> Awaitable[object]:
     )
 
 
-def ask(connection: Connection) -> Awaitable[list[Question]]:
-    return polls.claim_questions(connection, queries=10, lease=30, taken_for=60)
+def ask(connection: Connection) -> Awaitable[list[DuePoll]]:
+    return polls.claim_due(connection, queries=10, lease=30, taken_for=60)
 
 
 HOT: dict[str, tuple[Work, set[str]]] = {
     "free_lost": (
-        lambda connection: sweep.free_lost(connection, limit=200, lapses_in=3600),
+        lambda connection: sweep.free_lost(connection, limit=200, expires_in=3600),
         {"tasks_leases", "tasks_pkey"},
     ),
-    "end_lapsed queued": (end_lapsed(State.QUEUED), {"tasks_submit_by", "tasks_pkey"}),
-    "end_lapsed unconfirmed": (end_lapsed(State.UNCONFIRMED), {"tasks_lapses", "tasks_pkey"}),
-    "end_lapsed running": (end_lapsed(State.RUNNING), {"tasks_lapses", "tasks_pkey"}),
+    "expire queued": (expire(State.QUEUED), {"tasks_submit_by", "tasks_pkey"}),
+    "expire unconfirmed": (expire(State.UNCONFIRMED), {"tasks_expires", "tasks_pkey"}),
+    "expire running": (expire(State.RUNNING), {"tasks_expires", "tasks_pkey"}),
     "renew": (
         lambda connection: sweep.renew(
             connection, [uuid.UUID(int=number) for number in range(1, 100)], lease=30
@@ -176,8 +176,8 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         lambda connection: callbacks.read_callbacks(connection, TASK, limit=50),
         {"callbacks_task"},
     ),
-    "claimed_ids": (
-        lambda connection: polls.claimed_ids(connection, TASK, limit=3),
+    "alleged_ids": (
+        lambda connection: polls.alleged_ids(connection, TASK, limit=3),
         {"callbacks_task"},
     ),
     "insert_callback": (
@@ -189,7 +189,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     "census": (
         backlog.take,
         {
-            *("tasks_leases", "tasks_submit_by", "tasks_lapses", "tasks_ask"),
+            *("tasks_leases", "tasks_submit_by", "tasks_expires", "tasks_polls"),
             *("deliveries_due", "deliveries_leased"),
         },
     ),
@@ -222,10 +222,10 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
         lambda connection: forecast.forecast(connection, FLOODER, [LAST], WIDE),
         {"tasks_seats", "tasks_pkey", "callbacks_pkey"},
     ),
-    "claim_questions": (ask, {"tasks_ask", "tasks_seats", "tasks_pkey"}),
-    "next_question": (
-        lambda connection: polls.next_question(connection, queries=10),
-        {"tasks_ask"},
+    "claim_due_polls": (ask, {"tasks_polls", "tasks_seats", "tasks_pkey"}),
+    "next_poll": (
+        lambda connection: polls.next_due(connection, queries=10),
+        {"tasks_polls"},
     ),
     "status": (lambda connection: condition.status(connection, WIDE), {"tasks_seats"}),
     "list_queues": (queues.list_queues, set()),
@@ -235,7 +235,14 @@ SMALL = {"kie_account", "kie_slots", "client_queues", "clients", "delivery_hosts
 """Tables of a few rows, for which an index would be the longer way."""
 FIRST_FOUND = {"next_chance": {"tasks"}}
 """One queued task is enough: where a third of all tasks wait, the first page has some."""
-OPEN = {"tasks_queue", "tasks_seats", "tasks_ask", "tasks_leases", "tasks_submit_by", "tasks_pkey"}
+OPEN = {
+    "tasks_queue",
+    "tasks_seats",
+    "tasks_polls",
+    "tasks_leases",
+    "tasks_submit_by",
+    "tasks_pkey",
+}
 """The partial indexes of open tasks, of which several may serve a statement equally well."""
 
 
@@ -264,9 +271,9 @@ async def test_the_queue_is_read_in_its_order(crowd: Database) -> None:
     "name",
     [
         "free_lost",
-        "end_lapsed queued",
-        "end_lapsed unconfirmed",
-        "end_lapsed running",
+        "expire queued",
+        "expire unconfirmed",
+        "expire running",
         "read_callbacks",
     ],
 )
@@ -292,9 +299,9 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
         assert len(await admission.claimed_by(connection, uuid.UUID(int=1))) == 20
         assert len(await stuck.list_stuck(connection, grace=60, limit=200)) == 200
         assert len(await ask(connection)) == 10
-        assert await sweep.free_lost(connection, limit=200, lapses_in=1)
+        assert await sweep.free_lost(connection, limit=200, expires_in=1)
         for state in (State.QUEUED, State.UNCONFIRMED, State.RUNNING):
-            assert await sweep.end_lapsed(connection, state, limit=200, ask_in=None)
+            assert await sweep.expire(connection, state, limit=200, ask_in=None)
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)
         assert (await rows.insert_task(connection, new)).id == TASK
         assert await clients.client_by_key(connection, digest("17")) is not None

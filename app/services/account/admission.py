@@ -7,8 +7,8 @@ from uuid import UUID
 
 import structlog
 
-from app.domain.admission import PAUSES, Call, Condition, is_crowded, lesson
-from app.domain.policy import Terms
+from app.domain.admission import PAUSES, Call, Condition, condition_after, is_throttled
+from app.domain.policy import Policy
 from app.domain.retry import backoff
 from app.domain.submission import Outcome
 from app.store.account import admission, condition
@@ -33,9 +33,9 @@ class Claim:
 class Admission:
     """Takes tasks out of the queue, and learns from how their creates end."""
 
-    def __init__(self, terms: Terms, chance: Callable[[], float]) -> None:
-        self._terms = terms
-        self._limits = terms.limits
+    def __init__(self, policy: Policy, chance: Callable[[], float]) -> None:
+        self._policy = policy
+        self._limits = policy.limits
         self._chance = chance
 
     async def admit(
@@ -56,8 +56,8 @@ class Admission:
             connection,
             limits=self._limits,
             limit=limit,
-            lease=self._terms.lease,
-            taken_for=self._limits.creates.window + self._terms.call + CALL_MARGIN,
+            lease=self._policy.lease,
+            taken_for=self._limits.creates.window + self._policy.call + CALL_MARGIN,
             claim=claim.id,
         )
 
@@ -69,7 +69,7 @@ class Admission:
         """Return the seconds until something might be admitted, 0: now; None: nobody knows."""
         return await admission.next_chance(connection, self._limits)
 
-    async def learn(
+    async def record_outcome(
         self,
         connection: Connection,
         claimed: ClaimedTask,
@@ -85,7 +85,7 @@ class Admission:
         """
         since = claimed.submitted_at
         # Nearly always there is none, and then the account's row is not even locked.
-        teaches = await self._lesson(connection, outcome, since, lock=False) is not None
+        teaches = await self._condition_after(connection, outcome, since, lock=False) is not None
         if teaches:  # the account before the slot, as the admission locks them
             await admission.lock_account(connection, wait=True)
         held = Held(
@@ -96,18 +96,18 @@ class Admission:
             return
         if not teaches:
             return
-        if is_crowded(outcome):
-            await condition.learn_crowd(connection, self._limits, since=since)
-        after = await self._lesson(connection, outcome, since, lock=True)
+        if is_throttled(outcome):
+            await condition.record_throttling(connection, self._limits, since=since)
+        after = await self._condition_after(connection, outcome, since, lock=True)
         if after is not None:
             await self._hold(connection, after, said)
 
-    async def _lesson(
+    async def _condition_after(
         self, connection: Connection, outcome: Outcome, since: datetime, *, lock: bool
     ) -> Condition | None:
         """Return the account's new condition; None: it stays as it is."""
         found = await condition.condition(connection, since=since, lock=lock)
-        after = lesson(found.condition, outcome, probed=found.probed)
+        after = condition_after(found.condition, outcome, probed=found.probed)
         return None if after == found.condition else after
 
     async def _hold(self, connection: Connection, after: Condition, detail: str | None) -> None:

@@ -6,8 +6,8 @@ from decimal import Decimal
 import structlog
 
 from app.domain.admission import PAUSES, HoldReason
-from app.domain.policy import Terms
-from app.domain.report import Unanswered
+from app.domain.policy import Policy
+from app.domain.report import NoAnswer
 from app.domain.retry import backoff
 from app.kie.client import KieClient
 from app.store.account import condition
@@ -25,13 +25,13 @@ class Account:
         database: Database,
         kie: KieClient,
         signals: Signals,
-        terms: Terms,
+        policy: Policy,
         chance: Callable[[], float],
     ) -> None:
         self._database = database
         self._kie = kie
         self._signals = signals
-        self._terms = terms
+        self._policy = policy
         self._chance = chance
 
     async def probe_due(self) -> float | None:
@@ -40,7 +40,7 @@ class Account:
         Where it goes well one task is risked; only its acceptance ends the hold.
         """
         async with self._database.begin() as connection:
-            tries = await condition.claim_probe(connection, lease=self._terms.lease)
+            tries = await condition.claim_probe(connection, lease=self._policy.lease)
         if tries is None:
             return None
         good = await self._works()
@@ -57,7 +57,7 @@ class Account:
         balance = await self.balance()
         return isinstance(balance, Decimal) and balance > 0
 
-    async def balance(self) -> Decimal | Unanswered:
+    async def balance(self) -> Decimal | NoAnswer:
         """Ask kie.ai for the account's credits and keep what it says."""
         answer = await self._kie.credit()
         if isinstance(answer, Decimal):

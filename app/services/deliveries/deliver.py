@@ -14,7 +14,7 @@ from app.domain.errors import DatabaseUnavailableError
 from app.metrics import Metrics
 from app.outbound.sender import Sender, Sent
 from app.services.deliveries.signing import Signing, UnopenedSecretError
-from app.services.inflight import Errands
+from app.services.inflight import InFlight
 from app.store.deliveries import attempts
 from app.store.deliveries.attempts import Attempt, DueDelivery
 from app.store.engine import Connection, Database
@@ -62,7 +62,7 @@ class Deliverer:
         self._clock = clock
         self._chance = chance
         self._metrics = metrics
-        self._errands = Errands()
+        self._in_flight = InFlight()
         self._claiming = asyncio.Lock()
         self._claimed_at = 0.0
         self._under_way = 0
@@ -84,7 +84,7 @@ class Deliverer:
         """Wait until every attempt that was started is settled; none is started meanwhile."""
         self._draining = True
         try:
-            await self._errands.drain()
+            await self._in_flight.drain()
         finally:
             self._draining = False
 
@@ -102,7 +102,7 @@ class Deliverer:
         self._under_way += len(claimed)
         self._crowded |= _crowded(claimed, room)
         for delivery in claimed:
-            self._errands.start(self._carry(delivery), f"deliver {delivery.id}")
+            self._in_flight.start(self._carry(delivery), f"deliver {delivery.id}")
 
     async def _carry(self, delivery: DueDelivery) -> None:
         """Try it, and give its place to what waits for one."""
@@ -180,7 +180,7 @@ class Deliverer:
     def _count(self, delivery: DueDelivery, sent: Sent, after: After) -> None:
         """Count after the commit."""
         lag = delivery.age + sent.seconds
-        self._metrics.attempted(_word(sent, after), first=delivery.tries == 0, lag=lag)
+        self._metrics.attempted(_label(sent, after), first=delivery.tries == 0, lag=lag)
         if after.state is DeliveryState.EXHAUSTED:
             self._metrics.exhausted()
         log.info(
@@ -200,7 +200,7 @@ def _crowded(claimed: Sequence[DueDelivery], room: int) -> set[str]:
     return {delivery.host for delivery in claimed if taken[delivery.host] == delivery.places}
 
 
-def _word(sent: Sent, after: After) -> str:
+def _label(sent: Sent, after: After) -> str:
     if sent.status is None:
         return "unanswered"
     known = {DeliveryState.DELIVERED: "delivered", DeliveryState.DISABLED: "gone"}

@@ -24,17 +24,17 @@ class Outbox:
         self._new_id = new_id
         self._first_wait = first_wait
 
-    async def tell(self, connection: Connection, ids: Collection[UUID]) -> None:
+    async def notify(self, connection: Connection, ids: Collection[UUID]) -> None:
         """Tell of the state that these tasks have just come to, where somebody listens."""
         if not ids:
             return
-        rows = await attempts.to_tell(connection, ids)
+        rows = await attempts.to_notify(connection, ids)
         new = [self._delivery(row) for row in rows]
         await attempts.put(connection, new, due_in=self._first_wait)
 
     def _delivery(self, row: Mapping[Any, Any]) -> NewDelivery:
-        dialect = Dialect(row["told_as"])
-        url = str(row["told_url"])
+        dialect = Dialect(row["notify_dialect"])
+        url = str(row["notify_url"])
         return NewDelivery(
             id=self._new_id(),
             client_id=row["client_id"],
@@ -50,7 +50,7 @@ class Outbox:
 
 def _event(row: Mapping[Any, Any]) -> dict[str, Any]:
     task = {name: row[name] for name in ANSWERED}
-    return {"type": row["event"], "timestamp": row["told_at"], "data": task_answer(task)}
+    return {"type": row["event"], "timestamp": row["notified_at"], "data": task_answer(task)}
 
 
 _BODIES: Mapping[Dialect, Callable[[Mapping[Any, Any]], dict[str, Any]]] = {

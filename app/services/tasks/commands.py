@@ -42,7 +42,7 @@ class Commands:
                 reason="canceled by its client",
             )
             await moves.cancel(connection, step)  # it wins: the row is locked
-            await self._outbox.tell(connection, [task_id])
+            await self._outbox.notify(connection, [task_id])
             return True
 
         if await self._database.run(work):
@@ -59,7 +59,7 @@ class Commands:
             if standing.kie_task_id is None:
                 detail = f"The task is {standing.state} and has no id at kie.ai to ask about."
                 raise NotRefreshableError(detail)
-            if not await polls.ask_at_once(connection, task_id, joins=True):
+            if not await polls.poll_at_once(connection, task_id, joins=True):
                 detail = "The task cannot be asked about now; the gateway's operators see why."
                 raise NotRefreshableError(detail)
 

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.paging import Position
-from app.domain.task import AT_REST
+from app.domain.task import FINAL
 from app.services.tasks.read import no_such_task
-from app.services.tasks.waiters import WaitingRoom
+from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
 from app.store.signals import Signals
 from app.store.tasks import events, rows
@@ -29,10 +29,10 @@ Page = Callable[[Position], Awaitable[list[Event]]]
 class Feed:
     """Reads the events of a client's tasks, in the order in which they count."""
 
-    def __init__(self, database: Database, signals: Signals, room: WaitingRoom) -> None:
+    def __init__(self, database: Database, signals: Signals, waiters: Waiters) -> None:
         self._database = database
         self._signals = signals
-        self._room = room
+        self._waiters = waiters
 
     async def history(
         self, client_id: UUID, task_id: UUID, *, after: Position, limit: int
@@ -66,10 +66,10 @@ class Feed:
     async def _is_over(self, client_id: UUID, task_id: UUID, batch: Sequence[Event]) -> bool:
         """Tell whether the task rests: by its last event, or, where none came, by its state."""
         if batch:
-            return batch[-1]["to_state"] in AT_REST
+            return batch[-1]["to_state"] in FINAL
         async with self._database.read() as connection:
             state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
-        return state is None or state in AT_REST
+        return state is None or state in FINAL
 
     async def follow(self, client_id: UUID, *, after: Position) -> AsyncIterator[list[Event]]:
         """Yield the client's events as they come, in batches that may be empty."""
@@ -82,7 +82,7 @@ class Feed:
 
     async def _followed(self, page: Page, after: Position) -> AsyncIterator[list[Event]]:
         with self._signals.subscribed_to_all() as woken:
-            while not self._room.is_closing:
+            while not self._waiters.is_closing:
                 woken.clear()
                 batch = await page(after)
                 yield batch

@@ -3,8 +3,8 @@
 from uuid import UUID
 
 from app.domain.evidence import Judgement
-from app.domain.policy import Confirm, Terms
-from app.domain.polling import EXPECTING_CALLBACK, POLLING, Clock, next_ask
+from app.domain.policy import Confirm, Policy
+from app.domain.polling import EXPECTING_CALLBACK, POLLING, PollSchedule, next_poll
 from app.domain.report import Report
 from app.domain.task import Source, Standing, State, move
 from app.services.deliveries.outbox import Outbox
@@ -16,14 +16,14 @@ from app.store.tasks.moves import Move
 class Settling:
     """Moves tasks under a lock that the caller holds, in the caller's transaction."""
 
-    def __init__(self, terms: Terms, outbox: Outbox) -> None:
-        self._terms = terms
+    def __init__(self, policy: Policy, outbox: Outbox) -> None:
+        self._policy = policy
         self._outbox = outbox
 
     @property
-    def clock(self) -> Clock:
+    def schedule(self) -> PollSchedule:
         """How often to ask about tasks that run."""
-        return EXPECTING_CALLBACK if self._terms.callbacks_expected else POLLING
+        return EXPECTING_CALLBACK if self._policy.callbacks_expected else POLLING
 
     def running(self, task_id: UUID, left: State, *, ask: bool = False) -> Move:
         """Build the move into `running`, with its first question and its bound."""
@@ -31,8 +31,8 @@ class Settling:
             id=task_id,
             left=left,
             target=State.RUNNING,
-            due_in=0 if ask else next_ask(self.clock, 0),
-            lapses_in=self._terms.task_expires_after,
+            due_in=0 if ask else next_poll(self.schedule, 0),
+            expires_in=self._policy.task_expires_after,
         )
 
     async def apply(
@@ -51,7 +51,7 @@ class Settling:
         elif judgement.kie_task_id is not None:
             await polls.bind(connection, task_id, judgement.kie_task_id)
         if judgement.ask:
-            await polls.ask_at_once(connection, task_id)
+            await polls.poll_at_once(connection, task_id)
 
     async def _move(
         self,
@@ -69,15 +69,15 @@ class Settling:
                 kie_task_id=report.kie_task_ids[0] if report.kie_task_ids else None,
                 kie_state=report.kie_state,
             )
-            await self._outbox.tell(connection, [task_id])
+            await self._outbox.notify(connection, [task_id])
             return
-        confirms = source is Source.CALLBACK and self._terms.confirm is not Confirm.OFF
+        confirms = source is Source.CALLBACK and self._policy.confirm is not Confirm.OFF
         end = Move(
             id=task_id,
             left=standing.state,
             target=target,
-            due_in=self._terms.confirm_after if confirms else None,
+            due_in=self._policy.confirm_after if confirms else None,
             reason=f"reported by {source}",
         )
         await moves.settle(connection, end, report, source)
-        await self._outbox.tell(connection, [task_id])
+        await self._outbox.notify(connection, [task_id])

@@ -10,8 +10,8 @@ from app.domain.callback_url import CallbackUrls
 from app.domain.errors import NotFoundError
 from app.domain.paging import Filter, Place
 from app.domain.redact import redacted_body
-from app.domain.task import AT_REST, State
-from app.services.tasks.waiters import WaitingRoom
+from app.domain.task import FINAL, State
+from app.services.tasks.waiters import Waiters
 from app.store.account import forecast
 from app.store.engine import Connection, Database
 from app.store.tasks import callbacks, lists, rows
@@ -28,10 +28,10 @@ class Reader:
     """Answers a client's questions about its own tasks, and knows no others."""
 
     def __init__(
-        self, database: Database, room: WaitingRoom, urls: CallbackUrls, limits: Limits
+        self, database: Database, waiters: Waiters, urls: CallbackUrls, limits: Limits
     ) -> None:
         self._database = database
-        self._room = room
+        self._waiters = waiters
         self._urls = urls
         self._limits = limits
 
@@ -62,14 +62,14 @@ class Reader:
             for row in rows
         ]
 
-    async def rested(self, client_id: UUID, task_id: UUID, *, seconds: float) -> Columns:
+    async def when_final(self, client_id: UUID, task_id: UUID, *, seconds: float) -> Columns:
         """Return the task once it rests, or as it is when the time is over.
 
         Raises `NotFoundError`.
         """
-        return (await self.all_rested(client_id, [task_id], mode="any", seconds=seconds))[0]
+        return (await self.all_when_final(client_id, [task_id], mode="any", seconds=seconds))[0]
 
-    async def all_rested(
+    async def all_when_final(
         self,
         client_id: UUID,
         ids: Sequence[UUID],
@@ -82,12 +82,12 @@ class Reader:
         Raises `NotFoundError` where one of them is not the client's.
         """
         until = asyncio.get_running_loop().time() + seconds
-        entered = {task_id: self._room.enter(task_id) for task_id in dict.fromkeys(ids)}
+        entered = {task_id: self._waiters.enter(task_id) for task_id in dict.fromkeys(ids)}
         try:
             tasks_now = {task_id: await self.task(client_id, task_id) for task_id in entered}
-            pending = {one for one, task in tasks_now.items() if task["state"] not in AT_REST}
+            pending = {one for one, task in tasks_now.items() if task["state"] not in FINAL}
             while pending and not (mode == "any" and len(pending) < len(entered)):
-                if not await self._room.come([entered[one] for one in pending], until=until):
+                if not await self._waiters.come([entered[one] for one in pending], until=until):
                     break
                 came = {one for one in pending if entered[one].done()}
                 tasks_now |= {one: entered[one].result() for one in came}
@@ -95,7 +95,7 @@ class Reader:
             tasks_now |= {one: await self.task(client_id, one) for one in pending}
         finally:
             for task_id, future in entered.items():
-                self._room.leave(task_id, future)
+                self._waiters.leave(task_id, future)
         return [tasks_now[task_id] for task_id in ids]
 
     async def page(

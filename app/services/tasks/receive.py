@@ -9,10 +9,10 @@ import structlog
 from app.domain.callback_url import CallbackUrls
 from app.domain.errors import NotFoundError
 from app.domain.evidence import Judgement, Verdict, judge_callback
-from app.domain.policy import Confirm, Terms
+from app.domain.policy import Confirm, Policy
 from app.domain.redact import redacted_report
 from app.domain.report import Report, Unreadable
-from app.domain.task import AT_REST, Source
+from app.domain.task import FINAL, Source
 from app.kie.signature import verify
 from app.kie.wire import read_callback
 from app.metrics import Metrics
@@ -48,7 +48,7 @@ class Receiver:
         signals: Signals,
         urls: CallbackUrls,
         settling: Settling,
-        terms: Terms,
+        policy: Policy,
         hmac_keys: Sequence[bytes],
         new_id: Callable[[], UUID],
         clock: Callable[[], datetime],
@@ -58,7 +58,7 @@ class Receiver:
         self._signals = signals
         self._urls = urls
         self._settling = settling
-        self._confirm_first = terms.confirm is Confirm.BEFORE
+        self._confirm_first = policy.confirm is Confirm.BEFORE
         self._hmac_keys = hmac_keys
         self._new_id = new_id
         self._clock = clock
@@ -111,7 +111,7 @@ class Receiver:
         if judgement.second_id is not None:
             log.error("task.paid_twice", task_id=str(task_id))
             self._metrics.paid_twice()
-        if judgement.target in AT_REST:
+        if judgement.target in FINAL:
             self._metrics.settled(task_id, Source.CALLBACK, judgement.target)
 
     async def _keep(

@@ -18,8 +18,8 @@ from app.domain.errors import (
     NotStuckError,
     PaidTwiceRiskError,
 )
-from app.domain.policy import Terms
-from app.domain.report import NotVisible, Told, Unanswered
+from app.domain.policy import Policy
+from app.domain.report import Answered, NoAnswer, NotVisible
 from app.domain.task import Standing, State
 from app.kie.client import KieClient
 from app.services.clients.settings import is_name, no_such_client, shown
@@ -57,20 +57,20 @@ class Operations:
         kie: KieClient,
         signals: Signals,
         urls: CallbackUrls,
-        terms: Terms,
+        policy: Policy,
     ) -> None:
         self._database = database
         self._kie = kie
         self._signals = signals
         self._urls = urls
-        self._terms = terms
+        self._policy = policy
 
     # -- the brake
 
     async def admission(self) -> AdmissionStatus:
         async with self._database.read() as connection:
             return AdmissionStatus(
-                account=dict(await condition.status(connection, self._terms.limits)),
+                account=dict(await condition.status(connection, self._policy.limits)),
                 clients=[shown(row) for row in await queues.list_queues(connection)],
             )
 
@@ -152,8 +152,8 @@ class Operations:
         async def work(connection: Connection) -> None:
             await check(connection)
             await polls.bind(connection, task_id, kie_task_id)
-            await polls.take_up_again(connection, task_id)
-            await polls.ask_at_once(connection, task_id)
+            await polls.unpark(connection, task_id)
+            await polls.poll_at_once(connection, task_id)
             await audit.note(
                 connection,
                 Action.TASK_BOUND,
@@ -170,7 +170,7 @@ class Operations:
     async def _require_own(self, task_id: UUID, kie_task_id: str) -> None:
         """Ask kie.ai whose id this is, as far as it says."""
         match await self._kie.record_info(kie_task_id):
-            case Told(report=report):
+            case Answered(report=report):
                 echoed = self._urls.is_foreign(task_id, report.callback_url)
                 if echoed or kie_task_id not in (report.kie_task_ids or (kie_task_id,)):
                     detail = "kie.ai has this id for something else than this task."
@@ -178,7 +178,7 @@ class Operations:
             case NotVisible():
                 detail = "kie.ai knows no task with this id; look at its log again."
                 raise InvalidRequestError(detail)
-            case Unanswered(reason=reason):
+            case NoAnswer(reason=reason):
                 detail = f"kie.ai did not say whose this id is ({reason}). Nothing was bound."
                 raise KieNotAnsweringError(detail)
 
@@ -205,7 +205,7 @@ class Operations:
                 due_in=0,
                 reason="put back by an operator; may pay again",
             )
-            await moves.send_again(connection, step, submit_within=self._terms.submit_within)
+            await moves.send_again(connection, step, submit_within=self._policy.submit_within)
             await audit.note(
                 connection,
                 Action.TASK_REQUEUED,
@@ -222,7 +222,7 @@ class Operations:
 
         async def work(connection: Connection) -> None:
             await self._locked(connection, task_id)
-            if not await polls.take_up_again(connection, task_id):
+            if not await polls.unpark(connection, task_id):
                 detail = "The task was not set aside."
                 raise NotStuckError(detail)
             await audit.note(connection, Action.TASK_RELEASED, actor=actor, task_id=task_id)

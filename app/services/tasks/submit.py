@@ -21,7 +21,7 @@ from app.domain.errors import (
     QueueTooLongError,
 )
 from app.domain.exact_json import canonical
-from app.domain.policy import Terms
+from app.domain.policy import Policy
 from app.domain.redact import redacted_text
 from app.domain.retry import backoff
 from app.domain.submission import (
@@ -30,17 +30,17 @@ from app.domain.submission import (
     Refused,
     Unknown,
     Unsent,
-    quoted,
-    said_of,
-    word,
+    label,
+    message_of,
+    with_code,
 )
-from app.domain.task import FailSource, Standing, State, move, sequel, takes_outcome
+from app.domain.task import FailSource, Standing, State, move, state_after, takes_outcome
 from app.kie.client import KieClient
 from app.metrics import Metrics
 from app.outbound.guard import Guard
 from app.services.account.admission import Admission, Claim
 from app.services.deliveries.outbox import Outbox
-from app.services.inflight import Errand, Errands
+from app.services.inflight import InFlight, InFlightWork
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Settling
 from app.store.account import forecast
@@ -86,7 +86,7 @@ class Created:
     snapshot: Mapping[str, Any]
     """The task's answered columns as committed: what there is to tell if PostgreSQL goes away."""
     replayed: bool
-    submission: Errand | None
+    submission: InFlightWork | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class Submissions:
         admission: Admission,
         outbox: Outbox,
         guard: Guard,
-        terms: Terms,
+        policy: Policy,
         new_id: Callable[[], UUID],
         chance: Callable[[], float],
         metrics: Metrics,
@@ -149,11 +149,11 @@ class Submissions:
         self._admission = admission
         self._outbox = outbox
         self._guard = guard
-        self._terms = terms
+        self._policy = policy
         self._new_id = new_id
         self._chance = chance
         self._metrics = metrics
-        self._errands = Errands()
+        self._in_flight = InFlight()
 
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
@@ -173,7 +173,7 @@ class Submissions:
             priority=draft.priority,
             idempotency_key=key,
             fingerprint=fingerprint(draft),
-            submit_within=draft.submit_within or self._terms.submit_within,
+            submit_within=draft.submit_within or self._policy.submit_within,
             dialect=draft.dialect,
         )
         claim = Claim(self._new_id())
@@ -225,7 +225,7 @@ class Submissions:
         """Look ahead for a task that was not admitted at once."""
         if any(task.id == new.id for task in claimed):
             return None
-        limits = self._terms.limits
+        limits = self._policy.limits
         found = await forecast.forecast(connection, new.client_id, [new.id], limits)
         return found.get(new.id)
 
@@ -244,7 +244,7 @@ class Submissions:
 
     async def _admit(
         self, limit: int = AT_ONCE, *, patience: float = ADMIT_PATIENCE
-    ) -> dict[UUID, Errand]:
+    ) -> dict[UUID, InFlightWork]:
         """Admit and start the sendings; returns them by task."""
         room = self._room(limit)
         claim = Claim(self._new_id())
@@ -261,7 +261,7 @@ class Submissions:
         try:
             yield
         except DatabaseUnavailableError:
-            self._errands.start(self._recover(claim), f"recover {claim.id}")
+            self._in_flight.start(self._recover(claim), f"recover {claim.id}")
             raise
 
     async def _recover(self, claim: Claim) -> None:
@@ -273,16 +273,17 @@ class Submissions:
         self._send_all(claimed)
 
     def _room(self, limit: int) -> int:
-        return max(0, limit - len(self._errands))
+        return max(0, limit - len(self._in_flight))
 
-    def _send_all(self, claimed: Sequence[ClaimedTask]) -> dict[UUID, Errand]:
+    def _send_all(self, claimed: Sequence[ClaimedTask]) -> dict[UUID, InFlightWork]:
         return {
-            task.id: self._errands.start(self._send(task), f"submit {task.id}") for task in claimed
+            task.id: self._in_flight.start(self._send(task), f"submit {task.id}")
+            for task in claimed
         }
 
     async def drain(self) -> None:
         """Wait until every sending that was started has recorded its outcome."""
-        await self._errands.drain()
+        await self._in_flight.drain()
 
     async def _send(self, claimed: ClaimedTask) -> None:
         with self._leases.hold(claimed.id):
@@ -290,7 +291,7 @@ class Submissions:
             started = self._metrics.now()
             outcome = await self._kie.create_task(claimed.model, claimed.input, url)
             answered = self._metrics.now()
-            self._metrics.sent(word(outcome), answered - started)
+            self._metrics.sent(label(outcome), answered - started)
             log.info("task.sent", task_id=str(claimed.id), outcome=type(outcome).__name__)
             recorded = await self._database.run(
                 lambda connection: self._record(connection, claimed, outcome, answered),
@@ -313,7 +314,7 @@ class Submissions:
         self, connection: Connection, claimed: ClaimedTask, outcome: Outcome, answered: float
     ) -> _Recorded | None:
         """Record the outcome; returns what is to be counted, if anything."""
-        said = said_of(outcome)
+        said = message_of(outcome)
         if said is not None:
             said = redacted_text(said, self._urls.tokens(claimed.id))
         standing = await rows.lock_task(connection, claimed.id)
@@ -324,12 +325,12 @@ class Submissions:
             recorded = await self._follow(connection, claimed, standing, outcome, said)
         else:
             recorded = await self._compare(connection, claimed, standing, outcome)
-        await self._admission.learn(
+        await self._admission.record_outcome(
             connection,
             claimed,
             outcome,
             answered_ago=self._metrics.now() - answered,
-            said=quoted(outcome, said),
+            said=with_code(outcome, said),
         )
         return recorded
 
@@ -357,26 +358,26 @@ class Submissions:
         outcome: Outcome,
         said: str | None,
     ) -> _Recorded | None:
-        target = sequel(outcome)
+        target = state_after(outcome)
         if target is standing.state:
             return None  # unconfirmed already: the lease was over before the answer was given up
         step = Move(id=claimed.id, left=standing.state, target=move(standing, target), reason=said)
         match outcome:
             case Accepted():
-                doubted = await polls.claimed_ids(connection, claimed.id, limit=1)
+                doubted = await polls.alleged_ids(connection, claimed.id, limit=1)
                 started = self._settling.running(claimed.id, standing.state, ask=bool(doubted))
                 await moves.start(
                     connection, started, kie_task_id=outcome.kie_task_id, kie_state=None
                 )
-                await self._outbox.tell(connection, [claimed.id])
+                await self._outbox.notify(connection, [claimed.id])
             case Unknown():
-                lapses_in = self._terms.unconfirmed_expires_after
-                await moves.lose(connection, replace(step, due_in=0, lapses_in=lapses_in))
+                expires_in = self._policy.unconfirmed_expires_after
+                await moves.lose(connection, replace(step, due_in=0, expires_in=expires_in))
             case Refused(code=code) if target is State.FAILED:
                 await moves.fail(
                     connection, step, code=code, message=said or "", source=FailSource.KIE
                 )
-                await self._outbox.tell(connection, [claimed.id])
+                await self._outbox.notify(connection, [claimed.id])
                 return _Recorded.REFUSED
             case Refused() | Unsent():
                 await moves.requeue(connection, self._back(step, claimed.tries + 1))

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Mapping
 from uuid import UUID
 
-from app.domain.policy import Terms
+from app.domain.policy import Policy
 from app.domain.polling import AFTER_EXPIRY
-from app.domain.task import LAPSES, State
+from app.domain.task import DEADLINES, State
 from app.metrics import Metrics
 from app.services.deliveries.outbox import Outbox
 from app.store.engine import Database
@@ -27,29 +27,29 @@ class Sweeper:
         database: Database,
         signals: Signals,
         outbox: Outbox,
-        terms: Terms,
+        policy: Policy,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._signals = signals
-        self._terms = terms
+        self._policy = policy
         self._metrics = metrics
 
     async def sweep(self) -> float | None:
         """Free and end what is over; 0 where there may be more, else None."""
         async with self._database.begin() as connection:
             moved = await sweep.free_lost(
-                connection, limit=BATCH, lapses_in=self._terms.unconfirmed_expires_after
+                connection, limit=BATCH, expires_in=self._policy.unconfirmed_expires_after
             )
         self._metrics.swept(State.UNCONFIRMED, len(moved))
-        for state in LAPSES:
+        for state in DEADLINES:
             async with self._database.begin() as connection:
-                ended = await sweep.end_lapsed(
-                    connection, state, limit=BATCH, ask_in=_ASK_IN.get(LAPSES[state].state)
+                ended = await sweep.expire(
+                    connection, state, limit=BATCH, ask_in=_ASK_IN.get(DEADLINES[state].state)
                 )
-                await self._outbox.tell(connection, ended)
-            self._count(ended, LAPSES[state].state)
+                await self._outbox.notify(connection, ended)
+            self._count(ended, DEADLINES[state].state)
             moved += ended
         if moved:
             self._signals.announce(*(task_id.hex for task_id in moved), ASK, QUEUE, DELIVER)

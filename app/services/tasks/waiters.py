@@ -20,35 +20,35 @@ POLL = 2.0
 GATHER = 0.003
 """Seconds in which announcements gather into one look."""
 
-Rested = Mapping[str, Any]
+Finished = Mapping[str, Any]
 """A task's answered columns, once it rests."""
 
 
-class WaitingRoom:
+class Waiters:
     """Knows who waits for which task in this process."""
 
     def __init__(self, database: Database, signals: Signals) -> None:
         self._database = database
-        self._waiting: defaultdict[UUID, set[asyncio.Future[Rested]]] = defaultdict(set)
+        self._waiting: defaultdict[UUID, set[asyncio.Future[Finished]]] = defaultdict(set)
         self._announced: set[UUID] = set()
         self._woken = asyncio.Event()
         self._closing = asyncio.Event()
         signals.tap(self._hear)
 
-    def enter(self, task_id: UUID) -> "asyncio.Future[Rested]":
+    def enter(self, task_id: UUID) -> "asyncio.Future[Finished]":
         """Wait for a task: its row comes when it rests. Enter first, look at the task then."""
-        future: asyncio.Future[Rested] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
         self._waiting[task_id].add(future)
         return future
 
-    def leave(self, task_id: UUID, future: "asyncio.Future[Rested]") -> None:
+    def leave(self, task_id: UUID, future: "asyncio.Future[Finished]") -> None:
         """Wait no longer; whoever enters leaves."""
         future.cancel()
         self._waiting[task_id].discard(future)
         if not self._waiting[task_id]:
             del self._waiting[task_id]
 
-    async def come(self, futures: Collection["asyncio.Future[Rested]"], *, until: float) -> bool:
+    async def come(self, futures: Collection["asyncio.Future[Finished]"], *, until: float) -> bool:
         """Wait until one of them has come; False: the time is over, or the process is ending.
 
         `until` is a time of the event loop's clock.
@@ -93,8 +93,8 @@ class WaitingRoom:
 
     async def _look(self, ids: Collection[UUID]) -> None:
         async with self._database.read() as connection:
-            rested = await rows.read_rested(connection, ids)
-        for row in rested:
+            when_final = await rows.read_finished(connection, ids)
+        for row in when_final:
             for future in self._waiting.get(row["id"], ()):
                 if not future.done():
                     future.set_result(dict(row))

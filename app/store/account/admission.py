@@ -50,7 +50,7 @@ from app.store.account.limits import (
 )
 from app.store.sql import NOW, later
 from app.store.tables import Client, ClientQueue, KieAccount, KieSlot, Task
-from app.store.tasks.moves import MOVED, logged, word
+from app.store.tasks.moves import MOVED, logged, state_literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def _room(account: CTE) -> CTE:
 def _waiting(client_id: Any) -> tuple[ColumnElement[bool], ...]:  # noqa: ANN401  # a column
     return (
         Task.client_id == client_id,
-        Task.state == word(State.QUEUED),
+        Task.state == state_literal(State.QUEUED),
         Task.submit_by > NOW,
         Task.due_at <= NOW,
     )
@@ -211,7 +211,10 @@ def _admit() -> Select[Any]:
         select(*(moved.c[name] for name in ClaimedTask.__slots__))
         .order_by(moved.c.tag)
         .add_cte(
-            _taken(moved), _passed(moved), _ticked(moved), logged(moved, left=word(State.QUEUED))
+            _taken(moved),
+            _passed(moved),
+            _ticked(moved),
+            logged(moved, left=state_literal(State.QUEUED)),
         )
     )
 
@@ -293,7 +296,10 @@ _CLAIMED = (
         & (KieSlot.attempt == Task.attempt),
     )
     .where(
-        or_(Task.state == word(State.SUBMITTING), Task.state == word(State.UNCONFIRMED)),
+        or_(
+            Task.state == state_literal(State.SUBMITTING),
+            Task.state == state_literal(State.UNCONFIRMED),
+        ),
         Task.claim == bindparam("claim", type_=Uuid),
     )
 )
@@ -320,7 +326,7 @@ _NEXT_CHANCE = select(
         type_=Float,
     )
 ).where(
-    select(literal(1)).where(Task.state == word(State.QUEUED)).exists(),
+    select(literal(1)).where(Task.state == state_literal(State.QUEUED)).exists(),
     KieAccount.paused_at.is_(None),
     func.coalesce(~UNPROVED, true()),
     _IN_ORDER,

@@ -88,15 +88,17 @@ async def set_condition(
 
 _CROWDED = (
     update(KieAccount)
-    .where(or_(KieAccount.crowded_at.is_(None), KieAccount.crowded_at < _SINCE))
+    .where(or_(KieAccount.throttled_at.is_(None), KieAccount.throttled_at < _SINCE))
     .values(
         creates_allowed=func.greatest(1, cast(func.floor(ALLOWED * 0.75), Integer)),
-        crowded_at=NOW,
+        throttled_at=NOW,
     )
 )
 
 
-async def learn_crowd(connection: AsyncConnection, limits: Limits, *, since: datetime) -> None:
+async def record_throttling(
+    connection: AsyncConnection, limits: Limits, *, since: datetime
+) -> None:
     """Take a quarter less of the limit: others use it too. One burst teaches this once."""
     await connection.execute(_CROWDED, {**given_limits(limits), "since": since})
 

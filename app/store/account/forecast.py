@@ -46,7 +46,7 @@ from app.store.account.limits import (
 )
 from app.store.sql import NOW
 from app.store.tables import Callback, Client, ClientQueue, KieAccount, KieSlot, Task
-from app.store.tasks.moves import word
+from app.store.tasks.moves import state_literal
 
 FIRST_CREATE = 0.5
 """Seconds that a create takes, as long as none was measured: the recorded median was 0.48."""
@@ -65,7 +65,7 @@ class Forecast:
     """Seconds until then."""
 
 
-_QUEUED = Task.state == word(State.QUEUED)
+_QUEUED = Task.state == state_literal(State.QUEUED)
 _CLIENT = bindparam("client_id", type_=Uuid)
 _START = func.greatest(ClientQueue.pass_, KieAccount.vtime, type_=Float)
 

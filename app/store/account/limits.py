@@ -26,7 +26,7 @@ from app.domain.admission import Call, HoldReason, Limits
 from app.domain.task import State
 from app.store.sql import NOW
 from app.store.tables import KieAccount, KieSlot, Task
-from app.store.tasks.moves import word
+from app.store.tasks.moves import state_literal
 
 UNCONFIRMED_SEAT = 900.0
 """Seconds for which a create of unknown outcome counts as running: most of them never ran."""
@@ -59,7 +59,7 @@ ALLOWED: ColumnElement[int] = func.least(
     CREATES,
     func.coalesce(
         KieAccount.creates_allowed
-        + cast(func.floor(seconds(NOW - KieAccount.crowded_at) / WINDOW), Integer),
+        + cast(func.floor(seconds(NOW - KieAccount.throttled_at) / WINDOW), Integer),
         CREATES,
     ),
     type_=Integer,
@@ -100,12 +100,12 @@ def _count(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
 
 _SEAT = func.make_interval(0, 0, 0, 0, 0, 0, bindparam("unconfirmed_seat", type_=Float))
 
-SENDING = _count(Task.state == word(State.SUBMITTING))
+SENDING = _count(Task.state == state_literal(State.SUBMITTING))
 SEATS: ColumnElement[int] = (
     SENDING
-    + _count(Task.state == word(State.RUNNING))
+    + _count(Task.state == state_literal(State.RUNNING))
     + _count(
-        Task.state == word(State.UNCONFIRMED),
+        Task.state == state_literal(State.UNCONFIRMED),
         Task.submitted_at + _SEAT > NOW,
     )
 )

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.task import State
 from app.store.sql import NOW
 from app.store.tables import Client, ClientQueue, Task
-from app.store.tasks.moves import word
+from app.store.tasks.moves import state_literal
 
 _NAME = bindparam("client_name", type_=Text)
 _NAMED = ClientQueue.client_id == select(Client.id).where(Client.name == _NAME).scalar_subquery()
@@ -56,7 +56,7 @@ async def weigh(connection: AsyncConnection, client: str, weight: int) -> bool:
 _WAITING = (
     select(func.count())
     .select_from(Task)
-    .where(Task.client_id == Client.id, Task.state == word(State.QUEUED))
+    .where(Task.client_id == Client.id, Task.state == state_literal(State.QUEUED))
     .scalar_subquery()
 )
 

@@ -39,7 +39,7 @@ from app.store.account.limits import (
 )
 from app.store.sql import NOW
 from app.store.tables import ClientQueue, KieAccount, KieSlot, Task
-from app.store.tasks.moves import word
+from app.store.tasks.moves import state_literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ _WAITING_SINCE: ScalarSelect[datetime | None] = (
     select(func.min(Task.due_at))
     .join(ClientQueue, ClientQueue.client_id == Task.client_id)
     .where(
-        Task.state == word(State.QUEUED),
+        Task.state == state_literal(State.QUEUED),
         Task.submit_by > NOW,
         Task.due_at <= NOW,
         ClientQueue.paused_at.is_(None),
@@ -91,10 +91,10 @@ def _free_since(calls: ColumnElement[int]) -> ScalarSelect[datetime]:
 
 
 _WINDOWS = func.least(
-    func.floor(seconds(NOW - KieAccount.crowded_at) / WINDOW),
+    func.floor(seconds(NOW - KieAccount.throttled_at) / WINDOW),
     func.greatest(0, CREATES - KieAccount.creates_allowed),
 )
-_GREW_AT = KieAccount.crowded_at + func.make_interval(0, 0, 0, 0, 0, 0, WINDOW * _WINDOWS)
+_GREW_AT = KieAccount.throttled_at + func.make_interval(0, 0, 0, 0, 0, 0, WINDOW * _WINDOWS)
 """When others were last seen to leave one more of the limit to us."""
 
 _AT_LEAST = func.least(KieAccount.creates_allowed, CREATES, type_=Integer)
@@ -129,7 +129,7 @@ def _unused_for() -> ColumnElement[float]:
 
 _PROBE_DUE = UNPROVED & (KieAccount.held_until <= NOW) & KieAccount.paused_at.is_(None)
 _SET_ASIDE = (
-    select(func.count()).select_from(Task).where(Task.set_aside_at.is_not(None)).scalar_subquery()
+    select(func.count()).select_from(Task).where(Task.parked_at.is_not(None)).scalar_subquery()
 )
 
 _LOOK = select(

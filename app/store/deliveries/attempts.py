@@ -47,22 +47,22 @@ _USUAL = [event.value for event in USUAL_EVENTS]
 _URL = func.coalesce(Task.webhook_url, Client.webhook_url)
 _AS_KIE = and_(Task.dialect == Dialect.KIE.value, Task.webhook_url.is_not(None))
 """Who gave kie.ai's API a URL is told there as kie.ai tells: of every rest, and nothing else."""
-_EVERY_REST = bindparam("usual", type_=ARRAY(Text))
-_SUBSCRIBED = func.coalesce(case((~_AS_KIE, Client.webhook_events)), _EVERY_REST)
+_EVERY_END = bindparam("usual", type_=ARRAY(Text))
+_SUBSCRIBED = func.coalesce(case((~_AS_KIE, Client.webhook_events)), _EVERY_END)
 _EVENT = literal_column("'task.'", Text) + Task.state
 
-_TO_TELL = (
+_TO_NOTIFY = (
     select(
         *ANSWERED_COLUMNS,
         Task.client_id,
         _EVENT.label("event"),
-        _URL.label("told_url"),
+        _URL.label("notify_url"),
         select(DisabledUrl.url)
         .where(DisabledUrl.client_id == Task.client_id, DisabledUrl.url == _URL)
         .exists()
         .label("disabled"),
-        NOW.label("told_at"),
-        case((_AS_KIE, Dialect.KIE.value), else_=Dialect.NATIVE.value).label("told_as"),
+        NOW.label("notified_at"),
+        case((_AS_KIE, Dialect.KIE.value), else_=Dialect.NATIVE.value).label("notify_dialect"),
     )
     .join(Client, Client.id == Task.client_id)
     .where(
@@ -73,12 +73,13 @@ _TO_TELL = (
 )
 
 
-async def to_tell(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
+async def to_notify(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
     """Return those of the tasks of whose present state somebody is to be told, as answered.
 
-    Beside the answered columns: `client_id`, `event`, `told_url`, `disabled`, `told_at`, `told_as`.
+    Beside the answered columns: `client_id`, `event`, `notify_url`, `disabled`, `notified_at`,
+    `notify_dialect`.
     """
-    rows = await connection.execute(_TO_TELL, {"ids": list(ids), "usual": _USUAL})
+    rows = await connection.execute(_TO_NOTIFY, {"ids": list(ids), "usual": _USUAL})
     return rows.mappings().all()
 
 

@@ -106,7 +106,7 @@ _DISABLED = (
     .exists()
 )
 _REPETITION = aliased(Delivery)
-_MENDED = (
+_SENT_AGAIN = (
     select(_REPETITION.id)
     .where(
         _REPETITION.origin_id == Delivery.id,
@@ -117,7 +117,7 @@ _MENDED = (
 _FIRST = (
     Delivery.origin_id.is_(None),
     Delivery.state != DeliveryState.PENDING.value,
-    or_(Delivery.state == DeliveryState.DELIVERED.value, ~_MENDED),
+    or_(Delivery.state == DeliveryState.DELIVERED.value, ~_SENT_AGAIN),
 )
 """What many are chosen from: each message once, and none that is on its way or arrived since."""
 

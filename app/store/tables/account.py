@@ -40,8 +40,8 @@ class KieAccount(Base):
     """The free credit call went well since then, so that a task may be risked."""
     unknowns: Mapped[int] = mapped_column(server_default=text("0"))
     creates_allowed: Mapped[int | None]
-    """What is left for us of the limit of creates as of `crowded_at`; it grows by one a window."""
-    crowded_at: Mapped[datetime | None]
+    """What others left to us of the limit as of `throttled_at`; it grows by one a window."""
+    throttled_at: Mapped[datetime | None]
     """When kie.ai last said that others use the account too."""
     balance: Mapped[Decimal | None]
     balance_at: Mapped[datetime | None]

@@ -20,14 +20,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.dialect import Dialect
 from app.domain.evidence import Signature, Verdict
-from app.domain.task import AT_REST, FailSource, Source, State
+from app.domain.task import FINAL, FailSource, Source, State
 from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
 
 RESULT_URLS_CUT = ARRAY(VARCHAR(500))
 """URLs as they are indexed: one of more than 2,700 bytes would keep its task from being settled."""
 
-_RESTING = ", ".join(f"'{state.value}'" for state in State if state in AT_REST)
+_FINAL = ", ".join(f"'{state.value}'" for state in State if state in FINAL)
 
 
 class Task(Base):
@@ -73,20 +73,20 @@ class Task(Base):
     """When the row is to be picked up: to be sent while queued, to be asked about after."""
     leased_until: Mapped[datetime | None]
     """A process is at work on the row until then."""
-    lapses_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
     """The bound of a state after the queue: it ends by itself then."""
     tries: Mapped[int] = mapped_column(server_default=text("0"))
     """Refused sendings or fruitless questions in a row, for growing waits."""
     claim: Mapped[UUID | None]
     """The admission that took the task last: one whose commit was not answered finds it by this."""
-    hastened_at: Mapped[datetime | None]
+    poll_asap_since: Mapped[datetime | None]
     """Somebody waits for kie.ai's answer, or something was said that is not believed: it is asked
     about before all others."""
-    breakdowns: Mapped[int] = mapped_column(server_default=text("0"))
+    poll_errors: Mapped[int] = mapped_column(server_default=text("0"))
     """Defects of ours in a row that a question about this task has met."""
-    breakdown: Mapped[str | None]
+    last_poll_error: Mapped[str | None]
     """The last of them."""
-    set_aside_at: Mapped[datetime | None]
+    parked_at: Mapped[datetime | None]
     """After so many it is not worked on any more, until an operator says so."""
 
     __table_args__ = (
@@ -95,7 +95,7 @@ class Task(Base):
         one_of("settled_by", Source),
         one_of("dialect", Dialect),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
-        CheckConstraint(f"(state IN ({_RESTING})) = (finished_at IS NOT NULL)", name="rest"),
+        CheckConstraint(f"(state IN ({_FINAL})) = (finished_at IS NOT NULL)", name="final"),
         Index(
             "tasks_idempotency_key",
             "client_id",
@@ -116,15 +116,17 @@ class Task(Base):
             "submitted_at",
             postgresql_where=text("state IN ('submitting', 'running', 'unconfirmed')"),
         ),
-        Index("tasks_aside", "set_aside_at", postgresql_where=text("set_aside_at IS NOT NULL")),
+        Index("tasks_parked", "parked_at", postgresql_where=text("parked_at IS NOT NULL")),
         Index(
-            "tasks_ask",
+            "tasks_polls",
             "due_at",
             postgresql_where=text("state <> 'queued' AND due_at IS NOT NULL"),
         ),
         Index("tasks_leases", "leased_until", postgresql_where=text("state = 'submitting'")),
         Index("tasks_submit_by", "submit_by", postgresql_where=text("state = 'queued'")),
-        Index("tasks_lapses", "state", "lapses_at", postgresql_where=text("lapses_at IS NOT NULL")),
+        Index(
+            "tasks_expires", "state", "expires_at", postgresql_where=text("expires_at IS NOT NULL")
+        ),
         Index("tasks_listed", "client_id", "created_at", "id"),
         Index("tasks_listed_by_state", "client_id", "state", "created_at", "id"),
         Index(

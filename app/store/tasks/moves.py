@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.report import Report
-from app.domain.task import AT_REST, FailSource, Source, State
+from app.domain.task import FINAL, FailSource, Source, State
 from app.store.sql import NOW, later
 from app.store.tables import Task, TaskEvent
 
@@ -43,7 +43,7 @@ class Move:
     left: State
     target: State
     due_in: float | None = None
-    lapses_in: float | None = None
+    expires_in: float | None = None
     tries: int = 0
     reason: str | None = None
     """A sentence for the task's history."""
@@ -54,7 +54,7 @@ def given(name: str, kind: Any = Text) -> BindParameter[Any]:  # noqa: ANN401  #
     return bindparam(f"given_{name}", type_=kind)
 
 
-def word(state: State) -> ColumnElement[str]:
+def state_literal(state: State) -> ColumnElement[str]:
     """Write the state into the SQL itself, where the planner needs it to pick a partial index."""
     return literal_column(f"'{state.value}'", Text)
 
@@ -73,7 +73,7 @@ def logged(
     return insert(TaskEvent).from_select(columns, rows).cte("logged")
 
 
-_RESTS = given("target").in_([state.value for state in AT_REST])
+_IS_FINAL = given("target").in_([state.value for state in FINAL])
 
 
 def _moving(**values: ColumnElement[Any]) -> Select[tuple[UUID]]:
@@ -85,13 +85,13 @@ def _moving(**values: ColumnElement[Any]) -> Select[tuple[UUID]]:
             {
                 "state": given("target"),
                 "due_at": later("given_due_in"),
-                "lapses_at": later("given_lapses_in"),
+                "expires_at": later("given_expires_in"),
                 "leased_until": null(),
                 "tries": given("tries", Integer),
-                "hastened_at": null(),
-                "breakdowns": 0,
-                "set_aside_at": null(),
-                "finished_at": case((_RESTS, NOW), else_=null()),
+                "poll_asap_since": null(),
+                "poll_errors": 0,
+                "parked_at": null(),
+                "finished_at": case((_IS_FINAL, NOW), else_=null()),
                 "updated_at": NOW,
                 **values,
             }

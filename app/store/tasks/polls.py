@@ -36,11 +36,11 @@ from app.store.tables import Callback, KieSlot, Task
 _NOT_QUEUED: ColumnElement[bool] = literal_column(
     "tasks.state <> 'queued' AND tasks.due_at IS NOT NULL", Boolean
 )
-"""The predicate of the index `tasks_ask`, word for word: the planner must recognise it."""
+"""The predicate of the index `tasks_polls`, word for word: the planner must recognise it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class DuePoll:
     """A task to ask about, with a query slot in hand; ages in seconds."""
 
     id: UUID
@@ -48,18 +48,18 @@ class Question:
     tries: int
     age: float
     """Since its create was sent."""
-    rested_for: float | None
+    final_for: float | None
     """Since it came to rest; None: it is open."""
     slot: int
-    crowd: int
+    sharing: int
     """How many tasks share the query limit."""
 
 
 _FREE = or_(Task.leased_until.is_(None), Task.leased_until <= NOW)
-_ASKABLE = (_NOT_QUEUED, _FREE, Task.set_aside_at.is_(None))
+_ASKABLE = (_NOT_QUEUED, _FREE, Task.parked_at.is_(None))
 
 _USE = case(
-    (Task.hastened_at.is_not(None), 0),
+    (Task.poll_asap_since.is_not(None), 0),
     (Task.state.in_([State.SUCCEEDED.value, State.FAILED.value]), 2),
     (Task.state == State.EXPIRED.value, 3),
     else_=1,
@@ -112,32 +112,34 @@ def _claim() -> Select[Any]:
     taken = (
         update(Task)
         .where(Task.id == slots.c.task_id)
-        .values(leased_until=later("lease"), hastened_at=None)  # whoever hastens it now means more
+        .values(
+            leased_until=later("lease"), poll_asap_since=None
+        )  # whoever hastens it now means more
         .returning(
             Task.id,
             Task.kie_task_id,
             Task.tries,
             _age(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
-            _age(Task.finished_at).label("rested_for"),
+            _age(Task.finished_at).label("final_for"),
             slots.c.slot,
         )
         .cte("taken")
     )
-    crowd = (
+    sharing = (
         select(func.count())
         .select_from(Task)
         .where(Task.state.in_([literal_column("'running'"), literal_column("'unconfirmed'")]))
         .scalar_subquery()
     )
-    return select(taken, crowd.label("crowd"))
+    return select(taken, sharing.label("sharing"))
 
 
 _CLAIM = _claim()
 
 
-async def claim_questions(
+async def claim_due(
     connection: AsyncConnection, *, queries: int, lease: float, taken_for: float
-) -> list[Question]:
+) -> list[DuePoll]:
     """Take the due questions that are the most useful, as many as there are free query slots.
 
     `queries` is the account's limit; a slot whose answer nobody records is free again after
@@ -145,7 +147,7 @@ async def claim_questions(
     """
     parameters = {"queries": queries, "lease": lease, "taken_for": taken_for}
     rows = await connection.execute(_CLAIM, parameters)
-    return [Question(**row) for row in rows.mappings()]
+    return [DuePoll(**row) for row in rows.mappings()]
 
 
 _NEXT_SLOT = (
@@ -159,61 +161,61 @@ _NEXT_DUE = select(
 ).where(*_ASKABLE)
 
 
-async def next_question(connection: AsyncConnection, *, queries: int) -> float | None:
+async def next_due(connection: AsyncConnection, *, queries: int) -> float | None:
     """Return the seconds until a question is due and has a slot; None: there is none."""
     found = await connection.scalar(_NEXT_DUE, {"queries": queries})
     return float(found) if found is not None and found > 0 else None
 
 
-_MAX_BREAKDOWNS = bindparam("max_breakdowns", type_=Integer)
-_BREAK_DOWN = (
+_MOST_ERRORS = bindparam("max_poll_errors", type_=Integer)
+_RECORD_ERROR = (
     update(Task)
     .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
     .values(
-        breakdowns=Task.breakdowns + 1,
-        breakdown=bindparam("new_breakdown", type_=Text),
+        poll_errors=Task.poll_errors + 1,
+        last_poll_error=bindparam("new_poll_error", type_=Text),
         due_at=later("due_in"),
-        hastened_at=None,
+        poll_asap_since=None,
         leased_until=None,
-        set_aside_at=case((Task.breakdowns + 1 >= _MAX_BREAKDOWNS, NOW)),
+        parked_at=case((Task.poll_errors + 1 >= _MOST_ERRORS, NOW)),
     )
-    .returning(Task.set_aside_at)
+    .returning(Task.parked_at)
 )
 
 
-async def break_down(
+async def record_poll_error(
     connection: AsyncConnection, task_id: UUID, *, error: str, due_in: float, most: int
 ) -> bool:
     """Note that asking met a defect of ours; after `most` in a row the task is set aside: True."""
     parameters = {
         "task_id": task_id,
-        "new_breakdown": error,
+        "new_poll_error": error,
         "due_in": due_in,
-        "max_breakdowns": most,
+        "max_poll_errors": most,
     }
-    return await connection.scalar(_BREAK_DOWN, parameters) is not None
+    return await connection.scalar(_RECORD_ERROR, parameters) is not None
 
 
-_TAKE_UP = (
+_UNPARK = (
     update(Task)
-    .where(Task.id == bindparam("task_id"), Task.set_aside_at.is_not(None))
-    .values(set_aside_at=None, breakdowns=0, due_at=NOW)
+    .where(Task.id == bindparam("task_id"), Task.parked_at.is_not(None))
+    .values(parked_at=None, poll_errors=0, due_at=NOW)
     .returning(Task.id)
 )
 
 
-async def take_up_again(connection: AsyncConnection, task_id: UUID) -> bool:
+async def unpark(connection: AsyncConnection, task_id: UUID) -> bool:
     """Ask again about a task that was set aside; False: it was not."""
-    return await connection.scalar(_TAKE_UP, {"task_id": task_id}) is not None
+    return await connection.scalar(_UNPARK, {"task_id": task_id}) is not None
 
 
 _RESCHEDULE = (
     update(Task)
     .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
     .values(
-        due_at=case((Task.hastened_at.is_(None), later("due_in")), else_=Task.due_at),
+        due_at=case((Task.poll_asap_since.is_(None), later("due_in")), else_=Task.due_at),
         leased_until=None,
-        breakdowns=0,
+        poll_errors=0,
         tries=bindparam("new_tries"),
         kie_state=func.coalesce(bindparam("new_kie_state", type_=Text), Task.kie_state),
     )
@@ -242,17 +244,17 @@ async def reschedule(
     await connection.execute(_RESCHEDULE, parameters)
 
 
-_HASTEN = (
+_POLL_ASAP = (
     update(Task)
     .where(
         Task.id == bindparam("task_id"),
         Task.state.not_in([State.QUEUED, State.SUBMITTING]),
-        Task.set_aside_at.is_(None),
+        Task.parked_at.is_(None),
     )
     .values(
         due_at=NOW,
-        hastened_at=case(
-            (or_(_FREE, not_(bindparam("joins", type_=Boolean))), NOW), else_=Task.hastened_at
+        poll_asap_since=case(
+            (or_(_FREE, not_(bindparam("joins", type_=Boolean))), NOW), else_=Task.poll_asap_since
         ),
         tries=0,
     )
@@ -260,13 +262,13 @@ _HASTEN = (
 )
 
 
-async def ask_at_once(connection: AsyncConnection, task_id: UUID, *, joins: bool = False) -> bool:
+async def poll_at_once(connection: AsyncConnection, task_id: UUID, *, joins: bool = False) -> bool:
     """Make the task the next to be asked about, once more if a question is under way.
 
     `joins`: the answer to that one will do. False where nobody would ask: it is still on its way
     to kie.ai, or was set aside.
     """
-    return await connection.scalar(_HASTEN, {"task_id": task_id, "joins": joins}) is not None
+    return await connection.scalar(_POLL_ASAP, {"task_id": task_id, "joins": joins}) is not None
 
 
 _ASKED = select(
@@ -301,8 +303,8 @@ _CONFIRM = (
         confirmed_at=func.coalesce(Task.confirmed_at, NOW),
         due_at=None,
         leased_until=None,
-        hastened_at=None,
-        breakdowns=0,
+        poll_asap_since=None,
+        poll_errors=0,
         updated_at=NOW,
     )
 )
@@ -326,7 +328,7 @@ _CLAIMED_IDS = (
 )
 
 
-async def claimed_ids(connection: AsyncConnection, task_id: UUID, *, limit: int) -> list[str]:
+async def alleged_ids(connection: AsyncConnection, task_id: UUID, *, limit: int) -> list[str]:
     """Return kie.ai ids that callbacks named for the task and that were not believed."""
     rows = await connection.scalars(_CLAIMED_IDS, {"task_id": task_id, "limit": limit})
     return [str(found) for found in rows]

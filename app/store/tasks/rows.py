@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.dialect import Dialect
-from app.domain.task import AT_REST, FailSource, Source, Standing, State
+from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.sql import NOW, later
 from app.store.tables import RESULT_URLS_CUT, Task
 from app.store.tasks.moves import MOVED, logged
@@ -211,15 +211,15 @@ async def owns_result(connection: AsyncConnection, *, client_id: UUID, url: str)
     return bool(await connection.scalar(_OWNS_RESULT, parameters))
 
 
-_READ_RESTED = select(*ANSWERED_COLUMNS).where(
+_READ_FINISHED = select(*ANSWERED_COLUMNS).where(
     Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(),
-    Task.state.in_([state.value for state in AT_REST]),
+    Task.state.in_([state.value for state in FINAL]),
 )
 
 
-async def read_rested(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
+async def read_finished(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
     """Return those of the tasks that rest, as their clients see them."""
-    rows = await connection.execute(_READ_RESTED, {"ids": list(ids)})
+    rows = await connection.execute(_READ_FINISHED, {"ids": list(ids)})
     return rows.mappings().all()
 
 

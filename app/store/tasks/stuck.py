@@ -22,33 +22,36 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.task import State
 from app.store.sql import NOW
 from app.store.tables import Client, Task
-from app.store.tasks.moves import word
+from app.store.tasks.moves import state_literal
 
 _GRACE = func.make_interval(0, 0, 0, 0, 0, 0, bindparam("grace", type_=Float))
 _FREE = or_(Task.leased_until.is_(None), Task.leased_until < NOW - _GRACE)
 
 
 def _when(state: State, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    found: ColumnElement[bool] = Task.state == word(state)
+    found: ColumnElement[bool] = Task.state == state_literal(state)
     for condition in conditions:
         found &= condition
     return found
 
 
 _WHY = case(
-    (Task.set_aside_at.is_not(None), literal("set_aside")),
+    (Task.parked_at.is_not(None), literal("set_aside")),
     (_when(State.SUBMITTING, Task.leased_until < NOW - _GRACE), literal("lease_over")),
     (_when(State.UNCONFIRMED), literal("unconfirmed")),
-    ((Task.state != word(State.QUEUED)) & (Task.due_at < NOW - _GRACE) & _FREE, literal("overdue")),
+    (
+        (Task.state != state_literal(State.QUEUED)) & (Task.due_at < NOW - _GRACE) & _FREE,
+        literal("overdue"),
+    ),
     else_=null(),
 )
 """`unconfirmed` is no defect; but only a callback, or a person who asks kie.ai, ends it soon."""
 
 _CANDIDATES = or_(
-    Task.set_aside_at.is_not(None),
+    Task.parked_at.is_not(None),
     _when(State.SUBMITTING),
     _when(State.UNCONFIRMED),
-    (Task.state != word(State.QUEUED)) & (Task.due_at < NOW - _GRACE),
+    (Task.state != state_literal(State.QUEUED)) & (Task.due_at < NOW - _GRACE),
 )
 
 _SHOWN = select(
@@ -63,8 +66,8 @@ _SHOWN = select(
     Task.submitted_at,
     Task.due_at,
     Task.leased_until,
-    Task.set_aside_at,
-    Task.breakdown,
+    Task.parked_at.label("set_aside_at"),
+    Task.last_poll_error.label("breakdown"),
 ).join(Client, Client.id == Task.client_id)
 """What operators see of a task: nothing that its client wrote but the model."""
 

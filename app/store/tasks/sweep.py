@@ -6,10 +6,10 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Select, Text, Uuid, bindparam, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.task import LAPSES, FailSource, Lapse, State
+from app.domain.task import DEADLINES, Deadline, FailSource, State
 from app.store.sql import NOW, ONCE, later
 from app.store.tables import Task
-from app.store.tasks.moves import MOVED, logged, word
+from app.store.tasks.moves import MOVED, logged, state_literal
 
 _RENEW = (
     update(Task)
@@ -25,7 +25,7 @@ async def renew(connection: AsyncConnection, ids: Collection[UUID], *, lease: fl
 
 _LOST = (
     select(Task.id)
-    .where(Task.state == word(State.SUBMITTING), Task.leased_until <= ONCE)
+    .where(Task.state == state_literal(State.SUBMITTING), Task.leased_until <= ONCE)
     .order_by(Task.leased_until)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
@@ -38,7 +38,7 @@ _UNCONFIRMED = (
         state=State.UNCONFIRMED,
         leased_until=None,
         due_at=NOW,
-        lapses_at=later("lapses_in"),
+        expires_at=later("expires_in"),
         updated_at=NOW,
     )
     .returning(*MOVED)
@@ -47,23 +47,23 @@ _UNCONFIRMED = (
 _FREE = select(_UNCONFIRMED.c.id).add_cte(
     logged(
         _UNCONFIRMED,
-        left=word(State.SUBMITTING),
+        left=state_literal(State.SUBMITTING),
         reason=literal_column("'the process that sent it is gone'", Text),
     )
 )
 
 
-async def free_lost(connection: AsyncConnection, *, limit: int, lapses_in: float) -> list[UUID]:
+async def free_lost(connection: AsyncConnection, *, limit: int, expires_in: float) -> list[UUID]:
     """Make tasks `unconfirmed` whose create was in flight when its process died: never queued."""
-    rows = await connection.execute(_FREE, {"limit": limit, "lapses_in": lapses_in})
+    rows = await connection.execute(_FREE, {"limit": limit, "expires_in": expires_in})
     return [row.id for row in rows]
 
 
-def _lapsing(state: State, lapse: Lapse) -> Select[tuple[UUID]]:
-    bound = Task.submit_by if state is State.QUEUED else Task.lapses_at
+def _expiring(state: State, lapse: Deadline) -> Select[tuple[UUID]]:
+    bound = Task.submit_by if state is State.QUEUED else Task.expires_at
     over = (
         select(Task.id)
-        .where(Task.state == word(state), bound <= ONCE)
+        .where(Task.state == state_literal(state), bound <= ONCE)
         .order_by(bound)
         .limit(bindparam("limit"))
         .with_for_update(skip_locked=True)
@@ -81,26 +81,26 @@ def _lapsing(state: State, lapse: Lapse) -> Select[tuple[UUID]]:
             updated_at=NOW,
             due_at=later("ask_in"),
             leased_until=None,
-            lapses_at=None,
-            hastened_at=None,
-            breakdowns=0,
-            set_aside_at=None,
+            expires_at=None,
+            poll_asap_since=None,
+            poll_errors=0,
+            parked_at=None,
         )
         .returning(*MOVED)
         .cte("moved")
     )
-    return select(moved.c.id).add_cte(logged(moved, left=word(state)))
+    return select(moved.c.id).add_cte(logged(moved, left=state_literal(state)))
 
 
-_LAPSING = {state: _lapsing(state, lapse) for state, lapse in LAPSES.items()}
+_EXPIRING = {state: _expiring(state, lapse) for state, lapse in DEADLINES.items()}
 
 
-async def end_lapsed(
+async def expire(
     connection: AsyncConnection, state: State, *, limit: int, ask_in: float | None
 ) -> list[UUID]:
-    """End tasks whose bound in `state` has passed, as `LAPSES` says.
+    """End tasks whose bound in `state` has passed, as `DEADLINES` says.
 
     `ask_in`: seconds until kie.ai is asked all the same; None: it is not.
     """
-    rows = await connection.execute(_LAPSING[state], {"limit": limit, "ask_in": ask_in})
+    rows = await connection.execute(_EXPIRING[state], {"limit": limit, "ask_in": ask_in})
     return [row.id for row in rows]

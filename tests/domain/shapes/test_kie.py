@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.exact_json import render
 from app.domain.shapes.kie import STATES, callback, created, record
-from app.domain.task import AT_REST, State
+from app.domain.task import FINAL, State
 
 SAMPLES = Path(__file__).parents[2] / "kie" / "samples"
 CREATED = datetime(2026, 11, 23, 2, 0, 0, 123_999, tzinfo=UTC)
@@ -131,7 +131,7 @@ def test_of_a_running_task_kies_own_word_is_quoted(said: str | None, shown: str)
 
 def test_every_state_has_its_word() -> None:
     assert set(STATES) == set(State) - {State.RUNNING}
-    assert {state for state in STATES if STATES[state] in ("success", "fail")} == AT_REST
+    assert {state for state in STATES if STATES[state] in ("success", "fail")} == FINAL
 
 
 FAILURES = [

@@ -13,7 +13,7 @@ LATE = 60.0
 ENDS = {"success": "succeeded", "fail": "failed"}
 """The state that each end of kie.ai's means."""
 GENUINE = frozenset({"valid", "unchecked"})
-AT_REST = frozenset({"succeeded", "failed", "canceled", "expired"})
+FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ def _unsettled(evidence: Evidence) -> Iterator[Finding]:
     rows = {task.id: task for task in evidence.tasks}
     for bill in evidence.bills:
         row = rows.get(bill.task_id)
-        if row is None or row.state not in AT_REST or _is_settled(row):
+        if row is None or row.state not in FINAL or _is_settled(row):
             continue
         if row.kie_task_id or any(said.kie_task_id for said in row.statements):
             sentence = f"{bill.kie_task_id} is known and billed, and the task is {row.state}"
@@ -207,7 +207,7 @@ def _stuck(evidence: Evidence) -> Iterator[Finding]:
         if task.overdue >= LATE:
             sentence = f"it is {task.state} and has waited {task.overdue:.0f} s past its time"
             yield _finding("stuck", task.id, sentence)
-        elif task.state not in AT_REST:
+        elif task.state not in FINAL:
             owed = "owes a look later" if task.owes else "nobody will look at it"
             yield _finding("stuck", task.id, f"it did not come to rest: {task.state}, {owed}")
 
@@ -229,7 +229,7 @@ def _untold(evidence: Evidence) -> Iterator[Finding]:
     """Each coming to rest is put out once."""
     put = Counter((each.task_id, each.event) for each in evidence.deliveries)
     for task in evidence.tasks:
-        came = Counter(move.target for move in task.moves if move.target in AT_REST)
+        came = Counter(move.target for move in task.moves if move.target in FINAL)
         for state, count in came.items():
             found = put[task.id, f"task.{state}"]
             if found != count:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.domain.task import AT_REST, State
+from app.domain.task import FINAL, State
 from tests.faults.lab.points import Mortal, Side, Watch
 
 _STATES = frozenset(State)
@@ -36,8 +36,8 @@ def _states(parameters: list[bytes]) -> str:
     """Name the states among the parameters; the list of those at rest has no order of its own."""
     texts = [value.decode(errors="replace") for value in parameters]
     for at in range(len(texts)):
-        if set(texts[at : at + len(AT_REST)]) == AT_REST:
-            del texts[at : at + len(AT_REST)]
+        if set(texts[at : at + len(FINAL)]) == FINAL:
+            del texts[at : at + len(FINAL)]
     states = dict.fromkeys(text for text in texts if text in _STATES)
     return f" ({' → '.join(states)})" if states else ""
 

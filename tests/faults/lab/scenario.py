@@ -13,7 +13,7 @@ import httpx
 from standardwebhooks import WebhookVerificationError
 from typing_extensions import override
 
-from tests.faults.lab.audit import AT_REST, Evidence, Finding, Heard, Task, Told, audit
+from tests.faults.lab.audit import FINAL, Evidence, Finding, Heard, Task, Told, audit
 from tests.faults.lab.crew import Crew
 from tests.faults.lab.kie import Kie
 from tests.faults.lab.patience import until
@@ -263,7 +263,7 @@ class Scenario:
 
 
 def _rests(task: Task) -> bool:
-    return task.state in AT_REST and (task.state == "expired" or not task.owes)
+    return task.state in FINAL and (task.state == "expired" or not task.owes)
 
 
 def _was_unconfirmed(task: Task) -> bool:

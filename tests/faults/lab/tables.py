@@ -25,8 +25,8 @@ SENT_LONG_SINCE = timedelta(seconds=5)
 
 _TASKS = """
 SELECT id::text, idempotency_key AS key, state, fail_source, kie_task_id,
-       due_at IS NOT NULL OR leased_until IS NOT NULL OR lapses_at IS NOT NULL AS owes,
-       coalesce(extract(epoch FROM clock_timestamp() - least(due_at, leased_until, lapses_at,
+       due_at IS NOT NULL OR leased_until IS NOT NULL OR expires_at IS NOT NULL AS owes,
+       coalesce(extract(epoch FROM clock_timestamp() - least(due_at, leased_until, expires_at,
                 CASE state WHEN 'queued' THEN submit_by END)), 0)::float8 AS overdue
 FROM tasks WHERE idempotency_key LIKE $1 || '%' ORDER BY id
 """
@@ -43,7 +43,7 @@ _DELIVERIES = """
 SELECT 'msg_' || replace(id::text, '-', '') AS webhook_id, task_id::text, event, state
 FROM deliveries WHERE task_id = ANY($1::uuid[]) ORDER BY id
 """
-_HASTEN = """
+_POLL_ASAP = """
 UPDATE tasks SET due_at = clock_timestamp() WHERE due_at > clock_timestamp() AND
 (finished_at IS NOT NULL OR updated_at < clock_timestamp() - $1::interval)
 """
@@ -60,8 +60,8 @@ WHERE state = 'pending' AND (due_at > clock_timestamp() OR leased_until <= clock
 """
 _FREE_ALL = "UPDATE {} SET leased_until = clock_timestamp() WHERE leased_until > clock_timestamp()"
 _LAPSE = """
-UPDATE tasks SET lapses_at = clock_timestamp() WHERE id = ANY($1::uuid[])
-AND state = 'unconfirmed' AND due_at IS NULL AND lapses_at > clock_timestamp()
+UPDATE tasks SET expires_at = clock_timestamp() WHERE id = ANY($1::uuid[])
+AND state = 'unconfirmed' AND due_at IS NULL AND expires_at > clock_timestamp()
 """
 _HOLDS = """
 SELECT column_name FROM information_schema.columns
@@ -104,7 +104,7 @@ class Tables:
 
     async def hasten(self) -> None:
         """Make due what waits for a later minute, and let the leases of the dead run out."""
-        await self._rows(_HASTEN, SETTLING)
+        await self._rows(_POLL_ASAP, SETTLING)
         await self._rows(_FREE_UNRENEWED, UNRENEWED)
         await self._rows(_RETRY, DELIVERY_LEASE - SENT_LONG_SINCE)
         for row in await self._rows(_HOLDS):

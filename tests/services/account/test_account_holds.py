@@ -158,12 +158,12 @@ async def test_a_burst_of_429_teaches_once_that_others_use_the_account(
     assert await turn(services) == 0
     assert (await _allowed(services), await _remembered(sql)) == (11, 11)
 
-    await sql.execute("UPDATE kie_account SET crowded_at = crowded_at - interval '30 s'")
+    await sql.execute("UPDATE kie_account SET throttled_at = throttled_at - interval '30 s'")
     assert await _allowed(services) == 14
     await probe_is_due(sql)
     assert await turn(services) == 0
     assert await _remembered(sql) == 10  # three quarters of what it has grown to
-    await sql.execute("UPDATE kie_account SET crowded_at = crowded_at - interval '1 hour'")
+    await sql.execute("UPDATE kie_account SET throttled_at = throttled_at - interval '1 hour'")
     assert await _allowed(services) == 20
 
 
@@ -192,7 +192,7 @@ async def test_what_others_leave_is_all_that_is_sent(
     assert len(upstream.creates) == 1 + 3
     assert rest is not None
     assert 8 < rest <= 10
-    await sql.execute("UPDATE kie_account SET crowded_at = crowded_at - interval '10 s'")
+    await sql.execute("UPDATE kie_account SET throttled_at = throttled_at - interval '10 s'")
     assert await turn(services) == 0
     assert len(upstream.creates) == 1 + 4
     await slots_are_free(sql)

@@ -49,8 +49,8 @@ async def test_a_pause_stops_spending_while_callbacks_and_questions_go_on(
     assert (await gateway.task(told["id"]))["state"] == "succeeded"
     upstream.records[asked["kie_task_id"]] = succeeded(asked["kie_task_id"])
     await sql.execute("UPDATE tasks SET due_at = now() WHERE id = $1", UUID(asked["id"]))
-    assert await services.asker.ask_due() == 0
-    await services.asker.drain()
+    assert await services.poller.poll_due() == 0
+    await services.poller.drain()
     assert (await gateway.task(asked["id"]))["settled_by"] == "query"
 
     await services.operations.resume(ME, client=BRAKES[reason])

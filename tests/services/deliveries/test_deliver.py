@@ -190,13 +190,13 @@ async def _never_sent(stage: Stage) -> None:
 async def _unknown_for_too_long(stage: Stage) -> None:
     stage.upstream.answers(lost)
     assert (await stage.create())["state"] == "unconfirmed"
-    await stage.sql.execute("UPDATE tasks SET lapses_at = now()")
+    await stage.sql.execute("UPDATE tasks SET expires_at = now()")
     await stage.services.sweeper.sweep()
 
 
 async def _running_for_too_long(stage: Stage) -> None:
     await stage.create()
-    await stage.sql.execute("UPDATE tasks SET lapses_at = now()")
+    await stage.sql.execute("UPDATE tasks SET expires_at = now()")
     await stage.services.sweeper.sweep()
 
 
@@ -737,7 +737,7 @@ async def test_killed_between_send_and_settle(stage: Stage, wire: Wire) -> None:
     """The next process tells it again: the caller knows it by the same webhook-id."""
     await stage.settled()
     await _is_being_sent(stage, stage.services)
-    for errand in list(stage.services.deliverer._errands._under_way):
+    for errand in list(stage.services.deliverer._in_flight._under_way):
         errand.cancel()
     await stage.services.deliverer.drain()
     stage.caller.go.set()
@@ -772,7 +772,7 @@ async def test_postgresql_away_when_it_is_settled(
             cutter.loses_the_answer_to(b"COMMIT;")
         stage.caller.go.set()
         if trouble == "away":
-            await asyncio.wait(set(broken.deliverer._errands._under_way), timeout=0.3)
+            await asyncio.wait(set(broken.deliverer._in_flight._under_way), timeout=0.3)
             assert (await stage.row())["state"] == "pending"
             cutter.comes_back()
         await broken.deliverer.drain()

@@ -117,13 +117,13 @@ async def test_the_last_one_is_what_the_record_says(
 async def _expired_unconfirmed(stage: KieStage) -> None:
     stage.upstream.answers(lost)
     assert (await stage.create())["state"] == "unconfirmed"
-    await stage.sql.execute("UPDATE tasks SET lapses_at = now()")
+    await stage.sql.execute("UPDATE tasks SET expires_at = now()")
     await stage.services.sweeper.sweep()
 
 
 async def _expired_running(stage: KieStage) -> None:
     await stage.create()
-    await stage.sql.execute("UPDATE tasks SET lapses_at = now()")
+    await stage.sql.execute("UPDATE tasks SET expires_at = now()")
     await stage.services.sweeper.sweep()
 
 

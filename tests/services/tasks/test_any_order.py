@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from typing_extensions import override
 
 from app.config import Settings
-from app.domain.task import ARROWS, AT_REST, State
+from app.domain.task import ARROWS, FINAL, State
 from tests.services.world import Send, World, run
 
 NUMBER = strategies.integers(min_value=0, max_value=10_000)
@@ -194,7 +194,7 @@ class AnyOrder(RuleBasedStateMachine):
             run(self.loop, self.world.passes(4000))
             run(self.loop, self.world.services.sweeper.sweep())
         rows = run(self.loop, self.world.rows())
-        assert {State(row["state"]) for row in rows} <= AT_REST
+        assert {State(row["state"]) for row in rows} <= FINAL
         told = {one.task_id: one.end for one in self.world.billed}
         assert {row["id"]: row["state"] for row in rows if row["id"] in told} == told
 

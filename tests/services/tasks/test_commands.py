@@ -28,7 +28,7 @@ async def alive(services: Services) -> AsyncIterator[Services]:
 
 async def _running(sql: Sql, **columns: object) -> tuple[UUID, UUID]:
     client_id = await put_client(sql)
-    at = {"due_at": 3600.0, "lapses_at": 3600.0, "submitted_at": 0.0}
+    at = {"due_at": 3600.0, "expires_at": 3600.0, "submitted_at": 0.0}
     return client_id, await put_task(
         sql, client_id, State.RUNNING, at=at, kie_task_id=KIE_ID, **columns
     )
@@ -38,10 +38,10 @@ async def _asked(services: Services) -> None:
     """Take turns until a question was due, and answered."""
 
     async def look() -> bool | None:
-        return await services.asker.ask_due() == 0 or None
+        return await services.poller.poll_due() == 0 or None
 
     await eventually(look)
-    await services.asker.drain()
+    await services.poller.drain()
 
 
 async def test_a_refresh_ends_when_kie_has_answered(
@@ -128,7 +128,7 @@ async def test_a_canceled_task_owes_nothing(services: Services, sql: Sql) -> Non
     client_id = await put_client(sql)
     task_id = await put_task(sql, client_id, State.QUEUED, at={"due_at": 0.0})
     await services.commands.cancel(client_id, task_id)
-    row = await sql.fetchrow("SELECT state, due_at, leased_until, lapses_at FROM tasks")
+    row = await sql.fetchrow("SELECT state, due_at, leased_until, expires_at FROM tasks")
     assert row is not None
     assert tuple(row) == ("canceled", None, None, None)
     assert await services.submissions.submit_due(10) is None

@@ -189,7 +189,7 @@ async def test_the_end_of_the_process_ends_every_stream(alive: Services, sql: Sq
         return len(alive.signals._taps) >= 3 or None
 
     await eventually(subscribed)
-    alive.room.close()
+    alive.waiters.close()
     assert await asyncio.gather(*streams) == [[], []]
 
 

@@ -18,7 +18,7 @@ HOUR = 3600.0
 
 async def _expired(gateway: Gateway, services: Services, sql: Any) -> dict[str, Any]:
     task = await gateway.create()
-    await sql.execute("UPDATE tasks SET lapses_at = now()")
+    await sql.execute("UPDATE tasks SET expires_at = now()")
     assert await services.sweeper.sweep() == 0
     return task
 
@@ -37,7 +37,7 @@ async def test_an_expired_task_is_asked_about_after_2_6_and_24_hours(
 ) -> None:
     task = await _expired(gateway, services, sql)
     waits = [await due_in(sql, task["id"])]
-    assert await services.asker.ask_due() is not None
+    assert await services.poller.poll_due() is not None
     for hours in (2, 6, 24):
         await _is_old(sql, hours)
         assert await ask(services) == 0
@@ -82,7 +82,7 @@ async def test_a_task_that_expired_without_an_id_is_not_asked_about(
 ) -> None:
     await gateway.create()
     await sql.execute(
-        "UPDATE tasks SET state = 'unconfirmed', kie_task_id = NULL, lapses_at = now()"
+        "UPDATE tasks SET state = 'unconfirmed', kie_task_id = NULL, expires_at = now()"
     )
     assert await services.sweeper.sweep() == 0
     for hours in (2, 6, 24):
@@ -113,7 +113,7 @@ async def test_not_visible_means_not_yet(
     await sql.execute("UPDATE tasks SET submitted_at = now() - make_interval(secs => $1)", age)
     upstream.records["an-id"] = NOT_YET[answer]
     assert await ask(services) == 0
-    row = await sql.fetchrow("SELECT state, tries, lapses_at > now() AS bound FROM tasks")
+    row = await sql.fetchrow("SELECT state, tries, expires_at > now() AS bound FROM tasks")
     assert tuple(row) == ("running", 1, True)
     wait = await due_in(sql, task_id)
     assert wait is not None

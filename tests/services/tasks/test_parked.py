@@ -11,7 +11,7 @@ import structlog
 
 from app.domain.audit import Actor
 from app.domain.errors import NotFoundError, NotRefreshableError, NotStuckError
-from app.services.tasks.poll import BREAKDOWN_WAIT, MAX_BREAKDOWNS
+from app.services.tasks.poll import MAX_POLL_ERRORS, POLL_ERROR_WAIT
 from app.wiring import Services
 from tests.conftest import Wire
 from tests.services.stage import ask, due_in, due_now, put_asked, slots_are_free
@@ -47,14 +47,14 @@ async def poisoned(sql: Any) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
 async def _broken(sql: Any, upstream: Upstream, services: Services) -> UUID:
     task_id = await put_asked(sql, await put_client(sql), "poison")
     upstream.records["poison"] = succeeded("poison")
-    for count in range(1, MAX_BREAKDOWNS + 1):
-        assert await sql.fetchval("SELECT set_aside_at IS NULL FROM tasks WHERE id = $1", task_id)
+    for count in range(1, MAX_POLL_ERRORS + 1):
+        assert await sql.fetchval("SELECT parked_at IS NULL FROM tasks WHERE id = $1", task_id)
         await sql.execute("UPDATE tasks SET due_at = now()")
         await slots_are_free(sql)
         assert await ask(services) == 0
-        row = await sql.fetchrow("SELECT breakdowns, breakdown, leased_until FROM tasks")
+        row = await sql.fetchrow("SELECT poll_errors, last_poll_error, leased_until FROM tasks")
         assert tuple(row) == (count, "DBAPIError", None)
-        assert await due_in(sql, task_id) == pytest.approx(BREAKDOWN_WAIT, abs=5)
+        assert await due_in(sql, task_id) == pytest.approx(POLL_ERROR_WAIT, abs=5)
     return task_id
 
 
@@ -63,11 +63,11 @@ async def test_a_task_that_breaks_us_is_set_aside_after_5_times_in_a_row(
 ) -> None:
     async with poisoned(sql) as logged:
         task_id = await _broken(sql, upstream, services)
-        assert len(upstream.queries) == MAX_BREAKDOWNS == 5
+        assert len(upstream.queries) == MAX_POLL_ERRORS == 5
         broken, aside = "question.broken", "task.set_aside"
         told = [line["event"] for line in logged if line["log_level"] == "error"]
         assert told == [*[broken] * 5, aside]
-        assert await sql.fetchval("SELECT set_aside_at IS NOT NULL FROM tasks")
+        assert await sql.fetchval("SELECT parked_at IS NOT NULL FROM tasks")
         await sql.execute("UPDATE tasks SET due_at = now()")
         await slots_are_free(sql)
         assert await ask(services) is None
@@ -91,11 +91,11 @@ async def test_it_is_taken_up_again_when_an_operator_says_so(
         await services.operations.release(ME, task_id)
         await slots_are_free(sql)
         assert await ask(services) == 0
-        row = await sql.fetchrow("SELECT breakdowns, set_aside_at FROM tasks")
+        row = await sql.fetchrow("SELECT poll_errors, parked_at FROM tasks")
         assert tuple(row) == (1, None)
     await due_now(sql)
     assert await ask(services) == 0
-    row = await sql.fetchrow("SELECT state, breakdowns, set_aside_at FROM tasks")
+    row = await sql.fetchrow("SELECT state, poll_errors, parked_at FROM tasks")
     assert tuple(row) == ("succeeded", 0, None)
     with pytest.raises(NotStuckError):
         await services.operations.release(ME, task_id)
@@ -125,7 +125,7 @@ async def test_only_breakdowns_in_a_row_count(
             await due_now(sql)
             await slots_are_free(sql)
             assert await ask(services) == 0
-        row = await sql.fetchrow("SELECT breakdowns, set_aside_at FROM tasks")
+        row = await sql.fetchrow("SELECT poll_errors, parked_at FROM tasks")
     assert tuple(row) == (1, None)
 
 
@@ -151,7 +151,7 @@ async def test_a_callback_settles_one_that_was_set_aside(
     async with poisoned(sql):
         task_id = await _broken(sql, upstream, services)
     await services.receiver.receive(task_id, json.dumps(succeeded("poison")).encode(), {})
-    row = await sql.fetchrow("SELECT state, breakdowns, set_aside_at, due_at FROM tasks")
+    row = await sql.fetchrow("SELECT state, poll_errors, parked_at, due_at FROM tasks")
     assert tuple(row)[:3] == ("succeeded", 0, None)
     await due_now(sql)
     await slots_are_free(sql)
@@ -164,6 +164,6 @@ async def test_the_bound_of_one_that_was_set_aside_holds(
 ) -> None:
     async with poisoned(sql):
         await _broken(sql, upstream, services)
-    await sql.execute("UPDATE tasks SET lapses_at = now()")
+    await sql.execute("UPDATE tasks SET expires_at = now()")
     assert await services.sweeper.sweep() == 0
     assert await sql.fetchval("SELECT state FROM tasks") == "expired"

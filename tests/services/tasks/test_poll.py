@@ -17,8 +17,8 @@ from tests.upstream import Upstream, failed, refused, running, succeeded
 async def ask(services: Services, sql: Any) -> None:
     """Let the time of the next question come, and ask."""
     await sql.execute("UPDATE tasks SET due_at = now() WHERE due_at IS NOT NULL")
-    assert await services.asker.ask_due() == 0
-    await services.asker.drain()
+    assert await services.poller.poll_due() == 0
+    await services.poller.drain()
 
 
 async def due_in(sql: Any, task_id: str) -> float | None:
@@ -184,12 +184,12 @@ async def test_what_is_heard_during_a_question_is_asked_about_after_it(
 
     await gateway.call_back(path, succeeded("a-wrong-id"))
     upstream.on_query = meanwhile
-    assert await services.asker.ask_due() == 0
-    await services.asker.drain()
+    assert await services.poller.poll_due() == 0
+    await services.poller.drain()
     wait = await due_in(sql, task["id"])
     assert wait is not None
     assert wait <= 0
-    assert await sql.fetchval("SELECT hastened_at IS NOT NULL FROM tasks")
+    assert await sql.fetchval("SELECT poll_asap_since IS NOT NULL FROM tasks")
 
 
 async def test_a_record_without_our_url_binds_nothing(
@@ -215,11 +215,11 @@ async def test_replicas_share_the_questions(
     first, second = await wire(), await wire()
     ids = [UUID(task["id"]) for task in tasks]
     await sql.execute("UPDATE tasks SET due_at = now() WHERE id = ANY($1)", ids[:4])
-    assert await first.asker.ask_due() == 0
+    assert await first.poller.poll_due() == 0
     await sql.execute("UPDATE tasks SET due_at = now() WHERE id = ANY($1)", ids[4:])
-    assert await second.asker.ask_due() == 0
+    assert await second.poller.poll_due() == 0
     for asking in (first, second):
-        await asking.asker.drain()
+        await asking.poller.drain()
     assert sorted(upstream.queries) == sorted(task["kie_task_id"] for task in tasks)
 
 
@@ -228,11 +228,11 @@ async def test_a_dead_askers_lease_runs_out(
 ) -> None:
     task = await gateway.create()
     await sql.execute("UPDATE tasks SET due_at = now(), leased_until = now() + interval '1 min'")
-    assert await services.asker.ask_due() is None
+    assert await services.poller.poll_due() is None
     assert upstream.queries == []
     await sql.execute("UPDATE tasks SET leased_until = now()")
-    assert await services.asker.ask_due() == 0
-    await services.asker.drain()
+    assert await services.poller.poll_due() == 0
+    await services.poller.drain()
     assert upstream.queries == [task["kie_task_id"]]
 
 
@@ -241,7 +241,7 @@ async def test_an_expired_task_is_not_asked_about_for_ever(
 ) -> None:
     task = await gateway.create()
     await sql.execute(
-        "UPDATE tasks SET state = 'expired', lapses_at = NULL,"
+        "UPDATE tasks SET state = 'expired', expires_at = NULL,"
         " finished_at = now() - interval '24 hours'"
     )
     upstream.records[task["kie_task_id"]] = running(task["kie_task_id"])
@@ -261,5 +261,5 @@ async def test_refusing_everything_is_no_reason_to_stop(
 async def _lose(sql: Any) -> None:
     await sql.execute(
         "UPDATE tasks SET state = 'unconfirmed', kie_task_id = NULL, due_at = NULL,"
-        " lapses_at = now() + interval '1 hour'"
+        " expires_at = now() + interval '1 hour'"
     )

@@ -34,12 +34,12 @@ async def test_no_window_sees_more_queries_than_the_limit(
         await put_asked(sql, client_id, kie_task_id)
 
     async def look() -> bool | None:
-        await asyncio.gather(*(replica.asker.ask_due() for replica in replicas))
+        await asyncio.gather(*(replica.poller.poll_due() for replica in replicas))
         return len(upstream.queries) >= tasks or None
 
     await eventually(look, patience=30)
     for replica in replicas:
-        await replica.asker.drain()
+        await replica.poller.drain()
     assert set(upstream.queries) == ids
     assert len(upstream.queries) == tasks
     came = upstream.queried_at
@@ -77,19 +77,19 @@ async def test_a_query_under_way_keeps_its_slot(
     client_id = await put_client(sql)
     for number in range(2):
         await put_asked(sql, client_id, f"{number:032x}")
-    assert await one.asker.ask_due() == 0
-    rest = await one.asker.ask_due()
+    assert await one.poller.poll_due() == 0
+    rest = await one.poller.poll_due()
     assert rest is not None
     assert rest > 0
-    await one.asker.drain()
-    rest = await one.asker.ask_due()
+    await one.poller.drain()
+    rest = await one.poller.poll_due()
     assert rest is not None
     assert 0 < rest <= 1
     assert len(upstream.queries) == 1
     await slots_are_free(sql)
     assert await ask(one) == 0
     assert len(set(upstream.queries)) == 2
-    assert await services.asker.ask_due() is not None  # a minute until the next question
+    assert await services.poller.poll_due() is not None  # a minute until the next question
 
 
 async def test_a_slot_of_a_dead_process_comes_free(
@@ -97,12 +97,12 @@ async def test_a_slot_of_a_dead_process_comes_free(
 ) -> None:
     dead, living = [await wire(kie_queries_per_second=1) for _ in range(2)]
     await put_asked(sql, await put_client(sql), "1" * 32)
-    assert await dead.asker.ask_due() == 0
-    for errand in list(dead.asker._errands._under_way):
+    assert await dead.poller.poll_due() == 0
+    for errand in list(dead.poller._in_flight._under_way):
         errand.cancel()
-    await dead.asker.drain()
+    await dead.poller.drain()
     upstream.queries.clear()
-    assert await living.asker.ask_due() != 0
+    assert await living.poller.poll_due() != 0
     left = await sql.fetchval(
         "SELECT extract(epoch FROM free_at - clock_timestamp())::float FROM kie_slots"
     )
@@ -122,7 +122,7 @@ async def test_one_question_is_one_query_however_many_ids_are_doubted(
     task = await gateway.create()
     await sql.execute(
         "UPDATE tasks SET state = 'unconfirmed', kie_task_id = NULL,"
-        " lapses_at = now() + interval '1 hour'"
+        " expires_at = now() + interval '1 hour'"
     )
     for claimed in ("one", "two", "three"):
         await gateway.call_back(upstream.callback_path, succeeded(claimed))
@@ -156,7 +156,7 @@ async def test_the_most_useful_question_goes_first(
     ages = ["refreshed", "open, due later", "open, due long since", "confirmation", "expired"]
     for age, kie_task_id in enumerate(ages):
         await sql.execute(
-            "UPDATE tasks SET due_at = now() - make_interval(secs => $1), hastened_at ="
+            "UPDATE tasks SET due_at = now() - make_interval(secs => $1), poll_asap_since ="
             " CASE WHEN kie_task_id = 'refreshed' THEN now() END WHERE kie_task_id = $2",
             float(age),
             kie_task_id,
@@ -197,7 +197,9 @@ async def test_a_refresh_overtakes_a_full_queue_of_questions(
 
 
 async def _hastened(sql: Any) -> bool | None:
-    return await sql.fetchval("SELECT count(*) FROM tasks WHERE hastened_at IS NOT NULL") or None
+    return (
+        await sql.fetchval("SELECT count(*) FROM tasks WHERE poll_asap_since IS NOT NULL") or None
+    )
 
 
 # -- how often

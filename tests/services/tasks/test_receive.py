@@ -380,16 +380,16 @@ async def test_with_confirm_before_a_callback_is_only_a_reason_to_ask(
     await _is_asked_about(sql, task["id"])
     upstream.records[task["kie_task_id"]] = succeeded(task["kie_task_id"])
     services = await wire(kie_confirm="before")
-    assert await services.asker.ask_due() == 0
-    await services.asker.drain()
+    assert await services.poller.poll_due() == 0
+    await services.poller.drain()
     after = await gateway.task(task["id"])
     assert (after["state"], after["settled_by"]) == ("succeeded", "query")
 
 
 async def _ask(services: Services, sql: Any) -> None:
     await sql.execute("UPDATE tasks SET due_at = now()")
-    assert await services.asker.ask_due() == 0
-    await services.asker.drain()
+    assert await services.poller.poll_due() == 0
+    await services.poller.drain()
 
 
 async def _is_asked_about(sql: Any, task_id: str) -> None:
@@ -401,7 +401,7 @@ async def _forget_kie(sql: Any, state: str) -> None:
     """Put the one task into a state in which nothing of kie.ai is known."""
     rests = state in ("expired", "canceled")
     await sql.execute(
-        "UPDATE tasks SET state = $1, kie_task_id = NULL, due_at = NULL, lapses_at = NULL,"
+        "UPDATE tasks SET state = $1, kie_task_id = NULL, due_at = NULL, expires_at = NULL,"
         " finished_at = CASE WHEN $2 THEN now() END",
         state,
         rests,

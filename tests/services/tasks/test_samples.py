@@ -144,8 +144,8 @@ async def test_record(
     upstream.records[kie_task_id] = body
     task = await gateway.create()
     await sql.execute("UPDATE tasks SET due_at = now()")
-    assert await services.asker.ask_due() == 0
-    await services.asker.drain()
+    assert await services.poller.poll_due() == 0
+    await services.poller.drain()
     assert upstream.queries == [kie_task_id]
     _shows(await gateway.task(task["id"]), RECORDS[name])
 

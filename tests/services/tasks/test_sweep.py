@@ -34,18 +34,18 @@ async def test_a_living_lease_is_left_alone(gateway: Gateway, services: Services
     assert await sql.fetchval("SELECT state FROM tasks") == "submitting"
 
 
-LAPSES = [
+DEADLINES = [
     ("running", "expired", "no_answer"),
     ("unconfirmed", "expired", "outcome_unknown"),
 ]
 
 
-@pytest.mark.parametrize(("state", "end", "fail_code"), LAPSES)
+@pytest.mark.parametrize(("state", "end", "fail_code"), DEADLINES)
 async def test_a_state_past_its_bound(
     state: str, end: str, fail_code: str, gateway: Gateway, services: Services, sql: Any
 ) -> None:
     task = await gateway.create()
-    await sql.execute("UPDATE tasks SET state = $1, lapses_at = now()", state)
+    await sql.execute("UPDATE tasks SET state = $1, expires_at = now()", state)
     assert await services.sweeper.sweep() == 0
     after = await gateway.task(task["id"])
     assert (after["state"], after["fail_code"], after["fail_source"]) == (end, fail_code, "gateway")

@@ -37,7 +37,7 @@ async def alive(services: Services) -> AsyncIterator[Services]:
 @asynccontextmanager
 async def only_polling(services: Services) -> AsyncIterator[None]:
     """Look after waiters without hearing of anything."""
-    polling = asyncio.create_task(services.room.run())
+    polling = asyncio.create_task(services.waiters.run())
     try:
         yield
     finally:
@@ -46,7 +46,7 @@ async def only_polling(services: Services) -> AsyncIterator[None]:
 
 
 async def put(sql: Sql, client_id: UUID, count: int) -> list[UUID]:
-    at = {"due_at": 3600.0, "lapses_at": 3600.0, "submitted_at": 0.0}
+    at = {"due_at": 3600.0, "expires_at": 3600.0, "submitted_at": 0.0}
     return [await put_task(sql, client_id, State.RUNNING, at=at) for _ in range(count)]
 
 
@@ -58,16 +58,16 @@ def wait_for(
 ) -> Waiter:
     """Start to wait for all of them."""
     return asyncio.create_task(
-        services.reader.all_rested(client_id, ids, mode="all", seconds=seconds)
+        services.reader.all_when_final(client_id, ids, mode="all", seconds=seconds)
     )
 
 
 async def entered(services: Services, count: int) -> None:
     """Wait until so many waiters are in, and have looked for themselves."""
-    pool: Any = services.room._database._engine.pool
+    pool: Any = services.waiters._database._engine.pool
 
     async def look() -> bool | None:
-        waiting = sum(map(len, services.room._waiting.values()))
+        waiting = sum(map(len, services.waiters._waiting.values()))
         return (waiting == count and pool.checkedout() == 0) or None
 
     await eventually(look)
@@ -109,10 +109,10 @@ async def test_a_task_that_rests_while_one_enters_is_not_missed(
     client_id = await put_client(sql)
     (task_id,) = await put(sql, client_id, 1)
     if moment == "before the look":
-        future = alive.room.enter(task_id)
+        future = alive.waiters.enter(task_id)
         await sql.execute(SETTLE, [task_id])
         (task,) = await wait_for(alive, client_id, [task_id])
-        alive.room.leave(task_id, future)
+        alive.waiters.leave(task_id, future)
     else:
         waiter = wait_for(alive, client_id, [task_id])
         await entered(alive, 1)
@@ -155,7 +155,7 @@ async def test_whoever_waited_has_left(alive: Services, sql: Sql) -> None:
     await entered(alive, 1)
     given_up.cancel()
     await asyncio.wait({given_up})
-    assert dict(alive.room._waiting) == {}
+    assert dict(alive.waiters._waiting) == {}
 
 
 # -- looks are shared
@@ -169,11 +169,11 @@ async def test_three_hundred_waiters_share_their_looks(
     client_id = await put_client(sql)
     ids = await put(sql, client_id, 300)
     async with at_work(other, ()):
-        with counted(alive.room._database) as sent:
+        with counted(alive.waiters._database) as sent:
             waiters = [wait_for(alive, client_id, [task_id]) for task_id in ids]
             await entered(alive, 300)
             coming_in = len(sent)
-            await sql.execute("UPDATE tasks SET lapses_at = now()")
+            await sql.execute("UPDATE tasks SET expires_at = now()")
             turns = [await other.sweeper.sweep() for _ in range(3)]
             answers = await asyncio.gather(*waiters)
     assert turns == [0, 0, None]  # 200 in one transaction at most
@@ -189,7 +189,7 @@ async def test_many_waiters_for_one_task_are_one_look(alive: Services, sql: Sql)
     (task_id,) = await put(sql, client_id, 1)
     waiters = [wait_for(alive, client_id, [task_id]) for _ in range(100)]
     await entered(alive, 100)
-    with counted(alive.room._database) as sent:
+    with counted(alive.waiters._database) as sent:
         await sql.execute(SETTLE, [task_id])
         alive.signals.announce(task_id.hex)
         answers = await asyncio.gather(*waiters)
@@ -201,11 +201,11 @@ async def test_nobody_looks_for_what_nobody_waits_for(alive: Services, sql: Sql)
     ids = await put(sql, await put_client(sql), 50)
 
     async def handled() -> bool | None:
-        return (not alive.room._announced and not alive.room._woken.is_set()) or None
+        return (not alive.waiters._announced and not alive.waiters._woken.is_set()) or None
 
-    with counted(alive.room._database) as sent:
+    with counted(alive.waiters._database) as sent:
         alive.signals.announce(*(task_id.hex for task_id in ids))
-        assert alive.room._woken.is_set()
+        assert alive.waiters._woken.is_set()
         await eventually(handled)
     assert sent == []
 
@@ -280,7 +280,7 @@ async def test_a_cut_line_is_mended_and_meanwhile_nobody_waits_longer_than_a_loo
         waiter = wait_for(alive, client_id, [second])
         await entered(alive, 1)
         await sql.execute(SETTLE, [second])
-        with counted(alive.room._database) as sent:
+        with counted(alive.waiters._database) as sent:
             other.signals.announce(second.hex)
             assert (await waiter)[0]["state"] == "succeeded"
         assert len(sent) < 5
@@ -291,7 +291,7 @@ async def test_the_end_of_the_process_lets_everyone_go(alive: Services, sql: Sql
     ids = await put(sql, client_id, 5)
     waiters = [wait_for(alive, client_id, [task_id]) for task_id in ids]
     await entered(alive, 5)
-    alive.room.close()
+    alive.waiters.close()
     answers = await asyncio.gather(*waiters)
     assert {task["state"] for (task,) in answers} == {"running"}
     started = time.perf_counter()

@@ -409,7 +409,7 @@ async def test_what_others_leave_grows_by_one_a_window(
     database: Database, sql: Sql, client_id: UUID, windows: float, allowed: int
 ) -> None:
     await put_queue(sql, client_id, 50)
-    await set_account(sql, "creates_allowed = 15, crowded_at = clock_timestamp()")
+    await set_account(sql, "creates_allowed = 15, throttled_at = clock_timestamp()")
     await pass_time(sql, windows * 10)
     assert len(await ids(database, limits(creates=20))) == allowed
     assert await ids(database, limits(creates=20)) == []
@@ -421,7 +421,7 @@ async def test_busy_slots_count_against_what_others_leave(
     await put_queue(sql, client_id, 50)
     given = limits(creates=20)
     claimed = await admit(database, given, limit=17)
-    await set_account(sql, "creates_allowed = 15, crowded_at = clock_timestamp()")
+    await set_account(sql, "creates_allowed = 15, throttled_at = clock_timestamp()")
     assert await ids(database, given) == []
     for one in claimed[:5]:
         assert await release(database, one, window=1)

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from app.domain.admission import Call, Limits
-from app.domain.policy import Terms
+from app.domain.policy import Policy
 from app.domain.submission import Unsent
 from app.domain.task import State
 from app.services.account.admission import Admission
@@ -206,11 +206,11 @@ async def test_a_late_record_and_an_admission_do_not_lock_each_other_out(
     given = limits(creates=1)
     (late,) = await admit(database, given)
     await pass_time(sql, TAKEN_FOR + 1)
-    learning = Admission(Terms(limits=given), lambda: 0.5)
+    learning = Admission(Policy(limits=given), lambda: 0.5)
 
     async def record() -> None:
         async with database.begin() as connection:
-            await learning.learn(
+            await learning.record_outcome(
                 connection, late, Unsent(reason="refused"), said="refused", answered_ago=60
             )
 

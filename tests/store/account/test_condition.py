@@ -198,9 +198,9 @@ async def test_a_probe_that_comes_late_changes_no_other_condition(
 # -- others use the account
 
 
-async def learn_crowd(database: Database, since: datetime, creates: int = 20) -> None:
+async def record_throttling(database: Database, since: datetime, creates: int = 20) -> None:
     async with database.begin() as connection:
-        await condition.learn_crowd(connection, limits(creates=creates), since=since)
+        await condition.record_throttling(connection, limits(creates=creates), since=since)
 
 
 async def test_a_burst_of_refusals_takes_a_quarter_of_the_limit_once(
@@ -208,9 +208,9 @@ async def test_a_burst_of_refusals_takes_a_quarter_of_the_limit_once(
 ) -> None:
     began = await now(sql)
     for _ in range(5):
-        await learn_crowd(database, began)
+        await record_throttling(database, began)
     found = await row(sql)
-    assert (found["creates_allowed"], found["crowded_at"]) == (15, around(0))
+    assert (found["creates_allowed"], found["throttled_at"]) == (15, around(0))
 
 
 async def test_each_later_refusal_takes_a_quarter_of_what_was_left_and_leaves_one(
@@ -218,20 +218,20 @@ async def test_each_later_refusal_takes_a_quarter_of_what_was_left_and_leaves_on
 ) -> None:
     left = []
     for _ in range(10):
-        await learn_crowd(database, await now(sql))
+        await record_throttling(database, await now(sql))
         left.append((await row(sql))["creates_allowed"])
     assert left == [15, 11, 8, 6, 4, 3, 2, 1, 1, 1]
 
 
 async def test_what_grew_back_meanwhile_counts(database: Database, sql: Sql) -> None:
-    await learn_crowd(database, await now(sql))
+    await record_throttling(database, await now(sql))
     await pass_time(sql, 25)
-    await learn_crowd(database, await now(sql))
+    await record_throttling(database, await now(sql))
     assert (await row(sql))["creates_allowed"] == 12  # three quarters of 17
 
 
 async def test_the_smallest_limit_stays(database: Database, sql: Sql) -> None:
-    await learn_crowd(database, await now(sql), creates=1)
+    await record_throttling(database, await now(sql), creates=1)
     assert (await row(sql))["creates_allowed"] == 1
 
 
@@ -292,7 +292,7 @@ async def test_what_others_use_is_not_free(database: Database, sql: Sql, client_
     await put_queue(sql, client_id, 20)
     given = limits(creates=20)
     await admit(database, given, limit=17)
-    await learn_crowd(database, await now(sql) + timedelta(seconds=1))
+    await record_throttling(database, await now(sql) + timedelta(seconds=1))
     async with database.read() as connection:
         found = await condition.status(connection, given)
     assert (found["creates_allowed"], found["creates_free"]) == (15, 0)

@@ -281,7 +281,7 @@ async def test_what_others_leave_of_the_limit_is_waited_for(
     queue = await put_queue(sql, client_id, 3)
     given = limits(creates=4)
     await put_slots(sql, 5, 8)
-    await set_account(sql, "creates_allowed = 2, crowded_at = clock_timestamp()")
+    await set_account(sql, "creates_allowed = 2, throttled_at = clock_timestamp()")
     found = [await one(database, client_id, task_id, given) for task_id in queue]
     assert await admit(database, given) == []
     assert [one.wait for one in found] == [pytest.approx(5, abs=1), around(8), around(5 + CYCLE)]
@@ -402,7 +402,7 @@ async def test_a_crowded_account_admits_as_foretold(database: Database, sql: Sql
     given = limits(creates=8, running=1000)
     await put_crowd(sql, 1)
     await put_slots(sql, 1, 2, 3, 4, 5, 6)
-    await set_account(sql, "creates_allowed = 5, crowded_at = clock_timestamp()")
+    await set_account(sql, "creates_allowed = 5, throttled_at = clock_timestamp()")
     told = await all_foretold(database, sql, given)
     started = await Simulation(database, sql, given).run()
     early = [task_id for task_id, start in started.items() if start < 8]

@@ -483,7 +483,7 @@ async def _disables(connection: Connection) -> None:
 
 
 async def _tells(connection: Connection) -> object:
-    return await attempts.to_tell(connection, [ONE])
+    return await attempts.to_notify(connection, [ONE])
 
 
 PLANS = {

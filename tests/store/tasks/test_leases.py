@@ -6,34 +6,34 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.task import LAPSES, State
+from app.domain.task import DEADLINES, State
 from app.store.engine import Database
 from app.store.tasks import sweep
 from tests.store.stage import Sql, around, events, put_task, task
 
 BOUNDS = {
     State.QUEUED: "submit_by",
-    State.UNCONFIRMED: "lapses_at",
-    State.RUNNING: "lapses_at",
+    State.UNCONFIRMED: "expires_at",
+    State.RUNNING: "expires_at",
 }
 ENDS = {
     State.QUEUED: ("failed", "submit_deadline"),
     State.UNCONFIRMED: ("expired", "outcome_unknown"),
     State.RUNNING: ("expired", "no_answer"),
 }
-LAPSING = pytest.mark.parametrize("state", LAPSES)
+LAPSING = pytest.mark.parametrize("state", DEADLINES)
 
 
 async def free(database: Database, limit: int = 100) -> list[UUID]:
     async with database.begin() as connection:
-        return await sweep.free_lost(connection, limit=limit, lapses_in=900)
+        return await sweep.free_lost(connection, limit=limit, expires_in=900)
 
 
 async def end(
     database: Database, state: State, limit: int = 100, *, ask_in: float | None = None
 ) -> list[UUID]:
     async with database.begin() as connection:
-        return await sweep.end_lapsed(connection, state, limit=limit, ask_in=ask_in)
+        return await sweep.expire(connection, state, limit=limit, ask_in=ask_in)
 
 
 async def test_a_task_whose_process_died_becomes_unconfirmed_and_is_asked_about(
@@ -44,7 +44,7 @@ async def test_a_task_whose_process_died_becomes_unconfirmed_and_is_asked_about(
     assert await free(database) == [task_id]
     row = await task(sql, task_id)
     assert (row["state"], row["attempt"], row["leased_until"]) == ("unconfirmed", 2, None)
-    assert (row["due_at"], row["lapses_at"]) == (around(0), around(900))
+    assert (row["due_at"], row["expires_at"]) == (around(0), around(900))
     assert (row["submitted_at"], row["finished_at"]) == (around(-31), None)
     assert await events(sql, task_id) == [
         ("submitting", "unconfirmed", 2, "the process that sent it is gone")
@@ -85,15 +85,15 @@ async def test_the_longest_lost_are_freed_first_and_once(
 async def test_a_task_past_its_bound_ends_as_the_rules_say(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
-    at = {BOUNDS[state]: -1.0, "due_at": 5.0, "leased_until": 5.0, "hastened_at": -1.0}
+    at = {BOUNDS[state]: -1.0, "due_at": 5.0, "leased_until": 5.0, "poll_asap_since": -1.0}
     task_id = await put_task(sql, client_id, state, at=at, attempt=1)
     assert await end(database, state) == [task_id]
     row = await task(sql, task_id)
     assert (row["state"], row["fail_code"]) == ENDS[state]
-    assert row["fail_message"] == LAPSES[state].fail_message
+    assert row["fail_message"] == DEADLINES[state].fail_message
     assert (row["fail_source"], row["settled_by"]) == ("gateway", None)
     assert (row["finished_at"], row["updated_at"]) == (around(0), around(0))
-    owed = ("due_at", "leased_until", "lapses_at", "hastened_at")
+    owed = ("due_at", "leased_until", "expires_at", "poll_asap_since")
     assert [row[name] for name in owed] == [None] * len(owed)
     ((*moved, _),) = await events(sql, task_id)
     assert moved == [state.value, row["state"], 1]
@@ -113,7 +113,7 @@ async def test_the_bound_of_one_state_ends_no_other(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
     for other in set(State) - {state}:
-        await put_task(sql, client_id, other, at={"submit_by": -1, "lapses_at": -1})
+        await put_task(sql, client_id, other, at={"submit_by": -1, "expires_at": -1})
     assert await end(database, state) == []
     assert await sql.fetchval("SELECT count(*) FROM task_events") == 0
 

@@ -15,7 +15,7 @@ from app.domain.task import State
 from app.store.engine import Database
 from app.store.tasks import events
 from app.store.tasks.lists import list_tasks
-from app.store.tasks.rows import read_rested
+from app.store.tasks.rows import read_finished
 from tests.store.stage import Sql
 from tests.store.test_plans import SEED, TABLES, Work, plans
 
@@ -88,7 +88,7 @@ SELECTIVE: dict[str, tuple[Work, set[str]]] = {
         {"tasks_metadata"},
     ),
     "those that rest of many": (
-        lambda connection: read_rested(connection, [UUID(int=n) for n in range(1, 300)]),
+        lambda connection: read_finished(connection, [UUID(int=n) for n in range(1, 300)]),
         {"tasks_pkey"},
     ),
 }

@@ -72,7 +72,7 @@ class Case:
     target: State
     leaves: dict[str, Any] = field(default_factory=dict)
     due_in: float | None = None
-    lapses_in: float | None = None
+    expires_in: float | None = None
     tries: int = 0
 
     def move(self, task_id: UUID) -> Move:
@@ -81,7 +81,7 @@ class Case:
             left=self.left,
             target=self.target,
             due_in=self.due_in,
-            lapses_in=self.lapses_in,
+            expires_in=self.expires_in,
             tries=self.tries,
             reason="so it was",
         )
@@ -109,7 +109,7 @@ CASES = {
         State.UNCONFIRMED,
         {"submitted_at": -60, "finished_at": None},
         due_in=0,
-        lapses_in=3600,
+        expires_in=3600,
     ),
     "cancel": Case(
         moves.cancel,
@@ -123,7 +123,7 @@ CASES = {
         State.RUNNING,
         {"submitted_at": -60, "finished_at": None, "kie_task_id": "k", "kie_state": "generating"},
         due_in=60,
-        lapses_in=3600,
+        expires_in=3600,
     ),
     "fail": Case(
         fail,
@@ -172,10 +172,10 @@ EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 OCCUPIED = {
     "due_at": -5.0,
     "leased_until": 20.0,
-    "lapses_at": 900.0,
+    "expires_at": 900.0,
     "submitted_at": -60.0,
-    "hastened_at": -3.0,
-    "set_aside_at": -2.0,
+    "poll_asap_since": -3.0,
+    "parked_at": -2.0,
 }
 
 
@@ -195,7 +195,7 @@ async def test_what_a_move_leaves_behind(
         at=OCCUPIED,
         attempt=3,
         tries=9,
-        breakdowns=3,
+        poll_errors=3,
     )
     assert await carried(database, case.carry, case.move(task_id))
     row = await task(sql, task_id)
@@ -203,12 +203,12 @@ async def test_what_a_move_leaves_behind(
         "state": case.target.value,
         "attempt": 3,
         "tries": case.tries,
-        "hastened_at": None,
-        "breakdowns": 0,
-        "set_aside_at": None,
+        "poll_asap_since": None,
+        "poll_errors": 0,
+        "parked_at": None,
         "leased_until": None,
         "due_at": around(case.due_in),
-        "lapses_at": around(case.lapses_in),
+        "expires_at": around(case.expires_in),
         "updated_at": around(0),
         "submit_by": around(3600),
     }

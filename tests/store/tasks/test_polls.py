@@ -9,12 +9,12 @@ import pytest
 from app.domain.admission import Call
 from app.domain.evidence import Verdict
 from app.domain.report import Progress, Report
-from app.domain.task import AT_REST, State
+from app.domain.task import FINAL, State
 from app.store.account import admission
 from app.store.account.admission import Held
 from app.store.engine import Database
 from app.store.tasks import callbacks, polls
-from app.store.tasks.polls import Question
+from app.store.tasks.polls import DuePoll
 from tests.store.stage import (
     Sql,
     admit,
@@ -31,15 +31,13 @@ from tests.store.stage import (
 TAKEN_FOR = 60.0
 
 
-async def claim(database: Database, queries: int = 100) -> list[Question]:
+async def claim(database: Database, queries: int = 100) -> list[DuePoll]:
     async with database.begin() as connection:
-        return await polls.claim_questions(
-            connection, queries=queries, lease=30, taken_for=TAKEN_FOR
-        )
+        return await polls.claim_due(connection, queries=queries, lease=30, taken_for=TAKEN_FOR)
 
 
-async def release(database: Database, question: Question, *, window: float = 1) -> bool:
-    held = Held(call=Call.QUERY, slot=question.slot, task_id=question.id)
+async def release(database: Database, due: DuePoll, *, window: float = 1) -> bool:
+    held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
     async with database.begin() as connection:
         return await admission.release(connection, held, window=window, answered_ago=0)
 
@@ -48,9 +46,9 @@ async def free_slots(sql: Sql) -> None:
     await sql.execute("DELETE FROM kie_slots")
 
 
-async def next_question(database: Database, queries: int = 100) -> float | None:
+async def next_due(database: Database, queries: int = 100) -> float | None:
     async with database.read() as connection:
-        return await polls.next_question(connection, queries=queries)
+        return await polls.next_due(connection, queries=queries)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.QUEUED])
@@ -59,10 +57,10 @@ async def test_a_due_question_is_leased_and_told_with_its_age(
 ) -> None:
     at = {"due_at": -1.0, "submitted_at": -90.0, "created_at": -500.0}
     task_id = await put_task(sql, client_id, state, at=at, kie_task_id="k", tries=2)
-    (question,) = await claim(database)
-    assert (question.id, question.kie_task_id, question.tries) == (task_id, "k", 2)
-    assert question.age == around(90)
-    assert question.rested_for == (around(0) if state in AT_REST else None)
+    (due,) = await claim(database)
+    assert (due.id, due.kie_task_id, due.tries) == (task_id, "k", 2)
+    assert due.age == around(90)
+    assert due.final_for == (around(0) if state in FINAL else None)
     row = await task(sql, task_id)
     assert (row["state"], row["leased_until"], row["due_at"]) == (state, around(30), around(-1))
     assert await events(sql, task_id) == []
@@ -73,8 +71,8 @@ async def test_the_age_counts_from_the_create_and_else_from_the_beginning(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
     await put_task(sql, client_id, State.CANCELED, at={"due_at": -1, "created_at": -500})
-    (question,) = await claim(database)
-    assert question.age == around(500)
+    (due,) = await claim(database)
+    assert due.age == around(500)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +83,7 @@ async def test_the_age_counts_from_the_create_and_else_from_the_beginning(
         (State.QUEUED, {"due_at": -1.0}, False),
         (State.RUNNING, {"due_at": -1.0, "leased_until": 5.0}, False),
         (State.RUNNING, {"due_at": -1.0, "leased_until": -0.001}, True),
-        (State.RUNNING, {"due_at": -1.0, "set_aside_at": -5.0}, False),
+        (State.RUNNING, {"due_at": -1.0, "parked_at": -5.0}, False),
     ],
 )
 async def test_what_is_not_due_or_held_by_the_living_is_not_taken(
@@ -110,7 +108,7 @@ async def test_the_longest_due_are_asked_about_first(
     }
     turns = []
     for _ in range(4):
-        turns.append({question.id for question in await claim(database, 2)})
+        turns.append({due.id for due in await claim(database, 2)})
         await free_slots(sql)
     assert turns == [{ids[9], ids[7]}, {ids[5], ids[3]}, {ids[1]}, set()]
 
@@ -120,7 +118,7 @@ async def test_the_most_useful_are_asked_about_first(
 ) -> None:
     """What somebody waits for, what is open, what is to be confirmed, what expired."""
     ranks: list[tuple[State, dict[str, float]]] = [
-        (State.SUCCEEDED, {"due_at": -1, "hastened_at": -1}),
+        (State.SUCCEEDED, {"due_at": -1, "poll_asap_since": -1}),
         (State.RUNNING, {"due_at": -2}),
         (State.UNCONFIRMED, {"due_at": -1}),
         (State.FAILED, {"due_at": -9}),
@@ -130,7 +128,7 @@ async def test_the_most_useful_are_asked_about_first(
     expected = [await put_task(sql, client_id, state, at=at) for state, at in ranks]
     found = []
     for _ in expected:
-        found += [question.id for question in await claim(database, 1)]
+        found += [due.id for due in await claim(database, 1)]
         await free_slots(sql)
     assert found == expected
 
@@ -141,8 +139,8 @@ async def test_there_are_as_many_questions_as_free_slots(
     for _ in range(9):
         await put_task(sql, client_id, State.RUNNING, at={"due_at": -1})
     first = await claim(database, 4)
-    assert sorted(question.slot for question in first) == [1, 2, 3, 4]
-    assert {question.crowd for question in first} == {9}
+    assert sorted(due.slot for due in first) == [1, 2, 3, 4]
+    assert {due.sharing for due in first} == {9}
     assert await claim(database, 4) == []
     assert [await release(database, first[0]) for _ in range(2)] == [True, False]
     assert await claim(database, 4) == []  # its window is not over
@@ -174,12 +172,12 @@ async def test_many_claimers_never_get_the_same_question_or_slot(
 
     async def take() -> None:
         while len(taken) < len(ids):
-            for question in await claim(database, 5):
-                assert question.slot not in in_use
-                in_use.add(question.slot)
-                taken.append(question.id)
-                in_use.remove(question.slot)
-                assert await release(database, question, window=0)
+            for due in await claim(database, 5):
+                assert due.slot not in in_use
+                in_use.add(due.slot)
+                taken.append(due.id)
+                in_use.remove(due.slot)
+                assert await release(database, due, window=0)
 
     async with asyncio.timeout(30):
         await asyncio.gather(*(take() for _ in range(12)))
@@ -195,7 +193,7 @@ async def test_a_task_that_another_settles_is_skipped(
     async with sql.transaction():
         await sql.execute("SELECT FROM tasks WHERE id = $1 FOR UPDATE", held)
         async with asyncio.timeout(5):
-            assert [question.id for question in await claim(database)] == [free]
+            assert [due.id for due in await claim(database)] == [free]
 
 
 @pytest.mark.parametrize("due_in", [60.0, 0.0, None])
@@ -208,7 +206,7 @@ async def test_rescheduling_gives_the_lease_back(
     heard: str | None,
     kept: str,
 ) -> None:
-    at = {"due_at": -1.0, "leased_until": 20.0, "lapses_at": 900.0}
+    at = {"due_at": -1.0, "leased_until": 20.0, "expires_at": 900.0}
     task_id, bystander = [
         await put_task(sql, client_id, State.RUNNING, at=at, kie_state="waiting") for _ in range(2)
     ]
@@ -217,7 +215,7 @@ async def test_rescheduling_gives_the_lease_back(
     row = await task(sql, task_id)
     assert (row["due_at"], row["leased_until"]) == (around(due_in), None)
     assert (row["tries"], row["kie_state"], row["state"]) == (3, kept, "running")
-    assert row["lapses_at"] == around(900)
+    assert row["expires_at"] == around(900)
     assert (await task(sql, bystander))["leased_until"] == around(20)
 
 
@@ -237,22 +235,22 @@ async def test_a_task_is_hastened_unless_it_is_on_its_way(
 ) -> None:
     task_id = await put_task(sql, client_id, state, at={"due_at": 600}, tries=5)
     async with database.begin() as connection:
-        await polls.ask_at_once(connection, task_id)
+        await polls.poll_at_once(connection, task_id)
     row = await task(sql, task_id)
     on_its_way = state in {State.QUEUED, State.SUBMITTING}
     expected = (around(600), 5) if on_its_way else (around(0), 0)
     assert (row["due_at"], row["tries"], row["state"]) == (*expected, state)
-    assert row["hastened_at"] == (None if on_its_way else around(0))
+    assert row["poll_asap_since"] == (None if on_its_way else around(0))
 
 
 async def test_when_the_next_question_is_due(database: Database, sql: Sql, client_id: UUID) -> None:
-    assert await next_question(database) is None
-    for at in ({"due_at": 90.0}, {"due_at": 3.0, "set_aside_at": -1.0}, {}):
+    assert await next_due(database) is None
+    for at in ({"due_at": 90.0}, {"due_at": 3.0, "parked_at": -1.0}, {}):
         await put_task(sql, client_id, State.RUNNING, at=at)
     await put_task(sql, client_id, State.QUEUED, at={"due_at": 1.0})
-    assert await next_question(database) == around(90)
+    assert await next_due(database) == around(90)
     await put_task(sql, client_id, State.RUNNING, at={"due_at": 40})
-    assert await next_question(database) == around(40)
+    assert await next_due(database) == around(40)
 
 
 async def test_the_next_question_waits_for_a_slot(
@@ -263,10 +261,10 @@ async def test_the_next_question_waits_for_a_slot(
     first, second = await claim(database, 2)
     await release(database, first, window=20)
     await release(database, second, window=40)
-    assert await next_question(database, 2) == around(20)
-    assert await next_question(database, 3) is None  # one is free: nothing to wait for
+    assert await next_due(database, 2) == around(20)
+    assert await next_due(database, 3) is None  # one is free: nothing to wait for
     await pass_time(sql, 30)
-    assert await next_question(database, 2) is None
+    assert await next_due(database, 2) is None
 
 
 async def test_a_defect_of_ours_sets_a_task_aside_in_the_end(
@@ -278,11 +276,17 @@ async def test_a_defect_of_ours_sets_a_task_aside_in_the_end(
     for _ in range(3):
         async with database.begin() as connection:
             aside.append(
-                await polls.break_down(connection, task_id, error="KeyError", due_in=30, most=3)
+                await polls.record_poll_error(
+                    connection, task_id, error="KeyError", due_in=30, most=3
+                )
             )
     assert aside == [False, False, True]
     row = await task(sql, task_id)
-    assert (row["breakdowns"], row["breakdown"], row["set_aside_at"]) == (3, "KeyError", around(0))
+    assert (row["poll_errors"], row["last_poll_error"], row["parked_at"]) == (
+        3,
+        "KeyError",
+        around(0),
+    )
     assert (row["due_at"], row["leased_until"], row["state"]) == (around(30), None, "running")
     await pass_time(sql, 60)
     assert await claim(database) == []
@@ -291,23 +295,23 @@ async def test_a_defect_of_ours_sets_a_task_aside_in_the_end(
 async def test_a_fruitful_question_makes_up_for_the_breakdowns_before(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
-    task_id = await put_task(sql, client_id, State.RUNNING, breakdowns=4)
+    task_id = await put_task(sql, client_id, State.RUNNING, poll_errors=4)
     async with database.begin() as connection:
         await polls.reschedule(connection, task_id, due_in=5)
-        aside = await polls.break_down(connection, task_id, error="E", due_in=1, most=2)
-    assert (aside, (await task(sql, task_id))["breakdowns"]) == (False, 1)
+        aside = await polls.record_poll_error(connection, task_id, error="E", due_in=1, most=2)
+    assert (aside, (await task(sql, task_id))["poll_errors"]) == (False, 1)
 
 
 async def test_what_was_set_aside_can_be_taken_up_again(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
-    at = {"due_at": 900.0, "set_aside_at": -60.0}
-    task_id = await put_task(sql, client_id, State.RUNNING, at=at, breakdowns=5)
+    at = {"due_at": 900.0, "parked_at": -60.0}
+    task_id = await put_task(sql, client_id, State.RUNNING, at=at, poll_errors=5)
     async with database.begin() as connection:
-        assert await polls.take_up_again(connection, task_id)
-        assert not await polls.take_up_again(connection, task_id)
-    assert [question.id for question in await claim(database)] == [task_id]
-    assert (await task(sql, task_id))["breakdowns"] == 0
+        assert await polls.unpark(connection, task_id)
+        assert not await polls.unpark(connection, task_id)
+    assert [due.id for due in await claim(database)] == [task_id]
+    assert (await task(sql, task_id))["poll_errors"] == 0
 
 
 async def test_a_settled_task_that_owes_nothing_can_be_asked_about_again(
@@ -316,8 +320,8 @@ async def test_a_settled_task_that_owes_nothing_can_be_asked_about_again(
     task_id = await put_task(sql, client_id, State.SUCCEEDED)
     assert await claim(database) == []
     async with database.begin() as connection:
-        await polls.ask_at_once(connection, task_id)
-    assert [question.id for question in await claim(database)] == [task_id]
+        await polls.poll_at_once(connection, task_id)
+    assert [due.id for due in await claim(database)] == [task_id]
 
 
 @pytest.mark.parametrize(("bound", "kept"), [(None, "new"), ("first", "first")])
@@ -373,8 +377,8 @@ async def test_the_ids_that_nobody_vouched_for_newest_first_and_each_once(
         report = Report(progress=Progress.SUCCEEDED, kie_task_ids=("x",))
         await callbacks.insert_callback(connection, other, Verdict.STALE, report=report)
     async with database.read() as connection:
-        assert await polls.claimed_ids(connection, task_id, limit=9) == ["a", "c", "b"]
-        assert await polls.claimed_ids(connection, task_id, limit=2) == ["a", "c"]
+        assert await polls.alleged_ids(connection, task_id, limit=9) == ["a", "c", "b"]
+        assert await polls.alleged_ids(connection, task_id, limit=2) == ["a", "c"]
 
 
 DOUBTED = {Verdict.UNVERIFIED, Verdict.STALE, Verdict.DISAGREED}

@@ -44,7 +44,14 @@ async def test_a_new_task_is_queued_due_and_told_in_one_event(
     }
     assert (row["attempt"], row["tries"], row["result_urls"]) == (0, 0, [])
     assert (row["due_at"], row["submit_by"]) == (around(0), around(60))
-    empty = ("submitted_at", "finished_at", "leased_until", "lapses_at", "claim", "hastened_at")
+    empty = (
+        "submitted_at",
+        "finished_at",
+        "leased_until",
+        "expires_at",
+        "claim",
+        "poll_asap_since",
+    )
     assert [row[name] for name in empty] == [None] * len(empty)
     assert await events(sql, new.id) == [(None, "queued", 0, None)]
 

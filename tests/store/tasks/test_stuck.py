@@ -38,8 +38,8 @@ ASKED = [state for state in State if state not in {State.QUEUED, State.SUBMITTIN
             if state is not State.UNCONFIRMED
         ),
         (State.RUNNING, {"due_at": -900.0, "leased_until": -61.0}, "overdue"),
-        *((state, {"set_aside_at": -1.0}, "set_aside") for state in ASKED),
-        (State.RUNNING, {"set_aside_at": -1.0, "due_at": -900.0}, "set_aside"),
+        *((state, {"parked_at": -1.0}, "set_aside") for state in ASKED),
+        (State.RUNNING, {"parked_at": -1.0, "due_at": -900.0}, "set_aside"),
     ],
 )
 async def test_what_is_stuck_is_found_with_its_reason(
@@ -84,13 +84,13 @@ async def test_the_oldest_come_first_and_the_list_has_an_end(database: Database,
 async def test_it_is_told_whose_task_it_is_and_how_it_stands(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
-    at = {"set_aside_at": -5.0, "due_at": -9.0, "submitted_at": -60.0}
+    at = {"parked_at": -5.0, "due_at": -9.0, "submitted_at": -60.0}
     task_id = await put_task(
-        sql, client_id, State.RUNNING, at=at, attempt=2, kie_task_id="k", breakdown="KeyError"
+        sql, client_id, State.RUNNING, at=at, attempt=2, kie_task_id="k", last_poll_error="KeyError"
     )
     (row,) = await listed(database)
     instants = await sql.fetchrow(
-        "SELECT created_at, submitted_at, due_at, leased_until, set_aside_at FROM tasks"
+        "SELECT created_at, submitted_at, due_at, leased_until, parked_at FROM tasks"
     )
     assert instants is not None
     assert row == {
