@@ -14,7 +14,7 @@ from app.services.deliveries.history import MOST_REPEATED
 from app.store.deliveries import history
 from app.wiring import new_id
 from tests.api.stage import NOBODY, NOT_FOUND, UNAUTHENTICATED, Refusal, Sql, check_refusal
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
 from tests.hooks import Hook, listening
 from tests.stage import eventually

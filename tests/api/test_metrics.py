@@ -15,7 +15,7 @@ from app.metrics.catalogue import REQUESTS
 from app.wiring import Services, new_id
 from tests.api.conftest import Scratch
 from tests.api.stage import dialled, head_of
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, SECRET, Gateway
 from tests.scrape import Samples, labels, moved, samples
 from tests.stage import eventually

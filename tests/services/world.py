@@ -20,7 +20,7 @@ from app.services.tasks.submit import Draft
 from app.store.engine import Database
 from app.store.signals import Signals
 from app.wiring import Services, _services
-from tests.conftest import NEW_ACCOUNT, TABLES
+from tests.database import EMPTY
 from tests.stage import eventually
 from tests.upstream import failed, running, succeeded
 
@@ -97,7 +97,7 @@ class World:
 
     async def close(self) -> None:
         await self.die(restart=False)
-        await self.sql.execute(f"TRUNCATE {TABLES} CASCADE; {NEW_ACCOUNT}")
+        await self.sql.execute(EMPTY)
         await self.sql.close()
 
     async def start(self) -> None:

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from app.config import Settings
 from app.services.deliveries.deliver import PER_HOST
 from app.wiring import Services, vault, wired
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, SECRET, Gateway
 from tests.proxy import between
 from tests.services.callers import Caller, Heard, listening

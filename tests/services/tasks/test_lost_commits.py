@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.config import Settings
 from app.services.tasks.submit import Draft
 from app.wiring import Services, wired
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.proxy import Cutter, between
 from tests.upstream import Upstream, accepted, refused, succeeded
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from app.domain.callback_url import CallbackUrls, derive
 from app.wiring import Services, new_id
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import SECRET, Gateway
 from tests.stage import eventually
 from tests.upstream import BALANCE, Upstream, failed, running, succeeded
