@@ -56,9 +56,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(run, ignore_errors=True)
 
 
-def pytest_collect_directory(path: Path, parent: pytest.Collector) -> None:
-    for plugin in FOLDERS.get(path.name, ()):
-        parent.config.pluginmanager.import_plugin(plugin)
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    if isinstance(collector, pytest.Directory):
+        for plugin in FOLDERS.get(collector.path.name, ()):
+            collector.config.pluginmanager.import_plugin(plugin)
 
 
 @pytest.fixture(scope="session")
