@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from app.api import health
 from app.config import Settings
 from app.services.health import SILENT_AFTER, Health
-from app.store.signals import ASK, SWEEP
+from app.store.signals import POLL, SWEEP
 from app.wiring import Services, wired
 from app.worker import Loop, at_work
 from tests.scrape import samples
@@ -74,7 +74,7 @@ async def working(
     clock, hanging, turning = Clock(), Turns(), Turns()
     hanging.go.clear()
     loops = [
-        Loop(name="ask", turn=hanging, every=0.01, topic=ASK),
+        Loop(name="ask", turn=hanging, every=0.01, topic=POLL),
         Loop(name="sweep", turn=turning, every=0.01, topic=SWEEP),
     ]
     async with wired(make_settings(), dsn, monotonic=clock) as services:
@@ -153,7 +153,7 @@ async def test_a_loop_whose_turns_break_is_not_stuck(services: Services) -> None
         turned += 1
         raise ConnectionError
 
-    async with at_work(services, [Loop(name="ask", turn=turn, every=0, topic=ASK)]):
+    async with at_work(services, [Loop(name="ask", turn=turn, every=0, topic=POLL)]):
         await another(lambda: turned)
         assert services.health.stuck() == frozenset()
 

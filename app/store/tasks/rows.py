@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.dialect import Dialect
+from app.domain.draft import Draft
 from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.sql import NOW, later
 from app.store.tables import RESULT_URLS_CUT, Task
@@ -37,15 +37,11 @@ class NewTask:
 
     id: UUID
     client_id: UUID
-    model: str
-    input: dict[str, Any]
-    metadata: dict[str, str]
-    webhook_url: str | None
-    priority: int
+    draft: Draft
     idempotency_key: str | None
     fingerprint: bytes
     submit_within: float
-    dialect: Dialect = Dialect.NATIVE
+    """Seconds that it may wait in the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +92,8 @@ _FIND_STORED = select(Task.id, Task.fingerprint).where(
 
 async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
     """Store `new` unless its id or its client's idempotency key is there already."""
-    values = {name: getattr(new, name) for name in new.__slots__}
+    values: dict[str, Any] = {name: getattr(new.draft, name) for name in new.draft.__slots__}
+    values |= {name: getattr(new, name) for name in new.__slots__ if name != "draft"}
     if await connection.scalar(_INSERT, values) is not None:
         return StoredTask(id=new.id, fingerprint=new.fingerprint, inserted=True)
     row = (await connection.execute(_FIND_STORED, values)).one()

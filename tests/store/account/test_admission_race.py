@@ -206,12 +206,12 @@ async def test_a_late_record_and_an_admission_do_not_lock_each_other_out(
     given = limits(creates=1)
     (late,) = await admit(database, given)
     await pass_time(sql, TAKEN_FOR + 1)
-    learning = Admission(Policy(limits=given), lambda: 0.5)
+    learning = Admission(database, Policy(limits=given), lambda: 0.5)
 
     async def record() -> None:
         async with database.begin() as connection:
             await learning.record_outcome(
-                connection, late, Unsent(reason="refused"), said="refused", answered_ago=60
+                connection, late, Unsent(reason="refused"), answered_ago=60
             )
 
     async def waits() -> bool | None:

@@ -371,11 +371,11 @@ async def test_the_ids_that_nobody_vouched_for_newest_first_and_each_once(
         for kie_task_id, verdict in said:
             ids = (kie_task_id,) if kie_task_id else ()
             report = Report(progress=Progress.SUCCEEDED, kie_task_ids=ids)
-            new = new_callback(task_id)
-            await callbacks.insert_callback(connection, new, verdict, report=report)
-        other = new_callback(uuid.uuid4())
+            new = new_callback(task_id, content=report)
+            await callbacks.insert_callback(connection, new, verdict)
         report = Report(progress=Progress.SUCCEEDED, kie_task_ids=("x",))
-        await callbacks.insert_callback(connection, other, Verdict.STALE, report=report)
+        other = new_callback(uuid.uuid4(), content=report)
+        await callbacks.insert_callback(connection, other, Verdict.STALE)
     async with database.read() as connection:
         assert await polls.alleged_ids(connection, task_id, limit=9) == ["a", "c", "b"]
         assert await polls.alleged_ids(connection, task_id, limit=2) == ["a", "c"]
