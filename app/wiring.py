@@ -60,6 +60,7 @@ class Services:
     """The use cases, and what they share."""
 
     keys: Keys
+    lifecycle: Lifecycle
     creates: Creates
     submitter: Submitter
     receiver: Receiver
@@ -175,6 +176,7 @@ def _services(
     account = Account(database, kie, lifecycle.run, policy, chance)
     return Services(
         keys=Keys(database, sealer, new_id, secrets.token_bytes),
+        lifecycle=lifecycle,
         creates=Creates(database, lifecycle, submitter, guard, policy, new_id),
         submitter=submitter,
         receiver=Receiver(lifecycle, urls, hmac_keys, new_id, utc_now, metrics),

@@ -61,7 +61,7 @@ SABOTAGES = (
     Sabotage(
         1,
         "forget-the-key",
-        "app/services/tasks/submit.py",
+        "app/services/tasks/create.py",
         "idempotency_key=key,",
         "idempotency_key=None,",
         ("tests/services/tasks/test_submit.py::test_one_key_at_once_is_one_task",),
@@ -69,11 +69,9 @@ SABOTAGES = (
     Sabotage(
         2,
         "drop-the-unmatched",
-        "app/services/tasks/receive.py",
-        "        report = statement if isinstance(statement, Report) else None\n",
-        "        report = statement if isinstance(statement, Report) else None\n"
-        "        if standing is None:\n"
-        "            return Judgement(verdict=Verdict.UNMATCHED)\n",
+        "app/services/tasks/lifecycle.py",
+        "        fresh = await _keep(connection, said, judgement)\n",
+        "        fresh = standing is None or await _keep(connection, said, judgement)\n",
         ("tests/services/tasks/test_receive.py::test_for_an_unknown_task",),
     ),
     Sabotage(
@@ -121,7 +119,7 @@ SABOTAGES = (
         4,
         "wait-for-ever",
         "app/services/tasks/sweep.py",
-        "        for state in LAPSES:",
+        "        for state in DEADLINES:",
         "        for state in ():",
         ("tests/services/tasks/test_sweep.py",),
         lab="tests/faults/test_lab.py::test_fault[create-closed-after-reading]",
@@ -146,11 +144,27 @@ SABOTAGES = (
     Sabotage(
         6,
         "expire-in-silence",
-        "app/services/tasks/sweep.py",
-        "                await self._outbox.tell(connection, ended)\n",
-        "",
+        "app/services/tasks/lifecycle.py",
+        "        if target in EVENTS:\n",
+        '        if target in EVENTS and settled_by != "gateway":\n',
         ("tests/services/deliveries/test_deliver.py::test_every_rest_is_told_once",),
         lab="tests/faults/test_lab.py::test_fault[create-closed-after-reading]",
+    ),
+    Sabotage(
+        6,
+        "by-the-back-door",
+        "app/services/tasks/commands.py",
+        "from app.store.tasks import polls, rows\n",
+        "from app.store.tasks import moves, polls, rows\n",
+        ("tests/test_house.py::test_the_rooms_import_each_other_only_as_the_contracts_allow",),
+    ),
+    Sabotage(
+        6,
+        "wake-before-the-commit",
+        "app/services/tasks/lifecycle.py",
+        "            collected = Consequences()\n            return",
+        "            return",
+        ("tests/services/tasks/test_lifecycle.py",),
     ),
     Sabotage(
         6,
@@ -222,7 +236,7 @@ SABOTAGES = (
         7,
         "one-more-query",
         "app/services/tasks/poll.py",
-        "        window = self._terms.limits.queries.window\n",
+        "        window = self._policy.limits.queries.window\n",
         "        window = 0.0\n",
         ("tests/services/tasks/test_poll_limits.py",),
     ),
@@ -270,9 +284,9 @@ SABOTAGES = (
     Sabotage(
         8,
         "show-the-token",
-        "app/services/tasks/receive.py",
-        "            statement = redacted_report(statement, self._urls.tokens(task_id))",
-        "            pass",
+        "app/services/tasks/lifecycle.py",
+        "        said = redacted(said, self._urls.tokens(said.task_id))\n",
+        "",
         ("tests/services/tasks/test_receive.py",),
     ),
     Sabotage(
