@@ -41,7 +41,7 @@ def seen(metrics: Metrics) -> dict[str, float]:
 
 
 def of_database(tasks: Mapping[str, int]) -> Callable[[Metrics], None]:
-    return lambda metrics: metrics.show_tasks(tasks, 7.5, {"submit": 3.0, "ask": 0.0})
+    return lambda metrics: metrics.show_tasks(tasks, 7.5, {"submit": 3.0, "poll": 0.0})
 
 
 def show_held(metrics: Metrics, reasons: Collection[str]) -> None:
@@ -146,11 +146,11 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         },
     ),
     "loops": (
-        lambda metrics: metrics.show_loops({"ask": 61.5, "sweep": 2}, {"ask"}),
+        lambda metrics: metrics.show_loops({"poll": 61.5, "sweep": 2}, {"poll"}),
         {
-            'kie_gateway_loop_silent_seconds{loop="ask"}': 61.5,
+            'kie_gateway_loop_silent_seconds{loop="poll"}': 61.5,
             'kie_gateway_loop_silent_seconds{loop="sweep"}': 2,
-            'kie_gateway_loop_stuck{loop="ask"}': 1,
+            'kie_gateway_loop_stuck{loop="poll"}': 1,
         },
     ),
     "pool": (

@@ -35,7 +35,7 @@ class Metric:
 
 
 OPEN = ("queued", "submitting", "unconfirmed", "running")
-LOOPS = ("submit", "ask", "deliver", "probe", "sweep")
+LOOPS = ("submit", "poll", "deliver", "probe", "sweep")
 HOLDS = ("admission_paused", "kie_account", "kie_busy", "kie_unreachable", "kie_unanswered")
 """What keeps everything in the queue."""
 

@@ -22,7 +22,7 @@ BATCH = 200
 _CLOSED = "the listening connection was closed"
 
 QUEUE = "queue"
-ASK = "ask"
+POLL = "poll"
 PROBE = "probe"
 SWEEP = "sweep"
 DELIVER = "deliver"

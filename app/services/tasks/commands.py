@@ -9,7 +9,7 @@ from app.domain.task import Standing, State
 from app.services.deliveries.outbox import Outbox
 from app.services.tasks.read import no_such_task
 from app.store.engine import Connection, Database
-from app.store.signals import ASK, DELIVER, Signals
+from app.store.signals import DELIVER, POLL, Signals
 from app.store.tasks import moves, polls, rows
 from app.store.tasks.moves import Move
 
@@ -65,7 +65,7 @@ class Commands:
 
         with self._signals.subscribed(task_id.hex) as announced:
             await self._database.run(work)
-            self._signals.announce(ASK)
+            self._signals.announce(POLL)
             with suppress(TimeoutError):  # the question stays due; the caller sees what there is
                 async with asyncio.timeout(seconds):
                     await self._answered(task_id, announced)

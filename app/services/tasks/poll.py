@@ -27,7 +27,7 @@ from app.store.account import admission
 from app.store.account.admission import Held
 from app.store.clients import audit
 from app.store.engine import Connection, Database
-from app.store.signals import ASK, DELIVER, QUEUE, Signals
+from app.store.signals import DELIVER, POLL, QUEUE, Signals
 from app.store.tasks import callbacks, polls, rows
 from app.store.tasks.callbacks import NewCallback
 from app.store.tasks.polls import DuePoll
@@ -111,7 +111,7 @@ class Poller:
                 lambda connection: self._record_poll_error(connection, due, name)
             )
         # A slot and perhaps a seat came free, and perhaps a delivery was put out.
-        self._signals.announce(due.id.hex, QUEUE, ASK, DELIVER)
+        self._signals.announce(due.id.hex, QUEUE, POLL, DELIVER)
 
     async def _ask_and_record(self, due: DuePoll) -> None:
         told = await self._kie_says_of(due)

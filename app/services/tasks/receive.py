@@ -19,7 +19,7 @@ from app.metrics import Metrics
 from app.services.tasks.lifecycle import Settling
 from app.store.clients import audit
 from app.store.engine import Connection, Database
-from app.store.signals import ASK, DELIVER, QUEUE, Signals
+from app.store.signals import DELIVER, POLL, QUEUE, Signals
 from app.store.tasks import callbacks, rows
 from app.store.tasks.callbacks import NewCallback
 
@@ -98,7 +98,7 @@ class Receiver:
         judgement = await self._database.run(
             lambda connection: self._keep(connection, callback, statement), patience=PATIENCE
         )
-        self._signals.announce(task_id.hex, ASK, QUEUE, DELIVER)
+        self._signals.announce(task_id.hex, POLL, QUEUE, DELIVER)
         self._count(task_id, judgement)
         log.info("callback.received", task_id=str(task_id), verdict=judgement.verdict)
         return judgement.verdict

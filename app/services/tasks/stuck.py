@@ -26,7 +26,7 @@ from app.services.clients.settings import is_name, no_such_client, shown
 from app.store.account import admission, condition, queues
 from app.store.clients import audit
 from app.store.engine import Connection, Database
-from app.store.signals import ASK, QUEUE, Signals
+from app.store.signals import POLL, QUEUE, Signals
 from app.store.tasks import moves, polls, rows, stuck
 from app.store.tasks.moves import Move
 
@@ -165,7 +165,7 @@ class Operations:
         await self._database.run(check)
         await self._require_own(task_id, kie_task_id)
         await self._database.run(work)
-        self._signals.announce(task_id.hex, ASK)
+        self._signals.announce(task_id.hex, POLL)
 
     async def _require_own(self, task_id: UUID, kie_task_id: str) -> None:
         """Ask kie.ai whose id this is, as far as it says."""
@@ -228,7 +228,7 @@ class Operations:
             await audit.note(connection, Action.TASK_RELEASED, actor=actor, task_id=task_id)
 
         await self._database.run(work)
-        self._signals.announce(task_id.hex, ASK)
+        self._signals.announce(task_id.hex, POLL)
 
     async def _locked(self, connection: Connection, task_id: UUID) -> Standing:
         standing = await rows.lock_task(connection, task_id)

@@ -48,7 +48,7 @@ from app.store.account.admission import ClaimedTask
 from app.store.account.forecast import Forecast
 from app.store.clients import audit, clients
 from app.store.engine import Connection, Database
-from app.store.signals import ASK, DELIVER, QUEUE, Signals
+from app.store.signals import DELIVER, POLL, QUEUE, Signals
 from app.store.tasks import moves, polls, rows
 from app.store.tasks.moves import Move
 from app.store.tasks.rows import NewTask, StoredTask
@@ -298,7 +298,7 @@ class Submissions:
                 patience=RECORD_PATIENCE,
             )
             self._count(claimed.id, recorded)
-        self._signals.announce(claimed.id.hex, QUEUE, ASK, DELIVER)
+        self._signals.announce(claimed.id.hex, QUEUE, POLL, DELIVER)
 
     def _count(self, task_id: UUID, recorded: _Recorded | None) -> None:
         """Count after the commit."""

@@ -9,7 +9,7 @@ from app.domain.task import DEADLINES, State
 from app.metrics import Metrics
 from app.services.deliveries.outbox import Outbox
 from app.store.engine import Database
-from app.store.signals import ASK, DELIVER, QUEUE, Signals
+from app.store.signals import DELIVER, POLL, QUEUE, Signals
 from app.store.tasks import sweep
 
 BATCH = 200
@@ -52,7 +52,7 @@ class Sweeper:
             self._count(ended, DEADLINES[state].state)
             moved += ended
         if moved:
-            self._signals.announce(*(task_id.hex for task_id in moved), ASK, QUEUE, DELIVER)
+            self._signals.announce(*(task_id.hex for task_id in moved), POLL, QUEUE, DELIVER)
         return 0 if moved else None
 
     def _count(self, ended: Collection[UUID], state: State) -> None:
