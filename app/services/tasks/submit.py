@@ -291,7 +291,7 @@ class Submissions:
             started = self._metrics.now()
             outcome = await self._kie.create_task(claimed.model, claimed.input, url)
             answered = self._metrics.now()
-            self._metrics.sent(label(outcome), answered - started)
+            self._metrics.submitted(label(outcome), answered - started)
             log.info("task.sent", task_id=str(claimed.id), outcome=type(outcome).__name__)
             recorded = await self._database.run(
                 lambda connection: self._record(connection, claimed, outcome, answered),
