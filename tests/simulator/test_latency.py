@@ -92,7 +92,7 @@ async def test_nobody_waits_for_a_customer_who_hung_up() -> None:
 
     scope = {"type": "http", "headers": []}
     async with asyncio.timeout(AGES / 10):
-        await delays.late(Call.CREATE, endpoint)(Request(scope, receive))
+        await delays.delayed(Call.CREATE, endpoint)(Request(scope, receive))
 
 
 async def test_the_seed_settles_how_late() -> None:
@@ -110,7 +110,7 @@ async def test_the_seed_settles_how_late() -> None:
         assert 90 <= len(within) <= 160
 
 
-async def test_bounds_that_change_do_not_shift_the_luck() -> None:
+async def test_bounds_that_change_do_not_shift_later_draws() -> None:
     delays, twin = Delays(0, Latency(create=(0.0, 1.0))), Delays(0, Latency())
     await drawn(twin, Call.CREATE, 10)
     twin.latency = delays.latency
