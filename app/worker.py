@@ -54,7 +54,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
             every=1.0,
             topic=QUEUE,
         ),
-        Loop(name="ask", turn=services.poller.poll_due, every=1.0, topic=POLL),
+        Loop(name="poll", turn=services.poller.poll_due, every=1.0, topic=POLL),
         Loop(name="deliver", turn=services.deliverer.deliver_due, every=1.0, topic=DELIVER),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),

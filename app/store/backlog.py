@@ -83,7 +83,7 @@ def _undelivered() -> ColumnElement[float]:
 
 
 _OVERDUE: Mapping[str, ColumnElement[float]] = {
-    "ask": _waited(
+    "poll": _waited(
         Task.due_at,
         Task.state != state_literal(State.QUEUED),
         Task.due_at.is_not(None),

@@ -144,7 +144,7 @@ class Poller:
             return None
         started = self._metrics.now()
         answer = await self._kie.record_info(kie_task_id)
-        self._metrics.asked(_label(answer), self._metrics.now() - started)
+        self._metrics.queried(_label(answer), self._metrics.now() - started)
         if not isinstance(answer, Answered):
             log.info("poll.unanswered", task_id=str(due.id), answer=repr(answer))
             return None

@@ -123,7 +123,7 @@ class Submitter:
             url = self._urls.url(claimed.id)
             outcome = await self._kie.create_task(claimed.model, claimed.input, url)
             answered = self._metrics.now()
-            self._metrics.sent(label(outcome), answered - started)
+            self._metrics.submitted(label(outcome), answered - started)
             log.info("task.sent", task_id=str(claimed.id), outcome=type(outcome).__name__)
             answer = CreateAnswer(
                 task_id=claimed.id, attempt=claimed.attempt, tries=claimed.tries, outcome=outcome
