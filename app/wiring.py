@@ -166,7 +166,7 @@ def _services(
     chance = random.SystemRandom().random
     admission = Admission(policy, chance)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
-    health = Health(database, monotonic)
+    health = Health(database, monotonic, policy.limits)
     account = Account(database, kie, signals, policy, chance)
     return Services(
         keys=Keys(database, sealer, new_id, secrets.token_bytes),

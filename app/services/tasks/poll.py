@@ -23,11 +23,11 @@ from app.services.account.admission import CALL_MARGIN
 from app.services.inflight import InFlight
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Settling
-from app.store.account import admission
-from app.store.account.admission import Held
+from app.store import slots
 from app.store.clients import audit
 from app.store.engine import Connection, Database
 from app.store.signals import ASK, DELIVER, QUEUE, Signals
+from app.store.slots import Held
 from app.store.tasks import callbacks, polls, rows
 from app.store.tasks.callbacks import NewCallback
 from app.store.tasks.polls import DuePoll
@@ -129,7 +129,7 @@ class Poller:
     ) -> None:
         held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
         window = self._policy.limits.queries.window
-        await admission.release(connection, held, window=window, answered_ago=answered_ago)
+        await slots.release(connection, held, window=window, answered_ago=answered_ago)
 
     async def _record_poll_error(self, connection: Connection, due: DuePoll, name: str) -> None:
         await self._release(connection, due)

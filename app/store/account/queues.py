@@ -6,9 +6,8 @@ from sqlalchemy import Integer, RowMapping, Text, bindparam, func, null, select,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import State
-from app.store.sql import NOW
+from app.store.sql import NOW, state_literal
 from app.store.tables import Client, ClientQueue, Task
-from app.store.tasks.moves import state_literal
 
 _NAME = bindparam("client_name", type_=Text)
 _NAMED = ClientQueue.client_id == select(Client.id).where(Client.name == _NAME).scalar_subquery()

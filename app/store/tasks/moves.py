@@ -9,8 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    CTE,
-    BindParameter,
     ColumnElement,
     Executable,
     Integer,
@@ -18,11 +16,8 @@ from sqlalchemy import (
     Select,
     Text,
     Uuid,
-    bindparam,
     case,
     func,
-    insert,
-    literal_column,
     null,
     select,
     update,
@@ -31,8 +26,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.report import Report
 from app.domain.task import FINAL, FailSource, Source, State
-from app.store.sql import NOW, later
-from app.store.tables import Task, TaskEvent
+from app.store.sql import NOW, given, later
+from app.store.tables import Task
+from app.store.tasks.events import MOVED, logged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,30 +43,6 @@ class Move:
     tries: int = 0
     reason: str | None = None
     """A sentence for the task's history."""
-
-
-def given(name: str, kind: Any = Text) -> BindParameter[Any]:  # noqa: ANN401  # a SQL type
-    """Bind under a name that no column has: SQLAlchemy would take it for a new value."""
-    return bindparam(f"given_{name}", type_=kind)
-
-
-def state_literal(state: State) -> ColumnElement[str]:
-    """Write the state into the SQL itself, where the planner needs it to pick a partial index."""
-    return literal_column(f"'{state.value}'", Text)
-
-
-MOVED = (Task.id, Task.client_id, Task.state, Task.attempt)
-"""What `logged` reads of each row that moved."""
-
-
-def logged(
-    moved: CTE, *, left: ColumnElement[Any], reason: ColumnElement[Any] | None = None
-) -> CTE:
-    """Append an event for every row of `moved`, which returns `MOVED`."""
-    columns = ["task_id", "client_id", "from_state", "to_state", "attempt", "reason"]
-    reason = null() if reason is None else reason
-    rows = select(moved.c.id, moved.c.client_id, left, moved.c.state, moved.c.attempt, reason)
-    return insert(TaskEvent).from_select(columns, rows).cte("logged")
 
 
 _IS_FINAL = given("target").in_([state.value for state in FINAL])

@@ -8,14 +8,11 @@ from sqlalchemy import (
     CTE,
     Boolean,
     ColumnElement,
-    Float,
     Integer,
     Select,
     Text,
     bindparam,
     case,
-    cast,
-    extract,
     func,
     literal_column,
     not_,
@@ -29,8 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.admission import Call
 from app.domain.evidence import Verdict
 from app.domain.task import State
-from app.store.account.limits import free_slots, kind
-from app.store.sql import NOW, ONCE, later
+from app.store.slots import free_slots, kind
+from app.store.sql import NOW, ONCE, later, lease_is_free, seconds, seconds_since
 from app.store.tables import Callback, KieSlot, Task
 
 _NOT_QUEUED: ColumnElement[bool] = literal_column(
@@ -55,7 +52,7 @@ class DuePoll:
     """How many tasks share the query limit."""
 
 
-_FREE = or_(Task.leased_until.is_(None), Task.leased_until <= NOW)
+_FREE = lease_is_free(Task)
 _ASKABLE = (_NOT_QUEUED, _FREE, Task.parked_at.is_(None))
 
 _USE = case(
@@ -103,24 +100,19 @@ def _slots(due: CTE) -> CTE:
     )
 
 
-def _age(since: Any) -> ColumnElement[float | None]:  # noqa: ANN401  # a column
-    return cast(extract("epoch", NOW - since), Float)
-
-
 def _claim() -> Select[Any]:
     slots = _slots(_due())
     taken = (
         update(Task)
         .where(Task.id == slots.c.task_id)
-        .values(
-            leased_until=later("lease"), poll_asap_since=None
-        )  # whoever hastens it now means more
+        # Who asks for a poll at once from now on means another one.
+        .values(leased_until=later("lease"), poll_asap_since=None)
         .returning(
             Task.id,
             Task.kie_task_id,
             Task.tries,
-            _age(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
-            _age(Task.finished_at).label("final_for"),
+            seconds_since(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
+            seconds_since(Task.finished_at).label("final_for"),
             slots.c.slot,
         )
         .cte("taken")
@@ -157,7 +149,7 @@ _NEXT_SLOT = (
     .scalar_subquery()
 )
 _NEXT_DUE = select(
-    _age(func.greatest(func.min(Task.due_at), _NEXT_SLOT, type_=NOW.type)) * -1
+    seconds(func.greatest(func.min(Task.due_at), _NEXT_SLOT, type_=NOW.type) - NOW)
 ).where(*_ASKABLE)
 
 
@@ -273,7 +265,7 @@ async def poll_at_once(connection: AsyncConnection, task_id: UUID, *, joins: boo
 
 _ASKED = select(
     or_(Task.due_at.is_(None), Task.due_at > NOW),
-    or_(Task.leased_until.is_(None), Task.leased_until <= NOW),
+    _FREE,
 ).where(Task.id == bindparam("task_id"))
 
 

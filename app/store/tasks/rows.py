@@ -28,7 +28,7 @@ from app.domain.dialect import Dialect
 from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.sql import NOW, later
 from app.store.tables import RESULT_URLS_CUT, Task
-from app.store.tasks.moves import MOVED, logged
+from app.store.tasks.events import MOVED, logged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ from app.domain.admission import Call
 from app.domain.evidence import Verdict
 from app.domain.report import Progress, Report
 from app.domain.task import FINAL, State
-from app.store.account import admission
-from app.store.account.admission import Held
+from app.store import slots
 from app.store.engine import Database
+from app.store.slots import Held
 from app.store.tasks import callbacks, polls
 from app.store.tasks.polls import DuePoll
 from tests.store.stage import (
@@ -39,7 +39,7 @@ async def claim(database: Database, queries: int = 100) -> list[DuePoll]:
 async def release(database: Database, due: DuePoll, *, window: float = 1) -> bool:
     held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
     async with database.begin() as connection:
-        return await admission.release(connection, held, window=window, answered_ago=0)
+        return await slots.release(connection, held, window=window, answered_ago=0)
 
 
 async def free_slots(sql: Sql) -> None:
