@@ -42,7 +42,7 @@ class Backlog:
     slots_free: int
     seats_free: int
     parked: int
-    """Tasks about which kie.ai is not asked any more."""
+    """Tasks that are not polled any more."""
 
 
 def _waited(

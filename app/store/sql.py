@@ -1,4 +1,4 @@
-"""Words of SQL that the store's statements share: instants, spans, literals and leases.
+"""Expressions of SQL that the store's statements share: instants, spans, literals and leases.
 
 The database's clock is the only one that processes share.
 """
@@ -65,5 +65,5 @@ def lease_is_free(
     leased: Any,  # noqa: ANN401  # a table with `leased_until`
     at: ColumnElement[datetime] = NOW,
 ) -> ColumnElement[bool]:
-    """Tell whether no process is at work on the row at that instant."""
+    """Return whether no process is at work on the row at that instant."""
     return or_(leased.leased_until.is_(None), leased.leased_until <= at)

@@ -67,7 +67,7 @@ async def test_a_slot_is_released_once(database: Database, sql: Sql, client_id: 
 async def test_an_earlier_attempt_does_not_free_the_slot_of_a_later_one(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
-    """A record whose commit went through unheard is repeated for minutes; meanwhile the task may
+    """A record whose commit went through unanswered is repeated for minutes; meanwhile the task may
     have been sent again, and with the only slot there is."""
     (task_id,) = await put_queue(sql, client_id, 1)
     given = limits(creates=1)

@@ -57,7 +57,7 @@ from app.store.tasks.events import MOVED, logged
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedTask:
-    """A task in `submitting` with a slot in hand: this process alone may send this attempt."""
+    """A task in `submitting` with a slot in hand: only this process may send this attempt."""
 
     id: UUID
     attempt: int

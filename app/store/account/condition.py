@@ -1,4 +1,4 @@
-"""How the account stands: its holds, its pauses, what others leave of it, its balance."""
+"""The account's condition: its holds, its pauses, what others leave of it, its balance."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -107,7 +107,7 @@ _THROTTLE = (
 async def record_throttling(
     connection: AsyncConnection, limits: Limits, *, since: datetime
 ) -> None:
-    """Take a quarter less of the limit: others use it too. One burst teaches this once."""
+    """Take a quarter less of the limit: others use it too. One burst counts once."""
     await connection.execute(_THROTTLE, {**given_limits(limits), "since": since})
 
 
@@ -155,7 +155,7 @@ _FRESH_BALANCE = select(KieAccount.balance).where(
 
 
 async def fresh_balance(connection: AsyncConnection, *, within: float) -> Decimal | None:
-    """Return the balance as kie.ai said it in the last `within` seconds; None: it did not."""
+    """Return the balance if kie.ai reported it in the last `within` seconds; None: it did not."""
     return await connection.scalar(_FRESH_BALANCE, {"within": within})
 
 

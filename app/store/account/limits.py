@@ -73,7 +73,7 @@ NEXT_FREE: ScalarSelect[datetime] = (
 
 
 def _free_since(calls: ColumnElement[int]) -> ScalarSelect[datetime]:
-    """Tell from when fewer slots than so many were busy. NULL: it was never otherwise."""
+    """Return since when fewer slots than so many are busy. NULL: they always were fewer."""
     slots: Select[datetime] = select(KieSlot.free_at).where(*_CREATE_SLOTS)
     latest = slots.order_by(KieSlot.free_at.desc()).limit(1).offset(calls - 1)
     return latest.correlate(KieAccount).scalar_subquery()

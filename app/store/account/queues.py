@@ -79,7 +79,7 @@ _LIST = (
 
 
 async def list_queues(connection: AsyncConnection) -> Sequence[RowMapping]:
-    """Return every client with its share, what of it waits, and how it is told."""
+    """Return every client with its share, what of it waits, and how it is notified."""
     return (await connection.execute(_LIST)).mappings().all()
 
 

@@ -266,8 +266,8 @@ _END_PENDING = (
 async def disable(connection: AsyncConnection, client_id: UUID, url: str) -> None:
     """Call the URL no more for this client, and end what waits for it.
 
-    Attempts that are under way settle themselves: two of them that hear the same at once would
-    wait for each other's rows.
+    Attempts that are under way settle themselves: two of them answered with 410 at once would wait
+    for each other's rows.
     """
     await connection.execute(_DISABLE.values(client_id=client_id, url=url))
     await connection.execute(_END_PENDING, {"of_client": client_id, "of_url": url})

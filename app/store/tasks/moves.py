@@ -49,7 +49,7 @@ _IS_FINAL = given("target").in_([state.value for state in FINAL])
 
 
 def _moving(**values: ColumnElement[Any]) -> Select[tuple[UUID]]:
-    """Build the statement of a move; every move says anew what the row owes and until when."""
+    """Build the statement of a move; every move sets anew what the row owes and until when."""
     moved = (
         update(Task)
         .where(Task.id == given("id", Uuid), Task.state == given("left"))
@@ -170,7 +170,7 @@ _SETTLE = _moving(
 
 
 async def settle(connection: AsyncConnection, move: Move, report: Report, source: Source) -> bool:
-    """Record the end that kie.ai reports; a query's word needs no confirmation."""
+    """Record the end that kie.ai reports; a query's answer needs no confirmation."""
     values = {name: getattr(report, name) for name in _REPORTED}
     values["result_urls"] = list(report.result_urls)
     return await _carried_out(

@@ -99,5 +99,5 @@ _OWNER = (
 
 
 async def is_of_another(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> bool:
-    """Tell whether kie.ai's id belongs to another task here."""
+    """Return whether kie.ai's id belongs to another task here."""
     return await connection.scalar(_OWNER, {"task_id": task_id, "known": kie_task_id}) is not None

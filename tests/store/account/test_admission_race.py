@@ -184,8 +184,8 @@ async def check_tasks(sql: Sql, race: Race) -> None:
     for row in rows:
         assert (row["state"] == "canceled") is (row["id"] in race.canceled)
         assert row["attempt"] == (row["id"] not in race.canceled)
-    told = "SELECT count(*) FROM task_events WHERE to_state = 'submitting'"
-    assert await sql.fetchval(told) == len(claimed)
+    moved = "SELECT count(*) FROM task_events WHERE to_state = 'submitting'"
+    assert await sql.fetchval(moved) == len(claimed)
 
 
 async def check_shares(sql: Sql, weights: dict[UUID, int]) -> None:

@@ -255,7 +255,7 @@ async def test_settle(
 async def test_settle_is_fenced(
     database: Database, sql: Sql, client_id: UUID, task_id: UUID
 ) -> None:
-    """The lease was over and another process was faster: its word stands, the attempt too."""
+    """The lease was over and another process was faster: its outcome stays, the attempt too."""
     await put(database, new(client_id, task_id))
     (slow,) = await claim(database)
     await sql.execute("UPDATE deliveries SET leased_until = clock_timestamp()")
@@ -270,7 +270,7 @@ async def test_settle_is_fenced(
 async def test_the_same_settlement_twice_is_once(
     database: Database, sql: Sql, client_id: UUID, task_id: UUID
 ) -> None:
-    """Its commit went through unheard, and it runs again."""
+    """Its commit went through unanswered, and it runs again."""
     await put(database, new(client_id, task_id))
     (due,) = await claim(database)
     tried = attempt(due, status=500)

@@ -21,7 +21,7 @@ ENDS = {
     State.UNCONFIRMED: ("expired", "outcome_unknown"),
     State.RUNNING: ("expired", "no_answer"),
 }
-LAPSING = pytest.mark.parametrize("state", DEADLINES)
+BOUNDED = pytest.mark.parametrize("state", DEADLINES)
 
 
 async def free(database: Database, limit: int = 100) -> list[UUID]:
@@ -81,7 +81,7 @@ async def test_the_longest_lost_are_freed_first_and_once(
     assert await sql.fetchval("SELECT count(*) FROM task_events") == len(ids)
 
 
-@LAPSING
+@BOUNDED
 async def test_a_task_past_its_bound_ends_as_the_rules_say(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
@@ -100,7 +100,7 @@ async def test_a_task_past_its_bound_ends_as_the_rules_say(
     assert await end(database, state) == []
 
 
-@LAPSING
+@BOUNDED
 async def test_a_task_within_its_bound_stays(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
@@ -108,7 +108,7 @@ async def test_a_task_within_its_bound_stays(
     assert await end(database, state) == []
 
 
-@LAPSING
+@BOUNDED
 async def test_the_bound_of_one_state_ends_no_other(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
@@ -118,7 +118,7 @@ async def test_the_bound_of_one_state_ends_no_other(
     assert await sql.fetchval("SELECT count(*) FROM task_events") == 0
 
 
-@LAPSING
+@BOUNDED
 async def test_the_longest_over_end_first_and_once(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
@@ -131,7 +131,7 @@ async def test_the_longest_over_end_first_and_once(
     assert await sql.fetchval("SELECT count(*) FROM task_events") == len(ids)
 
 
-@LAPSING
+@BOUNDED
 async def test_what_ended_may_be_asked_about_later_all_the_same(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
