@@ -140,12 +140,10 @@ def _numbered(candidates: CTE, n: ColumnElement[int]) -> CTE:
     return select(candidates, place).order_by(*order).limit(n).cte("picked")
 
 
-def _admit() -> Select[Any]:
-    account = _account()
-    n = select(account.c.n).scalar_subquery()
-    picked = _numbered(_candidates(_heads(account, n), n), n)
+def _moved(picked: CTE) -> CTE:
+    """Move what was picked to `submitting`, each with a free slot."""
     free = free_slots(Call.CREATE, CREATES)
-    moved = (
+    return (
         update(Task)
         .where(Task.id == picked.c.id, picked.c.place == free.c.place)
         .values(
@@ -169,6 +167,12 @@ def _admit() -> Select[Any]:
         )
         .cte("moved")
     )
+
+
+def _admit() -> Select[Any]:
+    account = _account()
+    n = select(account.c.n).scalar_subquery()
+    moved = _moved(_numbered(_candidates(_heads(account, n), n), n))
     return (
         select(*(moved.c[name] for name in ClaimedTask.__slots__))
         .order_by(moved.c.tag)

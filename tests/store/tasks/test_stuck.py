@@ -90,7 +90,8 @@ async def test_it_shows_whose_task_it_is_and_its_state(
     )
     (row,) = await listed(database)
     instants = await sql.fetchrow(
-        "SELECT created_at, submitted_at, due_at, leased_until, parked_at FROM tasks"
+        "SELECT created_at, submitted_at, due_at, leased_until, parked_at AS set_aside_at"
+        " FROM tasks"
     )
     assert instants is not None
     assert row == {
