@@ -170,7 +170,7 @@ def _services(
     chance = random.SystemRandom().random
     admission = Admission(database, policy, chance)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
-    health = Health(database, monotonic)
+    health = Health(database, monotonic, policy.limits)
     lifecycle = Lifecycle(database, signals, outbox, urls, policy, chance, metrics)
     submitter = Submitter(lifecycle, kie, leases, urls, admission, new_id, metrics)
     account = Account(database, kie, lifecycle.run, policy, chance)

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from app.api import health
 from app.config import Settings
+from app.domain.admission import Limits
 from app.services.health import SILENT_AFTER, Health
 from app.store.signals import POLL, SWEEP
 from app.wiring import Services, wired
@@ -160,7 +161,7 @@ async def test_a_loop_whose_turns_break_is_not_stuck(services: Services) -> None
 
 def test_it_is_stuck_after_the_bound_and_not_at_it(services: Services) -> None:
     clock = Clock()
-    health = Health(services.health._database, clock)
+    health = Health(services.health._database, clock, Limits())
     health.beat("poll")
     clock.now += SILENT_AFTER
     assert health.stuck() == frozenset()

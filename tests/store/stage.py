@@ -10,15 +10,17 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.domain.admission import Limit, Limits
+from app.domain.admission import Call, Limit, Limits
 from app.domain.draft import Draft
 from app.domain.evidence import Signature
 from app.domain.report import Progress, Report
 from app.domain.statement import Statement
 from app.domain.task import FINAL, Source, State
+from app.store import slots
 from app.store.account import admission
 from app.store.account.admission import ClaimedTask
 from app.store.engine import Database
+from app.store.slots import Held
 from app.store.tasks.rows import NewTask
 
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -181,6 +183,15 @@ async def admit(
             taken_for=TAKEN_FOR,
             claim=claim or uuid.uuid4(),
         )
+
+
+async def release(
+    database: Database, claimed: ClaimedTask, *, window: float = 10, answered_ago: float = 0
+) -> bool:
+    """Free the slot of a create, as whoever records its answer does."""
+    held = Held(call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt)
+    async with database.begin() as connection:
+        return await slots.release(connection, held, window=window, answered_ago=answered_ago)
 
 
 _INSTANTS = {

@@ -11,9 +11,11 @@ from app.domain.admission import PAUSES, Call, Condition, condition_after, is_th
 from app.domain.policy import Policy
 from app.domain.retry import backoff
 from app.domain.submission import Outcome, with_code
+from app.store import slots
 from app.store.account import admission, condition
-from app.store.account.admission import ClaimedTask, Held
+from app.store.account.admission import ClaimedTask
 from app.store.engine import Connection, Database
+from app.store.slots import Held
 
 CALL_MARGIN = 30.0
 """Seconds beyond a call's timeout for which its slot stays taken: the answer's way to the record
@@ -93,7 +95,7 @@ class Admission:
             call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt
         )
         window = self._limits.creates.window
-        if not await admission.release(connection, held, window=window, answered_ago=answered_ago):
+        if not await slots.release(connection, held, window=window, answered_ago=answered_ago):
             return
         if not teaches:
             return

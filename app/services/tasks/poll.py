@@ -23,11 +23,11 @@ from app.services.consequences import Consequences
 from app.services.inflight import InFlight
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Applied, Lifecycle
-from app.store.account import admission
-from app.store.account.admission import Held
+from app.store import slots
 from app.store.clients import audit
 from app.store.engine import Connection, Database
 from app.store.signals import POLL
+from app.store.slots import Held
 from app.store.tasks import polls, rows
 from app.store.tasks.polls import DuePoll
 
@@ -135,7 +135,7 @@ class Poller:
     ) -> None:
         held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
         window = self._policy.limits.queries.window
-        await admission.release(connection, held, window=window, answered_ago=answered_ago)
+        await slots.release(connection, held, window=window, answered_ago=answered_ago)
 
     async def _query(self, due: DuePoll) -> Statement | None:
         """Send one query; returns what kie.ai says, None where it says nothing of use."""

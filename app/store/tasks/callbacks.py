@@ -1,4 +1,4 @@
-"""What kie.ai told us: written once, exact, and never changed."""
+"""What kie.ai sent us: written once, exact, and never changed."""
 
 from collections.abc import Sequence
 from typing import Any
