@@ -62,9 +62,8 @@ compat: $(READY) ## run a public client of kie.ai, unmodified, against the gatew
 	$(BIN)/python -m tests.compat
 
 docs: $(READY) ## write the pages that are made from the code
-	$(BIN)/python -m app.config > docs/settings.md
+	$(BIN)/python -m tools.docs
 	$(BIN)/python -m tests.tour
-	$(BIN)/python -m app.metrics > docs/metrics.md
 
 lock: $(READY) ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade -o requirements.lock pyproject.toml

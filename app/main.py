@@ -166,7 +166,8 @@ def _desk(services: Services, settings: Settings) -> Desk | None:
     if settings.admin_key is None:
         return None
     return Desk(
-        operations=services.operations,
+        pauses=services.pauses,
+        stuck=services.stuck,
         clients=services.clients,
         account=services.account,
         keys=services.keys,
@@ -177,7 +178,7 @@ def _desk(services: Services, settings: Settings) -> Desk | None:
 def _edge(services: Services, settings: Settings) -> Edge:
     return Edge(
         keys=services.keys,
-        submissions=services.submissions,
+        creates=services.creates,
         receiver=services.receiver,
         reader=services.reader,
         commands=services.commands,

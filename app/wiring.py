@@ -25,6 +25,7 @@ from app.metrics import Metrics
 from app.outbound.guard import Guard
 from app.outbound.sender import Sender, session
 from app.services.account.admission import Admission
+from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
 from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
@@ -36,14 +37,15 @@ from app.services.dropin import DropIn
 from app.services.health import Health
 from app.services.metrics import MetricsPage
 from app.services.tasks.commands import Commands
+from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
 from app.services.tasks.leases import Leases
-from app.services.tasks.lifecycle import Settling
+from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
-from app.services.tasks.stuck import Operations
-from app.services.tasks.submit import Submissions
+from app.services.tasks.stuck import StuckTasks
+from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
@@ -58,11 +60,14 @@ class Services:
     """The use cases, and what they share."""
 
     keys: Keys
-    submissions: Submissions
+    lifecycle: Lifecycle
+    creates: Creates
+    submitter: Submitter
     receiver: Receiver
     poller: Poller
     account: Account
-    operations: Operations
+    pauses: Pauses
+    stuck: StuckTasks
     clients: Clients
     deliverer: Deliverer
     deliveries: Deliveries
@@ -161,38 +166,24 @@ def _services(
     waiters = Waiters(database, signals)
     guard = _guard(settings)
     outbox = Outbox(new_id, settings.delivery_schedule[0])
-    settling = Settling(policy, outbox)
     sealer = vault(secret_keys)
     chance = random.SystemRandom().random
-    admission = Admission(policy, chance)
+    admission = Admission(database, policy, chance)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
-    health = Health(database, monotonic)
-    account = Account(database, kie, signals, policy, chance)
+    health = Health(database, monotonic, policy.limits)
+    lifecycle = Lifecycle(database, signals, outbox, urls, policy, chance, metrics)
+    submitter = Submitter(lifecycle, kie, leases, urls, admission, new_id, metrics)
+    account = Account(database, kie, lifecycle.run, policy, chance)
     return Services(
         keys=Keys(database, sealer, new_id, secrets.token_bytes),
-        submissions=Submissions(
-            database,
-            kie,
-            signals,
-            leases,
-            urls,
-            settling,
-            admission,
-            outbox,
-            guard,
-            policy,
-            new_id,
-            chance,
-            metrics,
-        ),
-        receiver=Receiver(
-            database, signals, urls, settling, policy, hmac_keys, new_id, utc_now, metrics
-        ),
-        poller=Poller(
-            database, kie, signals, leases, urls, settling, policy, new_id, chance, metrics
-        ),
+        lifecycle=lifecycle,
+        creates=Creates(database, lifecycle, submitter, guard, policy, new_id),
+        submitter=submitter,
+        receiver=Receiver(lifecycle, urls, hmac_keys, new_id, utc_now, metrics),
+        poller=Poller(database, lifecycle, kie, leases, policy, new_id, chance, metrics),
         account=account,
-        operations=Operations(database, kie, signals, urls, policy),
+        pauses=Pauses(database, lifecycle.run, policy),
+        stuck=StuckTasks(database, lifecycle, kie, urls),
         clients=Clients(database, guard),
         deliverer=Deliverer(
             database,
@@ -204,11 +195,11 @@ def _services(
             chance,
             metrics,
         ),
-        deliveries=Deliveries(database, signals, new_id),
+        deliveries=Deliveries(database, lifecycle.run, new_id),
         dropin=DropIn(database, kie, account),
-        sweeper=Sweeper(database, signals, outbox, policy, metrics),
+        sweeper=Sweeper(lifecycle),
         reader=Reader(database, waiters, urls, policy.limits),
-        commands=Commands(database, signals, outbox),
+        commands=Commands(database, signals, lifecycle),
         feed=Feed(database, signals, waiters),
         waiters=waiters,
         leases=leases,

@@ -16,7 +16,7 @@ from app.domain.errors import DatabaseUnavailableError
 from app.domain.retry import backoff
 from app.services.health import Health
 from app.services.tasks.submit import AT_ONCE
-from app.store.signals import ASK, DELIVER, PROBE, QUEUE, SWEEP, Signals
+from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP, Signals
 from app.wiring import Services
 
 DRAIN = 45.0
@@ -50,11 +50,11 @@ def loops(services: Services) -> tuple[Loop, ...]:
     return (
         Loop(
             name="submit",
-            turn=lambda: services.submissions.submit_due(AT_ONCE),
+            turn=lambda: services.submitter.submit_due(AT_ONCE),
             every=1.0,
             topic=QUEUE,
         ),
-        Loop(name="ask", turn=services.poller.poll_due, every=1.0, topic=ASK),
+        Loop(name="poll", turn=services.poller.poll_due, every=1.0, topic=POLL),
         Loop(name="deliver", turn=services.deliverer.deliver_due, every=1.0, topic=DELIVER),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
@@ -153,7 +153,7 @@ def _log_trouble(name: str, tries: int, error: Exception) -> None:
 async def _drain(services: Services) -> None:
     try:
         async with asyncio.timeout(DRAIN):
-            await services.submissions.drain()
+            await services.submitter.drain()
             await services.poller.drain()
             await services.deliverer.drain()
     except TimeoutError:

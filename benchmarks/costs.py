@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.domain.admission import Limit, Limits
+from app.domain.draft import Draft
 from app.domain.policy import Policy
 from app.services.account.admission import Admission, Claim
-from app.services.tasks.submit import Draft
 from app.store.engine import Database
 from app.wiring import Services, new_id, wired
 from benchmarks.figures import Figure
@@ -128,7 +128,7 @@ async def _claiming(dsn: str, each: int, limit: int) -> AsyncIterator[Side]:
     await sql.execute("VACUUM ANALYZE")
     database = Database(dsn, pool_size=1)
     limits = Limits(creates=Limit(calls=20, window=10.0), running=1000)
-    admission = Admission(Policy(limits=limits), random.random)
+    admission = Admission(database, Policy(limits=limits), random.random)
 
     async def turn() -> None:
         claimed = await database.run(
@@ -182,7 +182,7 @@ async def _create(services: Services, client: UUID) -> UUID:
         priority=5,
         submit_within=AGES,
     )
-    return (await services.submissions.create(client, draft, None)).id
+    return (await services.creates.create(client, draft, None)).id
 
 
 async def _client(sql: Connection, name: str) -> UUID:

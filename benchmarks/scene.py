@@ -130,10 +130,10 @@ class Scene:
         return Caller(name=name, id=UUID(str(found)), api_key=issued.api_key)
 
     async def pause(self) -> None:
-        await self.services.operations.pause(Actor.COMMAND_LINE, client=None, note="a benchmark's")
+        await self.services.pauses.pause(Actor.COMMAND_LINE, client=None, note="a benchmark's")
 
     async def resume(self) -> None:
-        await self.services.operations.resume(Actor.COMMAND_LINE, client=None)
+        await self.services.pauses.resume(Actor.COMMAND_LINE, client=None)
 
     async def create(self, caller: Caller, **members: object) -> Row:
         body = {"model": "m", "input": {"prompt": "a cat"}, **members}

@@ -1,1 +1,1 @@
-"""A stand-in kie.ai over real HTTP; it shares nothing with the rest, so it can contradict it."""
+"""A simulated kie.ai over HTTP. It shares no code with the gateway, so it can contradict it."""

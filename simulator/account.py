@@ -9,11 +9,11 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from simulator import result_faults
+from simulator.bodies import CreateBody, RefusedError
 from simulator.chance import Plan
 from simulator.choices import Choice
 from simulator.faults import Kind
 from simulator.limits import Limits, Window, is_full
-from simulator.orders import Order, RefusedError
 
 PRICES = (
     ("nano-banana", Decimal("4.0")),
@@ -24,16 +24,16 @@ PRICES = (
     ("sora", Decimal("100.0")),
     ("veo", Decimal("100.0")),
 )
-"""Credits by model: the first row whose text stands in the name, vendor and version aside."""
+"""Credits by model: the first row whose text is part of the name, vendor and version aside."""
 USUAL_PRICE = Decimal("10.0")
 USUAL_PLAN = Plan()
 NO_LIMITS = Limits()
 EARLY = "callback-early"
-"""Its task is finished at birth."""
+"""Its task is finished when it is created."""
 
 
 class State(StrEnum):
-    """kie.ai's words for where a task stands."""
+    """kie.ai's names of a task's states."""
 
     WAITING = "waiting"
     QUEUING = "queuing"
@@ -57,13 +57,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One accepted create. Its whole future is settled at birth: only the clock reveals it.
+    """One accepted create. Its whole course is fixed when it is created: only the clock reveals it.
 
     Instants are unix seconds.
     """
 
     id: str
-    order: Order
+    body: CreateBody
     credits: Decimal
     """What it costs, unless it fails."""
     created_at: float
@@ -128,7 +128,7 @@ class Account:
         """Every accepted create in order, even where two were made to share an id."""
 
     def reset(self) -> None:
-        """Begin anew: no tasks, the credits and limits of the start, the same luck."""
+        """Start again: no tasks, the credits and limits of the start, the same random numbers."""
         self._random.seed(self._seed)
         self._credits = self._start_credits
         self.limits = self._start_limits
@@ -136,12 +136,12 @@ class Account:
         for each in (*remembered, self.ledger):
             each.clear()
 
-    def create(self, order: Order, base_url: str, now: float, plan: Plan = USUAL_PLAN) -> Task:
+    def create(self, body: CreateBody, base_url: str, now: float, plan: Plan = USUAL_PLAN) -> Task:
         """Accept and bill a create; raises `RefusedError` when it cannot be paid."""
-        price = price_of(order.model)
+        price = price_of(body.model)
         if price > self.balance(now):
             raise RefusedError(self.limits.out_of_credits_code, "Credits insufficient")
-        task = self._begin(order, base_url, price, now, plan)
+        task = self._begin(body, base_url, price, now, plan)
         self._credits -= price
         if task.failure:
             heapq.heappush(self._refunds, (task.finished_at, price))
@@ -169,7 +169,7 @@ class Account:
         return self._tasks.get(task_id)
 
     def has_made(self, url: str, now: float) -> bool:
-        """Tell whether the URL is a finished task's result."""
+        """Whether the URL is a finished task's result."""
         made = (
             task.state(now) is State.SUCCESS
             for task in self._tasks.values()
@@ -191,12 +191,14 @@ class Account:
     def set_balance(self, now: float, credits_: Decimal) -> None:
         self._credits += credits_ - self.balance(now)
 
-    def _begin(self, order: Order, base_url: str, price: Decimal, now: float, plan: Plan) -> Task:
+    def _begin(
+        self, body: CreateBody, base_url: str, price: Decimal, now: float, plan: Plan
+    ) -> Task:
         behaviour = plan.behaviour
         duration = self._duration if behaviour.duration is None else behaviour.duration
         return Task(
             id=behaviour.task_id or secrets.token_hex(16),
-            order=order,
+            body=body,
             credits=price,
             created_at=now,
             duration=0.0 if plan.fault(Kind.CALLBACK) == EARLY else duration,

@@ -1,4 +1,4 @@
-"""Answers: whole ones, and those of which the customer sees a part or nothing.
+"""Answers: whole ones, and those of which the client sees a part or nothing.
 
 Closing a connection without an answer is beyond ASGI, so `Closable` hands uvicorn's transport
 through as an extension of the scope; that works under any uvicorn, however it was started.
@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import override
 
-from simulator import documents
+from simulator import json_codec
 
-NO_FAREWELL = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+RESET_ON_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 """Closing then sends RST, not FIN."""
 TRANSPORT = "simulator.transport"
 
@@ -42,7 +42,7 @@ class Closable:
 
 
 class ClosedConnection(Response):
-    """No answer. Resets the connection, or closes it in good order."""
+    """No answer. Resets the connection, or closes it."""
 
     def __init__(self, *, reset: bool = False) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class ClosedConnection(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = _transport(scope)
         if self._reset:
-            transport.get_extra_info("socket").setsockopt(*NO_FAREWELL)
+            transport.get_extra_info("socket").setsockopt(*RESET_ON_CLOSE)
             transport.abort()
         else:
             transport.close()
@@ -74,11 +74,11 @@ class HalfAnswer(Response):
 
 def answer(value: object, status: int = 200) -> Response:
     """Answer JSON, each number digit for digit."""
-    return Response(documents.encode(value), status, media_type="application/json")
+    return Response(json_codec.encode(value), status, media_type="application/json")
 
 
 def page(status: HTTPStatus) -> Response:
-    """Answer as whatever stands before kie.ai does: a page of HTML, no envelope."""
+    """Answer as a proxy in front of kie.ai does: a page of HTML, no envelope."""
     title = f"{status} {status.phrase}"
     html = (
         f"<html>\r\n<head><title>{title}</title></head>\r\n"
@@ -87,8 +87,8 @@ def page(status: HTTPStatus) -> Response:
     return Response(html, status, media_type="text/html")
 
 
-async def linger(request: Request, seconds: float | None) -> None:
-    """Wait so long, or for ever, but not longer than the customer does."""
+async def wait_or_disconnect(request: Request, seconds: float | None) -> None:
+    """Wait so long, or for ever, but no longer than the client does."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await _disconnected(request.receive)

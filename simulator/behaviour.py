@@ -1,4 +1,4 @@
-"""How the stand-in is told to treat the creates to come: one `Behaviour` for each of them."""
+"""How the next creates are treated: one `Behaviour` for each of them."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from simulator.choices import Choice, Seconds, read_choice
 
 
 class Behaviour(BaseModel):
-    """What is to become of one create; whatever is left out goes its usual way."""
+    """What happens to one create; whatever is left out is as usual."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -26,7 +26,7 @@ class Behaviour(BaseModel):
     outcome: Literal["success", "fail"] | None = None
     """Left out: the failure rate decides, or the fault that would not show otherwise."""
     fail_code: str | int | None = "500"
-    """Sent as it stands here: kie.ai has been seen to use texts, numbers, words and null."""
+    """Sent exactly so: kie.ai has been seen to use texts, numbers, words and null."""
     fail_msg: str | None = "Internal server error"
     task_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     """Left out: 32 random hex digits. One id for several creates is allowed, and confusing."""

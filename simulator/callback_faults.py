@@ -1,4 +1,4 @@
-"""What is sent to a customer about one task: one letter as a rule, others by callback faults."""
+"""The callbacks that are sent for one task: one as a rule, others by callback faults."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Any
 
-from simulator import documents, shapes
+from simulator import envelopes, json_codec
 from simulator.account import State, Task
 from simulator.choices import Chosen
 from simulator.faults import Kind
@@ -16,7 +16,7 @@ GARBAGE = b'{"code":200,"data":{"taskId":\xff<html>'
 
 
 class Signing(Enum):
-    """How a letter is signed, if there is a key."""
+    """How a callback is signed, if there is a key."""
 
     USUAL = auto()
     MISSING = auto()
@@ -26,80 +26,80 @@ class Signing(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """One callback, retried until it is taken."""
+class Callback:
+    """One callback, retried until it is acknowledged."""
 
     due: float
     """Unix seconds."""
     write: Callable[[], bytes]
-    """Written when it is due: it tells the balance of that moment."""
+    """Writes the body when it is due: it holds the balance of that moment."""
     signing: Signing = Signing.USUAL
-    unheard: int = 0
-    """So many answers are lost on their way back."""
-    hold: float = 0.0
-    """Seconds at most that another task's letter is waited for."""
-    then: "Letter | None" = None
-    """Sent after this one is through."""
+    lost_answers: int = 0
+    """How many acknowledgements are lost on their way back."""
+    wait_for_another: float = 0.0
+    """Seconds at most to wait until another task's callback has been acknowledged."""
+    then: "Callback | None" = None
+    """Sent after this one is acknowledged, or given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class News:
-    """The end of a task, and how it is told as a rule."""
+class Ending:
+    """The end of a task, and its usual callback."""
 
     task: Task
     balance: Callable[[], Decimal]
     delay: float
 
-    def letter(self) -> Letter:
-        return Letter(due=self.task.finished_at + self.delay, write=self.written())
+    def callback(self) -> Callback:
+        return Callback(due=self.task.finished_at + self.delay, write=self.written())
 
     def written(
         self, change: Callable[[Task, Any], Any] = lambda _, body: body
     ) -> Callable[[], bytes]:
         """Write the usual body, changed."""
-        return lambda: documents.encode(
-            change(self.task, shapes.callback(self.task, self.balance()))
+        return lambda: json_codec.encode(
+            change(self.task, envelopes.callback(self.task, self.balance()))
         )
 
 
-def _changed(change: Callable[[Task, dict[str, Any]], object]) -> "Mailing":
-    """Send the usual letter with another body."""
-    return lambda news, _: (replace(news.letter(), write=news.written(change)),)
+def _changed(change: Callable[[Task, dict[str, Any]], object]) -> "CallbackFault":
+    """Send the usual callback with another body."""
+    return lambda ending, _: (replace(ending.callback(), write=ending.written(change)),)
 
 
-def _signed(signing: Signing) -> "Mailing":
-    return lambda news, _: (replace(news.letter(), signing=signing),)
+def _signed(signing: Signing) -> "CallbackFault":
+    return lambda ending, _: (replace(ending.callback(), signing=signing),)
 
 
-def _late(news: News, chosen: Chosen) -> tuple[Letter, ...]:
-    letter = news.letter()
-    return (replace(letter, due=letter.due + (chosen.seconds or 0.0)),)
+def _late(ending: Ending, chosen: Chosen) -> tuple[Callback, ...]:
+    callback = ending.callback()
+    return (replace(callback, due=callback.due + (chosen.seconds or 0.0)),)
 
 
-def _early(news: News, _: Chosen) -> tuple[Letter, ...]:
-    return (replace(news.letter(), due=news.task.created_at),)
+def _early(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
+    return (replace(ending.callback(), due=ending.task.created_at),)
 
 
-def _forged(news: News, _: Chosen) -> tuple[Letter, ...]:
+def _forged(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
     """Send what somebody could who has seen a callback: all but the signature looks right."""
-    task = replace(news.task, failure=None, base_url=ELSEWHERE)
-    forged = Letter(
+    task = replace(ending.task, failure=None, base_url=ELSEWHERE)
+    forged = Callback(
         due=task.created_at + task.duration / 2,
-        write=replace(news, task=task).written(),
+        write=replace(ending, task=task).written(),
         signing=Signing.FORGED,
     )
-    return (forged, news.letter())
+    return (forged, ending.callback())
 
 
-def _with_progress(news: News, _: Chosen) -> tuple[Letter, ...]:
-    letter = news.letter()
-    return (replace(letter, then=replace(letter, write=news.written(_progress))),)
+def _with_progress(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
+    callback = ending.callback()
+    return (replace(callback, then=replace(callback, write=ending.written(_progress))),)
 
 
 def _progress(_: Task, body: dict[str, Any]) -> object:
     ended = ("resultJson", "failCode", "failMsg", "completeTime", "costTime")
     data = {name: value for name, value in body["data"].items() if name not in ended}
-    return shapes.envelope(shapes.OK, "success", data | {"state": State.GENERATING})
+    return envelopes.envelope(envelopes.OK, "success", data | {"state": State.GENERATING})
 
 
 def _disagreeing(task: Task, body: dict[str, Any]) -> object:
@@ -107,33 +107,33 @@ def _disagreeing(task: Task, body: dict[str, Any]) -> object:
 
 
 def _misdirected(task: Task, body: dict[str, Any]) -> object:
-    param = shapes.param(task, callBackUrl=f"{ELSEWHERE}/callback")
+    param = envelopes.param(task, callBackUrl=f"{ELSEWHERE}/callback")
     return body | {"data": body["data"] | {"param": param}}
 
 
-def _dropped(_: News, __: Chosen) -> tuple[Letter, ...]:
+def _dropped(_: Ending, __: Chosen) -> tuple[Callback, ...]:
     return ()
 
 
-def _duplicated(news: News, chosen: Chosen) -> tuple[Letter, ...]:
-    return (news.letter(),) * chosen.times
+def _duplicated(ending: Ending, chosen: Chosen) -> tuple[Callback, ...]:
+    return (ending.callback(),) * chosen.times
 
 
-def _overtaken(news: News, chosen: Chosen) -> tuple[Letter, ...]:
-    return (replace(news.letter(), hold=chosen.seconds or 0.0),)
+def _overtaken(ending: Ending, chosen: Chosen) -> tuple[Callback, ...]:
+    return (replace(ending.callback(), wait_for_another=chosen.seconds or 0.0),)
 
 
-def _retried(news: News, chosen: Chosen) -> tuple[Letter, ...]:
-    return (replace(news.letter(), unheard=chosen.times),)
+def _retried(ending: Ending, chosen: Chosen) -> tuple[Callback, ...]:
+    return (replace(ending.callback(), lost_answers=chosen.times),)
 
 
-def _unparsable(news: News, _: Chosen) -> tuple[Letter, ...]:
-    return (replace(news.letter(), write=lambda: GARBAGE),)
+def _unparsable(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
+    return (replace(ending.callback(), write=lambda: GARBAGE),)
 
 
-Mailing = Callable[[News, Chosen], tuple[Letter, ...]]
+CallbackFault = Callable[[Ending, Chosen], tuple[Callback, ...]]
 
-MAILINGS: Mapping[str, Mailing] = {
+CALLBACK_FAULTS: Mapping[str, CallbackFault] = {
     "callback-dropped": _dropped,
     "callback-duplicated": _duplicated,
     "callback-late": _late,
@@ -150,7 +150,7 @@ MAILINGS: Mapping[str, Mailing] = {
 }
 
 
-def letters(news: News) -> tuple[Letter, ...]:
-    """Give all that is to be sent about a task, its callback fault included."""
-    chosen = news.task.faults.get(Kind.CALLBACK)
-    return MAILINGS[chosen.name](news, chosen) if chosen else (news.letter(),)
+def callbacks(ending: Ending) -> tuple[Callback, ...]:
+    """Return all callbacks of a task, as its callback fault has them."""
+    chosen = ending.task.faults.get(Kind.CALLBACK)
+    return CALLBACK_FAULTS[chosen.name](ending, chosen) if chosen else (ending.callback(),)

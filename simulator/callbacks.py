@@ -1,4 +1,4 @@
-"""Telling the customer: signed POSTs, each one again until it is taken."""
+"""Sends callbacks: signed POSTs, each one again until it is acknowledged."""
 
 import asyncio
 import base64
@@ -12,21 +12,21 @@ from http import HTTPStatus
 
 import httpx
 
-from simulator.callback_faults import Letter, Signing
+from simulator.callback_faults import Callback, Signing
 
 TIMEOUT = 15.0
 """Seconds that the receiver has to answer, all in all."""
 RETRY_STEPS = (1, 2, 4)
 """What is waited before each retry, in units of the retry delay."""
 STALE_AGE = 600
-"""Seconds: twice what the vendor tells receivers to allow."""
+"""Seconds: twice what kie.ai recommends that receivers allow."""
 WRONG_KEY = "whoever wrote this does not have the key"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class CallbackAttempt:
     """One POST that was made; `at` is unix seconds, `attempt` counts from 1."""
 
     task_id: str
@@ -37,7 +37,7 @@ class Attempt:
     at: float
 
 
-class Callbacks:
+class CallbackSender:
     """Sends callbacks in the background and remembers each attempt. Close it when done."""
 
     def __init__(self, *, hmac_key: str | None, retry_delay: float) -> None:
@@ -50,22 +50,22 @@ class Callbacks:
             headers={"User-Agent": "kie-simulator", "Content-Type": "application/json"},
         )
         self._pending: set[asyncio.Task[None]] = set()
-        self._held: list[tuple[str, asyncio.Event]] = []
-        self.attempts: list[Attempt] = []
+        self._waiting: list[tuple[str, asyncio.Event]] = []
+        self.attempts: list[CallbackAttempt] = []
 
-    def send(self, task_id: str, url: str, letters: Iterable[Letter]) -> list[asyncio.Event]:
-        """Send letters when they are due; each event tells that a first attempt is over."""
-        return [self._schedule(task_id, url, letter) for letter in letters]
+    def send(self, task_id: str, url: str, callbacks: Iterable[Callback]) -> list[asyncio.Event]:
+        """Send callbacks when they are due; each event is set when a first attempt is over."""
+        return [self._schedule(task_id, url, callback) for callback in callbacks]
 
-    def _schedule(self, task_id: str, url: str, letter: Letter) -> asyncio.Event:
+    def _schedule(self, task_id: str, url: str, callback: Callback) -> asyncio.Event:
         tried = asyncio.Event()
-        sending = asyncio.create_task(self._deliver(task_id, url, letter, tried))
+        sending = asyncio.create_task(self._deliver(task_id, url, callback, tried))
         self._pending.add(sending)
         sending.add_done_callback(self._pending.discard)
         sending.add_done_callback(lambda _: tried.set())  # also when it is dropped before
         return tried
 
-    async def forget(self) -> None:
+    async def clear(self) -> None:
         """Drop what is still to be sent, and the record of what was."""
         pending = list(self._pending)
         for sending in pending:
@@ -74,49 +74,51 @@ class Callbacks:
         self.attempts.clear()
 
     async def aclose(self) -> None:
-        await self.forget()
+        await self.clear()
         await self._client.aclose()
 
-    async def _deliver(self, task_id: str, url: str, letter: Letter, tried: asyncio.Event) -> None:
-        await _until(letter.due)
-        if letter.hold:
-            await self._let_another_pass(task_id, letter.hold)
-        body = letter.write()
+    async def _deliver(
+        self, task_id: str, url: str, callback: Callback, tried: asyncio.Event
+    ) -> None:
+        await _until(callback.due)
+        if callback.wait_for_another:
+            await self._wait_for_another(task_id, callback.wait_for_another)
+        body = callback.write()
         for attempt, step in enumerate((0, *RETRY_STEPS), start=1):
             await asyncio.sleep(step * self._retry_delay)
             at = time.time()
-            headers = self._signature(task_id, int(at), letter.signing)
+            headers = self._signature(task_id, int(at), callback.signing)
             status = await self._post(url, body, headers)
-            heard = status if attempt > letter.unheard else None
+            heard = status if attempt > callback.lost_answers else None
             self.attempts.append(
-                Attempt(task_id=task_id, url=url, attempt=attempt, status=heard, at=at)
+                CallbackAttempt(task_id=task_id, url=url, attempt=attempt, status=heard, at=at)
             )
             tried.set()
             if heard == HTTPStatus.OK:
                 self._release(task_id)
                 break
-        if letter.then:
-            await self._deliver(task_id, url, letter.then, tried)
+        if callback.then:
+            await self._deliver(task_id, url, callback.then, tried)
 
-    async def _let_another_pass(self, task_id: str, seconds: float) -> None:
-        """Wait until another task's letter has been taken, or for so long."""
-        passed = asyncio.Event()
-        self._held.append((task_id, passed))
+    async def _wait_for_another(self, task_id: str, seconds: float) -> None:
+        """Wait until another task's callback has been acknowledged, or for so long."""
+        overtaken = asyncio.Event()
+        self._waiting.append((task_id, overtaken))
         try:
             async with asyncio.timeout(seconds):
-                await passed.wait()
+                await overtaken.wait()
         except TimeoutError:
             log.debug("nothing overtook the callback of %r", task_id)
         finally:
-            self._held.remove((task_id, passed))
+            self._waiting.remove((task_id, overtaken))
 
     def _release(self, task_id: str) -> None:
-        for held_id, passed in self._held:
-            if held_id != task_id:
-                passed.set()
+        for waiting_id, overtaken in self._waiting:
+            if waiting_id != task_id:
+                overtaken.set()
 
     async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> int | None:
-        """POST once. A customer's URL can be wrong in more ways than httpx has exceptions for."""
+        """POST once. A caller's URL can be wrong in more ways than httpx has exceptions for."""
         try:
             async with asyncio.timeout(TIMEOUT):
                 response = await self._client.post(url, content=body, headers=headers)
@@ -139,6 +141,6 @@ class Callbacks:
 
 
 async def _until(instant: float) -> None:
-    """Wait by the clock that states are told by: timers may fire a little early."""
+    """Wait by the clock that decides a task's state: timers may fire a little early."""
     while (left := instant - time.time()) > 0:  # noqa: ASYNC110  # an instant, not an event
         await asyncio.sleep(left)

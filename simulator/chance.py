@@ -1,4 +1,4 @@
-"""What is in store for the creates to come: by order, and by chance."""
+"""What happens to the next creates: by request, and by chance."""
 
 import math
 import random
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate, repeat
 
 from simulator.behaviour import AS_USUAL, Behaviour
-from simulator.choices import Choice, Chosen, Setting, choose
+from simulator.choices import Choice, Chosen, FaultRate, choose
 from simulator.faults import Kind
 
 
@@ -25,32 +25,32 @@ class Plan:
         return chosen.name if chosen else None
 
 
-class Odds:
-    """Faults by chance. Each kind has its own seeded luck, drawn for every create there is."""
+class RandomFaults:
+    """Faults by chance. Each kind has its own seeded numbers, one drawn for every create."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._luck: dict[Kind, random.Random] = {}
+        self._random: dict[Kind, random.Random] = {}
         self._chances: dict[Kind, list[tuple[float, Chosen]]] = {}
-        self.settings: Mapping[str, Setting] = {}
+        self.rates: Mapping[str, FaultRate] = {}
         self.reset()
 
     def reset(self) -> None:
-        """Begin the same luck anew; the rates stay."""
-        self._luck = {kind: random.Random(f"{self._seed}/{kind}") for kind in Kind}  # noqa: S311  # repeatable, no secret
+        """Start the same random numbers again; the rates stay."""
+        self._random = {kind: random.Random(f"{self._seed}/{kind}") for kind in Kind}  # noqa: S311  # repeatable, no secret
 
-    def set(self, settings: Mapping[str, Setting]) -> None:
+    def set(self, rates: Mapping[str, FaultRate]) -> None:
         """Replace all rates; raises ValueError, and changes nothing, where they make no sense."""
         chances: dict[Kind, list[tuple[float, Chosen]]] = {kind: [] for kind in Kind}
-        for name, setting in settings.items():
-            chosen = choose(name, setting)
-            chances[chosen.fault.kind].append((setting.rate, chosen))
+        for name, rate in rates.items():
+            chosen = choose(name, rate)
+            chances[chosen.fault.kind].append((rate.rate, chosen))
         for kind, rows in chances.items():
             if math.fsum(rate for rate, _ in rows) > 1:
                 message = f"the rates of all {kind} faults together exceed 1"
                 raise ValueError(message)
         self._chances = chances
-        self.settings = dict(settings)
+        self.rates = dict(rates)
 
     def draw(self) -> Choice:
         drawn = ((kind, self._drawn(kind)) for kind in Kind)
@@ -58,7 +58,7 @@ class Odds:
 
     def _drawn(self, kind: Kind) -> Chosen | None:
         """Draw once for all faults of a kind: each then has exactly its rate."""
-        number = self._luck[kind].random()
+        number = self._random[kind].random()
         rows = self._chances.get(kind, [])
         bounds = accumulate(rate for rate, _ in rows)
         hits = (chosen for bound, (_, chosen) in zip(bounds, rows, strict=True) if number < bound)
@@ -66,31 +66,31 @@ class Odds:
 
 
 class Plans:
-    """Has a plan for each create: what was ordered for it, else what chance says."""
+    """Has a plan for each create: what was requested for it, else what chance decides."""
 
-    def __init__(self, odds: Odds) -> None:
-        self._odds = odds
+    def __init__(self, random_faults: RandomFaults) -> None:
+        self._random_faults = random_faults
         self._upcoming: deque[Behaviour] = deque()
 
     def expect(self, behaviour: Behaviour, count: int) -> None:
-        """Treat the next `count` creates so, after those already spoken for."""
+        """Treat the next `count` creates so, after those that have a behaviour already."""
         self._upcoming.extend(repeat(behaviour, count))
 
     def take(self) -> Plan:
-        """Decide about one create. Chance is asked always, so that orders do not shift it."""
-        drawn = self._odds.draw()
+        """Decide about one create. Chance always draws, so that requests do not shift it."""
+        drawn = self._random_faults.draw()
         behaviour = self._upcoming.popleft() if self._upcoming else AS_USUAL
         return Plan(behaviour, drawn if behaviour.fault is None else behaviour.fault)
 
     def give_back(self, plan: Plan) -> None:
-        """Keep the order of a create that was not accepted for the next, unless that was ordered.
+        """Keep the behaviour of a create that was not accepted for the next one.
 
-        A create fault is about the create itself, which has happened; the rest is about a task.
+        Unless it has a create fault: that is about the create itself, which has happened.
         """
         if plan.behaviour is not AS_USUAL and Kind.CREATE not in (plan.behaviour.fault or {}):
             self._upcoming.appendleft(plan.behaviour)
 
     def reset(self) -> None:
-        """Nothing is ordered, and chance begins anew."""
+        """Drop what was requested, and start the random numbers again."""
         self._upcoming.clear()
-        self._odds.reset()
+        self._random_faults.reset()

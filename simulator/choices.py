@@ -1,4 +1,4 @@
-"""How faults are asked for: by name, with parameters, and with a rate where chance decides."""
+"""How faults are requested: by name, with parameters, and with a rate where chance decides."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class Parameters(BaseModel):
     times: Annotated[int, Field(ge=1, le=100)] = 1
 
 
-class Setting(Parameters):
+class FaultRate(Parameters):
     """A fault that happens by chance; a mere number is its rate."""
 
     rate: Annotated[float, Field(ge=0, le=1)]
@@ -34,7 +34,7 @@ class Setting(Parameters):
         return {"rate": given} if isinstance(given, int | float) else given
 
 
-SETTINGS = TypeAdapter(dict[str, Setting])
+FAULT_RATES = TypeAdapter(dict[str, FaultRate])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The simulator's own endpoints: what a test sees of the account and how it steers it."""
+"""The simulator's own endpoints: they show the account and set what happens next."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator import creates
 from simulator.account import Account, Task
 from simulator.answers import answer
 from simulator.behaviour import Next
-from simulator.callbacks import Attempt, Callbacks
-from simulator.chance import Odds, Plans
-from simulator.choices import SETTINGS
+from simulator.callbacks import CallbackAttempt, CallbackSender
+from simulator.chance import Plans, RandomFaults
+from simulator.choices import FAULT_RATES
+from simulator.creates import CreateRecord
 from simulator.faults import FAULTS
 from simulator.latency import Delays, Latency
 from simulator.limits import Limits
@@ -34,12 +34,12 @@ class AccountChange(Limits):
     """The balance."""
 
 
-def _steering(
+def _reporting_errors(
     endpoint: Callable[[Self, Request], Awaitable[Response]],
 ) -> Callable[[Self, Request], Awaitable[Response]]:
     """Answer what cannot be understood with 400 and what is wrong with it."""
 
-    async def steered(self: Self, request: Request) -> Response:
+    async def reporting(self: Self, request: Request) -> Response:
         try:
             return await endpoint(self, request)
         except ValidationError as error:
@@ -48,25 +48,25 @@ def _steering(
         except ValueError as error:
             return answer({"errors": [{"msg": str(error)}]}, 400)
 
-    return steered
+    return reporting
 
 
 class Control:
-    """Shows and steers; asks for no key. Instants are unix seconds."""
+    """The endpoints, without a key. Instants are unix seconds."""
 
     def __init__(
         self,
         account: Account,
-        callbacks: Callbacks,
+        callback_sender: CallbackSender,
         plans: Plans,
-        odds: Odds,
+        random_faults: RandomFaults,
         delays: Delays,
         vendor: Vendor,
     ) -> None:
         self._account = account
-        self._callbacks = callbacks
+        self._callback_sender = callback_sender
         self._plans = plans
-        self._odds = odds
+        self._random_faults = random_faults
         self._delays = delays
         self._vendor = vendor
 
@@ -88,7 +88,7 @@ class Control:
             Route("/simulator/callbacks", self.callbacks),
         ]
 
-    @_steering
+    @_reporting_errors
     async def expect(self, request: Request) -> Response:
         """Queue a behaviour for the creates to come."""
         behaviour = Next.model_validate_json(await request.body())
@@ -97,30 +97,30 @@ class Control:
 
     async def faults(self, _: Request) -> Response:
         """Show the rates, and all faults there are."""
-        rates = self._odds.settings.items()
+        rates = self._random_faults.rates.items()
         return answer(
             {
-                "set": {name: setting.model_dump(exclude_unset=True) for name, setting in rates},
+                "set": {name: rate.model_dump(exclude_unset=True) for name, rate in rates},
                 "known": {name: fault.description for name, fault in FAULTS.items()},
             }
         )
 
-    @_steering
+    @_reporting_errors
     async def set_faults(self, request: Request) -> Response:
         """Replace all rates."""
-        self._odds.set(SETTINGS.validate_json(await request.body()))
+        self._random_faults.set(FAULT_RATES.validate_json(await request.body()))
         return await self.faults(request)
 
     async def clear_faults(self, request: Request) -> Response:
         """Leave nothing to chance, the rates of the start included."""
-        self._odds.set({})
+        self._random_faults.set({})
         return await self.faults(request)
 
     async def latency(self, _: Request) -> Response:
         """Show how long answers take."""
         return answer(self._delays.latency.model_dump())
 
-    @_steering
+    @_reporting_errors
     async def set_latency(self, request: Request) -> Response:
         """Replace both."""
         self._delays.latency = Latency.model_validate_json(await request.body())
@@ -132,7 +132,7 @@ class Control:
         shown = {"credits": self._account.balance(now), "running": self._account.running(now)}
         return answer(shown | self._account.limits.model_dump(by_alias=True))
 
-    @_steering
+    @_reporting_errors
     async def change_account(self, request: Request) -> Response:
         """Change balance and limits until the ledger is cleared."""
         change = AccountChange.model_validate_json(await request.body())
@@ -150,14 +150,14 @@ class Control:
 
     async def creates(self, _: Request) -> Response:
         """Show every create that arrived, accepted or not."""
-        return answer({"data": [_create(attempt) for attempt in self._vendor.creates]})
+        return answer({"data": [_create(record) for record in self._vendor.creates]})
 
     async def queries(self, _: Request) -> Response:
         """Show every query that arrived, too many or not."""
         return answer({"data": [_query(query) for query in self._vendor.queries]})
 
     async def reset(self, request: Request) -> Response:
-        """Begin anew: nothing created, nothing queued, no callback on its way.
+        """Start again: nothing created, nothing queued, no callback on its way.
 
         Rates and latency stay.
         """
@@ -166,7 +166,7 @@ class Control:
         self._delays.reset()
         self._vendor.creates.clear()
         self._vendor.queries.clear()
-        await self._callbacks.forget()
+        await self._callback_sender.clear()
         return await self.ledger(request)
 
     async def task(self, request: Request) -> Response:
@@ -179,29 +179,29 @@ class Control:
 
     async def callbacks(self, _: Request) -> Response:
         """Show every callback attempt that is over, in that order."""
-        return answer([_attempt(attempt) for attempt in self._callbacks.attempts])
+        return answer([_attempt(attempt) for attempt in self._callback_sender.attempts])
 
 
 def _row(task: Task, now: float) -> dict[str, object]:
     return {
         "taskId": task.id,
-        "model": task.order.model,
-        "callBackUrl": task.order.callback_url,
+        "model": task.body.model,
+        "callBackUrl": task.body.callback_url,
         "credits": task.billed(now),
         "createdAt": task.created_at,
-        "input": RawJSON(task.order.input),
+        "input": RawJSON(task.body.input),
         "faults": task.fault_names,
     }
 
 
-def _create(attempt: creates.Attempt) -> dict[str, object]:
+def _create(record: CreateRecord) -> dict[str, object]:
     return {
-        "arrivedAt": attempt.arrived_at,
-        "outcome": attempt.outcome,
-        "code": attempt.code,
-        "callBackUrl": attempt.callback_url,
-        "taskId": attempt.task_id,
-        "faults": attempt.faults,
+        "arrivedAt": record.arrived_at,
+        "outcome": record.outcome,
+        "code": record.code,
+        "callBackUrl": record.callback_url,
+        "taskId": record.task_id,
+        "faults": record.faults,
     }
 
 
@@ -209,7 +209,7 @@ def _query(query: Query) -> dict[str, object]:
     return {"arrivedAt": query.arrived_at, "taskId": query.task_id, "refused": query.refused}
 
 
-def _attempt(attempt: Attempt) -> dict[str, object]:
+def _attempt(attempt: CallbackAttempt) -> dict[str, object]:
     return {
         "taskId": attempt.task_id,
         "url": attempt.url,

@@ -7,21 +7,21 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.responses import Response
 
-from simulator.answers import ClosedConnection, HalfAnswer, answer, linger, page
+from simulator.answers import ClosedConnection, HalfAnswer, answer, page, wait_or_disconnect
+from simulator.envelopes import OK, envelope
 from simulator.faults import CREATE_REFUSALS, SERVER_ERROR, Refusal
-from simulator.shapes import OK, envelope
 
 Reply = Callable[[Request, Response, float | None], Awaitable[Response]]
 """From the usual answer, that of an accepted create, and `seconds`: what is answered instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """One way to treat a create."""
+class Treatment:
+    """What happens to one create."""
 
     accepts: bool
     code: int | None
-    """What the answer says. None: there is no answer that says anything."""
+    """The code of the answer. None: there is none, or it is unreadable."""
     reply: Reply
     reads: bool = True
 
@@ -33,15 +33,15 @@ def _says(make: Callable[[], Response]) -> Reply:
     return reply
 
 
-def _refusal(refusal: Refusal, *, accepts: bool = False) -> Way:
+def _refusal(refusal: Refusal, *, accepts: bool = False) -> Treatment:
     def make() -> Response:
         return answer(envelope(refusal.code, refusal.message, None))
 
-    return Way(accepts=accepts, code=refusal.code, reply=_says(make))
+    return Treatment(accepts=accepts, code=refusal.code, reply=_says(make))
 
 
-def _page(status: HTTPStatus, *, accepts: bool = False) -> Way:
-    return Way(accepts=accepts, code=status, reply=_says(lambda: page(status)))
+def _page(status: HTTPStatus, *, accepts: bool = False) -> Treatment:
+    return Treatment(accepts=accepts, code=status, reply=_says(lambda: page(status)))
 
 
 async def _as_usual(_: Request, usual: Response, __: float | None) -> Response:
@@ -53,12 +53,12 @@ async def _half(_: Request, usual: Response, __: float | None) -> Response:
 
 
 async def _late(request: Request, usual: Response, seconds: float | None) -> Response:
-    await linger(request, seconds)
+    await wait_or_disconnect(request, seconds)
     return usual
 
 
 async def _never(request: Request, _: Response, __: float | None) -> Response:
-    await linger(request, None)
+    await wait_or_disconnect(request, None)
     return ClosedConnection()
 
 
@@ -70,24 +70,28 @@ def _empty() -> Response:
     return Response(media_type="application/json")
 
 
-USUAL = Way(accepts=True, code=OK, reply=_as_usual)
+USUAL = Treatment(accepts=True, code=OK, reply=_as_usual)
 
-WAYS: Mapping[str, Way] = {
+CREATE_FAULTS: Mapping[str, Treatment] = {
     **{name: _refusal(refusal) for name, refusal in CREATE_REFUSALS.items()},
     "create-http-404": _page(HTTPStatus.NOT_FOUND),
     "create-http-429": _page(HTTPStatus.TOO_MANY_REQUESTS),
     "create-http-502": _page(HTTPStatus.BAD_GATEWAY),
-    "create-closed-unread": Way(
+    "create-closed-unread": Treatment(
         accepts=False, code=None, reply=_says(lambda: ClosedConnection(reset=True)), reads=False
     ),
-    "create-closed-after-reading": Way(accepts=False, code=None, reply=_says(ClosedConnection)),
-    "create-hang": Way(accepts=False, code=None, reply=_never),
+    "create-closed-after-reading": Treatment(
+        accepts=False, code=None, reply=_says(ClosedConnection)
+    ),
+    "create-hang": Treatment(accepts=False, code=None, reply=_never),
     "create-http-502-after-accept": _page(HTTPStatus.BAD_GATEWAY, accepts=True),
     "create-500-after-accept": _refusal(SERVER_ERROR, accepts=True),
-    "create-cut-off-after-accept": Way(accepts=True, code=None, reply=_says(ClosedConnection)),
-    "create-half-answer": Way(accepts=True, code=None, reply=_half),
-    "create-garbage-answer": Way(accepts=True, code=None, reply=_says(_garbage)),
-    "create-empty-answer": Way(accepts=True, code=None, reply=_says(_empty)),
-    "create-hang-after-accept": Way(accepts=True, code=None, reply=_never),
-    "create-slow": Way(accepts=True, code=OK, reply=_late),
+    "create-cut-off-after-accept": Treatment(
+        accepts=True, code=None, reply=_says(ClosedConnection)
+    ),
+    "create-half-answer": Treatment(accepts=True, code=None, reply=_half),
+    "create-garbage-answer": Treatment(accepts=True, code=None, reply=_says(_garbage)),
+    "create-empty-answer": Treatment(accepts=True, code=None, reply=_says(_empty)),
+    "create-hang-after-accept": Treatment(accepts=True, code=None, reply=_never),
+    "create-slow": Treatment(accepts=True, code=OK, reply=_late),
 }

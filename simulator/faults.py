@@ -7,7 +7,7 @@ from typing import Literal
 
 
 class Kind(StrEnum):
-    """What a fault spoils, the first word of its name; a task can have one of each kind."""
+    """What a fault is about, the first word of its name; a task can have one of each kind."""
 
     CREATE = "create"
     CALLBACK = "callback"
@@ -33,14 +33,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What an envelope says instead of yes."""
+    """The code and message of a refusal."""
 
     code: int
     message: str
 
 
 SERVER_ERROR = Refusal(code=500, message="Server exception, please try again later")
-"""Known to no reader: whether a task exists cannot be told from it."""
+"""Documented nowhere: it does not say whether a task exists."""
 
 CREATE_REFUSALS: Mapping[str, Refusal] = {
     "create-refused-400": Refusal(code=400, message="Invalid request parameters"),
@@ -108,7 +108,7 @@ _CALLBACK = (
     Fault("callback-early", "Done at once: sent and answered before the create's own answer."),
     Fault(
         "callback-forged",
-        "A stranger's comes halfway through: wrong result, wrong signature. The true one follows.",
+        "A forged one comes halfway: wrong result, wrong signature. The true one follows.",
     ),
     Fault("callback-stale", "The signature is right but ten minutes old; needs an HMAC key."),
     Fault("callback-unsigned", "Comes without a signature although there is an HMAC key."),
@@ -148,7 +148,7 @@ _RECORD = (
         FOR_EVER,
     ),
     Fault("record-unknown-state", "While it runs its state is `post_processing`."),
-    Fault("record-contradicts", "Tells the opposite end of what the callback tells."),
+    Fault("record-contradicts", "Its final state is the opposite of the callback's."),
     Fault("record-input-object", "`param.input` is an object, not a text."),
 )
 

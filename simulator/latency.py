@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from simulator.answers import linger
+from simulator.answers import wait_or_disconnect
 from simulator.choices import Seconds
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -54,32 +54,32 @@ class Latency(BaseModel):
 
 
 class Delays:
-    """Makes answers late. Each call has its own seeded luck, drawn for every one that arrives."""
+    """Makes answers late. Each call has its own seeded numbers, one drawn for every request."""
 
     def __init__(self, seed: int, latency: Latency) -> None:
         self._seed = seed
-        self._luck: dict[Call, random.Random] = {}
+        self._random: dict[Call, random.Random] = {}
         self.latency = latency
         self.reset()
 
     def reset(self) -> None:
-        """Begin the same luck anew; the bounds stay."""
-        self._luck = {call: random.Random(f"{self._seed}/{call}/latency") for call in Call}  # noqa: S311  # repeatable, no secret
+        """Start the same random numbers again; the bounds stay."""
+        self._random = {call: random.Random(f"{self._seed}/{call}/latency") for call in Call}  # noqa: S311  # repeatable, no secret
 
-    def late(self, call: Call, endpoint: Endpoint) -> Endpoint:
+    def delayed(self, call: Call, endpoint: Endpoint) -> Endpoint:
         """Answer as the endpoint does, later."""
 
-        async def late(request: Request) -> Response:
+        async def delayed(request: Request) -> Response:
             seconds = self._draw(call)
             response = await endpoint(request)
             if seconds:
-                await linger(request, seconds)
+                await wait_or_disconnect(request, seconds)
             return response
 
-        return late
+        return delayed
 
     def _draw(self, call: Call) -> float:
-        """Draw always: so that a change of the bounds does not shift the luck."""
-        share = self._luck[call].random()
+        """Draw always, so that a change of the bounds does not shift later draws."""
+        share = self._random[call].random()
         least, most = self.latency.of(call) or (0.0, 0.0)
         return least + share * (most - least)

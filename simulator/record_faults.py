@@ -8,12 +8,12 @@ from typing import Any
 from simplejson import RawJSON
 from starlette.responses import Response
 
-from simulator import shapes
+from simulator import envelopes
 from simulator.account import ENDS, Failure, Task
 from simulator.answers import answer, page
+from simulator.bodies import RefusedError
 from simulator.choices import Chosen
 from simulator.faults import RECORD_REFUSALS, Kind
-from simulator.orders import RefusedError
 
 NOT_VISIBLE = "record-null"
 """Also what is answered about ids that nobody knows."""
@@ -24,19 +24,19 @@ Envelope = dict[str, Any]
 
 
 def _with_unknown_state(task: Task, now: float) -> Envelope:
-    envelope = shapes.record(task, now)
+    envelope = envelopes.record(task, now)
     if task.state(now) not in ENDS:
         envelope["data"]["state"] = UNKNOWN_STATE
     return envelope
 
 
 def _contradicting(task: Task, now: float) -> Envelope:
-    return shapes.record(replace(task, failure=None if task.failure else OPPOSITE), now)
+    return envelopes.record(replace(task, failure=None if task.failure else OPPOSITE), now)
 
 
 def _with_input_object(task: Task, now: float) -> Envelope:
-    envelope = shapes.record(task, now)
-    envelope["data"]["param"] = shapes.param(task, input=RawJSON(task.order.input))
+    envelope = envelopes.record(task, now)
+    envelope["data"]["param"] = envelopes.param(task, input=RawJSON(task.body.input))
     return envelope
 
 
@@ -48,17 +48,17 @@ RECORDS: Mapping[str, Callable[[Task, float], Envelope]] = {
 """Records that are not as usual. The other faults of this kind show no record."""
 
 
-def look_up(task: Task | None, now: float) -> Response:
+def answer_query(task: Task | None, now: float) -> Response:
     """Answer a query; raises `RefusedError`."""
     if task is None:
         raise _refused(NOT_VISIBLE)
     chosen = task.faults.get(Kind.RECORD)
     if chosen is None:
-        return answer(shapes.record(task, now))
+        return answer(envelopes.record(task, now))
     if (write := RECORDS.get(chosen.name)) is not None:
         return answer(write(task, now))
     if _is_over(chosen, now - task.created_at):
-        return answer(shapes.record(task, now))
+        return answer(envelopes.record(task, now))
     if chosen.name in RECORD_REFUSALS:
         raise _refused(chosen.name)
     return page(HTTPStatus.BAD_GATEWAY)

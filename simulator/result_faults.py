@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from simulator import documents
+from simulator import json_codec
 from simulator.choices import Choice
 from simulator.faults import Kind
 
@@ -23,7 +23,7 @@ def _with_result(change: Callable[[Data], Data]) -> Callable[[Data], Data]:
 
 
 def _parsed(data: Data) -> Data:
-    return data | {"resultJson": documents.read(data["resultJson"].encode())}
+    return data | {"resultJson": json_codec.read(data["resultJson"].encode())}
 
 
 def _without(name: str) -> Callable[[Data], Data]:
@@ -50,8 +50,8 @@ CHANGES: Mapping[str, Callable[[Data], Data]] = {
 }
 
 
-def spoil(faults: Choice, data: Data) -> Data:
-    """Give the data of a record or a callback as the task's result fault has it."""
+def apply(faults: Choice, data: Data) -> Data:
+    """Return the data of a record or a callback as the task's result fault has it."""
     chosen = faults.get(Kind.RESULT)
     change = CHANGES.get(chosen.name) if chosen else None
     return change(data) if change else data

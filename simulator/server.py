@@ -1,4 +1,4 @@
-"""The simulator's door: its options, the application, and the process that serves it."""
+"""The simulator's options, the application, and the process that serves it."""
 
 import contextlib
 import socket
@@ -16,14 +16,14 @@ from starlette.types import ASGIApp
 
 from simulator.account import Account
 from simulator.answers import Closable, answer
-from simulator.callbacks import Callbacks
-from simulator.chance import Odds, Plans
-from simulator.choices import SETTINGS
+from simulator.api_key import ApiKeyCheck
+from simulator.callbacks import CallbackSender
+from simulator.chance import Plans, RandomFaults
+from simulator.choices import FAULT_RATES
 from simulator.control import Control
-from simulator.guard import Guard
+from simulator.envelopes import envelope
 from simulator.latency import Delays, Latency
 from simulator.limits import Limits
-from simulator.shapes import envelope
 from simulator.vendor import Vendor
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -31,7 +31,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How the stand-in behaves: every field is a plain value with a default, ready for a flag."""
+    """How the simulator behaves: every field is a plain value with a default, ready for a flag."""
 
     api_key: str | None = field(default=None, repr=False)
     """The one right key. None: any key is right, as long as there is one."""
@@ -40,7 +40,7 @@ class Options:
     failure_rate: float = 0.0
     """The share of tasks that fail, from 0 to 1."""
     seed: int = 0
-    """Which of them fail, and which faults befall whom: the same seed, the same ones."""
+    """Which of them fail, and which faults happen: the same seed, the same ones."""
     start_credits: Decimal = Decimal("5916.25")
     """The account's balance at the start."""
     public_url: str | None = None
@@ -92,25 +92,27 @@ def create_app(options: Options) -> ASGIApp:
         seed=options.seed,
         limits=options.limits(),
     )
-    odds = Odds(options.seed)
-    odds.set(SETTINGS.validate_python(dict(options.faults)))
-    plans = Plans(odds)
-    callbacks = Callbacks(hmac_key=options.hmac_key, retry_delay=options.callback_retry_delay)
+    random_faults = RandomFaults(options.seed)
+    random_faults.set(FAULT_RATES.validate_python(dict(options.faults)))
+    plans = Plans(random_faults)
+    callback_sender = CallbackSender(
+        hmac_key=options.hmac_key, retry_delay=options.callback_retry_delay
+    )
     delays = Delays(options.seed, options.latency())
     vendor = Vendor(
         account,
-        callbacks,
+        callback_sender,
         plans,
-        Guard(options.api_key),
+        ApiKeyCheck(options.api_key),
         delays,
         public_url=options.public_url,
         callback_delay=options.callback_delay,
     )
-    control = Control(account, callbacks, plans, odds, delays, vendor)
+    control = Control(account, callback_sender, plans, random_faults, delays, vendor)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with contextlib.aclosing(callbacks):
+        async with contextlib.aclosing(callback_sender):
             yield
 
     app = Starlette(
@@ -124,7 +126,7 @@ def create_app(options: Options) -> ASGIApp:
 
 
 def run(host: str, port: int, options: Options) -> None:
-    """Serve until told to stop. Port 0 takes a free one; where it listens is printed."""
+    """Serve until stopped. Port 0 takes a free one; where it listens is printed."""
     config = uvicorn.Config(
         create_app(options), log_level="warning", access_log=False, timeout_graceful_shutdown=1
     )
@@ -147,10 +149,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def _unknown(_: Request, __: Exception) -> Response:
-    """Answer what nothing is known of, a known path called in another way included."""
+    """Answer an unknown path, or a known one with another method."""
     return answer(envelope(404, "Not Found", None), 404)
 
 
 async def _gone(_: Request, __: Exception) -> Response:
-    """Keep quiet about a customer who hung up while sending: nobody reads this answer."""
+    """Ignore a client that hung up while sending: nobody reads this answer."""
     return Response(status_code=400)

@@ -1,4 +1,4 @@
-"""kie.ai's own endpoints, as a customer meets them."""
+"""kie.ai's own endpoints, as a client calls them."""
 
 import asyncio
 import time
@@ -9,19 +9,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator import orders, pictures, record_faults, shapes
+from simulator import bodies, envelopes, pictures, record_faults
 from simulator.account import EARLY, Account, State, Task
 from simulator.answers import answer
-from simulator.callback_faults import News, letters
-from simulator.callbacks import Callbacks
+from simulator.api_key import ApiKeyCheck
+from simulator.bodies import RefusedError
+from simulator.callback_faults import Ending, callbacks
+from simulator.callbacks import CallbackSender
 from simulator.chance import Plans
-from simulator.creates import Attempt, Creates
-from simulator.guard import Guard
+from simulator.creates import CreateRecord, Creates
 from simulator.latency import Call, Delays
-from simulator.orders import RefusedError
 
-LINK_LIVES = 20 * 60
-"""Seconds. Nobody here looks whether they are over."""
+LINK_SECONDS = 20 * 60
+"""Seconds; not enforced here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,45 +35,45 @@ class Query:
 
 
 class Vendor:
-    """Answers like kie.ai: HTTP 200 whatever happened, the truth in the envelope."""
+    """Answers like kie.ai: always HTTP 200, the result in the envelope."""
 
     def __init__(
         self,
         account: Account,
-        callbacks: Callbacks,
+        callback_sender: CallbackSender,
         plans: Plans,
-        guard: Guard,
+        key_check: ApiKeyCheck,
         delays: Delays,
         *,
         public_url: str | None,
         callback_delay: float,
     ) -> None:
         self._account = account
-        self._callbacks = callbacks
-        self._guard = guard
+        self._callback_sender = callback_sender
+        self._key_check = key_check
         self._delays = delays
         self._public_url = public_url
         self._callback_delay = callback_delay
         self.queries: list[Query] = []
         """In the order of their arrival."""
         self._creates = Creates(
-            account, plans, self._announce, check_key=guard.check, base_url=self._base_url
+            account, plans, self._send_callbacks, check_key=key_check.check, base_url=self._base_url
         )
 
     @property
-    def creates(self) -> list[Attempt]:
+    def creates(self) -> list[CreateRecord]:
         """Every create that arrived, in that order."""
-        return self._creates.attempts
+        return self._creates.records
 
     def routes(self) -> list[Route]:
-        guarded = self._guard.guarded
-        late = self._delays.late
+        keyed = self._key_check.required
+        delayed = self._delays.delayed
         create = self._creates.create_task  # checks the key itself: it notes the refused as well
         return [
-            Route("/api/v1/jobs/createTask", late(Call.CREATE, create), methods=["POST"]),
-            Route("/api/v1/jobs/recordInfo", late(Call.QUERY, guarded(self.record_info))),
-            Route("/api/v1/chat/credit", guarded(self.credit)),
-            Route("/api/v1/common/download-url", guarded(self.download_url), methods=["POST"]),
+            Route("/api/v1/jobs/createTask", delayed(Call.CREATE, create), methods=["POST"]),
+            Route("/api/v1/jobs/recordInfo", delayed(Call.QUERY, keyed(self.record_info))),
+            Route("/api/v1/chat/credit", keyed(self.credit)),
+            Route("/api/v1/common/download-url", keyed(self.download_url), methods=["POST"]),
             Route("/files/{task_id:path}.png", self.file),
         ]
 
@@ -86,19 +86,19 @@ class Vendor:
             self.queries.append(Query(arrived_at=now, task_id=task_id, refused=refusal.code))
             raise
         self.queries.append(Query(arrived_at=now, task_id=task_id, refused=None))
-        return record_faults.look_up(self._account.find(task_id), now)
+        return record_faults.answer_query(self._account.find(task_id), now)
 
     async def credit(self, _: Request) -> Response:
-        return answer(shapes.envelope(200, "success", self._account.balance(time.time())))
+        return answer(envelopes.envelope(200, "success", self._account.balance(time.time())))
 
     async def download_url(self, request: Request) -> Response:
-        """Give a link to a result that was made here; of any other URL kie.ai says no more."""
+        """Return a link to a result that was made here; any other URL is refused as wrong."""
         now = time.time()
-        url = orders.file_url(await request.body())
+        url = bodies.file_url(await request.body())
         if url is None or not self._account.has_made(url, now):
             raise RefusedError(422, "url is wrong")
-        link = f"{url}?expires={int(now) + LINK_LIVES}"
-        return answer(shapes.envelope(shapes.OK, "success", link))
+        link = f"{url}?expires={int(now) + LINK_SECONDS}"
+        return answer(envelopes.envelope(envelopes.OK, "success", link))
 
     async def file(self, request: Request) -> Response:
         task = self._account.find(request.path_params["task_id"])
@@ -106,22 +106,22 @@ class Vendor:
             raise HTTPException(404)
         return Response(pictures.draw(task.id), media_type="image/png")
 
-    async def _announce(self, task: Task) -> None:
-        """See to it that the customer will hear of the task's end, if there is a way to."""
-        url = task.order.callback_url
+    async def _send_callbacks(self, task: Task) -> None:
+        """Schedule the callbacks about the task's end, if it has a callback URL."""
+        url = task.body.callback_url
         if url is None or not task.calls_back:
             return
-        news = News(
+        ending = Ending(
             task=task,
             balance=lambda: self._account.balance(time.time()),
             delay=self._callback_delay,
         )
-        tried = self._callbacks.send(task.id, url, letters(news))
+        tried = self._callback_sender.send(task.id, url, callbacks(ending))
         if EARLY in task.fault_names:
             await asyncio.gather(*(event.wait() for event in tried))
 
     def _base_url(self, request: Request) -> str:
-        """Where results are served: without an URL of ours, where the customer reached us.
+        """Where results are served: without an URL of ours, where the client reached us.
 
         Put together as text: a hostile Host is not parsed.
         """

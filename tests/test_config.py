@@ -2,15 +2,12 @@
 
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from app import config
 from app.config import Address, Settings, SettingsError, load, normalise_database_url
 
 ROOT = Path(__file__).parents[1]
@@ -388,34 +385,8 @@ def test_other_urls_are_refused_without_showing_them(url: str) -> None:
     assert SECRET not in problem(DATABASE_URL=url)
 
 
-# --- the page -----------------------------------------------------------------------------------
-
-
-def test_the_page_is_the_codes() -> None:
-    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert page == config.settings_page(), "run: python -m app.config > docs/settings.md"
-
-
-def test_the_command_prints_the_page() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "app.config"], cwd=ROOT, check=True, capture_output=True
-    )
-    assert done.stdout.decode() == config.settings_page()
-
-
 def test_every_setting_is_described_in_one_sentence() -> None:
     for field in Settings.model_fields.values():
         assert field.description
         assert field.description.endswith(".")
         assert "|" not in field.description
-
-
-def test_the_table_marks_secrets_and_what_has_no_effect_yet() -> None:
-    rows = config.settings_table().splitlines()
-    secret = {row.split("`")[1] for row in rows if "(secret)" in row}
-    assert secret == {f"GATEWAY_{name}" for name in SECRETS}
-    idle = {row.split("`")[1] for row in rows if "(not in effect yet)" in row}
-    assert "GATEWAY_RETENTION_DAYS" in idle
-    assert not [name for name in idle if name.startswith("GATEWAY_DELIVERY")]
-    assert not {"GATEWAY_EGRESS_PROXY", "GATEWAY_KIE_CREATES_PER_10S"} & idle
-    assert not {"GATEWAY_KIE_MAX_RUNNING", "GATEWAY_ADMIN_KEY"} & idle

@@ -3,22 +3,16 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from app.domain.admission import PAUSES, HoldReason
 from app.domain.evidence import Verdict
-from app.domain.report import Progress
-from app.domain.submission import Fault
-from app.domain.task import DEADLINES, FINAL, Source, State
-from app.metrics import CATALOGUE, Kind, Metric, Metrics, catalogue
-from app.metrics.catalogue import ALERTS
-from app.metrics.page import metrics_page
+from app.domain.task import Source, State
+from app.metrics import CATALOGUE, Kind, Metrics, catalogue
+from app.metrics.alerts import ALERTS
 from tests.scrape import kinds, labels, moved, samples
 
-PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
 
@@ -41,7 +35,7 @@ def seen(metrics: Metrics) -> dict[str, float]:
 
 
 def of_database(tasks: Mapping[str, int]) -> Callable[[Metrics], None]:
-    return lambda metrics: metrics.show_tasks(tasks, 7.5, {"submit": 3.0, "ask": 0.0})
+    return lambda metrics: metrics.show_tasks(tasks, 7.5, {"submit": 3.0, "poll": 0.0})
 
 
 def show_held(metrics: Metrics, reasons: Collection[str]) -> None:
@@ -68,7 +62,7 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         },
     ),
     "create": (
-        lambda metrics: metrics.sent("unknown", 30.0),
+        lambda metrics: metrics.submitted("unknown", 30.0),
         {
             'kie_gateway_submissions_total{outcome="unknown"}': 1,
             "kie_gateway_create_duration_seconds_count": 1,
@@ -80,8 +74,8 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         {'kie_gateway_callbacks_total{verdict="late"}': 1},
     ),
     "wrong token": (Metrics.rejected, {"kie_gateway_callbacks_rejected_total": 1}),
-    "question": (
-        lambda metrics: metrics.asked("not_visible", 0.25),
+    "query": (
+        lambda metrics: metrics.queried("not_visible", 0.25),
         {
             'kie_gateway_queries_total{answer="not_visible"}': 1,
             "kie_gateway_query_duration_seconds_count": 1,
@@ -146,11 +140,11 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         },
     ),
     "loops": (
-        lambda metrics: metrics.show_loops({"ask": 61.5, "sweep": 2}, {"ask"}),
+        lambda metrics: metrics.show_loops({"poll": 61.5, "sweep": 2}, {"poll"}),
         {
-            'kie_gateway_loop_silent_seconds{loop="ask"}': 61.5,
+            'kie_gateway_loop_silent_seconds{loop="poll"}': 61.5,
             'kie_gateway_loop_silent_seconds{loop="sweep"}': 2,
-            'kie_gateway_loop_stuck{loop="ask"}': 1,
+            'kie_gateway_loop_stuck{loop="poll"}': 1,
         },
     ),
     "pool": (
@@ -177,7 +171,7 @@ def everything() -> str:
     return metrics.page().decode()
 
 
-def test_what_the_database_told_is_left_out_while_it_is_away() -> None:
+def test_what_the_database_holds_is_left_out_while_it_is_away() -> None:
     metrics = fresh()
     of_database({"queued": 2})(metrics)
     show_held(metrics, {"kie_busy"})
@@ -193,11 +187,13 @@ def test_what_the_database_told_is_left_out_while_it_is_away() -> None:
 
 def test_only_what_holds_now_is_shown_as_held() -> None:
     metrics = fresh()
-    for held in (set(HELD), {"kie_busy"}, set()):
+    for held in (set(catalogue.HOLDS), {"kie_busy"}, set()):
         show_held(metrics, held)
         page = samples(metrics.page().decode())
-        shown = {name: page[f'kie_gateway_admission_held{{reason="{name}"}}'] for name in HELD}
-        assert shown == {name: name in held for name in HELD}
+        shown = {
+            name: page[f'kie_gateway_admission_held{{reason="{name}"}}'] for name in catalogue.HOLDS
+        }
+        assert shown == {name: name in held for name in catalogue.HOLDS}
 
 
 def test_counters_of_known_words_begin_at_nought() -> None:
@@ -210,11 +206,11 @@ def test_counters_of_known_words_begin_at_nought() -> None:
 # -- the catalogue
 
 
-def test_the_catalogue_is_what_is_told() -> None:
-    told = kinds(everything())
-    own = {name: kind for name, kind in told.items() if not name.startswith("process_")}
+def test_the_catalogue_is_what_is_shown() -> None:
+    shown = kinds(everything())
+    own = {name: kind for name, kind in shown.items() if not name.startswith("process_")}
     assert own == {metric.name: metric.kind.value for metric in CATALOGUE}
-    assert "process_resident_memory_bytes" in told
+    assert "process_resident_memory_bytes" in shown
     assert all(name.startswith(catalogue.PREFIX) for name in own)
 
 
@@ -227,44 +223,15 @@ def test_names_are_as_prometheus_wants_them() -> None:
 
 
 def test_no_label_has_a_value_that_is_not_listed() -> None:
-    told = labels(everything())
+    shown = labels(everything())
     for metric in CATALOGUE:
         suffix = "_count" if metric.kind is Kind.HISTOGRAM else ""
-        assert set(told.get(metric.name + suffix, {})) == set(metric.labels), metric.name
+        assert set(shown.get(metric.name + suffix, {})) == set(metric.labels), metric.name
         for label, words in metric.words.items():
-            assert told[metric.name + suffix][label] <= set(words), metric.name
+            assert shown[metric.name + suffix][label] <= set(words), metric.name
 
 
-HELD = {HoldReason.ADMISSION_PAUSED, *PAUSES}
-REFUSALS = {f"refused_{fault}" for fault in Fault}
-WORDS: list[tuple[Metric, str, Collection[str]]] = [
-    (catalogue.SUBMISSIONS, "outcome", {"accepted", "unsent", "unknown"} | REFUSALS),
-    (catalogue.CALLBACKS, "verdict", set(Verdict)),
-    (catalogue.QUERIES, "answer", {"not_visible", "unanswered", "account"} | set(Progress)),
-    (catalogue.TASK_DURATION, "settled_by", {"create", "gateway"} | set(Source)),
-    (catalogue.TASK_DURATION, "state", set(FINAL) - {State.CANCELED}),
-    (catalogue.SWEPT, "state", {State.UNCONFIRMED} | {end.state for end in DEADLINES.values()}),
-    (catalogue.DISAGREEMENTS, "source", set(Source)),
-    (catalogue.TASKS, "state", set(State) - FINAL),
-    (catalogue.ADMISSION_HELD, "reason", HELD),
-]
-
-
-def test_labels_have_the_domains_own_words() -> None:
-    for metric, label, words in WORDS:
-        assert set(metric.words[label]) == {str(word) for word in words}, metric.name
-
-
-# -- the page and its alerts
-
-
-def test_the_page_is_made_from_the_catalogue() -> None:
-    assert PAGE.read_text(encoding="utf-8") == metrics_page(), "run: make docs"
-
-
-def test_each_metric_has_its_row() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert rows == [(metric.name, metric.kind.value) for metric in CATALOGUE]
+# -- alerts
 
 
 def test_alerts_speak_of_metrics_that_are_there() -> None:

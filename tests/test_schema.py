@@ -175,7 +175,7 @@ async def test_an_enum_is_the_check_of_its_column(
     assert sorted(re.findall(r"'([\w.]+)'::text", definition)) == sorted(WORDS[column])
 
 
-async def test_the_states_at_rest_are_those_with_an_end(
+async def test_the_final_states_are_those_with_an_end(
     sql: "asyncpg.Connection[asyncpg.Record]",
 ) -> None:
     definition = (await checks(sql))["tasks.final"]

@@ -30,8 +30,8 @@ from app.api.schemas.admin import (
 from app.domain.audit import Actor
 from app.domain.errors import KieNotAnsweringError, NotFoundError
 from app.domain.report import NoAnswer
+from app.services.account.pauses import Pauses
 from app.services.clients.settings import ClientChange as ClientSettings
-from app.services.tasks.stuck import Operations
 
 router = APIRouter(
     prefix="/v1/admin", tags=["admin"], dependencies=[Depends(only_known_admin_parameters)]
@@ -49,7 +49,7 @@ ClientName = Annotated[str, Path(description="The client, by its name.")]
 @router.get("/admission", response_model=AdmissionState, responses=refusals(401, 422, 503))
 async def read_admission(desk: TheDesk) -> Response:
     """Tell what is paused and held, what is free of the account's limits, and who waits."""
-    return ExactJSON(await _admission(desk.operations))
+    return ExactJSON(await _admission(desk.pauses))
 
 
 @router.post(
@@ -62,8 +62,8 @@ async def pause_admission(
     desk: TheDesk, said: Annotated[AdmissionPause, Depends(body(AdmissionPause))]
 ) -> Response:
     """Send nothing more to kie.ai, or nothing of one client's; what is under way goes on."""
-    await desk.operations.pause(Actor.ADMIN_API, client=said.client, note=said.note)
-    return ExactJSON(await _admission(desk.operations))
+    await desk.pauses.pause(Actor.ADMIN_API, client=said.client, note=said.note)
+    return ExactJSON(await _admission(desk.pauses))
 
 
 @router.post(
@@ -76,12 +76,12 @@ async def resume_admission(
     desk: TheDesk, said: Annotated[AdmissionResume, Depends(body(AdmissionResume))]
 ) -> Response:
     """Take a pause back: the one of everything, or one client's."""
-    await desk.operations.resume(Actor.ADMIN_API, client=said.client)
-    return ExactJSON(await _admission(desk.operations))
+    await desk.pauses.resume(Actor.ADMIN_API, client=said.client)
+    return ExactJSON(await _admission(desk.pauses))
 
 
-async def _admission(operations: Operations) -> dict[str, Any]:
-    found = await operations.admission()
+async def _admission(pauses: Pauses) -> dict[str, Any]:
+    found = await pauses.status()
     return {**found.account, "clients": found.clients}
 
 
@@ -91,13 +91,13 @@ async def _admission(operations: Operations) -> dict[str, Any]:
 @router.get("/stuck", response_model=AdminTaskList, responses=refusals(401, 422, 503))
 async def list_stuck(desk: TheDesk) -> Response:
     """List the tasks that need a person, or will if nobody works, the oldest first."""
-    return _all(await desk.operations.stuck())
+    return _all(await desk.stuck.list())
 
 
 @router.get("/audit", response_model=AuditList, responses=refusals(401, 422, 503))
 async def list_audit(desk: TheDesk) -> Response:
     """List what operators did and what the gateway found for them, newest first."""
-    return _all(await desk.operations.audit())
+    return _all(await desk.clients.audit())
 
 
 @router.post(
@@ -110,8 +110,8 @@ async def bind_task(
     desk: TheDesk, task_id: UUID, said: Annotated[TaskBind, Depends(body(TaskBind))]
 ) -> Response:
     """Give an unconfirmed or expired task its id at kie.ai, and have kie.ai asked about it."""
-    await desk.operations.bind(Actor.ADMIN_API, task_id, said.kie_task_id)
-    return ExactJSON(await desk.operations.task(task_id))
+    await desk.stuck.bind(Actor.ADMIN_API, task_id, said.kie_task_id)
+    return ExactJSON(await desk.stuck.one(task_id))
 
 
 @router.post(
@@ -124,8 +124,8 @@ async def requeue_task(
     desk: TheDesk, task_id: UUID, said: Annotated[TaskRequeue, Depends(body(TaskRequeue))]
 ) -> Response:
     """Put an unconfirmed task back into the queue, to be sent and perhaps paid once more."""
-    await desk.operations.requeue(Actor.ADMIN_API, task_id, may_pay_again=said.may_pay_again)
-    return ExactJSON(await desk.operations.task(task_id))
+    await desk.stuck.requeue(Actor.ADMIN_API, task_id, may_pay_again=said.may_pay_again)
+    return ExactJSON(await desk.stuck.one(task_id))
 
 
 @router.post(
@@ -135,8 +135,8 @@ async def requeue_task(
 )
 async def release_task(desk: TheDesk, task_id: UUID) -> Response:
     """Ask again about a task that was set aside after defects of the gateway's own."""
-    await desk.operations.release(Actor.ADMIN_API, task_id)
-    return ExactJSON(await desk.operations.task(task_id))
+    await desk.stuck.release(Actor.ADMIN_API, task_id)
+    return ExactJSON(await desk.stuck.one(task_id))
 
 
 # -- clients and keys

@@ -23,17 +23,18 @@ from app.domain.errors import (
     UnauthenticatedError,
 )
 from app.domain.exact_json import UnreadableDocumentError, parse
+from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
 from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
 from app.services.deliveries.history import Deliveries
 from app.services.dropin import DropIn
 from app.services.tasks.commands import Commands
+from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
-from app.services.tasks.stuck import Operations
-from app.services.tasks.submit import Submissions
+from app.services.tasks.stuck import StuckTasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Edge:
     """The services behind the routes, and the edge's own limits."""
 
     keys: Keys
-    submissions: Submissions
+    creates: Creates
     receiver: Receiver
     reader: Reader
     commands: Commands
@@ -83,7 +84,8 @@ TheClient = Annotated[UUID, Depends(client)]
 class Desk:
     """The services behind the operators' routes, and the key to them."""
 
-    operations: Operations
+    pauses: Pauses
+    stuck: StuckTasks
     clients: Clients
     account: Account
     keys: Keys

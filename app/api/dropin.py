@@ -25,10 +25,10 @@ from app.api.schemas.dropin import (
 from app.api.tasks import as_it_stands
 from app.domain import errors
 from app.domain.dialect import Dialect
+from app.domain.draft import Draft
 from app.domain.errors import GatewayError
 from app.domain.shapes.kie import OK, created, envelope, record
 from app.domain.task import FailSource, State
-from app.services.tasks.submit import Draft
 
 PREFIX = "/api/v1/"
 
@@ -111,7 +111,7 @@ async def create_kie_task(
         submit_within=None,
         dialect=Dialect.KIE,
     )
-    stored = await edge.submissions.create(client, draft, key)
+    stored = await edge.creates.create(client, draft, key)
     task = await as_it_stands(edge, client, stored, None)
     headers = {TASK: str(stored.id)}
     if stored.replayed:

@@ -34,11 +34,12 @@ from app.api.schemas.tasks import (
     TaskWait,
     WaitedTasks,
 )
+from app.domain.draft import Draft
 from app.domain.errors import DatabaseUnavailableError, InvalidRequestError
 from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
 from app.domain.task import FINAL, State
-from app.services.tasks.submit import Created, Draft
+from app.services.tasks.create import Created
 
 router = APIRouter(
     prefix="/v1/tasks", tags=["tasks"], dependencies=[Depends(only_known_parameters)]
@@ -67,7 +68,7 @@ async def create_task(
     The answer is 201 with the task in the state that it has, whatever kie.ai said of it.
     """
     draft = Draft(**{name: getattr(body, name) for name in TaskCreate.model_fields})
-    created = await edge.submissions.create(client, draft, key)
+    created = await edge.creates.create(client, draft, key)
     task = await as_it_stands(edge, client, created, wait.seconds)
     headers = {"Location": task_urls(created.id)["self"], **wait.applied}
     if created.replayed:

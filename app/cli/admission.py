@@ -9,7 +9,7 @@ from app.cli.clients import show_clients
 from app.cli.context import with_clients, with_operations
 from app.cli.output import cell, show_json
 from app.domain.audit import Actor
-from app.services.tasks.stuck import AdmissionStatus
+from app.services.account.pauses import AdmissionStatus
 
 app = typer.Typer(
     help="""Stop spending, go on, and see what keeps tasks in the queue.
@@ -47,7 +47,7 @@ def pause(
     Needs GATEWAY_DATABASE_URL alone. Exits 1 where there is no such client.
     """
     with_operations(
-        lambda operations: operations.pause(Actor.COMMAND_LINE, client=client, note=note)
+        lambda services: services.pauses.pause(Actor.COMMAND_LINE, client=client, note=note)
     )
     typer.echo(f"paused {client}" if client else "paused everything")
 
@@ -65,7 +65,7 @@ def resume(client: Client = None) -> None:
 
     Needs GATEWAY_DATABASE_URL alone. Exits 1 where there is no such client.
     """
-    with_operations(lambda operations: operations.resume(Actor.COMMAND_LINE, client=client))
+    with_operations(lambda services: services.pauses.resume(Actor.COMMAND_LINE, client=client))
     typer.echo(f"resumed {client}" if client else "resumed")
 
 
@@ -91,7 +91,7 @@ def status(
         found = with_clients(lambda clients: clients.one(client))
         show_json(found) if as_json else show_clients([found])
         return
-    standing = with_operations(lambda operations: operations.admission())
+    standing = with_operations(lambda services: services.pauses.status())
     if as_json:
         show_json({**standing.account, "clients": standing.clients})
         return

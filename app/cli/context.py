@@ -15,7 +15,6 @@ from app.config import Settings, SettingsError
 from app.domain.errors import DatabaseUnavailableError, GatewayError, InvalidRequestError
 from app.embedded import EmbeddedUnavailableError, running
 from app.services.clients.settings import Clients
-from app.services.tasks.stuck import Operations
 from app.store import schema
 from app.store.engine import Database
 from app.wiring import Services, wired
@@ -153,11 +152,9 @@ def with_services(found: Settings, use: Callable[[Services], Awaitable[Result]])
         give_up(error.detail)
 
 
-def with_operations(
-    use: Callable[[Operations], Awaitable[Result]], *, signs: bool = False
-) -> Result:
+def with_operations(use: Callable[[Services], Awaitable[Result]], *, signs: bool = False) -> Result:
     """Carry out one act of an operator's on the database; `signs`: it needs the secrets too."""
-    return _on_database(lambda services: use(services.operations), signs=signs)
+    return _on_database(use, signs=signs)
 
 
 def with_clients(use: Callable[[Clients], Awaitable[Result]]) -> Result:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -23,7 +23,6 @@ from app.config import Settings
 from app.domain.admission import HoldReason
 from app.domain.report import NoAnswer
 from app.store import schema
-from app.store.account.condition import Brake
 from app.wiring import Services, wired
 
 TIMEOUT = 10.0
@@ -127,10 +126,10 @@ async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
     yield Finding("schema", "up to date")
     living = await services.keys.living()
     yield Finding("keys", f"{living} living", None if living else "kie-gateway keys create NAME")
-    census = await services.metrics_page.census()
-    if census is not None:
-        yield _work(census.overdue)
-    yield _admission(await services.health.brake())
+    backlog = await services.metrics_page.backlog()
+    if backlog is not None:
+        yield _work(backlog.overdue)
+    yield _admission(await services.health.account())
 
 
 def _work(overdue: Mapping[str, float]) -> Finding:
@@ -146,14 +145,14 @@ def _work(overdue: Mapping[str, float]) -> Finding:
     return Finding("work", f"due and not done: {said}", remedy)
 
 
-def _admission(brake: Brake) -> Finding:
+def _admission(account: Mapping[str, Any]) -> Finding:
     """Judge what keeps tasks in the queue: a hold for a while is as it should be."""
-    if brake.paused_at is not None:
-        said = f"paused since {brake.paused_at:%Y-%m-%d %H:%M} UTC"
+    if account["paused_at"] is not None:
+        said = f"paused since {account['paused_at']:%Y-%m-%d %H:%M} UTC"
         return Finding("admission", said, "kie-gateway admission resume, once it is time")
-    if brake.hold_reason is not None:
-        said = f"held: {brake.hold_reason} since {brake.held_since:%Y-%m-%d %H:%M} UTC"
-        return Finding("admission", said, HOLD_REMEDIES.get(brake.hold_reason))
+    if account["hold_reason"] is not None:
+        said = f"held: {account['hold_reason']} since {account['held_since']:%Y-%m-%d %H:%M} UTC"
+        return Finding("admission", said, HOLD_REMEDIES.get(account["hold_reason"]))
     return Finding("admission", "open")
 
 

@@ -9,7 +9,7 @@ import typer
 from app.cli.context import WRONG_USE, give_up, with_operations
 from app.cli.output import show, show_json
 from app.domain.audit import Actor
-from app.services.tasks.stuck import Operations
+from app.services.tasks.stuck import StuckTasks
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, as `kie-gateway stuck` shows it.")]
 
@@ -37,7 +37,7 @@ def stuck(
 
     Works on the database itself; needs GATEWAY_DATABASE_URL alone.
     """
-    found = with_operations(lambda operations: operations.stuck())
+    found = with_operations(lambda services: services.stuck.list())
     if as_json:
         show_json(found)
     elif found:
@@ -67,7 +67,7 @@ def bind(
     """
     _done(
         task_id,
-        lambda operations, known: operations.bind(Actor.COMMAND_LINE, known, kie_task_id),
+        lambda stuck, known: stuck.bind(Actor.COMMAND_LINE, known, kie_task_id),
         "bound; kie.ai is asked about it",
         signs=True,
     )
@@ -101,9 +101,7 @@ def requeue(
         )
     _done(
         task_id,
-        lambda operations, known: operations.requeue(
-            Actor.COMMAND_LINE, known, may_pay_again=may_pay_again
-        ),
+        lambda stuck, known: stuck.requeue(Actor.COMMAND_LINE, known, may_pay_again=may_pay_again),
         "queued again",
     )
 
@@ -123,14 +121,14 @@ def release(task_id: TaskId) -> None:
     """
     _done(
         task_id,
-        lambda operations, known: operations.release(Actor.COMMAND_LINE, known),
+        lambda stuck, known: stuck.release(Actor.COMMAND_LINE, known),
         "released; kie.ai is asked about it",
     )
 
 
 def _done(
     task_id: str,
-    act: Callable[[Operations, UUID], Awaitable[None]],
+    act: Callable[[StuckTasks, UUID], Awaitable[None]],
     said: str,
     *,
     signs: bool = False,
@@ -139,5 +137,5 @@ def _done(
         known = UUID(task_id)
     except ValueError:
         give_up("the task's id is a UUID, as `kie-gateway stuck` shows it", WRONG_USE)
-    with_operations(lambda operations: act(operations, known), signs=signs)
+    with_operations(lambda services: act(services.stuck, known), signs=signs)
     typer.echo(f"{known} {said}")

@@ -1,11 +1,10 @@
 """The settings: environment variables read once, at process start, by `load()`.
 
-Names, defaults and bounds stand in `Settings` and nowhere else; `docs/settings.md` is made from it
-by `python -m app.config > docs/settings.md`. Secrets never appear in a repr or in an error.
+Names, defaults and bounds are in `Settings` and nowhere else; `make docs` writes
+`docs/settings.md` from it. Secrets never appear in a repr or in an error.
 """
 
 from app.config.database_url import normalise_database_url
-from app.config.page import settings_page, settings_table
 from app.config.reading import load
 from app.config.settings import Settings
 from app.config.values import Address, SettingsError
@@ -16,6 +15,4 @@ __all__ = [
     "SettingsError",
     "load",
     "normalise_database_url",
-    "settings_page",
-    "settings_table",
 ]

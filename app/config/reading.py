@@ -1,4 +1,4 @@
-"""Reads the environment, once, and tells everything that is wrong with it at once."""
+"""Reads the environment, once, and reports everything that is wrong with it at once."""
 
 import difflib
 import json
@@ -13,8 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
-from app.config.page import shown
-from app.config.settings import PREFIX, Settings, is_secret, variable
+from app.config.settings import PREFIX, Settings, is_secret, shown, variable
 from app.config.values import SettingsError
 
 KUBERNETES = re.compile(r"GATEWAY_(SERVICE_.*|PORT|PORT_.*)")
@@ -51,7 +50,7 @@ FILES = {
     for name, field in Settings.model_fields.items()
     if is_secret(field)
 }
-"""Each secret may stand in a file instead: the variable that names the file, to the field."""
+"""Each secret can be read from a file: the variable that names the file, to the field."""
 NAMES = [*map(variable, Settings.model_fields), *FILES]
 
 
@@ -63,7 +62,7 @@ def _misspelt(given: Mapping[str, str]) -> Iterator[str]:
 
 
 def _take_files(given: dict[str, str]) -> Iterator[str]:
-    """Put what the files hold under the secrets' own names, and tell what is wrong with them."""
+    """Put what the files hold under the secrets' own names, and report what is wrong with them."""
     for file_name, field in FILES.items():
         path, name = given.get(file_name), variable(field)
         if path and given.get(name):

@@ -1,6 +1,7 @@
-"""The settings themselves: names, defaults, bounds, and which cannot go together."""
+"""The settings themselves: names, defaults, bounds, and which exclude each other."""
 
 import ipaddress
+import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -41,13 +42,13 @@ RESERVED: JsonDict = {"reserved": True}
 
 
 class Settings(BaseSettings):
-    """Every setting, checked; made by `load()`, or from keyword arguments alone in tests."""
+    """Every setting, checked; made by `load()`, or from keyword arguments in tests."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         frozen=True,
         extra="forbid",
-        enable_decoding=False,  # lists are read by `listed`, so that all problems are told at once
+        enable_decoding=False,  # `listed` reads lists, so that all problems are reported at once
         hide_input_in_errors=True,
     )
 
@@ -87,10 +88,10 @@ class Settings(BaseSettings):
     kie_upload_url: WebUrl = Field(
         "https://kieai.redpandaai.co",
         json_schema_extra=RESERVED,
-        description="kie.ai's file upload API.",
+        description="kie.ai's file upload API; this version uploads nothing.",
     )
     kie_webhook_hmac_keys: Annotated[tuple[Token, ...], BeforeValidator(listed)] = Field(
-        (), description="kie.ai's webhook HMAC keys; none: callbacks are known by their URL alone."
+        (), description="kie.ai's webhook HMAC keys; none: callbacks are only known by their URL."
     )
     kie_creates_per_10s: int = Field(
         20,
@@ -176,7 +177,11 @@ class Settings(BaseSettings):
         None, description="HTTP proxy towards kie.ai."
     )
     retention_days: int = Field(
-        90, ge=1, le=36_500, json_schema_extra=RESERVED, description="Days that tasks are kept."
+        90,
+        ge=1,
+        le=36_500,
+        json_schema_extra=RESERVED,
+        description="Days that tasks are to be kept; this version deletes none.",
     )
 
     @classmethod
@@ -189,7 +194,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Keyword arguments alone: `load()` is the one reader of the environment."""
+        """Keyword arguments only: `load()` is the one reader of the environment."""
         return (init_settings,)
 
     @model_validator(mode="after")
@@ -221,7 +226,7 @@ class Settings(BaseSettings):
             "GATEWAY_KIE_BASE_URL is http: the API key crosses the network in the "
             "clear": _in_the_clear(self.kie_base_url),
             "GATEWAY_KIE_CONFIRM is off and there are no GATEWAY_KIE_WEBHOOK_HMAC_KEYS: a callback "
-            "is believed for its URL alone": public is not None
+            "is believed for its URL only": public is not None
             and self.kie_confirm == "off"
             and not self.kie_webhook_hmac_keys,
         }
@@ -246,3 +251,13 @@ def variable(field: str) -> str:
 def is_secret(field: FieldInfo) -> bool:
     """Whether the type says so, however deep in a list or an option."""
     return "SecretStr" in repr(field.annotation)
+
+
+def shown(field: FieldInfo) -> str:
+    """Write the default as markdown, the way a variable holds it."""
+    default = field.default
+    if default is None:
+        return "none"
+    if isinstance(default, (bool, list, tuple)) and not isinstance(default, Address):
+        return f"`{json.dumps(default)}`"
+    return f"`{default}`"

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from app.domain.report import Progress, Report, Unreadable
-from app.domain.task import FINAL, SETTLED_AS, Source, Standing, State, yields
+from app.domain.submission import Accepted, Outcome
+from app.domain.task import (
+    FINAL,
+    SETTLED_AS,
+    Source,
+    Standing,
+    State,
+    state_after,
+    takes_outcome,
+    yields,
+)
 
 
 class Signature(StrEnum):
@@ -54,7 +64,7 @@ class Judgement:
     """The state to move to; None: stay."""
     kie_task_id: str | None = None
     """The id to bind; None: nothing to bind."""
-    ask: bool = False
+    poll: bool = False
     """Ask kie.ai at once: something was said that is not believed."""
     second_id: str | None = None
     """Another id than the task's, under the task's own URL: kie.ai took a second create for it."""
@@ -81,22 +91,52 @@ def judge_callback(
     query; the callback is then no more than a reason to ask.
     """
     if isinstance(statement, Unreadable):
-        return Judgement(verdict=Verdict.UNREADABLE, ask=True)
+        return Judgement(verdict=Verdict.UNREADABLE, poll=True)
     if signature in _UNBELIEVED:
-        return Judgement(verdict=_UNBELIEVED[signature], ask=True)
+        return Judgement(verdict=_UNBELIEVED[signature], poll=True)
     if standing is None:
         return Judgement(verdict=Verdict.UNMATCHED)
     ends = statement.progress is not Progress.RUNNING
     if confirm_first and ends and yields(standing):
-        return Judgement(verdict=Verdict.UNVERIFIED, ask=True)
+        return Judgement(verdict=Verdict.UNVERIFIED, poll=True)
     return judge(standing, statement, Source.CALLBACK, foreign=foreign)
+
+
+def judge_query(standing: Standing, report: Report, *, foreign: bool, unproved: bool) -> Judgement:
+    """Judge the answer to a query.
+
+    `unproved`: it is about an id that a callback named, and does not echo this task's own URL,
+    which is all that could prove whose id it is.
+    """
+    if unproved:
+        return Judgement(verdict=Verdict.UNVERIFIED)
+    return judge(standing, report, Source.QUERY, foreign=foreign)
+
+
+def judge_create(standing: Standing, attempt: int, outcome: Outcome) -> Judgement:
+    """Judge how an attempt's create ended.
+
+    Where a callback was faster, or another attempt is newer, it moves nothing; the id that it
+    brings is compared with the task's all the same.
+    """
+    takes = takes_outcome(standing, attempt)
+    target = state_after(outcome) if takes else None
+    brought = outcome.kie_task_id if isinstance(outcome, Accepted) else None
+    known = standing.kie_task_id
+    return Judgement(
+        verdict=Verdict.APPLIED if takes else Verdict.LATE,
+        # Unconfirmed already: the lease was over before the answer was given up.
+        target=None if target is standing.state else target,
+        kie_task_id=brought if known is None else None,
+        second_id=brought if known not in (None, brought) else None,
+    )
 
 
 def judge(standing: Standing, report: Report, source: Source, *, foreign: bool) -> Judgement:
     """Judge a genuine report; `foreign`: it echoes a callback URL that is not this task's."""
     if _contradicts(standing, report, foreign=foreign):
-        second = None if foreign else _second_id(standing, report)
-        return Judgement(verdict=Verdict.DISAGREED, ask=True, second_id=second)
+        second = None if foreign or source is Source.QUERY else _second_id(standing, report)
+        return Judgement(verdict=Verdict.DISAGREED, poll=True, second_id=second)
     if not yields(standing):
         return Judgement(verdict=_after_the_end(standing, report, source))
     bind = report.kie_task_ids[0] if report.kie_task_ids and not standing.kie_task_id else None
@@ -105,7 +145,7 @@ def judge(standing: Standing, report: Report, source: Source, *, foreign: bool) 
         target=_target(standing, report.progress),
         kie_task_id=bind,
         # An end of the gateway's own, and kie.ai says that it runs: worth following.
-        ask=standing.state in FINAL and report.progress is Progress.RUNNING,
+        poll=standing.state in FINAL and report.progress is Progress.RUNNING,
     )
 
 

@@ -17,6 +17,11 @@ POLLING: PollSchedule = ((30.0, 2.5), (120.0, 7.5), (float("inf"), 20.0))
 """The vendor's advice: every 2 to 3 s for 30 s, 5 to 10 s until 2 min, 15 to 30 s after."""
 
 
+def schedule_of(*, callbacks_expected: bool) -> PollSchedule:
+    """Return how often to ask about tasks that run."""
+    return EXPECTING_CALLBACK if callbacks_expected else POLLING
+
+
 def next_poll(schedule: PollSchedule, age: float) -> float:
     """Seconds until the next question about a task that was submitted `age` seconds ago."""
     return next(interval for below, interval in schedule if age < below)

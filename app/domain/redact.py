@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.domain.report import Report
+from app.domain.submission import Accepted, Outcome, Refused
 
 REDACTED = "[redacted]"
 _BALANCE = ("remainedCredits", "creditsRemaining")
@@ -41,6 +42,15 @@ def redacted_body(body: bytes, tokens: Iterable[str]) -> str:
     """Return a raw body as text, without callback tokens and without the account's balance."""
     text = redacted_text(body.decode("utf-8", "backslashreplace"), tokens)
     return _BALANCE_MEMBER.sub(r"\1null", text)
+
+
+def redacted_outcome(outcome: Outcome, tokens: Iterable[str]) -> Outcome:
+    """Return the outcome of a create without the callback tokens in what was said of it."""
+    if isinstance(outcome, Accepted):
+        return outcome
+    if isinstance(outcome, Refused):
+        return replace(outcome, message=redacted_text(outcome.message, tokens))
+    return replace(outcome, reason=redacted_text(outcome.reason, tokens))
 
 
 def redacted_report(report: Report, tokens: Iterable[str]) -> Report:

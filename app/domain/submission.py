@@ -63,9 +63,10 @@ def message_of(outcome: Outcome) -> str | None:
             return None
 
 
-def with_code(outcome: Outcome, said: str | None) -> str | None:
-    """Put kie.ai's code before what it said: operators look it up."""
-    return f"{outcome.code}: {said}" if isinstance(outcome, Refused) else said
+def with_code(outcome: Outcome) -> str | None:
+    """Return what was said, with kie.ai's code before it: operators look it up."""
+    message = message_of(outcome)
+    return f"{outcome.code}: {message}" if isinstance(outcome, Refused) else message
 
 
 def label(outcome: Outcome) -> str:

@@ -1,4 +1,4 @@
-"""What one process counts and measures, told as `/metrics`.
+"""What one process counts and measures, shown as `/metrics`.
 
 One `Metrics` per process, built by the wiring; nothing is global, so that several gateways can run
 in one process. The catalogue lists every metric, its labels and all values that they can have.

@@ -1,8 +1,14 @@
-"""Every metric and every ready alert, as data: the code counts by it, the page is made from it."""
+"""Every metric, as data: the counters are made from it, and so is the page about them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from app.domain.admission import PAUSES, HoldReason
+from app.domain.evidence import Verdict
+from app.domain.report import Progress
+from app.domain.submission import Fault
+from app.domain.task import DEADLINES, FINAL, Source, State
 
 PREFIX = "kie_gateway_"
 
@@ -25,8 +31,10 @@ class Metric:
     alert: str = ""
     """What to alert on, in words."""
     labels: Mapping[str, tuple[str, ...] | str] = field(default_factory=dict)
-    """Each label's values; where the code's own words bound them, what they are."""
+    """Each label's values; where the code bounds them in another way, a sentence about them."""
     buckets: tuple[float, ...] = ()
+    from_database: bool = False
+    """Read from PostgreSQL, and absent while it is away."""
 
     @property
     def words(self) -> Mapping[str, tuple[str, ...]]:
@@ -34,9 +42,8 @@ class Metric:
         return {name: found for name, found in self.labels.items() if not isinstance(found, str)}
 
 
-OPEN = ("queued", "submitting", "unconfirmed", "running")
-LOOPS = ("submit", "ask", "deliver", "probe", "sweep")
-HOLDS = ("admission_paused", "kie_account", "kie_busy", "kie_unreachable", "kie_unanswered")
+LOOPS = ("submit", "poll", "deliver", "probe", "sweep")
+HOLDS = (HoldReason.ADMISSION_PAUSED, *PAUSES)
 """What keeps everything in the queue."""
 
 CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
@@ -71,14 +78,7 @@ SUBMISSIONS = Metric(
     name="kie_gateway_submissions_total",
     kind=Kind.COUNTER,
     labels={
-        "outcome": (
-            "accepted",
-            "refused_request",
-            "refused_busy",
-            "refused_account",
-            "unsent",
-            "unknown",
-        )
+        "outcome": ("accepted", *(f"refused_{fault}" for fault in Fault), "unsent", "unknown"),
     },
     meaning="Creates by how they ended: accepted, refused and by whose fault, proved unsent, "
     "or unknown (the task is `unconfirmed`).",
@@ -94,19 +94,8 @@ CREATE_DURATION = Metric(
 CALLBACKS = Metric(
     name="kie_gateway_callbacks_total",
     kind=Kind.COUNTER,
-    labels={
-        "verdict": (
-            "applied",
-            "duplicate",
-            "late",
-            "disagreed",
-            "unverified",
-            "stale",
-            "unmatched",
-            "unreadable",
-        )
-    },
-    meaning="Callbacks that were kept, by what was made of them.",
+    labels={"verdict": tuple(Verdict)},
+    meaning="Callbacks that were kept, by verdict.",
     alert="`unverified` rising: GATEWAY_KIE_WEBHOOK_HMAC_KEYS is not kie.ai's; `unreadable`",
 )
 CALLBACKS_REJECTED = Metric(
@@ -118,35 +107,33 @@ CALLBACKS_REJECTED = Metric(
 QUERIES = Metric(
     name="kie_gateway_queries_total",
     kind=Kind.COUNTER,
-    labels={
-        "answer": ("running", "succeeded", "failed", "not_visible", "unanswered", "account"),
-    },
-    meaning="Questions to kie.ai by its answer: what it told of the task, that it does not know "
-    "the id, no usable answer, or that it refused our key or credits.",
+    labels={"answer": (*Progress, "not_visible", "unanswered", "account")},
+    meaning="Queries sent to kie.ai, by answer: the task's progress, that it does not know the id, "
+    "no usable answer, or that it refused our key or credits.",
     alert="`account`; a rising share of `unanswered`",
 )
 QUERY_DURATION = Metric(
     name="kie_gateway_query_duration_seconds",
     kind=Kind.HISTOGRAM,
     buckets=CALL_BUCKETS,
-    meaning="How long kie.ai took to answer a question, or we to give it up.",
+    meaning="How long kie.ai took to answer a query, or we to give it up.",
 )
 TASK_DURATION = Metric(
     name="kie_gateway_task_duration_seconds",
     kind=Kind.HISTOGRAM,
     labels={
-        "settled_by": ("callback", "query", "create", "gateway"),
-        "state": ("succeeded", "failed", "expired"),
+        "settled_by": (*Source, "create", "gateway"),
+        "state": tuple(state for state in State if state in FINAL - {State.CANCELED}),
     },
     buckets=LIFE_BUCKETS,
-    meaning="From a task's creation to its end; `create`: kie.ai refused it for good, `gateway`: "
-    "a bound of ours passed. An expired task that is settled later counts again.",
+    meaning="From a task's creation to its final state; `create`: kie.ai refused it for good, "
+    "`gateway`: a bound of ours passed. An expired task that is settled later counts again.",
     alert='`settled_by="query"` overtaking `callback`: callbacks do not arrive',
 )
 SWEPT = Metric(
     name="kie_gateway_swept_tasks_total",
     kind=Kind.COUNTER,
-    labels={"state": ("unconfirmed", "failed", "expired")},
+    labels={"state": (State.UNCONFIRMED, *dict.fromkeys(end.state for end in DEADLINES.values()))},
     meaning="Tasks that the sweep moved, by their new state: whose process died, or whose bound "
     "passed.",
     alert="`unconfirmed`: a process died with a create in flight",
@@ -160,8 +147,8 @@ PAID_TWICE = Metric(
 DISAGREEMENTS = Metric(
     name="kie_gateway_disagreements_total",
     kind=Kind.COUNTER,
-    labels={"source": ("callback", "query")},
-    meaning="Statements of kie.ai that contradict themselves, the task's id, or a known end.",
+    labels={"source": tuple(Source)},
+    meaning="Statements of kie.ai that contradict themselves, the task's id, or its final state.",
     alert="any increase: look at the task's callbacks",
 )
 DELIVERY_ATTEMPTS = Metric(
@@ -176,72 +163,79 @@ DELIVERY_LAG = Metric(
     kind=Kind.HISTOGRAM,
     labels={"until": ("first_attempt", "delivered")},
     buckets=LAG_BUCKETS,
-    meaning="From what is told to the end of the first attempt, and to the one that succeeded.",
+    meaning="From an event to the end of its first attempt, and of the one that succeeded.",
     alert='`until="first_attempt"` beyond 10 s: no process delivers, or it cannot keep up',
 )
 DELIVERIES_EXHAUSTED = Metric(
     name="kie_gateway_deliveries_exhausted_total",
     kind=Kind.COUNTER,
     meaning="Deliveries given up after the last attempt of GATEWAY_DELIVERY_SCHEDULE.",
-    alert="any increase: a caller was not told",
+    alert="any increase: a caller was not notified",
 )
 TASKS = Metric(
     name="kie_gateway_tasks",
     kind=Kind.GAUGE,
-    labels={"state": OPEN},
+    from_database=True,
+    labels={"state": tuple(state for state in State if state not in FINAL)},
     meaning="Open tasks in the database, the same from every process: aggregate by `max`. Tasks "
-    "at rest are not counted here, for that would read them all; see the duration's `_count`.",
+    "in a final state are not counted: that would read them all; see the duration's `_count`.",
     alert="`unconfirmed` growing",
 )
 OLDEST_QUEUED = Metric(
     name="kie_gateway_oldest_queued_seconds",
     kind=Kind.GAUGE,
+    from_database=True,
     meaning="Age of the oldest task that is not sent yet; 0: the queue is empty.",
     alert="near GATEWAY_SUBMIT_WITHIN, when tasks fail by `submit_deadline`",
 )
 OVERDUE = Metric(
     name="kie_gateway_overdue_seconds",
     kind=Kind.GAUGE,
+    from_database=True,
     labels={"work": LOOPS},
     meaning="How long the work that waits longest has been due, whichever process should do it. "
-    "`submit`: for how long a task and room for it have both been waiting, so 0 in a pause, in a "
-    "hold, and where the account's limits are used up; `deliver`: a delivery to a host that nobody "
-    "calls just now, so 0 while its receiver is slow or in trouble; `probe`: the credit call of an "
-    "account that is held; `sweep`: a bound that passed.",
+    "`submit`: for how long a task has waited although a slot was free, so 0 in a pause, in a "
+    "hold, and where the account's limits are used up; `poll`: a query that is due; `deliver`: a "
+    "delivery to a host that nobody calls just now, so 0 while its receiver is slow or in trouble; "
+    "`probe`: the credit call of an account that is held; `sweep`: a bound that passed.",
     alert="above 2 minutes: no process runs this loop, or it cannot keep up",
 )
 ADMISSION_HELD = Metric(
     name="kie_gateway_admission_held",
     kind=Kind.GAUGE,
+    from_database=True,
     labels={"reason": HOLDS},
-    meaning="1: nothing is sent to kie.ai for this reason, but for a probe now and then. A client "
-    "that is paused alone does not show here.",
+    meaning="1: nothing is sent to kie.ai for this reason, but for a probe now and then. The pause "
+    "of a single client does not show here.",
     alert="`kie_account` for 5 minutes: key or credits; `admission_paused` that was forgotten",
 )
 CREATE_SLOTS_FREE = Metric(
     name="kie_gateway_create_slots_free",
     kind=Kind.GAUGE,
+    from_database=True,
     meaning="Creates that the account may send at once (of GATEWAY_KIE_CREATES_PER_10S, less what "
     "others leave of it).",
 )
 RUNNING_SEATS_FREE = Metric(
     name="kie_gateway_running_seats_free",
     kind=Kind.GAUGE,
+    from_database=True,
     meaning="Tasks that may run beside those that run now (GATEWAY_KIE_MAX_RUNNING).",
     alert='0 for long while `kie_gateway_tasks{state="queued"}` grows: the limit is too low',
 )
 TASKS_SET_ASIDE = Metric(
     name="kie_gateway_tasks_set_aside",
     kind=Kind.GAUGE,
-    meaning="Tasks that are not asked about any more, after defects of the gateway's own in a row; "
+    from_database=True,
+    meaning="Tasks that are no longer polled, after several defects of the gateway's own in a row; "
     "`kie-gateway stuck` lists them.",
     alert="above 0",
 )
 DATABASE_UP = Metric(
     name="kie_gateway_database_up",
     kind=Kind.GAUGE,
-    meaning="1: PostgreSQL answered this process. 0: it did not, and the gauges that it feeds "
-    "(tasks, oldest queued, overdue, admission) are absent.",
+    meaning="1: PostgreSQL answered this process. 0: it did not, and the gauges that are read from "
+    "it (tasks, oldest queued, overdue, admission) are absent.",
     alert="0",
 )
 LOOP_SILENT = Metric(
@@ -305,80 +299,4 @@ CATALOGUE: tuple[Metric, ...] = (
     POOL_IN_USE,
     POOL_SIZE,
     BUILD,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alert:
-    """One rule of Prometheus's."""
-
-    name: str
-    expr: str
-    lasting: str
-    """Its `for`."""
-    severity: str
-    summary: str
-
-
-ALERTS: tuple[Alert, ...] = (
-    Alert(
-        name="KieGatewayPaidTwice",
-        expr="increase(kie_gateway_paid_twice_total[15m]) > 0",
-        lasting="0m",
-        severity="critical",
-        summary="kie.ai accepted a second create for one task; the log has it as task.paid_twice",
-    ),
-    Alert(
-        name="KieGatewayDatabaseAway",
-        expr="min by (job) (kie_gateway_database_up) == 0",
-        lasting="1m",
-        severity="critical",
-        summary="a gateway process gets no answer from PostgreSQL",
-    ),
-    Alert(
-        name="KieGatewayNobodyWorks",
-        expr="max by (job, work) (kie_gateway_overdue_seconds) > 120",
-        lasting="2m",
-        severity="critical",
-        summary="work is due and nobody does it: is a worker running, and can it keep up?",
-    ),
-    Alert(
-        name="KieGatewayLoopStuck",
-        expr="kie_gateway_loop_stuck == 1",
-        lasting="1m",
-        severity="critical",
-        summary="a loop has hung for over a minute; restart its process and keep its log",
-    ),
-    Alert(
-        name="KieGatewayDeliveriesExhausted",
-        expr="increase(kie_gateway_deliveries_exhausted_total[15m]) > 0",
-        lasting="0m",
-        severity="warning",
-        summary="a caller was not told within the whole schedule; see GET /v1/deliveries",
-    ),
-    Alert(
-        name="KieGatewayAccountRefused",
-        expr="sum by (job)"
-        ' (increase(kie_gateway_submissions_total{outcome="refused_account"}[10m])) + sum by (job)'
-        ' (increase(kie_gateway_queries_total{answer="account"}[10m])) > 0',
-        lasting="0m",
-        severity="critical",
-        summary="kie.ai refuses the account's key or credits; everything waits in the queue",
-    ),
-    Alert(
-        name="KieGatewayAccountHeld",
-        expr='max by (job) (kie_gateway_admission_held{reason="kie_account"}) == 1',
-        lasting="5m",
-        severity="critical",
-        summary="kie.ai has refused the account for minutes: check its credits and the key; what "
-        "waits is sent by itself afterwards",
-    ),
-    Alert(
-        name="KieGatewayTasksSetAside",
-        expr="max by (job) (kie_gateway_tasks_set_aside) > 0",
-        lasting="0m",
-        severity="warning",
-        summary="tasks met a defect of the gateway again and again; see kie-gateway stuck, report "
-        "it, and release them once it is mended",
-    ),
 )

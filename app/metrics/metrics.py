@@ -1,4 +1,4 @@
-"""Counting: one method for each thing that happens, and one page that tells all."""
+"""Counting: one method for each thing that happens, and the page that shows all counts."""
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
@@ -17,7 +17,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
 from app.metrics import catalogue
-from app.metrics.catalogue import Metric
+from app.metrics.catalogue import CATALOGUE, Kind, Metric
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -41,39 +41,17 @@ class Metrics:
         """Seconds, to take durations from."""
         self._clock = clock
         self._registry = CollectorRegistry()
-        self._of_database = CollectorRegistry()
+        self._from_database = CollectorRegistry()
         self._database_known = False
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
         ProcessCollector(registry=self._registry)
-        self._requests = self._counter(catalogue.REQUESTS)
-        self._request_duration = self._histogram(catalogue.REQUEST_DURATION)
-        self._submissions = self._counter(catalogue.SUBMISSIONS)
-        self._create_duration = self._histogram(catalogue.CREATE_DURATION)
-        self._callbacks = self._counter(catalogue.CALLBACKS)
-        self._rejected = self._counter(catalogue.CALLBACKS_REJECTED)
-        self._queries = self._counter(catalogue.QUERIES)
-        self._query_duration = self._histogram(catalogue.QUERY_DURATION)
-        self._task_duration = self._histogram(catalogue.TASK_DURATION)
-        self._swept = self._counter(catalogue.SWEPT)
-        self._paid_twice = self._counter(catalogue.PAID_TWICE)
-        self._disagreements = self._counter(catalogue.DISAGREEMENTS)
-        self._attempts = self._counter(catalogue.DELIVERY_ATTEMPTS)
-        self._lag = self._histogram(catalogue.DELIVERY_LAG)
-        self._exhausted = self._counter(catalogue.DELIVERIES_EXHAUSTED)
-        self._tasks = self._gauge(catalogue.TASKS, self._of_database)
-        self._oldest_queued = self._gauge(catalogue.OLDEST_QUEUED, self._of_database)
-        self._overdue = self._gauge(catalogue.OVERDUE, self._of_database)
-        self._held = self._gauge(catalogue.ADMISSION_HELD, self._of_database)
+        for metric in CATALOGUE:
+            self._make(metric)
         for reason in catalogue.HOLDS:
-            self._held.labels(reason)
-        self._slots_free = self._gauge(catalogue.CREATE_SLOTS_FREE, self._of_database)
-        self._seats_free = self._gauge(catalogue.RUNNING_SEATS_FREE, self._of_database)
-        self._set_aside = self._gauge(catalogue.TASKS_SET_ASIDE, self._of_database)
-        self._database_up = self._gauge(catalogue.DATABASE_UP)
-        self._silent = self._gauge(catalogue.LOOP_SILENT)
-        self._stuck = self._gauge(catalogue.LOOP_STUCK)
-        self._pool_in_use = self._gauge(catalogue.POOL_IN_USE)
-        self._pool_size = self._gauge(catalogue.POOL_SIZE)
-        self._gauge(catalogue.BUILD).labels(version=version).set(1)
+            self._set(catalogue.ADMISSION_HELD, 0, reason)
+        self._set(catalogue.BUILD, 1, version)
 
     # -- what happens
 
@@ -81,51 +59,51 @@ class Metrics:
         """Count a request; `route` is the template of the route that took it, if any did."""
         route = route or UNMATCHED
         method = method if method in METHODS else OTHER
-        self._requests.labels(route, method, str(status or NO_ANSWER)).inc()
-        self._request_duration.labels(route, method).observe(seconds)
+        self._count(catalogue.REQUESTS, route, method, str(status or NO_ANSWER))
+        self._observe(catalogue.REQUEST_DURATION, seconds, route, method)
 
-    def sent(self, outcome: str, seconds: float) -> None:
+    def submitted(self, outcome: str, seconds: float) -> None:
         """Count a create that ended."""
-        self._submissions.labels(outcome).inc()
-        self._create_duration.observe(seconds)
+        self._count(catalogue.SUBMISSIONS, outcome)
+        self._observe(catalogue.CREATE_DURATION, seconds)
 
     def called_back(self, verdict: str) -> None:
-        self._callbacks.labels(verdict).inc()
+        self._count(catalogue.CALLBACKS, verdict)
 
     def rejected(self) -> None:
         """Count a callback with a wrong token."""
-        self._rejected.inc()
+        self._count(catalogue.CALLBACKS_REJECTED)
 
-    def asked(self, answer: str, seconds: float) -> None:
-        """Count a question that ended."""
-        self._queries.labels(answer).inc()
-        self._query_duration.observe(seconds)
+    def queried(self, answer: str, seconds: float) -> None:
+        """Count a query that ended."""
+        self._count(catalogue.QUERIES, answer)
+        self._observe(catalogue.QUERY_DURATION, seconds)
 
     def settled(self, task_id: UUID, settled_by: str, state: str) -> None:
-        """Measure a task from its creation to its end."""
-        age = self._clock().timestamp() - _born(task_id)
-        self._task_duration.labels(settled_by, state).observe(max(0.0, age))
+        """Measure a task from its creation to its final state."""
+        age = self._clock().timestamp() - _created_at(task_id)
+        self._observe(catalogue.TASK_DURATION, max(0.0, age), settled_by, state)
 
     def swept(self, state: str, tasks: int) -> None:
-        self._swept.labels(state).inc(tasks)
+        self._count(catalogue.SWEPT, state, by=tasks)
 
     def paid_twice(self) -> None:
-        self._paid_twice.inc()
+        self._count(catalogue.PAID_TWICE)
 
     def attempted(self, result: str, *, first: bool, lag: float) -> None:
-        """Count an attempt to tell a caller; `lag` in seconds since there was something to tell."""
-        self._attempts.labels(result).inc()
+        """Count a delivery attempt; `lag` in seconds since the event."""
+        self._count(catalogue.DELIVERY_ATTEMPTS, result)
         if first:
-            self._lag.labels("first_attempt").observe(lag)
+            self._observe(catalogue.DELIVERY_LAG, lag, "first_attempt")
         if result == "delivered":
-            self._lag.labels("delivered").observe(lag)
+            self._observe(catalogue.DELIVERY_LAG, lag, "delivered")
 
     def exhausted(self) -> None:
         """Count a delivery that is given up."""
-        self._exhausted.inc()
+        self._count(catalogue.DELIVERIES_EXHAUSTED)
 
     def disagreed(self, source: str) -> None:
-        self._disagreements.labels(source).inc()
+        self._count(catalogue.DISAGREEMENTS, source)
 
     # -- how things are
 
@@ -133,69 +111,82 @@ class Metrics:
         self, tasks: Mapping[str, int], oldest_queued: float, overdue: Mapping[str, float]
     ) -> None:
         """Show what the database holds; ages in seconds."""
-        self._told_by_database(known=True)
-        self._oldest_queued.set(oldest_queued)
+        self._show_database(known=True)
+        self._set(catalogue.OLDEST_QUEUED, oldest_queued)
         for state, count in tasks.items():
-            self._tasks.labels(state).set(count)
+            self._set(catalogue.TASKS, count, state)
         for work, seconds in overdue.items():
-            self._overdue.labels(work).set(seconds)
+            self._set(catalogue.OVERDUE, seconds, work)
 
     def show_admission(
         self, held: Collection[str], *, slots_free: int, seats_free: int, set_aside: int
     ) -> None:
         """Show what keeps tasks in the queue; `held` are the reasons for which all wait."""
         for reason in catalogue.HOLDS:
-            self._held.labels(reason).set(reason in held)
-        self._slots_free.set(slots_free)
-        self._seats_free.set(seats_free)
-        self._set_aside.set(set_aside)
+            self._set(catalogue.ADMISSION_HELD, reason in held, reason)
+        self._set(catalogue.CREATE_SLOTS_FREE, slots_free)
+        self._set(catalogue.RUNNING_SEATS_FREE, seats_free)
+        self._set(catalogue.TASKS_SET_ASIDE, set_aside)
 
     def show_database_away(self) -> None:
-        """Leave out what nobody knows rather than tell what was."""
-        self._told_by_database(known=False)
+        """Leave out what nobody knows, rather than show old values."""
+        self._show_database(known=False)
 
     def show_loops(self, silences: Mapping[str, float], stuck: Collection[str]) -> None:
         for loop, seconds in silences.items():
-            self._silent.labels(loop).set(seconds)
-            self._stuck.labels(loop).set(loop in stuck)
+            self._set(catalogue.LOOP_SILENT, seconds, loop)
+            self._set(catalogue.LOOP_STUCK, loop in stuck, loop)
 
     def show_pool(self, *, checked_out: int, size: int) -> None:
-        self._pool_in_use.set(checked_out)
-        self._pool_size.set(size)
+        self._set(catalogue.POOL_IN_USE, checked_out)
+        self._set(catalogue.POOL_SIZE, size)
 
     def page(self) -> bytes:
         """Write everything in Prometheus's text format, `CONTENT_TYPE`."""
-        known = generate_latest(self._of_database) if self._database_known else b""
+        known = generate_latest(self._from_database) if self._database_known else b""
         return generate_latest(self._registry) + known
 
-    def _told_by_database(self, *, known: bool) -> None:
+    def _show_database(self, *, known: bool) -> None:
         self._database_known = known
-        self._database_up.set(known)
+        self._set(catalogue.DATABASE_UP, known)
 
-    # -- making them
+    # -- the collectors behind the catalogue
 
-    def _counter(self, metric: Metric) -> Counter:
-        """Make a counter that begins at 0 wherever its values are known: a rate needs a start."""
-        made = Counter(metric.name, metric.meaning, metric.labels, registry=self._registry)
-        if metric.labels and metric.words.keys() == metric.labels.keys():
-            for words in itertools.product(*metric.words.values()):
-                made.labels(*words)
-        return made
+    def _count(self, metric: Metric, *labels: str, by: int = 1) -> None:
+        counter = self._counters[metric.name]
+        (counter.labels(*labels) if labels else counter).inc(by)
 
-    def _gauge(self, metric: Metric, registry: CollectorRegistry | None = None) -> Gauge:
-        registry = registry or self._registry
-        return Gauge(metric.name, metric.meaning, metric.labels, registry=registry)
+    def _set(self, metric: Metric, value: float, *labels: str) -> None:
+        gauge = self._gauges[metric.name]
+        (gauge.labels(*labels) if labels else gauge).set(value)
 
-    def _histogram(self, metric: Metric) -> Histogram:
-        return Histogram(
-            metric.name,
-            metric.meaning,
-            metric.labels,
-            buckets=metric.buckets,
-            registry=self._registry,
-        )
+    def _observe(self, metric: Metric, seconds: float, *labels: str) -> None:
+        histogram = self._histograms[metric.name]
+        (histogram.labels(*labels) if labels else histogram).observe(seconds)
+
+    def _make(self, metric: Metric) -> None:
+        registry = self._from_database if metric.from_database else self._registry
+        described = (metric.name, metric.meaning, tuple(metric.labels))
+        match metric.kind:
+            case Kind.COUNTER:
+                counter = Counter(*described, registry=registry)
+                self._counters[metric.name] = counter
+                _start_at_zero(counter, metric)
+            case Kind.GAUGE:
+                self._gauges[metric.name] = Gauge(*described, registry=registry)
+            case Kind.HISTOGRAM:
+                self._histograms[metric.name] = Histogram(
+                    *described, buckets=metric.buckets, registry=registry
+                )
 
 
-def _born(task_id: UUID) -> float:
+def _start_at_zero(counter: Counter, metric: Metric) -> None:
+    """Make the series of all label values that are known beforehand: a rate needs a start."""
+    if metric.labels and metric.words.keys() == metric.labels.keys():
+        for words in itertools.product(*metric.words.values()):
+            counter.labels(*words)
+
+
+def _created_at(task_id: UUID) -> float:
     """Read the instant in a UUIDv7 (RFC 9562 section 5.7), in seconds since 1970."""
     return (task_id.int >> 80) / 1000

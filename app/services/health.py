@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 
+from app.domain.admission import Limits
 from app.domain.errors import DatabaseUnavailableError
 from app.store import schema
 from app.store.account import condition
-from app.store.account.condition import Brake
 from app.store.engine import Database
 
 SILENT_AFTER = 60.0
@@ -35,9 +36,10 @@ class Check:
 class Health:
     """Looks at the database, its schema and this process's loops."""
 
-    def __init__(self, database: Database, monotonic: Callable[[], float]) -> None:
+    def __init__(self, database: Database, monotonic: Callable[[], float], limits: Limits) -> None:
         self._database = database
         self._monotonic = monotonic
+        self._limits = limits
         self._beats: dict[str, float] = {}
         self._stuck: frozenset[str] = frozenset()
 
@@ -88,24 +90,24 @@ class Health:
         return found if trouble else [*found, *await self._admission()]
 
     async def _admission(self) -> list[Check]:
-        """Tell of the account's brake and hold: the queue waits, and this process is fit."""
+        """Report a pause or a hold of the account: the queue waits, and this process is fit."""
         try:
-            brake = await self.brake()
+            account = await self.account()
         except DatabaseUnavailableError:
             return []
         said = [
-            f"paused since {_spelled(brake.paused_at)}" if brake.paused_at else "",
-            f"held: {brake.hold_reason} since {_spelled(brake.held_since)}"
-            if brake.hold_reason
+            f"paused since {_spelled(account['paused_at'])}" if account["paused_at"] else "",
+            f"held: {account['hold_reason']} since {_spelled(account['held_since'])}"
+            if account["hold_reason"]
             else "",
         ]
         trouble = "; ".join(one for one in said if one)
         return [Check(name="admission", trouble=trouble or None, fatal=False)]
 
-    async def brake(self) -> Brake:
-        """Return whether the account is paused or held."""
+    async def account(self) -> Mapping[str, Any]:
+        """Return how the account stands, as operators see it."""
         async with self._database.read() as connection:
-            return await condition.brake(connection)
+            return dict(await condition.status(connection, self._limits))
 
     def _loops(self) -> Check:
         silent = sorted(self.stuck())

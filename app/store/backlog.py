@@ -1,42 +1,61 @@
-"""How much there is to do, and for how long it has waited: by index, never by reading all."""
+"""How much there is to do, for how long it has waited, and what keeps it: by index, one look."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, ScalarSelect, cast, extract, func, or_, select
+from sqlalchemy import ColumnElement, Float, ScalarSelect, SQLColumnExpression, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.admission import HoldReason, Limits
 from app.domain.task import DEADLINES, State
+from app.store.account.limits import (
+    CLIENT_OPEN,
+    ELIGIBLE,
+    FREE_SEATS,
+    FREE_SLOTS,
+    MAY_SEND,
+    PROBE_DUE,
+    QUEUED,
+    SEAT_SINCE,
+    SLOT_SINCE,
+    given_limits,
+)
 from app.store.deliveries.attempts import PENDING, pending_hosts
-from app.store.sql import NOW
-from app.store.tables import Delivery, DeliveryHost, Task
-from app.store.tasks.moves import state_literal
+from app.store.sql import NOW, lease_is_free, seconds_since, state_literal
+from app.store.tables import ClientQueue, Delivery, DeliveryHost, KieAccount, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
+class Backlog:
     """What the database holds; ages in seconds, 0 where there is nothing."""
 
     tasks: Mapping[State, int]
-    """The open tasks: those at rest are ever more, and counting them would read them all."""
+    """The open tasks: final ones are ever more, and counting them would read them all."""
     oldest_queued: float
     """The age of the oldest task that was not sent."""
     overdue: Mapping[str, float]
-    """By loop: for how long the work that waits longest has been due; see `room` for the others."""
+    """By loop: for how long the work that waits longest has been due."""
+    held: Collection[HoldReason]
+    """What keeps all queued tasks back."""
+    slots_free: int
+    seats_free: int
+    parked: int
+    """Tasks that are not polled any more."""
 
 
-def _waited(instant: Any, *conditions: ColumnElement[bool]) -> ColumnElement[float]:  # noqa: ANN401  # a column
+def _waited(
+    instant: SQLColumnExpression[Any], *conditions: ColumnElement[bool]
+) -> ColumnElement[float]:
     """Build the seconds since the earliest such instant; negative: it is still to come."""
-    seconds = extract("epoch", NOW - func.min(instant))
-    return cast(select(seconds).where(*conditions).scalar_subquery(), Float)
+    return select(seconds_since(func.min(instant))).where(*conditions).scalar_subquery()
 
 
 def _count(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.count()).select_from(Task).where(*conditions).scalar_subquery()
 
 
-_QUEUED = Task.state == state_literal(State.QUEUED)
 _SUBMITTING = Task.state == state_literal(State.SUBMITTING)
 _BOUNDED = tuple(state for state in DEADLINES if state is not State.QUEUED)
 """The states whose bound is `expires_at`; they all have one, and the index lists them by it."""
@@ -47,12 +66,25 @@ def _bounded(state: State) -> tuple[ColumnElement[bool], ...]:
 
 
 _COUNTS: Mapping[State, ScalarSelect[int]] = {
-    State.QUEUED: _count(_QUEUED),
+    State.QUEUED: _count(QUEUED),
     State.SUBMITTING: _count(_SUBMITTING),
     **{state: _count(*_bounded(state)) for state in _BOUNDED},
 }
 
-_FREE = or_(Task.leased_until.is_(None), Task.leased_until <= NOW)
+_ELIGIBLE_SINCE: ScalarSelect[datetime | None] = (
+    select(func.min(Task.due_at))
+    .join(ClientQueue, ClientQueue.client_id == Task.client_id)
+    .where(*ELIGIBLE, CLIENT_OPEN)
+    .scalar_subquery()
+)
+
+
+def _unsent() -> ColumnElement[float]:
+    """Build the seconds for which both a task that may be sent and a place for it have waited."""
+    since = func.greatest(
+        _ELIGIBLE_SINCE, SLOT_SINCE, SEAT_SINCE, KieAccount.held_until, type_=NOW.type
+    )
+    return case((MAY_SEND & _ELIGIBLE_SINCE.is_not(None), seconds_since(since)))
 
 
 def _undelivered() -> ColumnElement[float]:
@@ -61,39 +93,33 @@ def _undelivered() -> ColumnElement[float]:
     What waits behind others for a slow host, or for a host in trouble, waits for its receiver.
     """
     hosts = pending_hosts()
-    due = (
-        select(func.min(Delivery.due_at))
-        .where(PENDING, Delivery.host == hosts.c.host)
-        .scalar_subquery()
-    )
-    called = (
-        select(Delivery.id)
-        .where(PENDING, Delivery.host == hosts.c.host, Delivery.leased_until > NOW)
-        .exists()
-    )
-    since = func.greatest(due, DeliveryHost.held_until)
-    return cast(
-        select(func.max(extract("epoch", NOW - since)))
+    of_host = (PENDING, Delivery.host == hosts.c.host)
+    due = select(func.min(Delivery.due_at)).where(*of_host).scalar_subquery()
+    called = select(Delivery.id).where(*of_host, Delivery.leased_until > NOW).exists()
+    since = func.greatest(due, DeliveryHost.held_until, type_=NOW.type)
+    return (
+        select(func.max(seconds_since(since)))
         .select_from(hosts)
         .outerjoin(DeliveryHost, DeliveryHost.host == hosts.c.host)
         .where(hosts.c.host.is_not(None), ~called)
-        .scalar_subquery(),
-        Float,
+        .scalar_subquery()
     )
 
 
 _OVERDUE: Mapping[str, ColumnElement[float]] = {
-    "ask": _waited(
+    "submit": _unsent(),
+    "probe": case((PROBE_DUE, seconds_since(KieAccount.held_until))),
+    "poll": _waited(
         Task.due_at,
         Task.state != state_literal(State.QUEUED),
         Task.due_at.is_not(None),
         Task.parked_at.is_(None),
-        _FREE,
+        lease_is_free(Task),
     ),
     "deliver": _undelivered(),
     "sweep": func.greatest(
         _waited(Task.leased_until, _SUBMITTING),
-        _waited(Task.submit_by, _QUEUED),
+        _waited(Task.submit_by, QUEUED),
         *(_waited(Task.expires_at, *_bounded(state)) for state in _BOUNDED),
     ),
 }
@@ -104,17 +130,29 @@ def _never_negative(seconds: ColumnElement[float]) -> ColumnElement[float]:
     return func.greatest(func.coalesce(seconds, 0), 0, type_=Float)
 
 
-_TAKE = select(
+_READ = select(
     *(count.label(state) for state, count in _COUNTS.items()),
-    _never_negative(_waited(Task.created_at, _QUEUED)).label("oldest_queued"),
-    *(_never_negative(seconds).label(work) for work, seconds in _OVERDUE.items()),
+    _never_negative(_waited(Task.created_at, QUEUED)).label("oldest_queued"),
+    *(_never_negative(seconds).label(loop) for loop, seconds in _OVERDUE.items()),
+    KieAccount.paused_at,
+    KieAccount.hold_reason,
+    func.greatest(0, FREE_SLOTS).label("slots_free"),
+    func.greatest(0, FREE_SEATS).label("seats_free"),
+    _count(Task.parked_at.is_not(None)).label("parked"),
 )
 
 
-async def take(connection: AsyncConnection) -> Census:
-    row = (await connection.execute(_TAKE)).mappings().one()
-    return Census(
+async def read_backlog(connection: AsyncConnection, limits: Limits) -> Backlog:
+    row = (await connection.execute(_READ, given_limits(limits))).mappings().one()
+    held = {HoldReason.ADMISSION_PAUSED} if row["paused_at"] else set()
+    if row["hold_reason"]:
+        held.add(HoldReason(row["hold_reason"]))
+    return Backlog(
         tasks={state: row[state] for state in _COUNTS},
         oldest_queued=float(row["oldest_queued"]),
-        overdue={work: float(row[work]) for work in _OVERDUE},
+        overdue={loop: float(row[loop]) for loop in _OVERDUE},
+        held=held,
+        slots_free=row["slots_free"],
+        seats_free=row["seats_free"],
+        parked=row["parked"],
     )

@@ -95,7 +95,7 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection on which each statement stands alone: saves two round trips."""
+        """Lend a connection on which each statement is a transaction: saves two round trips."""
         with _raising_unavailable():
             async with self._reading.connect() as connection:
                 yield connection

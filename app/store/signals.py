@@ -22,7 +22,7 @@ BATCH = 200
 _CLOSED = "the listening connection was closed"
 
 QUEUE = "queue"
-ASK = "ask"
+POLL = "poll"
 PROBE = "probe"
 SWEEP = "sweep"
 DELIVER = "deliver"
@@ -31,9 +31,9 @@ EVERYTHING = "*"
 
 
 class Signals:
-    """Tells who waits for a topic that something was committed about it.
+    """Wakes who waits for a topic when something was committed about it.
 
-    A topic is one of the words above or a task's id as 32 hex digits. A wake-up may be lost or
+    A topic is one of the constants above or a task's id as 32 hex digits. A wake-up may be lost or
     come twice: whoever is woken looks again.
     """
 
@@ -78,7 +78,7 @@ class Signals:
             self._taps.remove(hear)
 
     def tap(self, hear: Callable[[str], None]) -> None:
-        """Call `hear` with every topic that is announced, and with `EVERYTHING` after a silence."""
+        """Call `hear` with every topic announced, and with `EVERYTHING` after a lost connection."""
         self._taps.append(hear)
 
     async def run(self) -> None:
@@ -119,7 +119,7 @@ async def _set_or_closed(
     event: asyncio.Event, connection: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     """Wait for the event; raise when the connection goes away meanwhile, or has gone."""
-    if connection.is_closed():  # whom it would have told, it told already
+    if connection.is_closed():  # it would call no listener any more
         raise ConnectionError(_CLOSED)
     closed = asyncio.get_running_loop().create_future()
 

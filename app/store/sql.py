@@ -1,9 +1,28 @@
-"""The database's clock: the only one that processes share."""
+"""Expressions of SQL that the store's statements share: instants, spans, literals and leases.
 
-from datetime import datetime
+The database's clock is the only one that processes share.
+"""
 
-from sqlalchemy import ColumnElement, Float, bindparam, func, select
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Float,
+    SQLColumnExpression,
+    Text,
+    bindparam,
+    cast,
+    extract,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+from app.domain.task import State
 
 NOW = func.clock_timestamp(type_=TIMESTAMP(timezone=True))
 """The instant itself; now() would stand still within a transaction."""
@@ -12,10 +31,39 @@ ONCE = select(NOW).scalar_subquery()
 """The instant as of one statement: what changes from row to row could not be looked up by index."""
 
 
-def later(seconds: str | ColumnElement[float]) -> ColumnElement[datetime]:
-    """Return the instant so many seconds from now; NULL seconds give NULL.
-
-    A text names a bound parameter.
-    """
+def interval(seconds: str | ColumnElement[Any]) -> ColumnElement[timedelta]:
+    """Return the span of so many seconds; NULL gives NULL. A text names a bound parameter."""
     amount = bindparam(seconds, type_=Float) if isinstance(seconds, str) else seconds
-    return NOW + func.make_interval(0, 0, 0, 0, 0, 0, amount)
+    return func.make_interval(0, 0, 0, 0, 0, 0, amount)
+
+
+def later(seconds: str | ColumnElement[Any]) -> ColumnElement[datetime]:
+    """Return the instant so many seconds from now, as `interval` reads them."""
+    return NOW + interval(seconds)
+
+
+def seconds(span: ColumnElement[Any]) -> ColumnElement[float]:
+    return cast(extract("epoch", span), Float)
+
+
+def seconds_since(instant: SQLColumnExpression[Any]) -> ColumnElement[float]:
+    """Return the seconds from the instant until now; negative where it is still to come."""
+    return seconds(NOW - instant)
+
+
+def state_literal(state: State) -> ColumnElement[str]:
+    """Write the state into the SQL itself, where the planner needs it to pick a partial index."""
+    return literal_column(f"'{state.value}'", Text)
+
+
+def given(name: str, kind: Any = Text) -> BindParameter[Any]:  # noqa: ANN401  # a SQL type
+    """Bind under a name that no column has: SQLAlchemy would take it for a new value."""
+    return bindparam(f"given_{name}", type_=kind)
+
+
+def lease_is_free(
+    leased: Any,  # noqa: ANN401  # a table with `leased_until`
+    at: ColumnElement[datetime] = NOW,
+) -> ColumnElement[bool]:
+    """Return whether no process is at work on the row at that instant."""
+    return or_(leased.leased_until.is_(None), leased.leased_until <= at)

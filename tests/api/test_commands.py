@@ -83,13 +83,13 @@ async def test_a_task_is_either_canceled_or_sent_and_never_both(
 
     async def claim() -> None:
         for turn in range(20):
-            await claimers[turn % 2].submissions.submit_due(turn % 4 + 1)
+            await claimers[turn % 2].submitter.submit_due(turn % 4 + 1)
 
     claiming = asyncio.create_task(claim())
     answers = await asyncio.gather(*map(cancel, ids))
     await claiming
     for claimer in claimers:
-        await claimer.submissions.drain()
+        await claimer.submitter.drain()
     said = dict(answers)
     sent = {url.split("/")[-2] for url in (create["callBackUrl"] for create in upstream.creates)}
     assert set(said.values()) == {200, 409}  # it was a race

@@ -360,14 +360,14 @@ async def test_what_waits_in_the_database_is_shown(
     assert 90 <= found["kie_gateway_oldest_queued_seconds"] < 100
     overdue = {work: found[f'kie_gateway_overdue_seconds{{work="{work}"}}'] for work in WORK}
     assert 50 <= overdue["submit"] < 60
-    assert (overdue["ask"], overdue["probe"]) == (0, 0)
+    assert (overdue["poll"], overdue["probe"]) == (0, 0)
     assert 7 <= overdue["sweep"] < 17
 
 
-LOOPS = {"submit", "ask", "deliver", "probe", "sweep"}
+LOOPS = {"submit", "poll", "deliver", "probe", "sweep"}
 FREE = "UPDATE kie_account SET hold_reason = NULL, held_until = NULL"
 OPEN = ("queued", "submitting", "unconfirmed", "running")
-WORK = ("submit", "ask", "deliver", "probe", "sweep")
+WORK = ("submit", "poll", "deliver", "probe", "sweep")
 
 
 async def test_an_idle_gateway_has_nothing_overdue(gateway: Gateway) -> None:
@@ -430,7 +430,7 @@ async def test_the_accounts_room_is_shown(
     assert found["kie_gateway_create_slots_free"] == 8 * 3 // 4 - 3  # others use it too
     assert found["kie_gateway_running_seats_free"] == 3
     assert found["kie_gateway_tasks_set_aside"] == 3
-    assert found['kie_gateway_overdue_seconds{work="ask"}'] == 0
+    assert found['kie_gateway_overdue_seconds{work="poll"}'] == 0
 
 
 @pytest.mark.parametrize("worker", [True, False])

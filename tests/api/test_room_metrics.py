@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from app.domain.admission import PAUSES, HoldReason
 from app.metrics import catalogue
-from app.services.metrics import Look
+from app.store.backlog import Backlog
 from tests.api.conftest import Scratch
 from tests.api.stage import Sql
 from tests.fixtures.gateway import StartGateway, Wire
@@ -102,9 +102,9 @@ async def test_submit_is_overdue_only_where_something_could_be_sent(
     assert scene.probe <= found.overdue["probe"] <= scene.probe + (5 if scene.probe else 0)
 
 
-async def _look(services: Any) -> Look:
-    found = await services.metrics_page.census()
-    assert isinstance(found, Look)
+async def _look(services: Any) -> Backlog:
+    found = await services.metrics_page.backlog()
+    assert isinstance(found, Backlog)
     return found
 
 

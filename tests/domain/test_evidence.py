@@ -45,13 +45,13 @@ REFUSED = Standing(state=State.FAILED, attempt=1, fail_source=FailSource.KIE)
 
 
 def applied(
-    target: State | None = None, *, bind: str | None = None, ask: bool = False
+    target: State | None = None, *, bind: str | None = None, poll: bool = False
 ) -> Judgement:
-    return Judgement(verdict=APPLIED, target=target, kie_task_id=bind, ask=ask)
+    return Judgement(verdict=APPLIED, target=target, kie_task_id=bind, poll=poll)
 
 
-def unmoved(verdict: Verdict, *, ask: bool = False, second: str | None = None) -> Judgement:
-    return Judgement(verdict=verdict, ask=ask, second_id=second)
+def unmoved(verdict: Verdict, *, poll: bool = False, second: str | None = None) -> Judgement:
+    return Judgement(verdict=verdict, poll=poll, second_id=second)
 
 
 @pytest.mark.parametrize("source", Source)
@@ -74,14 +74,14 @@ def unmoved(verdict: Verdict, *, ask: bool = False, second: str | None = None) -
         # an end of the gateway's own yields, and is followed up when kie.ai says that it runs
         (EXPIRED, SUCCESS, applied(State.SUCCEEDED)),
         (EXPIRED, FAILURE, applied(State.FAILED)),
-        (EXPIRED, RUNNING, applied(ask=True)),
+        (EXPIRED, RUNNING, applied(poll=True)),
         (LOST, SUCCESS, applied(State.SUCCEEDED, bind="k")),
-        (LOST, RUNNING, applied(bind="k", ask=True)),
+        (LOST, RUNNING, applied(bind="k", poll=True)),
         (DEADLINE, SUCCESS, applied(State.SUCCEEDED, bind="k")),
         (DEADLINE, FAILURE, applied(State.FAILED, bind="k")),
-        (DEADLINE, RUNNING, applied(bind="k", ask=True)),
+        (DEADLINE, RUNNING, applied(bind="k", poll=True)),
         (CANCELED, SUCCESS, applied(State.SUCCEEDED, bind="k")),
-        (CANCELED, RUNNING, applied(bind="k", ask=True)),
+        (CANCELED, RUNNING, applied(bind="k", poll=True)),
         # an end that kie.ai vouched for stays
         (SUCCEEDED, RUNNING, unmoved(LATE)),
         (SUCCEEDED, FAILURE, unmoved(DISAGREED)),
@@ -90,13 +90,13 @@ def unmoved(verdict: Verdict, *, ask: bool = False, second: str | None = None) -
         (REFUSED, FAILURE, unmoved(LATE)),
         (REFUSED, SUCCESS, unmoved(DISAGREED)),
         # it names another task than the one that is known: kie.ai took a second create
-        (RUNS, OTHER, unmoved(DISAGREED, ask=True, second="x")),
-        (SUCCEEDED, OTHER, unmoved(DISAGREED, ask=True, second="x")),
-        (EXPIRED, OTHER, unmoved(DISAGREED, ask=True, second="x")),
+        (RUNS, OTHER, unmoved(DISAGREED, poll=True, second="x")),
+        (SUCCEEDED, OTHER, unmoved(DISAGREED, poll=True, second="x")),
+        (EXPIRED, OTHER, unmoved(DISAGREED, poll=True, second="x")),
         # or two at once, which proves nothing
-        (QUEUED, TWO, unmoved(DISAGREED, ask=True)),
-        (RUNS, TWO, unmoved(DISAGREED, ask=True)),
-        (SUCCEEDED, TWO, unmoved(DISAGREED, ask=True)),
+        (QUEUED, TWO, unmoved(DISAGREED, poll=True)),
+        (RUNS, TWO, unmoved(DISAGREED, poll=True)),
+        (SUCCEEDED, TWO, unmoved(DISAGREED, poll=True)),
     ],
 )
 def test_what_is_made_of_a_report(
@@ -124,10 +124,10 @@ def test_the_same_end_again_is_a_duplicate_from_the_same_source_and_late_from_th
     ("standing", "expected"),
     [
         # it would bind an id, and echoes somebody else's URL
-        (SUBMITTING, unmoved(DISAGREED, ask=True)),
-        (UNCONFIRMED, unmoved(DISAGREED, ask=True)),
-        (LOST, unmoved(DISAGREED, ask=True)),
-        (REFUSED, unmoved(DISAGREED, ask=True)),
+        (SUBMITTING, unmoved(DISAGREED, poll=True)),
+        (UNCONFIRMED, unmoved(DISAGREED, poll=True)),
+        (LOST, unmoved(DISAGREED, poll=True)),
+        (REFUSED, unmoved(DISAGREED, poll=True)),
         # the id is bound already and agrees: the echo decides nothing
         (RUNS, applied(State.SUCCEEDED)),
         (EXPIRED, applied(State.SUCCEEDED)),
@@ -140,34 +140,34 @@ def test_a_foreign_echo_counts_while_no_id_is_bound(
 
 
 def test_a_second_id_under_somebody_else_s_url_is_not_this_task_s() -> None:
-    assert judge(RUNS, OTHER, CALLBACK, foreign=True) == unmoved(DISAGREED, ask=True)
+    assert judge(RUNS, OTHER, CALLBACK, foreign=True) == unmoved(DISAGREED, poll=True)
 
 
 @pytest.mark.parametrize(
     ("statement", "signature", "standing", "confirm_first", "expected"),
     [
         # unreadable comes first, whoever signed it and whatever it is about
-        (GARBAGE, Signature.WRONG, None, True, unmoved(Verdict.UNREADABLE, ask=True)),
-        (GARBAGE, Signature.VALID, SUCCEEDED, False, unmoved(Verdict.UNREADABLE, ask=True)),
+        (GARBAGE, Signature.WRONG, None, True, unmoved(Verdict.UNREADABLE, poll=True)),
+        (GARBAGE, Signature.VALID, SUCCEEDED, False, unmoved(Verdict.UNREADABLE, poll=True)),
         # then the signature, also where no task is kept or the report contradicts
-        (SUCCESS, Signature.MISSING, None, False, unmoved(Verdict.UNVERIFIED, ask=True)),
-        (SUCCESS, Signature.WRONG, RUNS, False, unmoved(Verdict.UNVERIFIED, ask=True)),
-        (SUCCESS, Signature.STALE, RUNS, True, unmoved(Verdict.STALE, ask=True)),
-        (TWO, Signature.STALE, RUNS, False, unmoved(Verdict.STALE, ask=True)),
-        (SUCCESS, Signature.WRONG, SUCCEEDED, False, unmoved(Verdict.UNVERIFIED, ask=True)),
+        (SUCCESS, Signature.MISSING, None, False, unmoved(Verdict.UNVERIFIED, poll=True)),
+        (SUCCESS, Signature.WRONG, RUNS, False, unmoved(Verdict.UNVERIFIED, poll=True)),
+        (SUCCESS, Signature.STALE, RUNS, True, unmoved(Verdict.STALE, poll=True)),
+        (TWO, Signature.STALE, RUNS, False, unmoved(Verdict.STALE, poll=True)),
+        (SUCCESS, Signature.WRONG, SUCCEEDED, False, unmoved(Verdict.UNVERIFIED, poll=True)),
         # then whether there is a task at all
         (SUCCESS, Signature.VALID, None, True, unmoved(Verdict.UNMATCHED)),
         (TWO, Signature.UNCHECKED, None, False, unmoved(Verdict.UNMATCHED)),
         # then whether an end must be confirmed first: only an end, only where it would move
-        (SUCCESS, Signature.VALID, RUNS, True, unmoved(Verdict.UNVERIFIED, ask=True)),
-        (FAILURE, Signature.VALID, EXPIRED, True, unmoved(Verdict.UNVERIFIED, ask=True)),
-        (TWO, Signature.VALID, RUNS, True, unmoved(Verdict.UNVERIFIED, ask=True)),
+        (SUCCESS, Signature.VALID, RUNS, True, unmoved(Verdict.UNVERIFIED, poll=True)),
+        (FAILURE, Signature.VALID, EXPIRED, True, unmoved(Verdict.UNVERIFIED, poll=True)),
+        (TWO, Signature.VALID, RUNS, True, unmoved(Verdict.UNVERIFIED, poll=True)),
         (RUNNING, Signature.VALID, UNCONFIRMED, True, applied(State.RUNNING, bind="k")),
         (SUCCESS, Signature.VALID, SUCCEEDED, True, unmoved(DUPLICATE)),
         # then the report itself
         (SUCCESS, Signature.VALID, RUNS, False, applied(State.SUCCEEDED)),
         (SUCCESS, Signature.UNCHECKED, RUNS, False, applied(State.SUCCEEDED)),
-        (TWO, Signature.VALID, RUNS, False, unmoved(DISAGREED, ask=True)),
+        (TWO, Signature.VALID, RUNS, False, unmoved(DISAGREED, poll=True)),
     ],
 )
 def test_the_order_of_the_rules_for_callbacks(
@@ -196,7 +196,7 @@ def test_what_is_not_genuine_moves_and_binds_nothing_and_has_kie_asked(
     signature: Signature, standing: Standing | None
 ) -> None:
     judged = judge_callback(standing, SUCCESS, signature, foreign=False, confirm_first=False)
-    assert (judged.target, judged.kie_task_id, judged.ask) == (None, None, True)
+    assert (judged.target, judged.kie_task_id, judged.poll) == (None, None, True)
 
 
 def test_a_callback_is_judged_as_one() -> None:
@@ -212,7 +212,7 @@ def test_a_foreign_echo_reaches_the_report_s_rules() -> None:
     judged = judge_callback(
         UNCONFIRMED, SUCCESS, Signature.VALID, foreign=True, confirm_first=False
     )
-    assert judged == unmoved(DISAGREED, ask=True)
+    assert judged == unmoved(DISAGREED, poll=True)
 
 
 IDS = ("k", "x", "y")

@@ -78,7 +78,7 @@ DIFFERENCES: Sequence[Difference] = (
         what="A create that is refused is told to its `callBackUrl` as well, as a failed task.",
         why="Whoever lost the answer hears of it; `X-Kie-Gateway-Task` names the task in both.",
         where=("refused, told: callbacks",),
-        page="your `callBackUrl` is told of it (501)",
+        page="your `callBackUrl` is notified (501)",
         seen="refused, told",
     ),
     Difference(

@@ -1,4 +1,4 @@
-"""The short form of the fault lab; `make faults` is the long one, `docs/fault-report.md` its page.
+"""The short form of the fault lab; `make faults` is the long one, see `docs/fault-report.md`.
 
 Which points there are is known only from a recorded run, so each test takes its share of them.
 """

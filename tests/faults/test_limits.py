@@ -100,9 +100,9 @@ async def test_no_create_too_many_and_each_client_its_share(limited: Callable[..
         for name, weight in zip(names, WEIGHTS, strict=True):
             change = ClientChange(given=frozenset({"weight"}), weight=weight)
             await services.clients.change(Actor.COMMAND_LINE, name, change)
-        await services.operations.pause(Actor.COMMAND_LINE, client=None, note=None)
+        await services.pauses.pause(Actor.COMMAND_LINE, client=None, note=None)
         await stage.create([key for key, n in zip(keys, QUEUED, strict=True) for _ in range(n)])
-        await services.operations.resume(Actor.COMMAND_LINE, client=None)
+        await services.pauses.resume(Actor.COMMAND_LINE, client=None)
     await stage.none_in("queued", "submitting")
 
     creates = await stage.rows("creates")

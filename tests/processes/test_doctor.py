@@ -44,7 +44,7 @@ async def test_all_is_well(stage: Stage, replica_urls: tuple[str, str]) -> None:
     ]
 
 
-STUCK = {"status": "unavailable", "checks": {"database": "ok", "loops": "no beat for 60 s: ask"}}
+STUCK = {"status": "unavailable", "checks": {"database": "ok", "loops": "no beat for 60 s: poll"}}
 
 
 async def test_a_process_whose_loop_is_stuck(stage: Stage) -> None:
@@ -67,7 +67,7 @@ async def test_a_process_whose_loop_is_stuck(stage: Stage) -> None:
 
     for name, ended in {"process": asked, "public URL": public}.items():
         found = _findings(ended)[name]
-        assert "is not fit for work: loops: no beat for 60 s: ask" in found
+        assert "is not fit for work: loops: no beat for 60 s: poll" in found
         assert "restart that process" in found
     assert "public URL" not in _findings(asked)
     assert "404, not as a gateway does" in _findings(hidden)["process"]

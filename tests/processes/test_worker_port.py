@@ -31,7 +31,7 @@ async def test_a_worker_tells_how_it_is_and_nothing_else(start: Start) -> None:
         ("database", "schema", "admission", "loops"), "ok"
     )
     assert labels(page.text)["kie_gateway_loop_stuck"] == {
-        "loop": {"submit", "ask", "deliver", "probe", "sweep"}
+        "loop": {"submit", "poll", "deliver", "probe", "sweep"}
     }
     for path in ("/v1/tasks", "/callbacks/kie/x/y", "/docs", "/openapi.json", "/"):
         answer = await _get(url, path)
@@ -112,7 +112,7 @@ async def test_the_doctor_sees_work_that_nobody_does(
     ended = await stage.run("doctor", GATEWAY_PUBLIC_URL=None)
 
     assert ended.status == 1
-    late = re.search(r"due and not done: ask for (\d+) s, sweep for (\d+) s", ended.out)
+    late = re.search(r"due and not done: poll for (\d+) s, sweep for (\d+) s", ended.out)
     assert late
     assert 125 <= int(late[1]) < int(late[2])
     assert "run `kie-gateway worker`" in ended.out

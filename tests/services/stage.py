@@ -84,8 +84,8 @@ async def due_now(sql: Any) -> None:
 
 async def turn(services: Services) -> float | None:
     """Take one turn of the loop that sends, and wait for what it has sent."""
-    rest = await services.submissions.submit_due(50)
-    await services.submissions.drain()
+    rest = await services.submitter.submit_due(50)
+    await services.submitter.drain()
     return rest
 
 

@@ -12,8 +12,9 @@ from fastapi import FastAPI
 
 from app.api import health
 from app.config import Settings
+from app.domain.admission import Limits
 from app.services.health import SILENT_AFTER, Health
-from app.store.signals import ASK, SWEEP
+from app.store.signals import POLL, SWEEP
 from app.wiring import Services, wired
 from app.worker import Loop, at_work
 from tests.scrape import samples
@@ -74,7 +75,7 @@ async def working(
     clock, hanging, turning = Clock(), Turns(), Turns()
     hanging.go.clear()
     loops = [
-        Loop(name="ask", turn=hanging, every=0.01, topic=ASK),
+        Loop(name="poll", turn=hanging, every=0.01, topic=POLL),
         Loop(name="sweep", turn=turning, every=0.01, topic=SWEEP),
     ]
     async with wired(make_settings(), dsn, monotonic=clock) as services:
@@ -113,11 +114,11 @@ async def test_a_loop_that_hangs_is_told_of_once_and_once_when_it_is_back(
         await another(lambda: working.turning.ended)
 
         for _ in range(3):
-            assert await working.ready() == (503, "no beat for 60 s: ask")
+            assert await working.ready() == (503, "no beat for 60 s: poll")
         assert await working.loop_metrics() == {
-            'silent_seconds{loop="ask"}': SILENT_AFTER + 1,
+            'silent_seconds{loop="poll"}': SILENT_AFTER + 1,
             'silent_seconds{loop="sweep"}': 0,
-            'stuck{loop="ask"}': 1,
+            'stuck{loop="poll"}': 1,
             'stuck{loop="sweep"}': 0,
         }
 
@@ -125,10 +126,10 @@ async def test_a_loop_that_hangs_is_told_of_once_and_once_when_it_is_back(
         await another(lambda: working.hanging.ended)
         for _ in range(3):
             assert await working.ready() == (200, "ok")
-        assert (await working.loop_metrics())['stuck{loop="ask"}'] == 0
+        assert (await working.loop_metrics())['stuck{loop="poll"}'] == 0
     assert [(line["event"], line["loop"]) for line in logged if "loop" in line] == [
-        ("loop.stuck", "ask"),
-        ("loop.back", "ask"),
+        ("loop.stuck", "poll"),
+        ("loop.back", "poll"),
     ]
     assert {line["log_level"] for line in logged if "loop" in line} == {"error"}
 
@@ -141,7 +142,7 @@ async def test_the_log_tells_where_nobody_asks(working: Working) -> None:
             return [line for line in logged if line["event"] == "loop.stuck"] or None
 
         found = await eventually(look)
-    assert {line["loop"] for line in found} >= {"ask"}
+    assert {line["loop"] for line in found} >= {"poll"}
 
 
 async def test_a_loop_whose_turns_break_is_not_stuck(services: Services) -> None:
@@ -153,18 +154,18 @@ async def test_a_loop_whose_turns_break_is_not_stuck(services: Services) -> None
         turned += 1
         raise ConnectionError
 
-    async with at_work(services, [Loop(name="ask", turn=turn, every=0, topic=ASK)]):
+    async with at_work(services, [Loop(name="poll", turn=turn, every=0, topic=POLL)]):
         await another(lambda: turned)
         assert services.health.stuck() == frozenset()
 
 
 def test_it_is_stuck_after_the_bound_and_not_at_it(services: Services) -> None:
     clock = Clock()
-    health = Health(services.health._database, clock)
-    health.beat("ask")
+    health = Health(services.health._database, clock, Limits())
+    health.beat("poll")
     clock.now += SILENT_AFTER
     assert health.stuck() == frozenset()
     clock.now += 0.1
-    assert health.stuck() == {"ask"}
-    health.beat("ask")
+    assert health.stuck() == {"poll"}
+    health.beat("poll")
     assert health.stuck() == frozenset()

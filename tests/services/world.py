@@ -14,9 +14,9 @@ import httpx
 from typing_extensions import override
 
 from app.config import Settings
+from app.domain.draft import Draft
 from app.outbound.guard import Guard
 from app.outbound.sender import session
-from app.services.tasks.submit import Draft
 from app.store.engine import Database
 from app.store.signals import Signals
 from app.wiring import Services, _services
@@ -118,7 +118,7 @@ class World:
 
     async def die(self, *, restart: bool = True) -> None:
         """End the process where it stands: nothing that it was about to do is done."""
-        work = [*self._under_way("submissions"), *self._under_way("poller")]
+        work = [*self._under_way("submitter"), *self._under_way("poller")]
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -132,7 +132,7 @@ class World:
         await self.sql.execute(_PASS.format(seconds))
 
     async def submit(self) -> None:
-        await self.services.submissions.submit_due(50)
+        await self.services.submitter.submit_due(50)
         await self.quiet()
 
     async def ask(self) -> None:
@@ -140,14 +140,14 @@ class World:
         await self.quiet()
 
     async def create(self) -> None:
-        await self.services.submissions.create(self.client_id, DRAFT, None)
+        await self.services.creates.create(self.client_id, DRAFT, None)
         await self.quiet()
 
     async def quiet(self) -> None:
         """Wait until all that is under way waits for an answer of kie.ai's."""
 
         async def look() -> bool | None:
-            asking, sending = self._under_way("poller"), self._under_way("submissions")
+            asking, sending = self._under_way("poller"), self._under_way("submitter")
             return (not asking and len(sending) == len(self.waiting())) or None
 
         await eventually(look)

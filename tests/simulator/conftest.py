@@ -48,6 +48,6 @@ async def listening() -> AsyncIterator[Receiver]:
 
 @pytest_asyncio.fixture
 async def receiver(listening: Receiver) -> Receiver:
-    """A customer who is called back; has heard nothing at the start of each test."""
+    """A client's callback URL; it has received nothing at the start of each test."""
     listening.clear()
     return listening

@@ -1,4 +1,4 @@
-"""What the tests of the simulator stand on: its customer, and a receiver of callbacks."""
+"""What the tests of the simulator share: its client, and a receiver of callbacks."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from tests.stage import PATIENCE, eventually
 
 
 class Simulator:
-    """A running simulator, as its customer and its test see it."""
+    """A running simulator, as its client and its test see it."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
@@ -109,7 +109,7 @@ class Simulator:
 
 @dataclass
 class Receiver:
-    """A customer's callback URL: records what comes, answers what it is told to, else 200."""
+    """A client's callback URL: records what comes, answers with `answers`, else 200."""
 
     url: str = ""
     answers: deque[int] = field(default_factory=deque)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from simulator.callback_faults import MAILINGS
+from simulator.callback_faults import CALLBACK_FAULTS
 from simulator.faults import FAULTS, Kind
 from simulator.server import Options
 from tests.simulator.conftest import Simulate
@@ -41,8 +41,10 @@ def urls(body: dict[str, Any]) -> list[str]:
     return found
 
 
-def test_there_is_a_mailing_for_each_fault() -> None:
-    assert {name for name, fault in FAULTS.items() if fault.kind is Kind.CALLBACK} == set(MAILINGS)
+def test_there_are_callbacks_for_each_fault() -> None:
+    assert {name for name, fault in FAULTS.items() if fault.kind is Kind.CALLBACK} == set(
+        CALLBACK_FAULTS
+    )
 
 
 async def test_dropped(simulator: Simulator, receiver: Receiver) -> None:
@@ -230,7 +232,7 @@ async def test_retried(simulator: Simulator, receiver: Receiver) -> None:
     assert receiver.bodies == [receiver.bodies[0]] * 3
 
 
-@pytest.mark.parametrize("name", MAILINGS)
+@pytest.mark.parametrize("name", CALLBACK_FAULTS)
 async def test_a_fault_does_not_change_the_task(simulator: Simulator, name: str) -> None:
     await simulator.expect(fault=name)
 

@@ -19,9 +19,7 @@ def without_param(body: dict[str, Any]) -> object:
     return shape(body | {"data": body["data"] | {"param": ""}})
 
 
-async def test_tells_of_a_success_as_the_page_says(
-    simulator: Simulator, receiver: Receiver
-) -> None:
+async def test_reports_a_success_as_documented(simulator: Simulator, receiver: Receiver) -> None:
     task_id = await simulator.create(callBackUrl=receiver.url)
 
     ((headers, body),) = await receiver.received()
@@ -37,9 +35,7 @@ async def test_tells_of_a_success_as_the_page_says(
     assert "x-webhook-signature" not in headers
 
 
-async def test_tells_of_a_failure_as_the_page_says(
-    simulator: Simulator, receiver: Receiver
-) -> None:
+async def test_reports_a_failure_as_documented(simulator: Simulator, receiver: Receiver) -> None:
     await simulator.expect(outcome="fail")
     await simulator.create(callBackUrl=receiver.url)
 
@@ -160,7 +156,7 @@ async def test_a_callback_can_be_withheld(simulator: Simulator, receiver: Receiv
     assert (await simulator.finished(withheld))["data"]["state"] == "success"
 
 
-async def test_tells_the_balance_of_that_moment(simulate: Simulate, receiver: Receiver) -> None:
+async def test_holds_the_balance_of_that_moment(simulate: Simulate, receiver: Receiver) -> None:
     simulator = await simulate(Options(duration=0, start_credits=Decimal(100)))
     await simulator.expect(duration=0.3)
     await simulator.create(callBackUrl=receiver.url)

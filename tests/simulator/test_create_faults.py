@@ -4,7 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
-from simulator.create_faults import WAYS
+from simulator.create_faults import CREATE_FAULTS
 from simulator.faults import CREATE_REFUSALS, FAULTS, Kind
 from simulator.server import Options
 from tests.simulator.conftest import Simulate
@@ -32,8 +32,10 @@ async def only_billed(simulator: Simulator) -> dict[str, Any]:
     return row
 
 
-def test_there_is_a_way_for_each_fault() -> None:
-    assert {name for name, fault in FAULTS.items() if fault.kind is Kind.CREATE} == set(WAYS)
+def test_there_is_a_treatment_for_each_fault() -> None:
+    assert {name for name, fault in FAULTS.items() if fault.kind is Kind.CREATE} == set(
+        CREATE_FAULTS
+    )
 
 
 @pytest.mark.parametrize("name", CREATE_REFUSALS)

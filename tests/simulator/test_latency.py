@@ -41,9 +41,7 @@ async def test_answers_are_late_each_by_its_own_bounds(simulate: Simulate) -> No
 
 
 @pytest.mark.parametrize("fault", ["create-http-502", "create-refused-429", "create-half-answer"])
-async def test_so_is_whatever_stands_in_the_place_of_an_answer(
-    fault: str, simulate: Simulate
-) -> None:
+async def test_so_is_whatever_is_sent_instead_of_an_answer(fault: str, simulate: Simulate) -> None:
     simulator = await simulate(Options(create_latency=(LATE, LATE)))
     await simulator.expect(fault=fault)
 
@@ -72,7 +70,7 @@ async def test_a_create_is_judged_on_arrival(simulate: Simulate) -> None:
     await asyncio.wait(sending)
 
 
-async def test_a_query_tells_how_it_was_on_arrival(simulate: Simulate) -> None:
+async def test_a_query_is_decided_on_arrival(simulate: Simulate) -> None:
     simulator = await simulate(Options(duration=0.4, query_latency=(0.5, 0.5)))
     task_id = await simulator.create()
 
@@ -92,7 +90,7 @@ async def test_nobody_waits_for_a_customer_who_hung_up() -> None:
 
     scope = {"type": "http", "headers": []}
     async with asyncio.timeout(AGES / 10):
-        await delays.late(Call.CREATE, endpoint)(Request(scope, receive))
+        await delays.delayed(Call.CREATE, endpoint)(Request(scope, receive))
 
 
 async def test_the_seed_settles_how_late() -> None:
@@ -110,7 +108,7 @@ async def test_the_seed_settles_how_late() -> None:
         assert 90 <= len(within) <= 160
 
 
-async def test_bounds_that_change_do_not_shift_the_luck() -> None:
+async def test_bounds_that_change_do_not_shift_later_draws() -> None:
     delays, twin = Delays(0, Latency(create=(0.0, 1.0))), Delays(0, Latency())
     await drawn(twin, Call.CREATE, 10)
     twin.latency = delays.latency

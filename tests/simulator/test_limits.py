@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from simulator.account import Account
+from simulator.bodies import CreateBody, RefusedError
 from simulator.limits import Limits, Window
-from simulator.orders import Order, RefusedError
 from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Simulator
@@ -30,8 +30,8 @@ def accepts(bank: Account, now: float) -> bool:
         bank.check_limits(now)
     except RefusedError:
         return False
-    order = Order(model="nano-banana", input='{"prompt":"a cat"}', callback_url=None)
-    bank.create(order, "http://test", now)
+    body = CreateBody(model="nano-banana", input='{"prompt":"a cat"}', callback_url=None)
+    bank.create(body, "http://test", now)
     return True
 
 

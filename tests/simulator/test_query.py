@@ -3,7 +3,7 @@ import json
 import pytest
 
 from simulator.account import Account, Task
-from simulator.orders import Order
+from simulator.bodies import CreateBody
 from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.shape import sample, shape
@@ -14,8 +14,8 @@ STATES = ["waiting", "queuing", "generating", "success"]
 
 
 def born(account: Account, now: float = 1000.0) -> Task:
-    order = Order(model="nano-banana", input='{"prompt":"a cat"}', callback_url=None)
-    return account.create(order, "http://test", now)
+    body = CreateBody(model="nano-banana", input='{"prompt":"a cat"}', callback_url=None)
+    return account.create(body, "http://test", now)
 
 
 def account(duration: float = 10.0, failure_rate: float = 0.0, seed: int = 0) -> Account:

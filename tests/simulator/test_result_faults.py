@@ -126,7 +126,7 @@ async def test_a_record_behind_a_page(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("name", [*RECORD_REFUSALS, "record-http-502"])
 async def test_records_that_are_shown_later(simulator: Simulator, name: str) -> None:
-    await simulator.expect(fault={name: {"seconds": 0.1}})
+    await simulator.expect(fault={name: {"seconds": 0.5}})
     task_id = await simulator.create()
     answers = []
 

@@ -10,13 +10,17 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.domain.admission import Limit, Limits
+from app.domain.admission import Call, Limit, Limits
+from app.domain.draft import Draft
 from app.domain.evidence import Signature
+from app.domain.report import Progress, Report
+from app.domain.statement import Statement
 from app.domain.task import FINAL, Source, State
+from app.store import slots
 from app.store.account import admission
 from app.store.account.admission import ClaimedTask
 from app.store.engine import Database
-from app.store.tasks.callbacks import NewCallback
+from app.store.slots import Held
 from app.store.tasks.rows import NewTask
 
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -99,22 +103,28 @@ async def events(sql: Sql, task_id: UUID) -> list[tuple[str | None, str, int, st
 
 
 def new_task(client_id: UUID, **members: object) -> NewTask:
-    values: dict[str, Any] = {
-        "id": uuid.uuid4(),
-        "client_id": client_id,
+    """Make a task; `members` are its own or its draft's."""
+    draft: dict[str, Any] = {
         "model": "m",
         "input": {"prompt": "a cat"},
         "metadata": {},
         "webhook_url": None,
         "priority": 5,
+        "submit_within": None,
+    }
+    values: dict[str, Any] = {
+        "id": uuid.uuid4(),
+        "client_id": client_id,
         "idempotency_key": None,
         "fingerprint": b"f",
         "submit_within": 60.0,
     }
-    return NewTask(**{**values, **members})
+    asked = {name: value for name, value in members.items() if name not in NewTask.__slots__}
+    own = {name: value for name, value in members.items() if name in NewTask.__slots__}
+    return NewTask(draft=Draft(**{**draft, **asked}), **{**values, **own})
 
 
-def new_callback(task_id: UUID, **members: object) -> NewCallback:
+def new_callback(task_id: UUID, **members: object) -> Statement:
     values: dict[str, Any] = {
         "id": uuid.uuid4(),
         "task_id": task_id,
@@ -122,8 +132,9 @@ def new_callback(task_id: UUID, **members: object) -> NewCallback:
         "body": b'{"code":200}',
         "headers": {"content-type": "application/json"},
         "signature": Signature.VALID,
+        "content": Report(progress=Progress.RUNNING),
     }
-    return NewCallback(**{**values, **members})
+    return Statement(**{**values, **members})
 
 
 def digest(text: str) -> bytes:
@@ -172,6 +183,15 @@ async def admit(
             taken_for=TAKEN_FOR,
             claim=claim or uuid.uuid4(),
         )
+
+
+async def release(
+    database: Database, claimed: ClaimedTask, *, window: float = 10, answered_ago: float = 0
+) -> bool:
+    """Free the slot of a create, as whoever records its answer does."""
+    held = Held(call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt)
+    async with database.begin() as connection:
+        return await slots.release(connection, held, window=window, answered_ago=answered_ago)
 
 
 _INSTANTS = {

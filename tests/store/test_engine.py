@@ -1,4 +1,4 @@
-"""The database goes away and comes back: what is tried again, what is told, what is let through."""
+"""The database goes away and comes back: what is tried again, raised, or let through."""
 
 import asyncio
 import socket
@@ -133,7 +133,7 @@ async def test_where_nothing_listens_it_is_unavailable_once_patience_is_over(
     await away.dispose()
 
 
-async def test_what_is_told_of_an_absent_database_is_no_secret() -> None:
+async def test_the_error_of_an_absent_database_holds_no_secret() -> None:
     away = Database(f"postgresql://nobody:hunter2@127.0.0.1:{closed_port()}/nothing")
     with pytest.raises(DatabaseUnavailableError) as caught:
         async with away.read():
@@ -207,7 +207,7 @@ async def test_what_the_database_refuses_is_let_through_and_not_tried_again(
 
 
 async def test_a_database_that_lets_nobody_in_is_away_and_says_why(dsn: str) -> None:
-    """An operator may change its mind; whoever set it wrongly is told by the cause."""
+    """An operator may change its mind; the cause says what is set wrongly."""
     mistaken = Database(dsn.replace("/test_", "/no_such_"))
     with pytest.raises(DatabaseUnavailableError) as caught:
         await mistaken.run(never, patience=0.1)
@@ -255,7 +255,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_behind(
         assert await database.run(lambda found: rows.lock_task(found, new.id)) is None
 
 
-async def test_each_statement_of_a_read_stands_alone(database: Database, sql: Sql) -> None:
+async def test_each_statement_of_a_read_is_a_transaction(database: Database, sql: Sql) -> None:
     """It sees what was committed meanwhile, and the connection goes back as it came."""
     async with database.read() as connection:
         pid = await backend(connection)

@@ -14,11 +14,11 @@ from sqlalchemy import event
 
 from app.domain.evidence import Verdict
 from app.domain.task import State
-from app.store import backlog
 from app.store.account import admission, condition, forecast, queues
+from app.store.backlog import read_backlog
 from app.store.clients import clients
 from app.store.engine import Connection, Database
-from app.store.tasks import callbacks, moves, polls, rows, stuck, sweep
+from app.store.tasks import callbacks, leases, moves, polls, rows, stuck, sweep
 from app.store.tasks.moves import Move
 from app.store.tasks.polls import DuePoll
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
@@ -39,7 +39,7 @@ INSERT INTO api_keys (id, client_id, digest, hint)
 SELECT gen_random_uuid(), lpad(to_hex(n % 10), 32, '0')::uuid, sha256(n::text::bytea), 'kgw_' || n
 FROM generate_series(1, 5000) n;
 
--- most tasks are at rest, as after some weeks; a backlog waits, part of it due
+-- most tasks are final, as after some weeks; a backlog waits, part of it due
 INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,
                    idempotency_key, kie_task_id, submit_by, submitted_at, finished_at,
                    due_at, leased_until, expires_at, result_urls)
@@ -142,7 +142,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     "expire unconfirmed": (expire(State.UNCONFIRMED), {"tasks_expires", "tasks_pkey"}),
     "expire running": (expire(State.RUNNING), {"tasks_expires", "tasks_pkey"}),
     "renew": (
-        lambda connection: sweep.renew(
+        lambda connection: leases.renew(
             connection, [uuid.UUID(int=number) for number in range(1, 100)], lease=30
         ),
         {"tasks_pkey"},
@@ -186,10 +186,11 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         ),
         set(),
     ),
-    "census": (
-        backlog.take,
+    "backlog": (
+        lambda connection: read_backlog(connection, WIDE),
         {
             *("tasks_leases", "tasks_submit_by", "tasks_expires", "tasks_polls"),
+            *("tasks_seats", "tasks_parked"),
             *("deliveries_due", "deliveries_leased"),
         },
     ),
@@ -206,7 +207,8 @@ async def test_a_hot_statement_goes_by_its_index(
 ) -> None:
     found = [node for plan in await plans(crowd, work) for node in plan]
     assert found
-    assert {node["Index Name"] for node in found if "Index Name" in node} == indexes
+    used = {node["Index Name"] for node in found if "Index Name" in node}
+    assert used - SHORT_EITHER_WAY == indexes
     assert {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"} <= SMALL
 
 
@@ -233,6 +235,7 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
 }
 SMALL = {"kie_account", "kie_slots", "client_queues", "clients", "delivery_hosts"}
 """Tables of a few rows, for which an index would be the longer way."""
+SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}
 FIRST_FOUND = {"next_chance": {"tasks"}}
 """One queued task is enough: where a third of all tasks wait, the first page has some."""
 OPEN = {

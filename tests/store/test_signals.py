@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from app.store.engine import connect
-from app.store.signals import ASK, BATCH, CHANNEL, QUEUE, Signals, _set_or_closed
+from app.store.signals import BATCH, CHANNEL, POLL, QUEUE, Signals, _set_or_closed
 from tests.stage import PATIENCE
 from tests.store.stage import Sql
 
@@ -47,7 +47,7 @@ def test_an_announcement_wakes_whoever_waits_here_at_once(dsn: str) -> None:
     with (
         signals.subscribed(QUEUE) as one,
         signals.subscribed(QUEUE) as two,
-        signals.subscribed(ASK) as other,
+        signals.subscribed(POLL) as other,
     ):
         signals.announce(QUEUE)
         assert [event.is_set() for event in (one, two, other)] == [True, True, False]
@@ -67,7 +67,7 @@ async def test_an_announcement_wakes_other_processes(dsn: str) -> None:
     here, there = Signals(dsn), Signals(dsn)
     topic = uuid.uuid4().hex
     async with running(here), running(there):
-        with there.subscribed(topic) as woken, there.subscribed(ASK) as other:
+        with there.subscribed(topic) as woken, there.subscribed(POLL) as other:
             here.announce(topic, QUEUE)
             await heard(woken)
             assert not other.is_set()

@@ -24,9 +24,9 @@ from app.domain.admission import HoldReason
 from app.domain.audit import Action, Actor
 from app.domain.delivery import EventType
 from app.domain.task import State
+from app.services.account.pauses import MAX_NOTE
 from app.services.clients.keys import MAX_GRACE, MAX_WEIGHT, USUAL_GRACE
 from app.services.clients.settings import MAX_HOSTS
-from app.services.tasks.stuck import MAX_NOTE
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]

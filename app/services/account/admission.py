@@ -10,10 +10,12 @@ import structlog
 from app.domain.admission import PAUSES, Call, Condition, condition_after, is_throttled
 from app.domain.policy import Policy
 from app.domain.retry import backoff
-from app.domain.submission import Outcome
+from app.domain.submission import Outcome, with_code
+from app.store import slots
 from app.store.account import admission, condition
-from app.store.account.admission import ClaimedTask, Held
-from app.store.engine import Connection
+from app.store.account.admission import ClaimedTask
+from app.store.engine import Connection, Database
+from app.store.slots import Held
 
 CALL_MARGIN = 30.0
 """Seconds beyond a call's timeout for which its slot stays taken: the answer's way to the record
@@ -33,7 +35,8 @@ class Claim:
 class Admission:
     """Takes tasks out of the queue, and learns from how their creates end."""
 
-    def __init__(self, policy: Policy, chance: Callable[[], float]) -> None:
+    def __init__(self, database: Database, policy: Policy, chance: Callable[[], float]) -> None:
+        self._database = database
         self._policy = policy
         self._limits = policy.limits
         self._chance = chance
@@ -65,9 +68,10 @@ class Admission:
         """Return what the claim took, where its commit went through unheard."""
         return await admission.claimed_by(connection, claim.id)
 
-    async def next_chance(self, connection: Connection) -> float | None:
+    async def next_chance(self) -> float | None:
         """Return the seconds until something might be admitted, 0: now; None: nobody knows."""
-        return await admission.next_chance(connection, self._limits)
+        async with self._database.read() as connection:
+            return await admission.next_chance(connection, self._limits)
 
     async def record_outcome(
         self,
@@ -76,12 +80,11 @@ class Admission:
         outcome: Outcome,
         *,
         answered_ago: float,
-        said: str | None,
     ) -> None:
         """Free the create's slot, and hold the account or trust it again.
 
-        `answered_ago` in seconds; `said` is shown to operators. Learning twice from one create
-        changes nothing.
+        `answered_ago` in seconds; what kie.ai said is shown to operators. A second time for one
+        create changes nothing.
         """
         since = claimed.submitted_at
         # Nearly always there is none, and then the account's row is not even locked.
@@ -92,7 +95,7 @@ class Admission:
             call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt
         )
         window = self._limits.creates.window
-        if not await admission.release(connection, held, window=window, answered_ago=answered_ago):
+        if not await slots.release(connection, held, window=window, answered_ago=answered_ago):
             return
         if not teaches:
             return
@@ -100,7 +103,7 @@ class Admission:
             await condition.record_throttling(connection, self._limits, since=since)
         after = await self._condition_after(connection, outcome, since, lock=True)
         if after is not None:
-            await self._hold(connection, after, said)
+            await self._hold(connection, after, with_code(outcome))
 
     async def _condition_after(
         self, connection: Connection, outcome: Outcome, since: datetime, *, lock: bool

@@ -10,9 +10,10 @@ from app.domain.policy import Policy
 from app.domain.report import NoAnswer
 from app.domain.retry import backoff
 from app.kie.client import KieClient
+from app.services.consequences import Consequences, Transact
 from app.store.account import condition
-from app.store.engine import Database
-from app.store.signals import QUEUE, Signals
+from app.store.engine import Connection, Database
+from app.store.signals import QUEUE
 
 log = structlog.get_logger(__name__)
 
@@ -24,13 +25,13 @@ class Account:
         self,
         database: Database,
         kie: KieClient,
-        signals: Signals,
+        run: Transact,
         policy: Policy,
         chance: Callable[[], float],
     ) -> None:
         self._database = database
         self._kie = kie
-        self._signals = signals
+        self._run = run
         self._policy = policy
         self._chance = chance
 
@@ -46,11 +47,14 @@ class Account:
         good = await self._works()
         pause = PAUSES[HoldReason.KIE_ACCOUNT]
         wait = backoff(tries + 1, first=pause.first, ceiling=pause.ceiling, share=self._chance())
-        async with self._database.begin() as connection:
+
+        async def work(connection: Connection, consequences: Consequences) -> None:
             await condition.end_probe(connection, good=good, wait=wait)
+            if good:
+                consequences.wake(QUEUE)
+
+        await self._run(work)
         log.info("account.probed", good=good)
-        if good:
-            self._signals.announce(QUEUE)
         return None
 
     async def _works(self) -> bool:

@@ -17,6 +17,9 @@ from app.store.engine import Connection, Database
 
 MAX_HOSTS = 50
 
+AUDIT_SHOWN = 200
+"""Entries of the audit in one answer."""
+
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]*")
 """A name or address as a URL has it: no scheme, no port, no brackets."""
 
@@ -60,6 +63,11 @@ class Clients:
             if found is not None:
                 return shown(found)
         raise no_such_client(name)
+
+    async def audit(self) -> Sequence[Mapping[str, Any]]:
+        """Return what operators did last, the newest first."""
+        async with self._database.read() as connection:
+            return [dict(row) for row in await audit.newest(connection, limit=AUDIT_SHOWN)]
 
     async def change(self, actor: Actor, name: str, change: ClientChange) -> None:
         """Change a client, all of it or nothing; counts for what happens from then on.

@@ -8,11 +8,12 @@ from uuid import UUID
 from app.domain.delivery import webhook_id
 from app.domain.errors import NotFoundError, UrlDisabledError
 from app.domain.paging import Chosen
+from app.services.consequences import Consequences, Transact
 from app.services.tasks.read import Columns, Row, no_such_task
 from app.store.deliveries import history
 from app.store.deliveries.history import ANSWERED
 from app.store.engine import Connection, Database
-from app.store.signals import DELIVER, Signals
+from app.store.signals import DELIVER
 from app.store.tasks import rows
 
 MOST_REPEATED = 1000
@@ -42,9 +43,9 @@ class Repeated:
 class Deliveries:
     """Answers a client about its own deliveries, and knows no others."""
 
-    def __init__(self, database: Database, signals: Signals, new_id: Callable[[], UUID]) -> None:
+    def __init__(self, database: Database, run: Transact, new_id: Callable[[], UUID]) -> None:
         self._database = database
-        self._signals = signals
+        self._run = run
         self._new_id = new_id
 
     async def page(
@@ -75,7 +76,7 @@ class Deliveries:
         """Repeat one, in whatever state; raises `NotFoundError`, `UrlDisabledError`."""
         new_id = self._new_id()
 
-        async def work(connection: Connection) -> Repetition:
+        async def work(connection: Connection, consequences: Consequences) -> Repetition:
             found = await history.repeatable(connection, client_id, delivery_id)
             if found is None:
                 raise _no_such_delivery()
@@ -83,29 +84,31 @@ class Deliveries:
                 detail = "Its URL answered 410 and is not called: enable it, then repeat this."
                 raise UrlDisabledError(detail)
             await history.repeat(connection, client_id, {delivery_id: new_id})
+            consequences.wake(DELIVER)
             return Repetition(id=new_id, origin_id=found["origin_id"])
 
-        repetition = await self._database.run(work)
-        self._signals.announce(DELIVER)
-        return repetition
+        return await self._run(work)
 
     async def redeliver_all(
         self, client_id: UUID, chosen: Chosen, *, after: UUID | None = None
     ) -> Repeated:
         """Repeat the chosen ones behind `after`, the oldest first, `MOST_REPEATED` at most."""
-        async with self._database.begin() as connection:
+        new_ids = [self._new_id() for _ in range(MOST_REPEATED)]
+
+        async def work(connection: Connection, consequences: Consequences) -> Repeated:
             found = await history.choose(
                 connection, client_id, chosen, after=after, limit=MOST_REPEATED + 1
             )
-            new_ids = {origin: self._new_id() for origin in found[:MOST_REPEATED]}
-            await history.repeat(connection, client_id, new_ids)
-            left_out = await history.left_out(connection, client_id, chosen)
-        self._signals.announce(DELIVER)
-        return Repeated(
-            ids=list(new_ids.values()),
-            after=found[MOST_REPEATED - 1] if len(found) > MOST_REPEATED else None,
-            disabled_urls=left_out,
-        )
+            repeats = dict(zip(found, new_ids, strict=False))
+            await history.repeat(connection, client_id, repeats)
+            consequences.wake(DELIVER)
+            return Repeated(
+                ids=list(repeats.values()),
+                after=found[MOST_REPEATED - 1] if len(found) > MOST_REPEATED else None,
+                disabled_urls=await history.left_out(connection, client_id, chosen),
+            )
+
+        return await self._run(work)
 
     async def enable(self, client_id: UUID, url: str) -> None:
         """Call a URL again that had said 410; raises `NotFoundError` where it is not disabled."""

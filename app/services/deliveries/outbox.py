@@ -10,8 +10,8 @@ from app.domain.dialect import Dialect
 from app.domain.exact_json import render
 from app.domain.shapes.kie import callback
 from app.domain.shapes.native import task_answer
-from app.store.deliveries import attempts
-from app.store.deliveries.attempts import NewDelivery
+from app.store.deliveries import outbox
+from app.store.deliveries.outbox import NewDelivery
 from app.store.engine import Connection
 from app.store.tasks.rows import ANSWERED
 
@@ -28,9 +28,9 @@ class Outbox:
         """Tell of the state that these tasks have just come to, where somebody listens."""
         if not ids:
             return
-        rows = await attempts.to_notify(connection, ids)
+        rows = await outbox.to_notify(connection, ids)
         new = [self._delivery(row) for row in rows]
-        await attempts.put(connection, new, due_in=self._first_wait)
+        await outbox.put(connection, new, due_in=self._first_wait)
 
     def _delivery(self, row: Mapping[Any, Any]) -> NewDelivery:
         dialect = Dialect(row["notify_dialect"])

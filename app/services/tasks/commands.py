@@ -6,21 +6,21 @@ from uuid import UUID
 
 from app.domain.errors import NotCancelableError, NotRefreshableError
 from app.domain.task import Standing, State
-from app.services.deliveries.outbox import Outbox
+from app.services.consequences import Consequences
+from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.read import no_such_task
 from app.store.engine import Connection, Database
-from app.store.signals import ASK, DELIVER, Signals
-from app.store.tasks import moves, polls, rows
-from app.store.tasks.moves import Move
+from app.store.signals import POLL, Signals
+from app.store.tasks import polls, rows
 
 
 class Commands:
     """Carries out a client's commands on its own tasks."""
 
-    def __init__(self, database: Database, signals: Signals, outbox: Outbox) -> None:
+    def __init__(self, database: Database, signals: Signals, lifecycle: Lifecycle) -> None:
         self._database = database
         self._signals = signals
-        self._outbox = outbox
+        self._lifecycle = lifecycle
 
     async def cancel(self, client_id: UUID, task_id: UUID) -> None:
         """Cancel a task that waits in the queue; one that is canceled stays so.
@@ -28,25 +28,16 @@ class Commands:
         Raises `NotFoundError` and `NotCancelableError`.
         """
 
-        async def work(connection: Connection) -> bool:
+        async def work(connection: Connection, consequences: Consequences) -> None:
             standing = await self._locked(connection, client_id, task_id)
             if standing.state is State.CANCELED:
-                return False
+                return
             if standing.state is not State.QUEUED:
                 detail = f"The task is {standing.state}; only a queued task can be canceled."
                 raise NotCancelableError(detail)
-            step = Move(
-                id=task_id,
-                left=State.QUEUED,
-                target=State.CANCELED,
-                reason="canceled by its client",
-            )
-            await moves.cancel(connection, step)  # it wins: the row is locked
-            await self._outbox.notify(connection, [task_id])
-            return True
+            await self._lifecycle.cancel(connection, consequences, task_id)
 
-        if await self._database.run(work):
-            self._signals.announce(task_id.hex, DELIVER)
+        await self._lifecycle.run(work)
 
     async def refresh(self, client_id: UUID, task_id: UUID, *, seconds: float) -> None:
         """Have kie.ai asked at once, and wait for its answer at most `seconds`.
@@ -54,7 +45,7 @@ class Commands:
         However many ask, one question is sent. Raises `NotFoundError` and `NotRefreshableError`.
         """
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: Connection, consequences: Consequences) -> None:
             standing = await self._locked(connection, client_id, task_id)
             if standing.kie_task_id is None:
                 detail = f"The task is {standing.state} and has no id at kie.ai to ask about."
@@ -62,10 +53,10 @@ class Commands:
             if not await polls.poll_at_once(connection, task_id, joins=True):
                 detail = "The task cannot be asked about now; the gateway's operators see why."
                 raise NotRefreshableError(detail)
+            consequences.wake(POLL)
 
         with self._signals.subscribed(task_id.hex) as announced:
-            await self._database.run(work)
-            self._signals.announce(ASK)
+            await self._lifecycle.run(work)
             with suppress(TimeoutError):  # the question stays due; the caller sees what there is
                 async with asyncio.timeout(seconds):
                     await self._answered(task_id, announced)

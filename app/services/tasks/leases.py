@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from app.store.engine import Database
-from app.store.tasks import sweep
+from app.store.tasks import leases
 
 RENEWALS_PER_LEASE = 5
 """A lease outlives four renewals that fail in a row."""
@@ -33,7 +33,7 @@ class Leases:
         """Renew all at once; return how many are held."""
         if self._held:
             async with self._database.begin() as connection:
-                await sweep.renew(connection, self._held, lease=self._lease)
+                await leases.renew(connection, self._held, lease=self._lease)
         return len(self._held)
 
     async def run(self) -> None:

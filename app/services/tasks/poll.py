@@ -8,35 +8,34 @@ import structlog
 
 from app.domain.admission import Call
 from app.domain.audit import Action
-from app.domain.callback_url import CallbackUrls
 from app.domain.errors import DatabaseUnavailableError
-from app.domain.evidence import Judgement, Signature, Verdict, judge
+from app.domain.evidence import Verdict
 from app.domain.policy import Policy
-from app.domain.polling import next_after_expiry, next_poll
-from app.domain.redact import redacted_report
-from app.domain.report import Answer, Answered, NoAnswer, NotVisible, Progress, Report
+from app.domain.polling import next_after_expiry, next_poll, schedule_of
+from app.domain.report import Answer, Answered, NoAnswer, NotVisible
 from app.domain.retry import backoff
+from app.domain.statement import Statement
 from app.domain.task import FINAL, Source, Standing, State, yields
 from app.kie.client import KieClient
 from app.metrics import Metrics
 from app.services.account.admission import CALL_MARGIN
+from app.services.consequences import Consequences
 from app.services.inflight import InFlight
 from app.services.tasks.leases import Leases
-from app.services.tasks.lifecycle import Settling
-from app.store.account import admission
-from app.store.account.admission import Held
+from app.services.tasks.lifecycle import Applied, Lifecycle
+from app.store import slots
 from app.store.clients import audit
 from app.store.engine import Connection, Database
-from app.store.signals import ASK, DELIVER, QUEUE, Signals
-from app.store.tasks import callbacks, polls, rows
-from app.store.tasks.callbacks import NewCallback
+from app.store.signals import POLL
+from app.store.slots import Held
+from app.store.tasks import polls, rows
 from app.store.tasks.polls import DuePoll
 
-DOUBTED_IDS = 3
+ALLEGED_IDS = 3
 """How many ids that nobody vouched for are asked about, in turn."""
 
 MAX_POLL_ERRORS = 5
-"""Defects of ours in a row after which a task is set aside for an operator."""
+"""Defects of ours in a row after which a task is parked for an operator."""
 
 POLL_ERROR_WAIT = 30.0
 
@@ -47,28 +46,25 @@ log = structlog.get_logger(__name__)
 
 
 class Poller:
-    """Asks recordInfo and applies what it says."""
+    """Asks recordInfo, and says when to ask again."""
 
     def __init__(
         self,
         database: Database,
+        lifecycle: Lifecycle,
         kie: KieClient,
-        signals: Signals,
         leases: Leases,
-        urls: CallbackUrls,
-        settling: Settling,
         policy: Policy,
         new_id: Callable[[], UUID],
         chance: Callable[[], float],
         metrics: Metrics,
     ) -> None:
         self._database = database
+        self._lifecycle = lifecycle
         self._kie = kie
-        self._signals = signals
         self._leases = leases
-        self._urls = urls
-        self._settling = settling
         self._policy = policy
+        self._schedule = schedule_of(callbacks_expected=policy.callbacks_expected)
         self._new_id = new_id
         self._chance = chance
         self._metrics = metrics
@@ -90,152 +86,117 @@ class Poller:
             if not claimed:
                 return await polls.next_due(connection, queries=queries.calls)
         for due in claimed:
-            self._in_flight.start(self._ask(due), f"ask {due.id}")
+            self._in_flight.start(self._poll(due), f"poll {due.id}")
         return 0
 
     async def drain(self) -> None:
-        """Wait until every question that was started has recorded its answer."""
+        """Wait until every query that was started has recorded its answer."""
         await self._in_flight.drain()
 
-    async def _ask(self, due: DuePoll) -> None:
-        """Ask and record; a task that meets a defect of ours again and again is set aside."""
+    async def _poll(self, due: DuePoll) -> None:
+        """Query and record; a task that meets a defect of ours again and again is parked."""
         try:
             with self._leases.hold(due.id):
-                await self._ask_and_record(due)
+                await self._query_and_record(due)
         except DatabaseUnavailableError:
-            log.warning("question.database_away", task_id=str(due.id))  # its lease runs out
+            log.warning("poll.database_away", task_id=str(due.id))  # its lease runs out
         except Exception as error:  # whatever it is, the row must not be lost
-            log.exception("question.broken", task_id=str(due.id))
-            name = type(error).__name__
-            await self._database.run(
-                lambda connection: self._record_poll_error(connection, due, name)
-            )
-        # A slot and perhaps a seat came free, and perhaps a delivery was put out.
-        self._signals.announce(due.id.hex, QUEUE, ASK, DELIVER)
+            log.exception("poll.broken", task_id=str(due.id))
+            await self._record_error(due, type(error).__name__)
 
-    async def _ask_and_record(self, due: DuePoll) -> None:
-        told = await self._kie_says_of(due)
-        answered, answer_id = self._metrics.now(), self._new_id()
+    async def _query_and_record(self, due: DuePoll) -> None:
+        statement = await self._query(due)
+        answered = self._metrics.now()
 
-        async def work(connection: Connection) -> Judgement | None:
+        async def work(connection: Connection, consequences: Consequences) -> None:
             await self._release(connection, due, self._metrics.now() - answered)
-            return await self._record(connection, due, told, answer_id)
+            consequences.wake(due.id, POLL)
+            await self._record(connection, consequences, due, statement)
 
-        judgement = await self._database.run(work)
-        self._count(due.id, judgement)
+        await self._lifecycle.run(work)
+
+    async def _record_error(self, due: DuePoll, name: str) -> None:
+        async def work(connection: Connection, consequences: Consequences) -> None:
+            await self._release(connection, due)
+            consequences.wake(due.id, POLL)
+            parked = await polls.record_poll_error(
+                connection, due.id, error=name, due_in=POLL_ERROR_WAIT, most=MAX_POLL_ERRORS
+            )
+            if parked:
+                log.error("task.parked", task_id=str(due.id), error=name)
+                await audit.note(
+                    connection, Action.TASK_SET_ASIDE, task_id=due.id, detail={"error": name}
+                )
+
+        await self._lifecycle.run(work)
 
     async def _release(
         self, connection: Connection, due: DuePoll, answered_ago: float = 0.0
     ) -> None:
         held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
         window = self._policy.limits.queries.window
-        await admission.release(connection, held, window=window, answered_ago=answered_ago)
+        await slots.release(connection, held, window=window, answered_ago=answered_ago)
 
-    async def _record_poll_error(self, connection: Connection, due: DuePoll, name: str) -> None:
-        await self._release(connection, due)
-        aside = await polls.record_poll_error(
-            connection, due.id, error=name, due_in=POLL_ERROR_WAIT, most=MAX_POLL_ERRORS
-        )
-        if aside:
-            log.error("task.set_aside", task_id=str(due.id), error=name)
-            await audit.note(
-                connection, Action.TASK_SET_ASIDE, task_id=due.id, detail={"error": name}
-            )
-
-    async def _kie_says_of(self, due: DuePoll) -> Answered | None:
-        """Send one query: about the task's own id, or about one that nobody vouched for."""
-        if due.kie_task_id is not None:
-            return await self._kie_says(due, due.kie_task_id)
-        return await self._kie_says_of_doubted(due)
-
-    async def _kie_says(self, due: DuePoll, kie_task_id: str) -> Answered | None:
+    async def _query(self, due: DuePoll) -> Statement | None:
+        """Send one query; returns what kie.ai says, None where it says nothing of use."""
+        kie_task_id = due.kie_task_id or await self._alleged_id(due)
+        if kie_task_id is None:
+            return None
         started = self._metrics.now()
         answer = await self._kie.record_info(kie_task_id)
-        self._metrics.asked(_label(answer), self._metrics.now() - started)
+        self._metrics.queried(_label(answer), self._metrics.now() - started)
         if not isinstance(answer, Answered):
-            log.info("question.unanswered", task_id=str(due.id), answer=repr(answer))
+            log.info("poll.unanswered", task_id=str(due.id), answer=repr(answer))
             return None
         report = answer.report
-        if not report.kie_task_ids:
-            report = replace(report, kie_task_ids=(kie_task_id,))
-        return Answered(report=report, body=answer.body)
+        return Statement(
+            id=self._new_id(),
+            task_id=due.id,
+            source=Source.QUERY,
+            body=answer.body,
+            content=replace(report, kie_task_ids=report.kie_task_ids or (kie_task_id,)),
+            alleged=due.kie_task_id is None,
+        )
 
-    async def _kie_says_of_doubted(self, due: DuePoll) -> Answered | None:
-        """Ask about an id that a callback named; only an echo of this task's own URL proves it.
-
-        Of several ids each has its turn.
-        """
+    async def _alleged_id(self, due: DuePoll) -> str | None:
+        """Return an id that a callback named and nobody vouched for; several take turns."""
         async with self._database.read() as connection:
-            doubted = await polls.alleged_ids(connection, due.id, limit=DOUBTED_IDS)
-        if not doubted:
-            return None
-        told = await self._kie_says(due, doubted[due.tries % len(doubted)])
-        if told and self._urls.is_own(due.id, told.report.callback_url):
-            return told
-        return None
+            found = await polls.alleged_ids(connection, due.id, limit=ALLEGED_IDS)
+        return found[due.tries % len(found)] if found else None
 
     async def _record(
-        self, connection: Connection, due: DuePoll, told: Answered | None, answer_id: UUID
-    ) -> Judgement | None:
-        """Record the answer; returns what was made of it, None where there is nothing new."""
-        standing = await rows.lock_task(connection, due.id)
-        if standing is None:
-            return None
-        if told is None:
-            await self._ask_again(connection, due, standing, fruitless=True)
-            return None
-        report = redacted_report(told.report, self._urls.tokens(due.id))
-        foreign = self._urls.is_foreign(due.id, report.callback_url)
-        judgement = judge(standing, report, Source.QUERY, foreign=foreign)
-        if report.progress is not Progress.RUNNING:
-            answer = NewCallback(
-                id=answer_id,
-                task_id=due.id,
-                source=Source.QUERY,
-                body=told.body,
-                headers={},
-                signature=Signature.UNCHECKED,
-            )
-            if not await callbacks.insert_callback(
-                connection, answer, judgement.verdict, report=report
-            ):
-                return None  # the first try's commit went through after all
-        await self._follow(connection, due, standing, judgement, report)
-        return judgement
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        due: DuePoll,
+        statement: Statement | None,
+    ) -> None:
+        if statement is not None:
+            applied = await self._lifecycle.apply(connection, consequences, statement)
+            if applied.fresh and applied.standing is not None:
+                await self._plan_next(connection, due, applied.standing, applied)
+        elif (standing := await rows.lock_task(connection, due.id)) is not None:
+            await self._poll_again(connection, due, standing, fruitless=True)
 
-    def _count(self, task_id: UUID, judgement: Judgement | None) -> None:
-        """Count after the commit."""
-        if judgement is None:
-            return
-        if judgement.verdict is Verdict.DISAGREED:
-            self._metrics.disagreed(Source.QUERY)
-        elif judgement.target in FINAL:
-            self._metrics.settled(task_id, Source.QUERY, judgement.target)
-
-    async def _follow(
+    async def _plan_next(
         self,
         connection: Connection,
         due: DuePoll,
         standing: Standing,
-        judgement: Judgement,
-        report: Report,
+        applied: Applied[Statement],
     ) -> None:
-        if judgement.verdict is Verdict.DISAGREED:
-            log.error("task.disagreement", task_id=str(due.id))
-            await self._ask_again(connection, due, standing, fruitless=True)
-        elif report.progress is Progress.RUNNING:
-            bare = replace(judgement, ask=False)
-            await self._settling.apply(connection, due.id, standing, bare, report, Source.QUERY)
-            after = replace(standing, state=judgement.target or standing.state)
-            await self._ask_again(connection, due, after, kie_state=report.kie_state)
-        elif judgement.target is None:
+        """Say when to ask again, as far as the task was not settled just now."""
+        verdict, target = applied.judgement.verdict, applied.judgement.target
+        if verdict in {Verdict.DISAGREED, Verdict.UNVERIFIED}:
+            await self._poll_again(connection, due, standing, fruitless=True)
+        elif not applied.said.ends:
+            after = replace(standing, state=target or standing.state)
+            kie_state = applied.said.report.kie_state if applied.said.report else None
+            await self._poll_again(connection, due, after, kie_state=kie_state)
+        elif target is None:
             await polls.confirm(connection, due.id)
-        else:
-            await self._settling.apply(
-                connection, due.id, standing, judgement, report, Source.QUERY
-            )
 
-    async def _ask_again(
+    async def _poll_again(
         self,
         connection: Connection,
         due: DuePoll,
@@ -257,19 +218,19 @@ class Poller:
     def _wait(
         self, due: DuePoll, standing: Standing, tries: int, *, fruitless: bool
     ) -> float | None:
-        """Seconds until the next question; None: it is not worth one."""
+        """Seconds until the next query; None: it is not worth one."""
         if standing.state is State.EXPIRED:
             return next_after_expiry(due.final_for or 0)
-        if not self._is_worth_asking(standing, tries):
+        if not self._is_worth_polling(standing, tries):
             return None
         queries = self._policy.limits.queries
         turn = due.sharing * queries.window / queries.calls
-        wait = max(next_poll(self._settling.schedule, due.age), turn)
+        wait = max(next_poll(self._schedule, due.age), turn)
         if fruitless:
             wait = max(wait, backoff(tries, first=2, ceiling=300, share=self._chance()))
         return wait
 
-    def _is_worth_asking(self, standing: Standing, tries: int) -> bool:
+    def _is_worth_polling(self, standing: Standing, tries: int) -> bool:
         if standing.state in FINAL:
             # A settled task is asked about a few times, one that the gateway ended but once.
             return not yields(standing) and tries < CONFIRMATIONS

@@ -1,10 +1,8 @@
 """Admission: which queued tasks may be sent now, and whose turn it is.
 
-Slots: as many as kie.ai's limit, each free again one window after the *answer* of the create that
-used it, so that no window can see more, however long creates are under way. Between clients
-start-time fair queueing (Goyal, Vin, Cheng 1996): a client's next task has the tag
-max(pass, vtime), each further one 1/weight more, and the lowest tag goes first. Within a client,
-priority orders.
+Each takes a slot (see `slots`) and a seat. Between clients start-time fair queueing (Goyal, Vin,
+Cheng 1996): a client's next task has the tag max(pass, vtime), each further one 1/weight more, and
+the lowest tag goes first. Within a client, priority orders.
 """
 
 from dataclasses import dataclass
@@ -21,7 +19,6 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     case,
-    cast,
     func,
     literal,
     or_,
@@ -35,27 +32,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.admission import Call, Limits
 from app.domain.task import State
 from app.store.account.limits import (
-    ALLOWED,
-    BUSY,
+    CLIENT_OPEN,
     CREATES,
+    ELIGIBLE,
+    FREE_SEATS,
+    FREE_SLOTS,
+    HAS_SEAT,
+    HAS_SLOT,
+    IS_HELD,
     NEXT_FREE,
-    RUNNING,
-    SEATS,
-    SENDING,
-    UNPROVED,
-    free_slots,
+    OPEN,
+    OPENS_BY_ITSELF,
+    PROBE_TURN,
+    QUEUED,
     given_limits,
-    kind,
-    seconds,
+    start_tag,
+    tag,
 )
-from app.store.sql import NOW, later
+from app.store.slots import free_slots, kind
+from app.store.sql import NOW, later, seconds, state_literal
 from app.store.tables import Client, ClientQueue, KieAccount, KieSlot, Task
-from app.store.tasks.moves import MOVED, logged, state_literal
+from app.store.tasks.events import MOVED, logged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedTask:
-    """A task in `submitting` with a slot in hand: this process alone may send this attempt."""
+    """A task in `submitting` with a slot in hand: only this process may send this attempt."""
 
     id: UUID
     attempt: int
@@ -64,17 +66,6 @@ class ClaimedTask:
     input: dict[str, Any]
     slot: int
     submitted_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A slot that a call is using."""
-
-    call: Call
-    slot: int
-    task_id: UUID
-    attempt: int = 0
-    """Which of the task's creates; a query is none."""
 
 
 _IDLE_AT_MOST = "10s"
@@ -99,50 +90,22 @@ async def lock_account(connection: AsyncConnection, *, wait: bool) -> bool:
 
 
 def _account() -> CTE:
-    """Read the account where it may be sent to; `half_open`: one task alone, as a probe."""
-    return (
-        select(
-            KieAccount.vtime,
-            ALLOWED.label("allowed"),
-            KieAccount.hold_reason.is_not(None).label("half_open"),
-        )
-        .where(
-            KieAccount.paused_at.is_(None),
-            or_(KieAccount.held_until.is_(None), KieAccount.held_until <= NOW),
-            func.coalesce(~UNPROVED, true()),
-        )
-        .cte("account")
-    )
-
-
-def _room(account: CTE) -> CTE:
+    """Read the account where it may be sent to, with `n`, how many tasks may go now."""
     wanted = bindparam("limit", type_=Integer)
-    probe = case((account.c.half_open, 1 - SENDING), else_=wanted)
-    room = func.least(wanted, account.c.allowed - BUSY, RUNNING - SEATS, probe)
-    return select(func.greatest(0, room, type_=Integer).label("n")).select_from(account).cte("room")
-
-
-def _waiting(client_id: Any) -> tuple[ColumnElement[bool], ...]:  # noqa: ANN401  # a column
-    return (
-        Task.client_id == client_id,
-        Task.state == state_literal(State.QUEUED),
-        Task.submit_by > NOW,
-        Task.due_at <= NOW,
-    )
+    at_once = case((IS_HELD, 1), else_=wanted)
+    n = func.greatest(0, func.least(wanted, FREE_SLOTS, FREE_SEATS, at_once), type_=Integer)
+    return select(KieAccount.vtime, n.label("n")).where(OPEN, PROBE_TURN).cte("account")
 
 
 def _heads(account: CTE, n: ColumnElement[int]) -> CTE:
     """Find the clients with work, those whose turn it is first."""
-    start = func.greatest(ClientQueue.pass_, account.c.vtime, type_=Float).label("start")
+    start = start_tag(account.c.vtime).label("start")
+    waiting = select(Task.id).where(Task.client_id == ClientQueue.client_id, *ELIGIBLE)
     return (
         select(ClientQueue.client_id, Client.weight, start)
         .join(Client, Client.id == ClientQueue.client_id)
         .join(account, true())
-        .where(
-            n > 0,
-            ClientQueue.paused_at.is_(None),
-            select(Task.id).where(*_waiting(ClientQueue.client_id)).exists(),
-        )
+        .where(n > 0, CLIENT_OPEN, waiting.exists())
         .order_by(start, ClientQueue.client_id)
         .limit(n)
         .cte("heads")
@@ -154,7 +117,7 @@ def _candidates(heads: CTE, n: ColumnElement[int]) -> CTE:
     order = (Task.priority.desc(), Task.id)
     first = (
         select(Task.id, Task.priority)
-        .where(*_waiting(heads.c.client_id))
+        .where(Task.client_id == heads.c.client_id, *ELIGIBLE)
         .order_by(*order)
         .limit(n)
         .with_for_update(skip_locked=True)
@@ -163,9 +126,9 @@ def _candidates(heads: CTE, n: ColumnElement[int]) -> CTE:
     place = func.row_number().over(
         partition_by=heads.c.client_id, order_by=(first.c.priority.desc(), first.c.id)
     )
-    tag = heads.c.start + cast(place - 1, Float) / heads.c.weight
+    tagged = tag(heads.c.start, place - 1, heads.c.weight).label("tag")
     return (
-        select(first.c.id, heads.c.client_id, heads.c.weight, tag.label("tag"))
+        select(first.c.id, heads.c.client_id, heads.c.weight, tagged)
         .select_from(heads.join(first, true()))
         .cte("candidates")
     )
@@ -177,13 +140,10 @@ def _numbered(candidates: CTE, n: ColumnElement[int]) -> CTE:
     return select(candidates, place).order_by(*order).limit(n).cte("picked")
 
 
-def _admit() -> Select[Any]:
-    account = _account()
-    room = _room(account)
-    n = select(room.c.n).scalar_subquery()
-    picked = _numbered(_candidates(_heads(account, n), n), n)
+def _moved(picked: CTE) -> CTE:
+    """Move what was picked to `submitting`, each with a free slot."""
     free = free_slots(Call.CREATE, CREATES)
-    moved = (
+    return (
         update(Task)
         .where(Task.id == picked.c.id, picked.c.place == free.c.place)
         .values(
@@ -207,6 +167,12 @@ def _admit() -> Select[Any]:
         )
         .cte("moved")
     )
+
+
+def _admit() -> Select[Any]:
+    account = _account()
+    n = select(account.c.n).scalar_subquery()
+    moved = _moved(_numbered(_candidates(_heads(account, n), n), n))
     return (
         select(*(moved.c[name] for name in ClaimedTask.__slots__))
         .order_by(moved.c.tag)
@@ -309,69 +275,25 @@ async def claimed_by(connection: AsyncConnection, claim: UUID) -> list[ClaimedTa
     """Return what an admission took whose commit was not answered, and which is not sent yet.
 
     Its lease may be over meanwhile: the tasks are unconfirmed then, and only the caller knows that
-    they were never sent. An attempt's own word still counts (see `takes_outcome`).
+    they were never sent. An attempt's own outcome still counts (see `takes_outcome`).
     """
     rows = await connection.execute(_CLAIMED, {"claim": claim})
     return [ClaimedTask(**row) for row in rows.mappings()]
 
 
-_IN_ORDER = or_(KieAccount.hold_reason.is_(None), SENDING == 0)
-"""A hold lets one task through at a time."""
-
 _NEXT_CHANCE = select(
     func.greatest(
         0.0,
         seconds(KieAccount.held_until - NOW),
-        case((ALLOWED <= BUSY, seconds(NEXT_FREE - NOW))),
+        case((~HAS_SLOT, seconds(NEXT_FREE - NOW))),
         type_=Float,
     )
-).where(
-    select(literal(1)).where(Task.state == state_literal(State.QUEUED)).exists(),
-    KieAccount.paused_at.is_(None),
-    func.coalesce(~UNPROVED, true()),
-    _IN_ORDER,
-    RUNNING > SEATS,
-)
+).where(select(literal(1)).where(QUEUED).exists(), OPENS_BY_ITSELF, PROBE_TURN, HAS_SEAT)
 
 
 async def next_chance(connection: AsyncConnection, limits: Limits) -> float | None:
     """Return the seconds until something might be admitted, 0: now; None: time brings nothing.
 
-    It takes no lock and looks at no task: who is told 0 may find that none is eligible.
+    It takes no lock and looks at no task: after 0 it may turn out that none is eligible.
     """
     return await connection.scalar(_NEXT_CHANCE, given_limits(limits))
-
-
-_RELEASE = (
-    update(KieSlot)
-    .where(
-        KieSlot.kind == bindparam("held_kind"),
-        KieSlot.slot == bindparam("held_slot"),
-        KieSlot.task_id == bindparam("held_for"),
-        KieSlot.attempt == bindparam("held_attempt"),
-    )
-    .values(
-        free_at=later("still"),
-        task_id=None,
-        took=seconds(NOW - KieSlot.taken_at) - bindparam("ago", type_=Float),
-    )
-    .returning(KieSlot.slot)
-)
-
-
-async def release(
-    connection: AsyncConnection, held: Held, *, window: float, answered_ago: float
-) -> bool:
-    """Free the slot one window after the answer, which came `answered_ago` seconds before.
-
-    False: it was freed before, by an earlier try of the same record or by time.
-    """
-    parameters = {
-        "held_kind": held.call,
-        "held_slot": held.slot,
-        "held_for": held.task_id,
-        "held_attempt": held.attempt,
-        "still": window - answered_ago,
-        "ago": answered_ago,
-    }
-    return await connection.scalar(_RELEASE, parameters) is not None

@@ -1,4 +1,4 @@
-"""How the account stands: its holds, its pauses, what others leave of it, its balance."""
+"""The account's condition: its holds, its pauses, what others leave of it, its balance."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,8 +24,16 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import Condition, HoldReason, Limits
-from app.store.account.limits import ALLOWED, BUSY, RUNNING, SEATS, UNPROVED, given_limits
-from app.store.sql import NOW, later
+from app.store.account.limits import (
+    ALLOWED,
+    FREE_SLOTS,
+    PROBE_DUE,
+    RUNNING,
+    SEATS,
+    UNPROVED,
+    given_limits,
+)
+from app.store.sql import NOW, later, seconds_since
 from app.store.tables import KieAccount
 
 _SINCE = bindparam("since", type_=NOW.type)
@@ -86,7 +94,7 @@ async def set_condition(
     await connection.execute(_SET, parameters)
 
 
-_CROWDED = (
+_THROTTLE = (
     update(KieAccount)
     .where(or_(KieAccount.throttled_at.is_(None), KieAccount.throttled_at < _SINCE))
     .values(
@@ -99,13 +107,13 @@ _CROWDED = (
 async def record_throttling(
     connection: AsyncConnection, limits: Limits, *, since: datetime
 ) -> None:
-    """Take a quarter less of the limit: others use it too. One burst teaches this once."""
-    await connection.execute(_CROWDED, {**given_limits(limits), "since": since})
+    """Take a quarter less of the limit: others use it too. One burst counts once."""
+    await connection.execute(_THROTTLE, {**given_limits(limits), "since": since})
 
 
 _CLAIM_PROBE = (
     update(KieAccount)
-    .where(UNPROVED, KieAccount.held_until <= NOW, KieAccount.paused_at.is_(None))
+    .where(PROBE_DUE)
     .values(held_until=later("lease"))
     .returning(KieAccount.hold_tries)
 )
@@ -142,12 +150,12 @@ async def keep_balance(connection: AsyncConnection, balance: Decimal) -> None:
 
 
 _FRESH_BALANCE = select(KieAccount.balance).where(
-    func.extract("epoch", NOW - KieAccount.balance_at) < bindparam("within", type_=Float)
+    seconds_since(KieAccount.balance_at) < bindparam("within", type_=Float)
 )
 
 
 async def fresh_balance(connection: AsyncConnection, *, within: float) -> Decimal | None:
-    """Return the balance as kie.ai told it in the last `within` seconds; None: it did not."""
+    """Return the balance if kie.ai reported it in the last `within` seconds; None: it did not."""
     return await connection.scalar(_FRESH_BALANCE, {"within": within})
 
 
@@ -174,7 +182,7 @@ _STATUS = select(
     KieAccount.held_since,
     KieAccount.held_until,
     ALLOWED.label("creates_allowed"),
-    func.greatest(0, ALLOWED - BUSY).label("creates_free"),
+    func.greatest(0, FREE_SLOTS).label("creates_free"),
     RUNNING.label("running_limit"),
     SEATS.label("running"),
 )
@@ -183,21 +191,3 @@ _STATUS = select(
 async def status(connection: AsyncConnection, limits: Limits) -> RowMapping:
     """Return what is paused, held and free."""
     return (await connection.execute(_STATUS, given_limits(limits))).mappings().one()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Brake:
-    """Whether the account is paused or held, and since when."""
-
-    paused_at: datetime | None = None
-    hold_reason: str | None = None
-    held_since: datetime | None = None
-
-
-_BRAKE = select(KieAccount.paused_at, KieAccount.hold_reason, KieAccount.held_since)
-
-
-async def brake(connection: AsyncConnection) -> Brake:
-    """Return what keeps everything back: one row by its only key."""
-    row = (await connection.execute(_BRAKE)).mappings().one_or_none()
-    return Brake(**row) if row else Brake()

@@ -32,21 +32,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import Call, HoldReason, Limits
 from app.domain.evidence import Verdict
-from app.domain.task import State
 from app.store.account.limits import (
     ALLOWED,
+    CLIENT_OPEN,
     CREATES,
+    FREE_SEATS,
+    QUEUED,
     RUNNING,
-    SEATS,
     WINDOW,
     given_limits,
-    kind,
-    numbers,
-    seconds,
+    start_tag,
+    tag,
 )
-from app.store.sql import NOW
+from app.store.slots import kind, numbers
+from app.store.sql import NOW, later, seconds, seconds_since
 from app.store.tables import Callback, Client, ClientQueue, KieAccount, KieSlot, Task
-from app.store.tasks.moves import state_literal
 
 FIRST_CREATE = 0.5
 """Seconds that a create takes, as long as none was measured: the recorded median was 0.48."""
@@ -65,9 +65,8 @@ class Forecast:
     """Seconds until then."""
 
 
-_QUEUED = Task.state == state_literal(State.QUEUED)
 _CLIENT = bindparam("client_id", type_=Uuid)
-_START = func.greatest(ClientQueue.pass_, KieAccount.vtime, type_=Float)
+_START = start_tag(KieAccount.vtime)
 
 
 def _mine() -> CTE:
@@ -75,12 +74,12 @@ def _mine() -> CTE:
     place = func.row_number().over(order_by=(Task.priority.desc(), Task.id))
     queue = (
         select(Task.id, Task.due_at, (place - 1).label("place"))
-        .where(Task.client_id == _CLIENT, _QUEUED)
+        .where(Task.client_id == _CLIENT, QUEUED)
         .subquery("queue")
     )
-    tag = _START + cast(queue.c.place, Float) / Client.weight
+    tagged = tag(_START, queue.c.place, Client.weight).label("tag")
     return (
-        select(queue.c.id, queue.c.due_at, queue.c.place, tag.label("tag"), ClientQueue.paused_at)
+        select(queue.c.id, queue.c.due_at, queue.c.place, tagged, ClientQueue.paused_at)
         .select_from(queue)
         .join(Client, Client.id == _CLIENT)
         .join(ClientQueue, ClientQueue.client_id == Client.id)
@@ -93,7 +92,7 @@ def _mine() -> CTE:
 def _others() -> CTE:
     waiting = (
         select(Task.client_id, func.count().label("tasks"))
-        .where(_QUEUED, Task.client_id != _CLIENT)
+        .where(QUEUED, Task.client_id != _CLIENT)
         .group_by(Task.client_id)
         .subquery("waiting")
     )
@@ -103,7 +102,7 @@ def _others() -> CTE:
         .join(Client, Client.id == waiting.c.client_id)
         .join(ClientQueue, ClientQueue.client_id == Client.id)
         .join(KieAccount, true())
-        .where(ClientQueue.paused_at.is_(None))
+        .where(CLIENT_OPEN)
         .cte("others")
         .prefix_with("MATERIALIZED")
     )
@@ -130,7 +129,7 @@ _CREATED_IN = func.coalesce(
 def _slots() -> CTE:
     """Order the slots by when they come free; `free_in` in seconds."""
     slot = numbers(CREATES)
-    under_way = func.greatest(0.0, _CREATED_IN - seconds(NOW - KieSlot.taken_at)) + WINDOW
+    under_way = func.greatest(0.0, _CREATED_IN - seconds_since(KieSlot.taken_at)) + WINDOW
     free_in = case(
         (KieSlot.free_at.is_(None), 0.0),
         (KieSlot.free_at <= NOW, 0.0),
@@ -162,19 +161,15 @@ def _account() -> CTE:
         KieAccount.paused_at,
         KieAccount.hold_reason,
         func.greatest(0.0, func.coalesce(seconds(KieAccount.held_until - NOW), 0.0)).label("held"),
-        (RUNNING - SEATS).label("seats"),
+        FREE_SEATS.label("seats"),
         (WINDOW + _CREATED_IN).label("cycle"),
         _ran().label("ran"),
     ).cte("account")
 
 
-def _predict() -> Select[tuple[UUID, str | None, float | None]]:
-    mine, others, slots, account = _mine(), _others(), _slots(), _account()
-    before = (
-        select(mine.c.id, mine.c.paused_at, mine.c.due_at, _before(mine, others).label("n"))
-        .cte("before")
-        .prefix_with("MATERIALIZED")
-    )
+def _by_slots(before: CTE, account: CTE) -> ColumnElement[float]:
+    """Build the seconds until the task has a slot: those that come free first go to others."""
+    slots = _slots()
     # Where others use the account, so many of the first slots to come free are theirs.
     theirs = CREATES - account.c.allowed
     slot = (
@@ -182,38 +177,57 @@ def _predict() -> Select[tuple[UUID, str | None, float | None]]:
         .where(slots.c.place == theirs + func.mod(before.c.n, account.c.allowed))
         .scalar_subquery()
     )
-    by_slots = (
-        func.greatest(slot, account.c.held)
-        + func.floor(before.c.n / cast(account.c.allowed, Float)) * account.c.cycle
-    )
-    missing = before.c.n - account.c.seats + 1
-    by_seats = case((missing <= 0, 0.0), else_=missing * account.c.ran / cast(RUNNING, Float))
+    rounds = func.floor(before.c.n / cast(account.c.allowed, Float))
+    return func.greatest(slot, account.c.held) + rounds * account.c.cycle
+
+
+def _wait(
+    before: CTE, account: CTE, by_slots: ColumnElement[float], by_seats: ColumnElement[float]
+) -> ColumnElement[float | None]:
+    """Build the seconds until the task starts; NULL where nobody can know."""
     own = func.greatest(0.0, seconds(before.c.due_at - NOW))
     known = (
         account.c.paused_at.is_(None)
         & before.c.paused_at.is_(None)
         & func.coalesce(account.c.hold_reason == HoldReason.KIE_BUSY.value, true())
     )
-    wait = case(
-        (known & by_seats.is_not(None), func.greatest(by_slots, by_seats, own)),
-        else_=null(),
+    return case(
+        (known & by_seats.is_not(None), func.greatest(by_slots, by_seats, own)), else_=null()
     )
-    reason = case(
+
+
+def _reason(
+    before: CTE,
+    account: CTE,
+    by_slots: ColumnElement[float],
+    seats_decide: ColumnElement[bool],
+) -> ColumnElement[str | None]:
+    return case(
         (account.c.paused_at.is_not(None), literal(HoldReason.ADMISSION_PAUSED.value)),
         (before.c.paused_at.is_not(None), literal(HoldReason.CLIENT_PAUSED.value)),
         (account.c.hold_reason.is_not(None), account.c.hold_reason),
-        (
-            (missing > 0) & func.coalesce(by_seats >= by_slots, true()),
-            literal(HoldReason.RUNNING_LIMIT.value),
-        ),
+        (seats_decide, literal(HoldReason.RUNNING_LIMIT.value)),
         (by_slots > 0, literal(HoldReason.CREATE_LIMIT.value)),
         else_=null(),
     )
-    start = NOW + func.make_interval(0, 0, 0, 0, 0, 0, wait)
+
+
+def _predict() -> Select[UUID, str | None, datetime, float | None]:
+    mine, others, account = _mine(), _others(), _account()
+    before = (
+        select(mine.c.id, mine.c.paused_at, mine.c.due_at, _before(mine, others).label("n"))
+        .cte("before")
+        .prefix_with("MATERIALIZED")
+    )
+    by_slots = _by_slots(before, account)
+    missing = before.c.n - account.c.seats + 1
+    by_seats = case((missing <= 0, 0.0), else_=missing * account.c.ran / cast(RUNNING, Float))
+    seats_decide = (missing > 0) & func.coalesce(by_seats >= by_slots, true())
+    wait = _wait(before, account, by_slots, by_seats)
     return select(
         before.c.id,
-        reason.label("hold_reason"),
-        start.label("estimated_start_at"),
+        _reason(before, account, by_slots, seats_decide).label("hold_reason"),
+        later(wait).label("estimated_start_at"),
         wait.label("wait"),
     ).join(account, true())
 

@@ -1,32 +1,34 @@
-"""The account's limits as SQL: what is free of its slots and seats, at this instant.
+"""Who may be sent now, as SQL: the rules by which tasks leave the queue, each written once.
 
-Shared by the admission, which claims by them, and the forecast, which tells how they will go on.
+The admission claims by them; its next chance, the forecast and the backlog look at the same.
 """
 
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     Float,
     Integer,
     ScalarSelect,
-    TableValuedColumn,
-    Text,
+    Select,
+    SQLColumnExpression,
+    and_,
     bindparam,
+    case,
     cast,
-    extract,
     func,
-    literal_column,
+    null,
+    or_,
     select,
+    true,
 )
 
 from app.domain.admission import Call, HoldReason, Limits
 from app.domain.task import State
-from app.store.sql import NOW
-from app.store.tables import KieAccount, KieSlot, Task
-from app.store.tasks.moves import state_literal
+from app.store.slots import kind
+from app.store.sql import NOW, interval, seconds_since, state_literal
+from app.store.tables import ClientQueue, KieAccount, KieSlot, Task
 
 UNCONFIRMED_SEAT = 900.0
 """Seconds for which a create of unknown outcome counts as running: most of them never ran."""
@@ -46,59 +48,58 @@ CREATES = bindparam("creates", type_=Integer)
 WINDOW = bindparam("window", type_=Float)
 RUNNING = bindparam("running", type_=Integer)
 
+# -- slots: creates in a window
 
-def seconds(span: ColumnElement[Any]) -> ColumnElement[float]:
-    return cast(extract("epoch", span), Float)
-
-
-def kind(call: Call) -> ColumnElement[str]:
-    return literal_column(f"'{call.value}'", Text)
-
+_WINDOWS = func.floor(seconds_since(KieAccount.throttled_at) / WINDOW)
+"""For how many windows kie.ai has not throttled us: each gives one create back."""
 
 ALLOWED: ColumnElement[int] = func.least(
     CREATES,
-    func.coalesce(
-        KieAccount.creates_allowed
-        + cast(func.floor(seconds(NOW - KieAccount.throttled_at) / WINDOW), Integer),
-        CREATES,
-    ),
+    func.coalesce(KieAccount.creates_allowed + cast(_WINDOWS, Integer), CREATES),
     type_=Integer,
 )
 """Of the limit of creates, what others who use the account leave to us."""
 
-
-def numbers(calls: ColumnElement[int]) -> TableValuedColumn[int]:
-    """Count the slots of a limit; a row in `kie_slots` appears when one is first taken."""
-    return func.generate_series(1, calls, type_=Integer).column_valued("number")
-
-
-def free_slots(call: Call, calls: ColumnElement[int]) -> CTE:
-    """List the slots that may be taken now, numbered by `place`."""
-    slot = numbers(calls)
-    busy = (
-        select(KieSlot.slot)
-        .where(KieSlot.kind == kind(call), KieSlot.slot == slot, KieSlot.free_at > NOW)
-        .exists()
-    )
-    place = func.row_number().over(order_by=slot).label("place")
-    return select(slot.label("slot"), place).where(~busy).cte("free")
-
-
 _CREATE_SLOTS = (KieSlot.kind == kind(Call.CREATE), KieSlot.slot <= CREATES)
+_BUSY_SLOTS = (*_CREATE_SLOTS, KieSlot.free_at > NOW)
 
-BUSY: ScalarSelect[int] = (
-    select(func.count()).where(*_CREATE_SLOTS, KieSlot.free_at > NOW).scalar_subquery()
+FREE_SLOTS: ColumnElement[int] = (
+    ALLOWED - select(func.count()).where(*_BUSY_SLOTS).scalar_subquery()
 )
+"""Negative where others use more than before."""
 NEXT_FREE: ScalarSelect[datetime] = (
-    select(func.min(KieSlot.free_at)).where(*_CREATE_SLOTS, KieSlot.free_at > NOW).scalar_subquery()
+    select(func.min(KieSlot.free_at)).where(*_BUSY_SLOTS).scalar_subquery()
 )
+
+
+def _free_since(calls: ColumnElement[int]) -> ScalarSelect[datetime]:
+    """Return since when fewer slots than so many are busy. NULL: they always were fewer."""
+    slots: Select[datetime] = select(KieSlot.free_at).where(*_CREATE_SLOTS)
+    latest = slots.order_by(KieSlot.free_at.desc()).limit(1).offset(calls - 1)
+    return latest.correlate(KieAccount).scalar_subquery()
+
+
+_REGAINED = func.least(_WINDOWS, func.greatest(0, CREATES - KieAccount.creates_allowed))
+_REGAINED_AT = KieAccount.throttled_at + interval(WINDOW * _REGAINED)
+"""When we last got one create back."""
+_AT_LEAST = func.least(KieAccount.creates_allowed, CREATES, type_=Integer)
+
+SLOT_SINCE: ColumnElement[datetime | None] = case(
+    (KieAccount.creates_allowed.is_(None), _free_since(ALLOWED)),
+    # It was never allowed less than that: before it was throttled, more.
+    (_free_since(_AT_LEAST).is_(None), null()),
+    else_=func.least(
+        _free_since(_AT_LEAST), func.greatest(_REGAINED_AT, _free_since(ALLOWED)), type_=NOW.type
+    ),
+)
+"""Since when there has been a free slot, where there is one; NULL: always."""
+
+# -- seats: tasks at kie.ai at the same time
 
 
 def _count(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.count()).select_from(Task).where(*conditions).scalar_subquery()
 
-
-_SEAT = func.make_interval(0, 0, 0, 0, 0, 0, bindparam("unconfirmed_seat", type_=Float))
 
 SENDING = _count(Task.state == state_literal(State.SUBMITTING))
 SEATS: ColumnElement[int] = (
@@ -106,12 +107,61 @@ SEATS: ColumnElement[int] = (
     + _count(Task.state == state_literal(State.RUNNING))
     + _count(
         Task.state == state_literal(State.UNCONFIRMED),
-        Task.submitted_at + _SEAT > NOW,
+        Task.submitted_at + interval("unconfirmed_seat") > NOW,
     )
 )
 """Tasks that count as running at kie.ai."""
 
+FREE_SEATS: ColumnElement[int] = RUNNING - SEATS
+"""Negative where more run than the limit says."""
+
+_ADMITTED_AT = (
+    select(func.max(KieSlot.taken_at)).where(KieSlot.kind == kind(Call.CREATE)).scalar_subquery()
+)
+SEAT_SINCE: ColumnElement[datetime | None] = case((FREE_SEATS < ALLOWED, _ADMITTED_AT))
+"""Since when there has been a free seat at the latest; NULL: seats are not scarce.
+
+Where they are, one may have come free just now, and nobody notes when. But the last admission took
+what it could: what it left had no seat then."""
+
+# -- the account: whether anything may be sent
+
+UNPAUSED = KieAccount.paused_at.is_(None)
 UNPROVED: ColumnElement[bool] = (KieAccount.hold_reason == HoldReason.KIE_ACCOUNT.value) & (
     KieAccount.probed_at.is_(None)
 )
 """The free credit call has not yet gone well: no task is risked."""
+PROBE_DUE: ColumnElement[bool] = UNPROVED & (KieAccount.held_until <= NOW) & UNPAUSED
+"""That call is to be made now."""
+
+OPENS_BY_ITSELF: ColumnElement[bool] = UNPAUSED & func.coalesce(~UNPROVED, true())
+"""Nothing but time keeps the account from being sent to."""
+OPEN: ColumnElement[bool] = OPENS_BY_ITSELF & or_(
+    KieAccount.held_until.is_(None), KieAccount.held_until <= NOW
+)
+"""It may be sent to now; while it is held, as far as `PROBE_TURN` says."""
+IS_HELD = KieAccount.hold_reason.is_not(None)
+PROBE_TURN: ColumnElement[bool] = or_(~IS_HELD, SENDING == 0)
+"""A hold lets one task through at a time."""
+HAS_SLOT = FREE_SLOTS > 0
+HAS_SEAT = FREE_SEATS > 0
+MAY_SEND = and_(OPEN, PROBE_TURN, HAS_SLOT, HAS_SEAT)
+
+# -- the queue: which tasks, and whose turn it is
+
+QUEUED = Task.state == state_literal(State.QUEUED)
+ELIGIBLE = (QUEUED, Task.submit_by > NOW, Task.due_at <= NOW)
+"""Of the queued tasks, those that may be sent as far as they themselves are concerned."""
+CLIENT_OPEN = ClientQueue.paused_at.is_(None)
+
+
+def start_tag(vtime: SQLColumnExpression[float]) -> ColumnElement[float]:
+    """Return the tag of a client's next task, by the fair queue's virtual time."""
+    return func.greatest(ClientQueue.pass_, vtime, type_=Float)
+
+
+def tag(
+    start: ColumnElement[float], place: ColumnElement[int], weight: SQLColumnExpression[int]
+) -> ColumnElement[float]:
+    """Return the tag of the task before which `place` others of its client go."""
+    return start + cast(place, Float) / weight

@@ -6,9 +6,8 @@ from sqlalchemy import Integer, RowMapping, Text, bindparam, func, null, select,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import State
-from app.store.sql import NOW
+from app.store.sql import NOW, state_literal
 from app.store.tables import Client, ClientQueue, Task
-from app.store.tasks.moves import state_literal
 
 _NAME = bindparam("client_name", type_=Text)
 _NAMED = ClientQueue.client_id == select(Client.id).where(Client.name == _NAME).scalar_subquery()
@@ -80,7 +79,7 @@ _LIST = (
 
 
 async def list_queues(connection: AsyncConnection) -> Sequence[RowMapping]:
-    """Return every client with its share, what of it waits, and how it is told."""
+    """Return every client with its share, what of it waits, and how it is notified."""
     return (await connection.execute(_LIST)).mappings().all()
 
 

@@ -1,4 +1,4 @@
-"""What operators did and have to know: written beside what it tells of, in one transaction."""
+"""What operators did and have to know: written in the transaction of what it records."""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID

@@ -26,7 +26,7 @@ _WEBHOOK_HOSTS = select(Client.webhook_hosts).where(Client.id == bindparam("clie
 
 
 async def webhook_hosts(connection: AsyncConnection, client_id: UUID) -> list[str] | None:
-    """Return the only hosts that the client may be told at; None: any."""
+    """Return the only hosts that the client may be notified at; None: any."""
     return await connection.scalar(_WEBHOOK_HOSTS, {"client_id": client_id})
 
 
@@ -34,7 +34,7 @@ _SEES_BALANCE = select(Client.sees_balance).where(Client.id == bindparam("client
 
 
 async def sees_balance(connection: AsyncConnection, client_id: UUID) -> bool:
-    """Tell whether the client may ask for the account's credits."""
+    """Return whether the client may ask for the account's credits."""
     return bool(await connection.scalar(_SEES_BALANCE, {"client_id": client_id}))
 
 
@@ -51,7 +51,7 @@ async def lock_webhooks(connection: AsyncConnection, name: str) -> RowMapping | 
 async def set_settings(
     connection: AsyncConnection, name: str, values: Mapping[str, str | Sequence[str] | bool | None]
 ) -> None:
-    """Set how the client is told and what it may see; `values` by column."""
+    """Set how the client is notified and what it may see; `values` by column."""
     await connection.execute(update(Client).where(Client.name == name).values(**values))
 
 

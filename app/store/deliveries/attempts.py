@@ -1,126 +1,33 @@
-"""The outbox: putting deliveries in, claiming those that are due, settling their attempts."""
+"""Attempts of deliveries: claiming those that are due, settling them, holding bad hosts."""
 
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ARRAY,
     CTE,
     Boolean,
     ColumnElement,
     Float,
     Integer,
-    RowMapping,
     Select,
     Text,
     Uuid,
-    and_,
     bindparam,
     case,
     func,
     literal_column,
     null,
-    or_,
     select,
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.delivery import TROUBLED_AFTER, USUAL_EVENTS, DeliveryState
-from app.domain.dialect import Dialect
-from app.store.sql import NOW, later
-from app.store.tables import (
-    Client,
-    Delivery,
-    DeliveryAttempt,
-    DeliveryHost,
-    DisabledUrl,
-    Task,
-)
-from app.store.tasks.rows import ANSWERED_COLUMNS
-
-_USUAL = [event.value for event in USUAL_EVENTS]
-_URL = func.coalesce(Task.webhook_url, Client.webhook_url)
-_AS_KIE = and_(Task.dialect == Dialect.KIE.value, Task.webhook_url.is_not(None))
-"""Who gave kie.ai's API a URL is told there as kie.ai tells: of every rest, and nothing else."""
-_EVERY_END = bindparam("usual", type_=ARRAY(Text))
-_SUBSCRIBED = func.coalesce(case((~_AS_KIE, Client.webhook_events)), _EVERY_END)
-_EVENT = literal_column("'task.'", Text) + Task.state
-
-_TO_NOTIFY = (
-    select(
-        *ANSWERED_COLUMNS,
-        Task.client_id,
-        _EVENT.label("event"),
-        _URL.label("notify_url"),
-        select(DisabledUrl.url)
-        .where(DisabledUrl.client_id == Task.client_id, DisabledUrl.url == _URL)
-        .exists()
-        .label("disabled"),
-        NOW.label("notified_at"),
-        case((_AS_KIE, Dialect.KIE.value), else_=Dialect.NATIVE.value).label("notify_dialect"),
-    )
-    .join(Client, Client.id == Task.client_id)
-    .where(
-        Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(),
-        _URL.is_not(None),
-        _EVENT == _SUBSCRIBED.any_(),  # noqa: SIM300  # as SQL has it
-    )
-)
-
-
-async def to_notify(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
-    """Return those of the tasks of whose present state somebody is to be told, as answered.
-
-    Beside the answered columns: `client_id`, `event`, `notify_url`, `disabled`, `notified_at`,
-    `notify_dialect`.
-    """
-    rows = await connection.execute(_TO_NOTIFY, {"ids": list(ids), "usual": _USUAL})
-    return rows.mappings().all()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewDelivery:
-    """A delivery to be put into the outbox: pending, or kept as disabled."""
-
-    id: UUID
-    client_id: UUID
-    task_id: UUID
-    event: str
-    url: str
-    host: str
-    body: bytes
-    state: DeliveryState
-    origin_id: UUID | None = None
-    dialect: Dialect = Dialect.NATIVE
-
-
-def _putting() -> Insert:
-    """Build it once: building takes longer than sending."""
-    given = {name: bindparam(name, type_=Delivery.__table__.c[name].type) for name in _PUT_COLUMNS}
-    pending = given["state"] == DeliveryState.PENDING.value
-    when = {"due_at": case((pending, later("due_in"))), "finished_at": case((~pending, NOW))}
-    return insert(Delivery).values(**given, **when).on_conflict_do_nothing()
-
-
-_PUT_COLUMNS = NewDelivery.__slots__
-_PUT = _putting()
-
-
-async def put(
-    connection: AsyncConnection, new: Sequence[NewDelivery], *, due_in: float = 0
-) -> None:
-    """Put the deliveries into the outbox; one that is there already stays as it is.
-
-    `due_in`: the seconds before the first attempt.
-    """
-    for one in new:
-        values = {name: getattr(one, name) for name in _PUT_COLUMNS}
-        await connection.execute(_PUT, {**values, "due_in": due_in})
+from app.domain.delivery import TROUBLED_AFTER, DeliveryState
+from app.store.sql import NOW, later, lease_is_free, seconds_since
+from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +55,7 @@ class DueDelivery:
 
 
 PENDING: ColumnElement[bool] = literal_column("deliveries.state = 'pending'", Boolean)
-_FREE = or_(Delivery.leased_until.is_(None), Delivery.leased_until <= NOW)
+_FREE = lease_is_free(Delivery)
 _PREVIOUS = case((Client.previous_secret_until > NOW, Client.previous_secret))
 
 
@@ -166,47 +73,52 @@ def pending_hosts() -> CTE:
     return hosts.union_all(select(following).where(hosts.c.host.is_not(None)))
 
 
-def _claim() -> Select[Any]:
-    hosts = pending_hosts()
+def _places(hosts: CTE) -> CTE:
+    """Count for each host how many deliveries to it may be claimed now, as `n`."""
     under_way = (
         select(func.count())
         .select_from(Delivery)
         .where(PENDING, Delivery.host == hosts.c.host, Delivery.leased_until > NOW)
         .scalar_subquery()
     )
+    failures = func.coalesce(DeliveryHost.failures, 0)
     most = case(
-        (
-            func.coalesce(DeliveryHost.failures, 0) < TROUBLED_AFTER,
-            bindparam("per_host", type_=Integer),
-        ),
+        (failures < TROUBLED_AFTER, bindparam("per_host", type_=Integer)),
         (DeliveryHost.held_until > NOW, 0),
         else_=1,
     )
-    room = (
+    return (
         select(
             hosts.c.host,
             func.greatest(0, most - under_way, type_=Integer).label("n"),
-            (func.coalesce(DeliveryHost.failures, 0) > 0).label("troubled"),
+            (failures > 0).label("troubled"),
         )
         .outerjoin(DeliveryHost, DeliveryHost.host == hosts.c.host)
         .where(hosts.c.host.is_not(None))
-        .cte("room")
+        .cte("places")
     )
+
+
+def _due(places: CTE) -> CTE:
     first = (
-        select(Delivery.id, Delivery.due_at, room.c.n, room.c.troubled)
-        .where(PENDING, Delivery.host == room.c.host, Delivery.due_at <= NOW, _FREE)
+        select(Delivery.id, Delivery.due_at, places.c.n, places.c.troubled)
+        .where(PENDING, Delivery.host == places.c.host, Delivery.due_at <= NOW, _FREE)
         .order_by(Delivery.due_at)
-        .limit(room.c.n)
+        .limit(places.c.n)
         .with_for_update(skip_locked=True)
         .lateral("first")
     )
-    due = (
+    return (
         select(first.c.id, first.c.n, first.c.troubled)
-        .select_from(room.join(first, true()))
+        .select_from(places.join(first, true()))
         .order_by(first.c.due_at)
         .limit(bindparam("limit"))
         .cte("due")
     )
+
+
+def _claim() -> Select[Any]:
+    due = _due(_places(pending_hosts()))
     taken = (
         update(Delivery)
         .where(Delivery.id == due.c.id, Client.id == Delivery.client_id)
@@ -222,7 +134,7 @@ def _claim() -> Select[Any]:
             Delivery.tries,
             Client.signing_secret,
             _PREVIOUS.label("previous_secret"),
-            func.extract("epoch", NOW - Delivery.created_at).cast(Float).label("age"),
+            seconds_since(Delivery.created_at).label("age"),
             due.c.n.label("places"),
             due.c.troubled,
         )
@@ -354,8 +266,8 @@ _END_PENDING = (
 async def disable(connection: AsyncConnection, client_id: UUID, url: str) -> None:
     """Call the URL no more for this client, and end what waits for it.
 
-    Attempts that are under way settle themselves: two of them that hear the same at once would
-    wait for each other's rows.
+    Attempts that are under way settle themselves: two of them answered with 410 at once would wait
+    for each other's rows.
     """
     await connection.execute(_DISABLE.values(client_id=client_id, url=url))
     await connection.execute(_END_PENDING, {"of_client": client_id, "of_url": url})

@@ -132,8 +132,8 @@ async def choose(
 ) -> Sequence[UUID]:
     """Return the chosen deliveries that can be repeated, the oldest first.
 
-    Repetitions are left out, since their first one stands for them; so is what is pending, what
-    failed and is mended, and whatever goes to a URL that is disabled.
+    Repetitions are left out, since their original is chosen; so is what is pending, what failed
+    and was delivered by a repetition, and whatever goes to a URL that is disabled.
     """
     statement = _narrowed(select(Delivery.id), client_id, chosen).where(*_FIRST, ~_DISABLED)
     if after is not None:

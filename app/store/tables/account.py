@@ -25,7 +25,7 @@ class KieAccount(Base):
     vtime: Mapped[float] = mapped_column(server_default=text("0"))
     """The fair queue's virtual time: the start tag of the task that was admitted last."""
     paused_at: Mapped[datetime | None]
-    """An operator's brake."""
+    """Since when an operator has paused all admission."""
     pause_note: Mapped[str | None]
     hold_reason: Mapped[str | None]
     hold_detail: Mapped[str | None]
@@ -42,7 +42,7 @@ class KieAccount(Base):
     creates_allowed: Mapped[int | None]
     """What others left to us of the limit as of `throttled_at`; it grows by one a window."""
     throttled_at: Mapped[datetime | None]
-    """When kie.ai last said that others use the account too."""
+    """When kie.ai last throttled us: others use the account too."""
     balance: Mapped[Decimal | None]
     balance_at: Mapped[datetime | None]
 
@@ -83,7 +83,7 @@ class ClientQueue(Base):
     client_id: Mapped[UUID] = mapped_column(
         ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
     )
-    # `pass` is a word of Python's.
+    # `pass` is a keyword of Python.
     pass_: Mapped[float] = mapped_column("pass", server_default=text("0"))
     """The start tag that its next task has at the earliest."""
     paused_at: Mapped[datetime | None]

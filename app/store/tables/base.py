@@ -19,9 +19,9 @@ Instant = TIMESTAMP(timezone=True)
 
 
 def one_of(column: str, kinds: type[StrEnum]) -> CheckConstraint:
-    """TEXT with CHECK rather than an ENUM type: a new word is one cheap migration."""
-    words = ", ".join(f"'{kind.value}'" for kind in kinds)
-    return CheckConstraint(f"{column} IN ({words})", name=column)
+    """TEXT with CHECK rather than an ENUM type: a new value is one cheap migration."""
+    values = ", ".join(f"'{kind.value}'" for kind in kinds)
+    return CheckConstraint(f"{column} IN ({values})", name=column)
 
 
 class Base(DeclarativeBase):

@@ -29,9 +29,9 @@ class Client(Base):
     webhook_url: Mapped[str | None]
     webhook_hosts: Mapped[list[str] | None]
     webhook_events: Mapped[list[str] | None]
-    """What it is told of; NULL: every rest."""
+    """The events it is notified of; NULL: every final state."""
     signing_secret: Mapped[bytes]
-    """Encrypted with the gateway's secret; never plain at rest."""
+    """Encrypted with the gateway's secret; never stored in plain."""
     previous_secret: Mapped[bytes | None]
     """Signs as well until the grace of its rotation is over."""
     previous_secret_until: Mapped[datetime | None]

@@ -18,7 +18,7 @@ from app.store.tables.base import Base, one_of
 
 
 class Delivery(Base):
-    """Something that a caller is to be told: its body is frozen, and the row is the job."""
+    """A notification that a caller is owed: its body is frozen, and the row is the job."""
 
     __tablename__ = "deliveries"
 
@@ -89,7 +89,7 @@ class DeliveryHost(Base):
 
 
 class DisabledUrl(Base):
-    """A client's URL that said 410."""
+    """A client's URL that answered 410."""
 
     __tablename__ = "disabled_urls"
 

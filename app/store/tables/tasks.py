@@ -1,4 +1,4 @@
-"""Tasks, their history, and what kie.ai said of them."""
+"""Tasks, their history, and what kie.ai reported of them."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -70,24 +70,24 @@ class Task(Base):
     finished_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
     due_at: Mapped[datetime | None]
-    """When the row is to be picked up: to be sent while queued, to be asked about after."""
+    """When the row is to be picked up: to be sent while queued, to be polled after."""
     leased_until: Mapped[datetime | None]
     """A process is at work on the row until then."""
     expires_at: Mapped[datetime | None]
     """The bound of a state after the queue: it ends by itself then."""
     tries: Mapped[int] = mapped_column(server_default=text("0"))
-    """Refused sendings or fruitless questions in a row, for growing waits."""
+    """Refused creates or fruitless polls in a row, for growing waits."""
     claim: Mapped[UUID | None]
     """The admission that took the task last: one whose commit was not answered finds it by this."""
     poll_asap_since: Mapped[datetime | None]
-    """Somebody waits for kie.ai's answer, or something was said that is not believed: it is asked
-    about before all others."""
+    """Somebody waits for kie.ai's answer, or an unverified callback came: it is polled before all
+    others."""
     poll_errors: Mapped[int] = mapped_column(server_default=text("0"))
-    """Defects of ours in a row that a question about this task has met."""
+    """Defects of ours in a row that polls of this task have met."""
     last_poll_error: Mapped[str | None]
     """The last of them."""
     parked_at: Mapped[datetime | None]
-    """After so many it is not worked on any more, until an operator says so."""
+    """After so many it is not polled any more, until an operator releases it."""
 
     __table_args__ = (
         one_of("state", State),
@@ -157,7 +157,7 @@ class TaskEvent(Base):
     xid: Mapped[int] = mapped_column(
         BigInteger, server_default=text("(pg_current_xact_id()::text::bigint)")
     )
-    """The transaction: ids are given out before commits, so they alone do not order a feed."""
+    """The transaction: ids are given out before commits, so ids do not order a feed."""
     from_state: Mapped[str | None]
     to_state: Mapped[str]
     attempt: Mapped[int]
@@ -173,7 +173,7 @@ class TaskEvent(Base):
 
 
 class Callback(Base):
-    """What kie.ai told us, by webhook or as the terminal answer to a query: exact, then parsed."""
+    """What kie.ai sent us, by webhook or as the terminal answer to a query: exact, then parsed."""
 
     __tablename__ = "callbacks"
 

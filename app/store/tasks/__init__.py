@@ -1,1 +1,1 @@
-"""Tasks: their rows, moves, history, and what kie.ai said of them."""
+"""Tasks: their rows, moves, history, and what kie.ai reported of them."""

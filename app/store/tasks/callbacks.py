@@ -1,7 +1,6 @@
-"""What kie.ai told us: written once, exact, and never changed."""
+"""What kie.ai sent us: written once, exact, and never changed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,23 +8,12 @@ from sqlalchemy import RowMapping, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.evidence import Signature, Verdict
-from app.domain.report import Report
-from app.domain.task import Source
+from app.domain.evidence import Verdict
+from app.domain.report import Unreadable
+from app.domain.statement import Statement
 from app.store.tables import Callback
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewCallback:
-    """A statement as it came; `id` makes storing it a second time harmless."""
-
-    id: UUID
-    task_id: UUID
-    source: Source
-    body: bytes
-    headers: Mapping[str, str]
-    signature: Signature
-
+_AS_IT_CAME = ("id", "task_id", "source", "body", "signature")
 
 _REPORTED = (
     "code",
@@ -45,17 +33,15 @@ _INSERT = (
 
 
 async def insert_callback(
-    connection: AsyncConnection,
-    new: NewCallback,
-    verdict: Verdict,
-    *,
-    report: Report | None = None,
-    reason: str | None = None,
+    connection: AsyncConnection, statement: Statement, verdict: Verdict
 ) -> bool:
     """Store a statement with what was made of it; False: it is stored already."""
-    values: dict[str, Any] = {**asdict(new), "verdict": verdict, "reason": reason}
-    values["headers"] = dict(new.headers)
-    if report is not None:
+    values: dict[str, Any] = {name: getattr(statement, name) for name in _AS_IT_CAME}
+    values |= {"headers": dict(statement.headers), "verdict": verdict}
+    if isinstance(statement.content, Unreadable):
+        values["reason"] = statement.content.reason
+    else:
+        report = statement.content
         values |= {name: getattr(report, name) for name in _REPORTED}
         values["result_urls"] = list(report.result_urls)
         values["kie_task_id"] = report.kie_task_ids[0] if report.kie_task_ids else None

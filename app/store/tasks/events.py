@@ -1,25 +1,43 @@
-"""The history of tasks, and a client's feed of it.
+"""The history of tasks, written with each move, and a client's feed of it.
 
 Identities are given out before commits, so a reader that remembers the highest one can pass over a
 slower transaction. The feed goes by (xid, id) and stops before the oldest transaction under way.
 """
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     RowMapping,
     bindparam,
+    insert,
     literal_column,
+    null,
     select,
     tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.paging import Position
-from app.store.tables import TaskEvent
+from app.store.tables import Task, TaskEvent
+
+MOVED = (Task.id, Task.client_id, Task.state, Task.attempt)
+"""What `logged` reads of each row that moved."""
+
+
+def logged(
+    moved: CTE, *, left: ColumnElement[Any], reason: ColumnElement[Any] | None = None
+) -> CTE:
+    """Append an event for every row of `moved`, which returns `MOVED`."""
+    columns = ["task_id", "client_id", "from_state", "to_state", "attempt", "reason"]
+    reason = null() if reason is None else reason
+    rows = select(moved.c.id, moved.c.client_id, left, moved.c.state, moved.c.attempt, reason)
+    return insert(TaskEvent).from_select(columns, rows).cte("logged")
+
 
 _COLUMNS = (
     TaskEvent.xid,

@@ -1,6 +1,6 @@
 """Lists of a client's tasks, page by page: keyset paging, newest first.
 
-A page goes on where the last one ended, by (created_at, id): tasks that are created meanwhile stand
+A page goes on where the last one ended, by (created_at, id): tasks that are created meanwhile come
 before the first page and move nothing.
 """
 

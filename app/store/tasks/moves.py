@@ -9,8 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    CTE,
-    BindParameter,
     ColumnElement,
     Executable,
     Integer,
@@ -18,11 +16,8 @@ from sqlalchemy import (
     Select,
     Text,
     Uuid,
-    bindparam,
     case,
     func,
-    insert,
-    literal_column,
     null,
     select,
     update,
@@ -31,8 +26,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.report import Report
 from app.domain.task import FINAL, FailSource, Source, State
-from app.store.sql import NOW, later
-from app.store.tables import Task, TaskEvent
+from app.store.sql import NOW, given, later
+from app.store.tables import Task
+from app.store.tasks.events import MOVED, logged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,35 +45,11 @@ class Move:
     """A sentence for the task's history."""
 
 
-def given(name: str, kind: Any = Text) -> BindParameter[Any]:  # noqa: ANN401  # a SQL type
-    """Bind under a name that no column has: SQLAlchemy would take it for a new value."""
-    return bindparam(f"given_{name}", type_=kind)
-
-
-def state_literal(state: State) -> ColumnElement[str]:
-    """Write the state into the SQL itself, where the planner needs it to pick a partial index."""
-    return literal_column(f"'{state.value}'", Text)
-
-
-MOVED = (Task.id, Task.client_id, Task.state, Task.attempt)
-"""What `logged` reads of each row that moved."""
-
-
-def logged(
-    moved: CTE, *, left: ColumnElement[Any], reason: ColumnElement[Any] | None = None
-) -> CTE:
-    """Append an event for every row of `moved`, which returns `MOVED`."""
-    columns = ["task_id", "client_id", "from_state", "to_state", "attempt", "reason"]
-    reason = null() if reason is None else reason
-    rows = select(moved.c.id, moved.c.client_id, left, moved.c.state, moved.c.attempt, reason)
-    return insert(TaskEvent).from_select(columns, rows).cte("logged")
-
-
 _IS_FINAL = given("target").in_([state.value for state in FINAL])
 
 
 def _moving(**values: ColumnElement[Any]) -> Select[tuple[UUID]]:
-    """Build the statement of a move; every move says anew what the row owes and until when."""
+    """Build the statement of a move; every move sets anew what the row owes and until when."""
     moved = (
         update(Task)
         .where(Task.id == given("id", Uuid), Task.state == given("left"))
@@ -198,7 +170,7 @@ _SETTLE = _moving(
 
 
 async def settle(connection: AsyncConnection, move: Move, report: Report, source: Source) -> bool:
-    """Record the end that kie.ai reports; a query's word needs no confirmation."""
+    """Record the end that kie.ai reports; a query's answer needs no confirmation."""
     values = {name: getattr(report, name) for name in _REPORTED}
     values["result_urls"] = list(report.result_urls)
     return await _carried_out(

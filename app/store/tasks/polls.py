@@ -1,4 +1,4 @@
-"""Tasks that kie.ai is to be asked about: claiming them, and what an answer leaves behind."""
+"""Tasks that are to be polled: claiming them, and what an answer leaves behind."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,14 +8,11 @@ from sqlalchemy import (
     CTE,
     Boolean,
     ColumnElement,
-    Float,
     Integer,
     Select,
     Text,
     bindparam,
     case,
-    cast,
-    extract,
     func,
     literal_column,
     not_,
@@ -29,19 +26,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.admission import Call
 from app.domain.evidence import Verdict
 from app.domain.task import State
-from app.store.account.limits import free_slots, kind
-from app.store.sql import NOW, ONCE, later
+from app.store.slots import free_slots, kind
+from app.store.sql import NOW, ONCE, later, lease_is_free, seconds, seconds_since
 from app.store.tables import Callback, KieSlot, Task
 
 _NOT_QUEUED: ColumnElement[bool] = literal_column(
     "tasks.state <> 'queued' AND tasks.due_at IS NOT NULL", Boolean
 )
-"""The predicate of the index `tasks_polls`, word for word: the planner must recognise it."""
+"""The predicate of the index `tasks_polls`, literally: the planner must recognise it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DuePoll:
-    """A task to ask about, with a query slot in hand; ages in seconds."""
+    """A task to poll, with a query slot in hand; ages in seconds."""
 
     id: UUID
     kie_task_id: str | None
@@ -49,14 +46,14 @@ class DuePoll:
     age: float
     """Since its create was sent."""
     final_for: float | None
-    """Since it came to rest; None: it is open."""
+    """Since it became final; None: it is open."""
     slot: int
     sharing: int
     """How many tasks share the query limit."""
 
 
-_FREE = or_(Task.leased_until.is_(None), Task.leased_until <= NOW)
-_ASKABLE = (_NOT_QUEUED, _FREE, Task.parked_at.is_(None))
+_FREE = lease_is_free(Task)
+_POLLABLE = (_NOT_QUEUED, _FREE, Task.parked_at.is_(None))
 
 _USE = case(
     (Task.poll_asap_since.is_not(None), 0),
@@ -64,7 +61,7 @@ _USE = case(
     (Task.state == State.EXPIRED.value, 3),
     else_=1,
 )
-"""The most useful question first: what somebody waits for, open tasks, confirmations, the rest."""
+"""The most useful poll first: what somebody waits for, open tasks, confirmations, expired ones."""
 
 _QUERIES = bindparam("queries", type_=Integer)
 
@@ -73,7 +70,7 @@ def _due() -> CTE:
     order = (_USE, Task.due_at)
     due = (
         select(Task.id, _USE.label("use"), Task.due_at)
-        .where(*_ASKABLE, Task.due_at <= ONCE)
+        .where(*_POLLABLE, Task.due_at <= ONCE)
         .order_by(*order)
         .limit(_QUERIES)
         .with_for_update(skip_locked=True)
@@ -103,24 +100,19 @@ def _slots(due: CTE) -> CTE:
     )
 
 
-def _age(since: Any) -> ColumnElement[float | None]:  # noqa: ANN401  # a column
-    return cast(extract("epoch", NOW - since), Float)
-
-
 def _claim() -> Select[Any]:
     slots = _slots(_due())
     taken = (
         update(Task)
         .where(Task.id == slots.c.task_id)
-        .values(
-            leased_until=later("lease"), poll_asap_since=None
-        )  # whoever hastens it now means more
+        # Who asks for a poll at once from now on means another one.
+        .values(leased_until=later("lease"), poll_asap_since=None)
         .returning(
             Task.id,
             Task.kie_task_id,
             Task.tries,
-            _age(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
-            _age(Task.finished_at).label("final_for"),
+            seconds_since(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
+            seconds_since(Task.finished_at).label("final_for"),
             slots.c.slot,
         )
         .cte("taken")
@@ -140,7 +132,7 @@ _CLAIM = _claim()
 async def claim_due(
     connection: AsyncConnection, *, queries: int, lease: float, taken_for: float
 ) -> list[DuePoll]:
-    """Take the due questions that are the most useful, as many as there are free query slots.
+    """Take the due tasks whose polls are the most useful, as many as there are free query slots.
 
     `queries` is the account's limit; a slot whose answer nobody records is free again after
     `taken_for` seconds.
@@ -157,12 +149,12 @@ _NEXT_SLOT = (
     .scalar_subquery()
 )
 _NEXT_DUE = select(
-    _age(func.greatest(func.min(Task.due_at), _NEXT_SLOT, type_=NOW.type)) * -1
-).where(*_ASKABLE)
+    seconds(func.greatest(func.min(Task.due_at), _NEXT_SLOT, type_=NOW.type) - NOW)
+).where(*_POLLABLE)
 
 
 async def next_due(connection: AsyncConnection, *, queries: int) -> float | None:
-    """Return the seconds until a question is due and has a slot; None: there is none."""
+    """Return the seconds until a poll is due and has a slot; None: there is none."""
     found = await connection.scalar(_NEXT_DUE, {"queries": queries})
     return float(found) if found is not None and found > 0 else None
 
@@ -186,7 +178,7 @@ _RECORD_ERROR = (
 async def record_poll_error(
     connection: AsyncConnection, task_id: UUID, *, error: str, due_in: float, most: int
 ) -> bool:
-    """Note that asking met a defect of ours; after `most` in a row the task is set aside: True."""
+    """Note that a poll met a defect of ours; after `most` in a row the task is parked: True."""
     parameters = {
         "task_id": task_id,
         "new_poll_error": error,
@@ -205,7 +197,7 @@ _UNPARK = (
 
 
 async def unpark(connection: AsyncConnection, task_id: UUID) -> bool:
-    """Ask again about a task that was set aside; False: it was not."""
+    """Poll a parked task again; False: it was not parked."""
     return await connection.scalar(_UNPARK, {"task_id": task_id}) is not None
 
 
@@ -230,10 +222,10 @@ async def reschedule(
     tries: int = 0,
     kie_state: str | None = None,
 ) -> None:
-    """Give the lease back and say when to ask again; None: no more.
+    """Give the lease back and set when to poll again; None: no more.
 
-    A task that was hastened while this question was under way stays due: what hastened it may be
-    what the question did not know.
+    A task that somebody wanted polled at once while this poll was under way stays due: the reason
+    may be newer than the answer.
     """
     parameters = {
         "task_id": task_id,
@@ -263,23 +255,23 @@ _POLL_ASAP = (
 
 
 async def poll_at_once(connection: AsyncConnection, task_id: UUID, *, joins: bool = False) -> bool:
-    """Make the task the next to be asked about, once more if a question is under way.
+    """Make the task the next to be polled, once more if a poll is under way.
 
-    `joins`: the answer to that one will do. False where nobody would ask: it is still on its way
-    to kie.ai, or was set aside.
+    `joins`: the answer to that one will do. False where nobody would poll: it is still on its way
+    to kie.ai, or is parked.
     """
     return await connection.scalar(_POLL_ASAP, {"task_id": task_id, "joins": joins}) is not None
 
 
-_ASKED = select(
+_ANSWERED = select(
     or_(Task.due_at.is_(None), Task.due_at > NOW),
-    or_(Task.leased_until.is_(None), Task.leased_until <= NOW),
+    _FREE,
 ).where(Task.id == bindparam("task_id"))
 
 
 async def is_answered(connection: AsyncConnection, task_id: UUID) -> bool:
-    """Tell whether no question about the task is due or under way."""
-    row = (await connection.execute(_ASKED, {"task_id": task_id})).one_or_none()
+    """Return whether no poll of the task is due or under way."""
+    row = (await connection.execute(_ANSWERED, {"task_id": task_id})).one_or_none()
     return row is None or all(row)
 
 
@@ -315,7 +307,7 @@ async def confirm(connection: AsyncConnection, task_id: UUID) -> None:
     await connection.execute(_CONFIRM, {"task_id": task_id})
 
 
-_CLAIMED_IDS = (
+_ALLEGED_IDS = (
     select(Callback.kie_task_id)
     .where(
         Callback.task_id == bindparam("task_id"),
@@ -330,5 +322,5 @@ _CLAIMED_IDS = (
 
 async def alleged_ids(connection: AsyncConnection, task_id: UUID, *, limit: int) -> list[str]:
     """Return kie.ai ids that callbacks named for the task and that were not believed."""
-    rows = await connection.scalars(_CLAIMED_IDS, {"task_id": task_id, "limit": limit})
+    rows = await connection.scalars(_ALLEGED_IDS, {"task_id": task_id, "limit": limit})
     return [str(found) for found in rows]

@@ -1,4 +1,4 @@
-"""Tasks: storing, claiming, locking and reading them. Their moves stand in `moves`."""
+"""Tasks: storing, claiming, locking and reading them. Their moves are in `moves`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.dialect import Dialect
+from app.domain.draft import Draft
 from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.sql import NOW, later
 from app.store.tables import RESULT_URLS_CUT, Task
-from app.store.tasks.moves import MOVED, logged
+from app.store.tasks.events import MOVED, logged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +37,11 @@ class NewTask:
 
     id: UUID
     client_id: UUID
-    model: str
-    input: dict[str, Any]
-    metadata: dict[str, str]
-    webhook_url: str | None
-    priority: int
+    draft: Draft
     idempotency_key: str | None
     fingerprint: bytes
     submit_within: float
-    dialect: Dialect = Dialect.NATIVE
+    """Seconds that it may wait in the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +92,8 @@ _FIND_STORED = select(Task.id, Task.fingerprint).where(
 
 async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
     """Store `new` unless its id or its client's idempotency key is there already."""
-    values = {name: getattr(new, name) for name in new.__slots__}
+    values: dict[str, Any] = {name: getattr(new.draft, name) for name in new.draft.__slots__}
+    values |= {name: getattr(new, name) for name in new.__slots__ if name != "draft"}
     if await connection.scalar(_INSERT, values) is not None:
         return StoredTask(id=new.id, fingerprint=new.fingerprint, inserted=True)
     row = (await connection.execute(_FIND_STORED, values)).one()
@@ -156,7 +153,7 @@ _FORECAST: Mapping[str, ColumnElement[Any]] = {
     "hold_reason": literal_column("NULL::text").label("hold_reason"),
     "estimated_start_at": literal_column("NULL::timestamptz").label("estimated_start_at"),
 }
-"""No columns of a task's own: what a queued one waits for is told by `forecast`."""
+"""No columns of a task's own: `forecast` fills in what a queued one waits for."""
 
 ANSWERED_COLUMNS = tuple({**Task.__table__.c, **_FORECAST}[name] for name in ANSWERED)
 
@@ -206,7 +203,7 @@ _OWNS_RESULT = select(
 
 
 async def owns_result(connection: AsyncConnection, *, client_id: UUID, url: str) -> bool:
-    """Tell whether the URL is among the results of the client's tasks."""
+    """Return whether the URL is among the results of the client's tasks."""
     parameters = {"url": url, "client_id": client_id}
     return bool(await connection.scalar(_OWNS_RESULT, parameters))
 
@@ -218,7 +215,7 @@ _READ_FINISHED = select(*ANSWERED_COLUMNS).where(
 
 
 async def read_finished(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
-    """Return those of the tasks that rest, as their clients see them."""
+    """Return those of the tasks that are final, as their clients see them."""
     rows = await connection.execute(_READ_FINISHED, {"ids": list(ids)})
     return rows.mappings().all()
 
@@ -231,6 +228,6 @@ _READ_STATE = select(Task.state).where(
 async def read_state(
     connection: AsyncConnection, *, client_id: UUID, task_id: UUID
 ) -> State | None:
-    """Return the state alone; None: the client has no such task."""
+    """Return only the state; None: the client has no such task."""
     found = await connection.scalar(_READ_STATE, {"id": task_id, "client_id": client_id})
     return None if found is None else State(found)

@@ -5,13 +5,11 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Float,
     RowMapping,
     Text,
     Uuid,
     bindparam,
     case,
-    func,
     literal,
     null,
     or_,
@@ -20,12 +18,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import State
-from app.store.sql import NOW
+from app.store.sql import NOW, interval, lease_is_free, state_literal
 from app.store.tables import Client, Task
-from app.store.tasks.moves import state_literal
 
-_GRACE = func.make_interval(0, 0, 0, 0, 0, 0, bindparam("grace", type_=Float))
-_FREE = or_(Task.leased_until.is_(None), Task.leased_until < NOW - _GRACE)
+_LATEST = NOW - interval("grace")
+"""What was due or leased until then is over by the grace."""
 
 
 def _when(state: State, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -35,14 +32,13 @@ def _when(state: State, *conditions: ColumnElement[bool]) -> ColumnElement[bool]
     return found
 
 
+_DUE = (Task.state != state_literal(State.QUEUED)) & (Task.due_at < _LATEST)
+
 _WHY = case(
     (Task.parked_at.is_not(None), literal("set_aside")),
-    (_when(State.SUBMITTING, Task.leased_until < NOW - _GRACE), literal("lease_over")),
+    (_when(State.SUBMITTING, Task.leased_until < _LATEST), literal("lease_over")),
     (_when(State.UNCONFIRMED), literal("unconfirmed")),
-    (
-        (Task.state != state_literal(State.QUEUED)) & (Task.due_at < NOW - _GRACE) & _FREE,
-        literal("overdue"),
-    ),
+    (_DUE & lease_is_free(Task, _LATEST), literal("overdue")),
     else_=null(),
 )
 """`unconfirmed` is no defect; but only a callback, or a person who asks kie.ai, ends it soon."""
@@ -51,7 +47,7 @@ _CANDIDATES = or_(
     Task.parked_at.is_not(None),
     _when(State.SUBMITTING),
     _when(State.UNCONFIRMED),
-    (Task.state != state_literal(State.QUEUED)) & (Task.due_at < NOW - _GRACE),
+    _DUE,
 )
 
 _SHOWN = select(
@@ -103,5 +99,5 @@ _OWNER = (
 
 
 async def is_of_another(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> bool:
-    """Tell whether kie.ai's id belongs to another task here."""
+    """Return whether kie.ai's id belongs to another task here."""
     return await connection.scalar(_OWNER, {"task_id": task_id, "known": kie_task_id}) is not None

@@ -1,27 +1,14 @@
-"""Leases: keeping them while at work, and freeing what died."""
+"""What ends by itself: leases of the dead, and states whose bound has passed."""
 
-from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, Text, Uuid, bindparam, literal_column, select, update
+from sqlalchemy import Select, Text, bindparam, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import DEADLINES, Deadline, FailSource, State
-from app.store.sql import NOW, ONCE, later
+from app.store.sql import NOW, ONCE, later, state_literal
 from app.store.tables import Task
-from app.store.tasks.moves import MOVED, logged, state_literal
-
-_RENEW = (
-    update(Task)
-    .where(Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(), Task.leased_until > NOW)
-    .values(leased_until=later("lease"))
-)
-
-
-async def renew(connection: AsyncConnection, ids: Collection[UUID], *, lease: float) -> None:
-    """Renew the leases that still hold; one that is over stays over."""
-    await connection.execute(_RENEW, {"ids": list(ids), "lease": lease})
-
+from app.store.tasks.events import MOVED, logged
 
 _LOST = (
     select(Task.id)
@@ -44,7 +31,7 @@ _UNCONFIRMED = (
     .returning(*MOVED)
     .cte("moved")
 )
-_FREE = select(_UNCONFIRMED.c.id).add_cte(
+_FREE_LOST = select(_UNCONFIRMED.c.id).add_cte(
     logged(
         _UNCONFIRMED,
         left=state_literal(State.SUBMITTING),
@@ -55,11 +42,11 @@ _FREE = select(_UNCONFIRMED.c.id).add_cte(
 
 async def free_lost(connection: AsyncConnection, *, limit: int, expires_in: float) -> list[UUID]:
     """Make tasks `unconfirmed` whose create was in flight when its process died: never queued."""
-    rows = await connection.execute(_FREE, {"limit": limit, "expires_in": expires_in})
+    rows = await connection.execute(_FREE_LOST, {"limit": limit, "expires_in": expires_in})
     return [row.id for row in rows]
 
 
-def _expiring(state: State, lapse: Deadline) -> Select[tuple[UUID]]:
+def _expiring(state: State, deadline: Deadline) -> Select[tuple[UUID]]:
     bound = Task.submit_by if state is State.QUEUED else Task.expires_at
     over = (
         select(Task.id)
@@ -73,9 +60,9 @@ def _expiring(state: State, lapse: Deadline) -> Select[tuple[UUID]]:
         update(Task)
         .where(Task.id == over.c.id)
         .values(
-            state=lapse.state,
-            fail_code=lapse.fail_code,
-            fail_message=lapse.fail_message,
+            state=deadline.state,
+            fail_code=deadline.fail_code,
+            fail_message=deadline.fail_message,
             fail_source=FailSource.GATEWAY,
             finished_at=NOW,
             updated_at=NOW,
@@ -92,7 +79,7 @@ def _expiring(state: State, lapse: Deadline) -> Select[tuple[UUID]]:
     return select(moved.c.id).add_cte(logged(moved, left=state_literal(state)))
 
 
-_EXPIRING = {state: _expiring(state, lapse) for state, lapse in DEADLINES.items()}
+_EXPIRING = {state: _expiring(state, deadline) for state, deadline in DEADLINES.items()}
 
 
 async def expire(

@@ -14,7 +14,9 @@ from tests.faults.lab.course import Bench, Order, everything
 from tests.faults.lab.outages import own_postgres
 from tests.faults.lab.scenario import Result
 
-PAGE = Path(__file__).parents[3] / "docs" / "fault-report.md"
+ROOT = Path(__file__).parents[3]
+SUMMARY = "docs/fault-report.md"
+DETAILS = "build/fault-report.md"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,10 +28,11 @@ def _read(arguments: Sequence[str]) -> Order:
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults.lab",
         description="Kill processes at every message, stop PostgreSQL, let kie.ai misbehave; audit "
-        "what is left. Writes docs/fault-report.md when nothing is left out; exits 1 on findings.",
+        "what is left. Writes "
+        f"{SUMMARY} and {DETAILS} when nothing is left out; exits 1 on findings.",
     )
     parser.add_argument(
-        "--replicas", type=int, choices=(1, 3), help="this many alone; default: one, and three"
+        "--replicas", type=int, choices=(1, 3), help="only this many; default: one, and three"
     )
     parser.add_argument(
         "--only", metavar="PATTERN", default="", help="combinations whose name has this regex"
@@ -60,7 +63,7 @@ async def _play(order: Order) -> int:
     tasks = sum(sum(result.states.values()) for result in results)
     _say(f"{len(results)} runs, {tasks} tasks, {found} findings")
     if order.is_all:
-        PAGE.write_text(await _page(order, results, time.monotonic() - started))
+        await _write(order, results, time.monotonic() - started)
     return 1 if found or any(leaks) or not results else 0
 
 
@@ -75,11 +78,15 @@ async def _course(order: Order, replicas: int, results: list[Result]) -> list[st
         return bench.leaks
 
 
-async def _page(order: Order, results: list[Result], seconds: float) -> str:
+async def _write(order: Order, results: list[Result], seconds: float) -> None:
     with own_postgres() as postgres:
         setting = await report.setting(postgres.dsn, seed=order.seed, seconds=seconds)
     results.sort(key=lambda result: result.combination.replicas)
-    return report.page(results, setting)
+    pages = {SUMMARY: report.summary(results, setting, DETAILS), DETAILS: report.details(results)}
+    for name, page in pages.items():
+        path = ROOT / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(page, encoding="utf-8")
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The page that tells what the long form tried and found."""
+"""The report of the long form: a page of figures, and the details of every run."""
 
 import platform
 from collections import Counter
@@ -9,14 +9,37 @@ import asyncpg
 
 from tests.faults.lab.scenario import Result
 
-_HEAD = """\
+_SUMMARY_HEAD = """\
 # Fault report
 
 Written by `make faults` (`python -m tests.faults.lab`): every run has real `kie-gateway serve`
-processes over real PostgreSQL, and the simulator for kie.ai. Nothing here is edited by hand.
+processes over real PostgreSQL, and the simulator for kie.ai. Nothing here is edited by hand. The
+run also writes `{details}`, which is not committed: the method, and every
+combination with its outcome.
 
 | | |
 |---|---|
+"""
+
+_COVERS = """
+## What the runs cover
+
+- **Kills.** `SIGKILL` to a gateway process before and after every message of a task's life, between
+  the process and PostgreSQL, kie.ai, its callers and their webhooks; with one replica and three.
+- **Faults.** Every fault of the [simulator](simulator.md), and pairs of a fault and a kill.
+- **Outages.** PostgreSQL stopped in immediate mode under load. Creates beyond the account's limits.
+- **The audit** compares the ledger of billed creates, the tables, the answers to callers and the
+  deliveries that they received. *lost*: something accepted, billed or settled is missing.
+  *double-paid*: two billed creates for a task, or two tasks for a key. *stuck*: work is overdue by
+  60 s, or a task has no final state at the end.
+
+The short form runs with all other tests: `tests/faults/test_lab.py`.
+"""
+
+_DETAILS_HEAD = """\
+# Fault report: method and combinations
+
+The figures are in `docs/fault-report.md`.
 """
 
 _COLUMNS = (
@@ -28,8 +51,8 @@ _COLUMNS = (
     "deaths",
     "unconfirmed for a time",
     "expired",
-    "told",
-    "told again",
+    "delivered",
+    "delivered again",
     "findings",
     "seconds",
 )
@@ -37,50 +60,49 @@ _COLUMNS = (
 _METHOD = """
 ## Method
 
-- **Lines.** Proxies stand between each process and PostgreSQL, between it and kie.ai, and before
-  all of them, where callers and callbacks arrive, and before the callers' webhook. A run in which
-  nothing dies is recorded twice; what both have is the list of its messages, named by the tables
-  and states that the SQL touches, less what the loops say when there is nothing to do. BEGIN, the
-  preparing of statements and NOTIFY are left out: a death between them and the message that follows
-  is that message's *before*.
-- **Kills.** `SIGKILL` hits the process that sends or is sent the message, at the moment when the
-  message has arrived at the proxy and is not passed on (*before*), or when the far side has done
-  it and the answer is not passed on (*after*). Where a loop's statement looks the same whether
+- **Messages.** There is a proxy between each process and PostgreSQL, between it and kie.ai, in
+  front of all processes, where callers and callbacks arrive, and in front of the callers' webhook.
+  A run in which nothing dies is recorded twice; what both have is the list of its messages, named
+  by the tables and states that the SQL touches, without what the loops send when there is nothing
+  to do. BEGIN, the preparing of statements and NOTIFY are left out: a death between them and the
+  message that follows is that message's *before*.
+- **Kills.** `SIGKILL` hits the process that sends or receives the message, at the moment when the
+  message has arrived at the proxy and is not passed on (*before*), or when the other side has acted
+  on it and the answer is not passed on (*after*). Where a loop's statement looks the same whether
   there is work or not, only *after* exists; it is inside a transaction, where nothing is done
   before its COMMIT. With one replica a new one is started, with three the others go on and the
   third is replaced.
 - **Callers** repeat a POST that was not answered, with the same Idempotency-Key, at the one
-  address before all replicas; so does kie.ai with its callbacks, four times in seven seconds.
-- **Time** passes by shifting rows, never by the clock: questions of a later minute become due,
-  leases that no living process has renewed run out, and so do bounds of tasks of which no word can
-  come.
+  address in front of all replicas; so does kie.ai with its callbacks, four times in seven seconds.
+- **Time** passes by shifting rows, never by the clock: queries of a later minute become due,
+  leases that no living process has renewed run out, and so do bounds of tasks that nothing more can
+  be reported of.
 - **The audit** compares the ledger of billed creates, the tables, what callers were answered and
-  what their webhook heard.
+  what their webhook received.
   *lost*: a 2xx without its row, a callback answered 200 and not stored, evidence stored and not
-  applied, a rest that no delivery tells of, a delivery that counts as delivered and was never
-  heard. *double-paid*: two billed creates for a task, or two tasks for a key. *stuck*: due, leased
-  or bound by an instant that is over by 60 s, or not at rest at the end, or its caller not told.
-  *told twice*: more deliveries than rests. *mistold*: a repeated delivery with another body or id,
-  or a wrong signature. *overwritten*: kie.ai's first word is not the task's end. *unexpected
-  unconfirmed*: no death lay between the commit of `submitting` and the record of the outcome, and
-  kie.ai's answer was one that proves something. *unanswered*: a caller that never got through.
-  *over limit*: kie.ai had to refuse a create for the account's limits.
+  applied, a final state without a delivery, a delivery that counts as delivered and was never
+  received. *double-paid*: two billed creates for a task, or two tasks for a key. *stuck*: due,
+  leased or bound by an instant that is over by 60 s, or not in a final state at the end, or its
+  caller not notified. *told twice*: more deliveries than final states. *mistold*: a repeated
+  delivery with another body or id, or a wrong signature. *overwritten*: the task's final state is
+  not what kie.ai first reported. *unexpected unconfirmed*: no death was between the commit of
+  `submitting` and the record of the outcome, and kie.ai's answer was one that proves something.
+  *unanswered*: a caller that never got through. *over limit*: kie.ai had to refuse a create for the
+  account's limits.
 
 ## Repeat it
 
 ```console
-$ make faults                                                   # all, and writes this page
+$ make faults                                                   # all, and writes the report
 $ python -m tests.faults.lab --only 'after kie createTask'      # some, and writes nothing
 $ python -m tests.faults.lab --replicas 3 --tasks 20 --seed 7
 ```
-
-The short form runs with all other tests: `tests/faults/test_lab.py`.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """Under what the runs were made."""
+    """Where and how the runs were made."""
 
     postgresql: str
     python: str
@@ -99,19 +121,23 @@ async def setting(dsn: str, *, seed: int, seconds: float) -> Setting:
     )
 
 
-def page(results: Sequence[Result], setting: Setting) -> str:
+def summary(results: Sequence[Result], setting: Setting, details: str) -> str:
+    """Write the page that is kept: the figures, the findings, and what the runs cover."""
     return "".join(
         (
-            _HEAD,
+            _SUMMARY_HEAD.format(details=details),
             *(f"| {name} | {value} |\n" for name, value in _totals(results, setting)),
             "\n## Counts\n\n",
             _groups(results),
             _findings(results),
-            _METHOD,
-            "\n## Every combination\n",
-            *_combinations(results),
+            _COVERS,
         )
     )
+
+
+def details(results: Sequence[Result]) -> str:
+    """Write what each run did: the method, and every combination with its outcome."""
+    return "".join((_DETAILS_HEAD, _METHOD, "\n## Every combination\n", *_combinations(results)))
 
 
 def _totals(results: Sequence[Result], setting: Setting) -> list[tuple[str, object]]:
@@ -126,7 +152,7 @@ def _totals(results: Sequence[Result], setting: Setting) -> list[tuple[str, obje
         ("deaths of processes and of PostgreSQL", sum(result.strikes for result in results)),
         *((kind, kinds[kind]) for kind in named),
         ("other findings", rest),
-        ("points that a run did not come to", sum(result.missed for result in results)),
+        ("points that a run did not reach", sum(result.missed for result in results)),
         ("PostgreSQL, Python, seed", f"{setting.postgresql}, {setting.python}, {setting.seed}"),
         ("seconds", round(setting.seconds)),
     ]
@@ -181,7 +207,7 @@ def _line(result: Result) -> str:
     ended = ", ".join(f"{count} {state}" for state, count in sorted(result.states.items()))
     notes = (
         f", {result.unconfirmed} unconfirmed for a time" if result.unconfirmed else "",
-        ", **not come to**" if result.missed else "",
+        ", **not reached**" if result.missed else "",
         f", **{len(result.findings)} findings**" if result.findings else "",
     )
     combination = result.combination

@@ -1,9 +1,10 @@
-"""The page counts what was found and names every combination."""
+"""The summary counts what was found, the details name every combination."""
 
+from tests.faults.lab.__main__ import DETAILS, ROOT, SUMMARY
 from tests.faults.lab.audit import Finding
 from tests.faults.lab.matrix import FAULTS, ONE_BY_ONE
 from tests.faults.lab.points import Point, Side
-from tests.faults.lab.report import Setting, page
+from tests.faults.lab.report import Setting, details, summary
 from tests.faults.lab.scenario import Combination, Result
 
 KILL = Combination(group=ONE_BY_ONE, point=Point("COMMIT of INSERT tasks", 1, Side.AFTER))
@@ -28,11 +29,16 @@ def _result(combination: Combination, *findings: Finding, strikes: int = 1) -> R
 
 
 def test_every_combination_is_named() -> None:
-    shown = page([_result(KILL), _result(FAULT, strikes=0)], SETTING)
+    shown = details([_result(KILL), _result(FAULT, strikes=0)])
     assert (
         f"### {ONE_BY_ONE}\n\n- after COMMIT of INSERT tasks #1; replicas 1: 1 succeeded" in shown
     )
     assert f"### {FAULTS}\n\n- callback-dropped; replicas 3: 10 succeeded" in shown
+
+
+def test_the_summary_counts_and_names_the_details() -> None:
+    shown = summary([_result(KILL), _result(FAULT, strikes=0)], SETTING, "build/report.md")
+    assert "`build/report.md`" in shown
     assert f"| {FAULTS} | 3 | 1 | 10 | 10 | 0 | 1 | 0 | 10 | 0 | 0 | 2 |" in shown
     for row in (
         "runs | 2",
@@ -46,8 +52,18 @@ def test_every_combination_is_named() -> None:
     assert "## Findings\n\nNone." in shown
 
 
-def test_a_finding_and_a_missed_point_are_told() -> None:
-    shown = page([_result(KILL, LOST, strikes=0)], SETTING)
+def test_a_finding_and_a_missed_point_are_shown() -> None:
+    results = [_result(KILL, LOST, strikes=0)]
+    shown = summary(results, SETTING, "build/report.md")
     assert "| lost | 1 |" in shown
     assert f"- {KILL}: lost t: it is gone\n" in shown
-    assert "**not come to**, **1 findings**" in shown
+    assert "**not reached**, **1 findings**" in details(results)
+
+
+def test_the_kept_page_has_the_form_that_a_run_writes() -> None:
+    kept = (ROOT / SUMMARY).read_text(encoding="utf-8")
+    written = summary([_result(KILL)], SETTING, DETAILS)
+    head, tail = written.partition("| runs |")[0], written.partition("## Findings")[2]
+    assert kept.startswith(head)
+    assert kept.endswith(tail)
+    assert len(kept.splitlines()) <= 60

@@ -60,11 +60,11 @@ async def test_without_credits_no_task_is_risked(
     await probe_is_due(sql)
     await services.account.probe_due()
     go = upstream.holds()
-    assert await services.submissions.submit_due(50) == 0
+    assert await services.submitter.submit_due(50) == 0
     await eventually(lambda: has_creates(upstream, 2))
-    assert await services.submissions.submit_due(50) is None
+    assert await services.submitter.submit_due(50) is None
     go.set()
-    await services.submissions.drain()
+    await services.submitter.drain()
     assert await is_free(sql)
     assert await turn(services) == 0
     ends = {(await gateway.task(task["id"]))["state"] for task in made}
@@ -217,7 +217,7 @@ async def _burst(gateway: Gateway, upstream: Upstream, code: int, creates: int) 
 
 
 async def _allowed(services: Services) -> int:
-    return int((await services.operations.admission()).account["creates_allowed"])
+    return int((await services.pauses.status()).account["creates_allowed"])
 
 
 async def _remembered(sql: Any) -> int | None:

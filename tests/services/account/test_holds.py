@@ -238,17 +238,17 @@ async def test_half_open_sends_one_alone(
 
     go = upstream.holds()
     await probe_is_due(sql)
-    turns = [replica.submissions.submit_due(50) for replica in replicas]
+    turns = [replica.submitter.submit_due(50) for replica in replicas]
     await asyncio.gather(*turns, *(gateway.create() for _ in range(4)))
     assert sorted(await states(sql)) == ["queued"] * 12 + ["submitting"]
-    assert [await replica.submissions.submit_due(50) for replica in replicas] == [None] * 3
+    assert [await replica.submitter.submit_due(50) for replica in replicas] == [None] * 3
     go.set()
     await eventually(lambda: is_free(sql))
     assert len(upstream.creates) == 2
     upstream.on_create = None
     assert await turn(replicas[0]) == 0
     for replica in replicas:
-        await replica.submissions.drain()
+        await replica.submitter.drain()
     assert set(await states(sql)) == {"running"}
 
 
@@ -275,7 +275,7 @@ async def test_a_probe_whose_process_dies_is_unconfirmed_and_another_follows(
     await gateway.create()
     go = upstream.holds()
     await probe_is_due(sql)
-    assert await dying.submissions.submit_due(50) == 0
+    assert await dying.submitter.submit_due(50) == 0
     await eventually(lambda: has_creates(upstream, 2))
     await sql.execute("UPDATE tasks SET leased_until = now() WHERE state = 'submitting'")
     assert await living.sweeper.sweep() == 0
@@ -285,7 +285,7 @@ async def test_a_probe_whose_process_dies_is_unconfirmed_and_another_follows(
     assert len(upstream.creates) == 3
     assert await is_free(sql)
     go.set()
-    await dying.submissions.drain()
+    await dying.submitter.drain()
 
 
 @pytest.mark.parametrize("refusal", [429, 402])

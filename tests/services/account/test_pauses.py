@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from app.domain.audit import Actor
+from app.domain.draft import Draft
 from app.domain.errors import NotCancelableError, NotFoundError
 from app.domain.task import State
 from app.services.clients.settings import ClientChange
-from app.services.tasks.submit import Draft
 from app.wiring import Services, new_id
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, Gateway, issue_key
@@ -37,7 +37,7 @@ async def test_a_pause_stops_spending_while_callbacks_and_questions_go_on(
     told = await gateway.create()
     path = upstream.callback_path
     asked = await gateway.create()
-    await services.operations.pause(ME, client=BRAKES[reason], note="too dear")
+    await services.pauses.pause(ME, client=BRAKES[reason], note="too dear")
 
     waiting = await gateway.create()
     assert (waiting["state"], waiting["hold_reason"]) == ("queued", reason)
@@ -53,13 +53,13 @@ async def test_a_pause_stops_spending_while_callbacks_and_questions_go_on(
     await services.poller.drain()
     assert (await gateway.task(asked["id"]))["settled_by"] == "query"
 
-    await services.operations.resume(ME, client=BRAKES[reason])
+    await services.pauses.resume(ME, client=BRAKES[reason])
     assert await turn(services) == 0
     after = await gateway.task(waiting["id"])
     assert (after["state"], after["hold_reason"]) == ("running", None)
     entries = [
         (entry["action"], entry["actor"], entry["client"], entry["detail"])
-        for entry in reversed(await services.operations.audit())
+        for entry in reversed(await services.clients.audit())
         if entry["action"].startswith("admission_")
     ]
     assert entries == [
@@ -71,14 +71,14 @@ async def test_a_pause_stops_spending_while_callbacks_and_questions_go_on(
 async def test_a_paused_client_holds_up_nobody_else(
     gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
-    await services.operations.pause(ME, client="tests", note=None)
+    await services.pauses.pause(ME, client="tests", note=None)
     mine = await gateway.create()
     gateway.http.headers["Authorization"] = f"Bearer {await issue_key(gateway.settings, 'another')}"
     theirs = await gateway.create()
     assert theirs["state"] == "running"
     assert await state(sql, mine["id"]) == "queued"
     assert len(upstream.creates) == 1
-    clients = {row["client"]: row for row in (await services.operations.admission()).clients}
+    clients = {row["client"]: row for row in (await services.pauses.status()).clients}
     assert clients["tests"]["paused_at"] is not None
     assert (clients["tests"]["queued"], clients["another"]["queued"]) == (1, 0)
     assert clients["another"]["paused_at"] is None
@@ -87,15 +87,15 @@ async def test_a_paused_client_holds_up_nobody_else(
 async def test_an_unknown_client_is_not_paused(
     gateway: Gateway, services: Services, sql: Any
 ) -> None:
-    entries = await services.operations.audit()
+    entries = await services.clients.audit()
     for act in (
-        services.operations.pause(ME, client="nobody", note=None),
-        services.operations.resume(ME, client="nobody"),
+        services.pauses.pause(ME, client="nobody", note=None),
+        services.pauses.resume(ME, client="nobody"),
         services.clients.change(ME, "nobody", ClientChange(given=frozenset({"weight"}), weight=2)),
     ):
         with pytest.raises(NotFoundError, match="nobody"):
             await act
-    assert await services.operations.audit() == entries
+    assert await services.clients.audit() == entries
     assert (await gateway.create())["state"] == "running"
     assert (await account(sql))["paused_at"] is None
 
@@ -106,15 +106,15 @@ async def test_a_pause_and_a_hold_end_apart(
     upstream.answers(lambda: refused(402, "no credits"))
     task = await gateway.create()
     upstream.on_create = None
-    await services.operations.pause(ME, client="tests", note="mine")
-    await services.operations.pause(ME, client=None, note="all")
+    await services.pauses.pause(ME, client="tests", note="mine")
+    await services.pauses.pause(ME, client=None, note="all")
     await probe_is_due(sql)
     await services.account.probe_due()
     assert (upstream.credit_calls, len(upstream.creates)) == (0, 1)
     assert await _reason(gateway, task) == "admission_paused"
-    await services.operations.resume(ME, client=None)
+    await services.pauses.resume(ME, client=None)
     assert await _reason(gateway, task) == "client_paused"
-    await services.operations.resume(ME, client="tests")
+    await services.pauses.resume(ME, client="tests")
     assert await _reason(gateway, task) == "kie_account"
     assert await turn(services) is None
     await services.account.probe_due()
@@ -123,9 +123,9 @@ async def test_a_pause_and_a_hold_end_apart(
 
 
 async def test_pausing_again_keeps_the_beginning(services: Services, sql: Any) -> None:
-    await services.operations.pause(ME, client=None, note="first")
+    await services.pauses.pause(ME, client=None, note="first")
     before = await account(sql)
-    await services.operations.pause(ME, client=None, note="second")
+    await services.pauses.pause(ME, client=None, note="second")
     after = await account(sql)
     assert after["paused_at"] == before["paused_at"]
     assert (before["pause_note"], after["pause_note"]) == ("first", "second")
@@ -140,28 +140,28 @@ async def test_nothing_is_admitted_once_a_pause_is_told(
     reason: str, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
     """An admission under way is stopped in its middle; the pause must come before or after it."""
-    await services.operations.pause(ME, client=None, note=None)
+    await services.pauses.pause(ME, client=None, note=None)
     await gateway.create()
-    await services.operations.resume(ME, client=None)
+    await services.pauses.resume(ME, client=None)
     await sql.execute(
         "INSERT INTO kie_slots (kind, slot, free_at, taken_at) VALUES ('create', 1, now(), now())"
     )
     async with sql.transaction():
         await sql.execute("SELECT 1 FROM kie_slots FOR UPDATE")
-        admitting = asyncio.create_task(services.submissions.submit_due(50))
+        admitting = asyncio.create_task(services.submitter.submit_due(50))
         await eventually(lambda: _blocked(sql, 1))
         told = asyncio.create_task(_told(services, BRAKES[reason]))
         await eventually(lambda: _blocked_or_done(sql, told))
     seen = await told
     await admitting
-    await services.submissions.drain()
+    await services.submitter.drain()
     admitted = await sql.fetchval("SELECT count(*) FROM tasks WHERE attempt > 0")
     assert admitted == len(upstream.creates) == seen
 
 
 async def _told(services: Services, client: str | None) -> int:
     """Pause, and count what is admitted by then."""
-    await services.operations.pause(ME, client=client, note=None)
+    await services.pauses.pause(ME, client=client, note=None)
     async with services.reader._database.read() as connection:
         found = await connection.exec_driver_sql("SELECT count(*) FROM tasks WHERE attempt > 0")
     return int(found.scalar_one())
@@ -198,7 +198,7 @@ def by_refusal(code: int) -> Hold:
 
 def by_pause(client: str | None) -> Hold:
     async def hold(_: Gateway, services: Services, __: Upstream) -> None:
-        await services.operations.pause(ME, client=client, note=None)
+        await services.pauses.pause(ME, client=client, note=None)
 
     return hold
 
@@ -214,7 +214,7 @@ HOLDS: dict[str, Hold] = {
 
 async def _release(services: Services, sql: Any) -> None:
     for client in (None, "tests"):
-        await services.operations.resume(ME, client=client)
+        await services.pauses.resume(ME, client=client)
     await probe_is_due(sql)
     await services.account.probe_due()
     for _ in range(3):
@@ -283,13 +283,13 @@ async def test_no_task_is_both_canceled_and_sent(
             canceled.append(task_id)
 
     async def create(number: int) -> None:
-        task_id = (await replicas[number % 2].submissions.create(client_id, DRAFT, None)).id
+        task_id = (await replicas[number % 2].creates.create(client_id, DRAFT, None)).id
         created.append(task_id)
         await cancel(number + 1, task_id)
 
     async def admit(number: int) -> None:
         for limit in (2, 5, 9, 14) * 5:
-            await replicas[number % 2].submissions.submit_due(limit)
+            await replicas[number % 2].submitter.submit_due(limit)
 
     await asyncio.gather(
         *(cancel(number, task_id) for number, task_id in enumerate(reversed(ids))),
@@ -352,11 +352,11 @@ async def test_nothing_is_foretold_in_a_pause_however_full_the_slots_are(
     assert task["hold_reason"] == "create_limit"
     assert task["estimated_start_at"] is not None
     for client in (None, "tests"):
-        await services.operations.pause(ME, client=client, note=None)
+        await services.pauses.pause(ME, client=client, note=None)
         assert (await gateway.task(task["id"]))["estimated_start_at"] is None
         answer = await gateway.post({**BODY, "submit_within": 1})
         assert answer.status_code == 201  # who knows
-        await services.operations.resume(ME, client=client)
+        await services.pauses.resume(ME, client=client)
     assert (await gateway.task(task["id"]))["estimated_start_at"] is not None
     await slots_are_free(sql)
     assert (await gateway.task(task["id"]))["hold_reason"] is None

@@ -131,7 +131,7 @@ async def test_a_canceled_task_owes_nothing(services: Services, sql: Sql) -> Non
     row = await sql.fetchrow("SELECT state, due_at, leased_until, expires_at FROM tasks")
     assert row is not None
     assert tuple(row) == ("canceled", None, None, None)
-    assert await services.submissions.submit_due(10) is None
+    assert await services.submitter.submit_due(10) is None
     await services.sweeper.sweep()
     assert await sql.fetchval("SELECT state FROM tasks") == "canceled"
 

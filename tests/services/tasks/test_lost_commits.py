@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.responses import Response
 
 from app.config import Settings
-from app.services.tasks.submit import Draft
+from app.domain.draft import Draft
 from app.wiring import Services, wired
 from tests.fixtures.gateway import StartGateway
 from tests.proxy import Cutter, between
@@ -106,11 +106,11 @@ async def test_an_outcome_teaches_once(
         return refused(code, "internal")
 
     upstream.on_create = create
-    await services.submissions.create(client_id, DRAFT, None)
+    await services.creates.create(client_id, DRAFT, None)
     await arrived.wait()
     cutter.loses_the_answer_to(COMMIT)
     go.set()
-    await services.submissions.drain()
+    await services.submitter.drain()
     assert cutter.cuts == 1
     row = await sql.fetchrow(
         "SELECT state, hold_reason, hold_tries, unknowns, creates_allowed FROM kie_account, tasks"

@@ -72,14 +72,14 @@ async def test_a_task_that_breaks_us_is_set_aside_after_5_times_in_a_row(
         await slots_are_free(sql)
         assert await ask(services) is None
     assert len(upstream.queries) == 5
-    [entry] = await services.operations.audit()
+    [entry] = await services.clients.audit()
     assert (entry["action"], entry["actor"], entry["task_id"]) == (
         "task_set_aside",
         "gateway",
         task_id,
     )
     assert entry["detail"] == {"error": "DBAPIError"}
-    [stuck] = await services.operations.stuck()
+    [stuck] = await services.stuck.list()
     assert stuck["id"] == task_id
 
 
@@ -88,7 +88,7 @@ async def test_it_is_taken_up_again_when_an_operator_says_so(
 ) -> None:
     async with poisoned(sql):
         task_id = await _broken(sql, upstream, services)
-        await services.operations.release(ME, task_id)
+        await services.stuck.release(ME, task_id)
         await slots_are_free(sql)
         assert await ask(services) == 0
         row = await sql.fetchrow("SELECT poll_errors, parked_at FROM tasks")
@@ -98,10 +98,10 @@ async def test_it_is_taken_up_again_when_an_operator_says_so(
     row = await sql.fetchrow("SELECT state, poll_errors, parked_at FROM tasks")
     assert tuple(row) == ("succeeded", 0, None)
     with pytest.raises(NotStuckError):
-        await services.operations.release(ME, task_id)
+        await services.stuck.release(ME, task_id)
     with pytest.raises(NotFoundError):
-        await services.operations.release(ME, UUID(int=1))
-    actions = [entry["action"] for entry in await services.operations.audit()]
+        await services.stuck.release(ME, UUID(int=1))
+    actions = [entry["action"] for entry in await services.clients.audit()]
     assert actions == ["task_released", "task_set_aside"]
 
 

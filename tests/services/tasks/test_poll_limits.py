@@ -63,7 +63,7 @@ async def test_the_loops_of_two_replicas_ask_about_all(
 
     async with AsyncExitStack() as stack:
         for services in replicas:
-            asking = [loop for loop in loops(services) if loop.name == "ask"]
+            asking = [loop for loop in loops(services) if loop.name == "poll"]
             await stack.enter_async_context(at_work(services, asking))
         await eventually(look)
     assert sorted(upstream.queries) == sorted(ids)

@@ -11,8 +11,8 @@ import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.domain.dialect import Dialect
+from app.domain.draft import Draft, fingerprint
 from app.domain.exact_json import canonical
-from app.services.tasks.submit import Draft, fingerprint
 from app.wiring import Services
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
@@ -100,13 +100,13 @@ async def test_a_requeued_task_is_sent_by_whoever_comes_first(
     task = await gateway.create()
     upstream.on_create = None
     first, second = await wire(), await wire()
-    probe_in = await first.submissions.submit_due(10)
+    probe_in = await first.submitter.submit_due(10)
     assert probe_in is not None
     assert 0 < probe_in <= 1.5
     await sql.execute("UPDATE kie_account SET held_until = now()")
-    turns = [await first.submissions.submit_due(10), await second.submissions.submit_due(10)]
+    turns = [await first.submitter.submit_due(10), await second.submitter.submit_due(10)]
     assert turns == [0, None]
-    await first.submissions.drain()
+    await first.submitter.drain()
     assert (await gateway.task(task["id"]))["state"] == "running"
     assert len(upstream.creates) == 2
     moves = await sql.fetch("SELECT from_state, to_state, attempt FROM task_events ORDER BY id")
@@ -129,8 +129,8 @@ async def test_a_task_that_is_refused_again_steps_aside(
     for _ in range(5):
         await sql.execute("UPDATE kie_account SET held_until = now()")
         await sql.execute("UPDATE tasks SET due_at = now()")
-        assert await services.submissions.submit_due(1) == 0
-        await services.submissions.drain()
+        assert await services.submitter.submit_due(1) == 0
+        await services.submitter.drain()
         waits.append(await _due_in(sql))
     assert waits[0] < 0.5
     for wait, least in zip(waits[1:], [5, 10, 20, 40, 60], strict=True):
@@ -164,7 +164,7 @@ async def test_an_attempt_that_is_not_the_newest_moves_nothing(
     task_id = await _sent_by(services, sql)
     await sql.execute("UPDATE tasks SET attempt = attempt + 1")
     go.set()
-    await services.submissions.drain()
+    await services.submitter.drain()
     assert (await gateway.task(task_id))["state"] == "submitting"
 
 
@@ -187,7 +187,7 @@ async def test_the_answer_after_the_callback_changes_nothing(
     await gateway.call_back(upstream.callback_path, succeeded("told-by-callback"))
     before = await gateway.task(task_id)
     go.set()
-    await services.submissions.drain()
+    await services.submitter.drain()
     assert await gateway.task(task_id) == before
 
 
@@ -205,7 +205,7 @@ async def _sent_by(services: Services, sql: Any) -> str:
         model="m", input={}, metadata={}, webhook_url=None, priority=5, submit_within=None
     )
     client_id = await sql.fetchval("SELECT id FROM clients")
-    return str((await services.submissions.create(client_id, draft, None)).id)
+    return str((await services.creates.create(client_id, draft, None)).id)
 
 
 async def test_one_key_at_once_is_one_task(gateway: Gateway, upstream: Upstream, sql: Any) -> None:

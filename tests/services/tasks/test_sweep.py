@@ -19,7 +19,7 @@ async def test_a_create_whose_process_died_is_unconfirmed_and_never_queued(
     )
     assert await services.sweeper.sweep() == 0
     assert (await gateway.task(task["id"]))["state"] == "unconfirmed"
-    assert await services.submissions.submit_due(10) is None
+    assert await services.submitter.submit_due(10) is None
     assert len(upstream.creates) == 1
     await gateway.call_back(upstream.callback_path, succeeded("told-by-callback"))
     assert (await gateway.task(task["id"]))["state"] == "succeeded"
@@ -60,7 +60,7 @@ async def test_a_task_that_could_not_be_sent_in_time(
     task = await gateway.create(submit_within=60)
     await sql.execute("UPDATE tasks SET submit_by = now(), due_at = now()")
     await sql.execute("UPDATE kie_account SET held_until = now()")
-    assert await services.submissions.submit_due(10) is None
+    assert await services.submitter.submit_due(10) is None
     assert await services.sweeper.sweep() == 0
     after = await gateway.task(task["id"])
     assert (after["state"], after["fail_code"]) == ("failed", "submit_deadline")

@@ -6,10 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.admission import PAUSES, Call, HoldReason, Limits
+from app.domain.admission import PAUSES, HoldReason, Limits
 from app.domain.task import State
 from app.store.account import admission
-from app.store.account.admission import ClaimedTask, Held
 from app.store.engine import Database
 from app.store.tasks import rows
 from tests.store.stage import (
@@ -25,6 +24,7 @@ from tests.store.stage import (
     put_client,
     put_queue,
     put_task,
+    release,
     task,
 )
 
@@ -36,14 +36,6 @@ SLOTS = "SELECT slot, task_id, free_at - clock_timestamp() AS free_in FROM kie_s
 
 async def ids(database: Database, given: Limits = WIDE, limit: int = 50) -> list[UUID]:
     return [claimed.id for claimed in await admit(database, given, limit=limit)]
-
-
-async def release(
-    database: Database, claimed: ClaimedTask, *, window: float = 10, answered_ago: float = 0
-) -> bool:
-    held = Held(call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt)
-    async with database.begin() as connection:
-        return await admission.release(connection, held, window=window, answered_ago=answered_ago)
 
 
 async def next_chance(database: Database, given: Limits) -> float | None:
@@ -312,68 +304,6 @@ async def test_a_slot_is_free_one_window_after_its_answer_and_not_before(
     assert len(await ids(database, given)) == 3
     taken = {row["slot"] for row in await sql.fetch(SLOTS) if row["task_id"] is not None}
     assert claimed[3].slot in taken
-
-
-async def test_the_window_counts_from_the_answer_and_not_from_its_record(
-    database: Database, sql: Sql, client_id: UUID
-) -> None:
-    await put_queue(sql, client_id, 2)
-    given = limits(creates=1)
-    (claimed,) = await admit(database, given)
-    await pass_time(sql, 9)
-    assert await release(database, claimed, answered_ago=8)
-    row = await sql.fetchrow("SELECT took, free_at - clock_timestamp() AS free_in FROM kie_slots")
-    assert row is not None
-    assert (row["took"], row["free_in"].total_seconds()) == (
-        pytest.approx(1, abs=0.9),
-        pytest.approx(2, abs=0.9),
-    )
-
-
-async def test_the_slot_of_a_dead_process_is_free_at_its_bound(
-    database: Database, sql: Sql, client_id: UUID
-) -> None:
-    first, second = await put_queue(sql, client_id, 2)
-    given = limits(creates=1)
-    (dead,) = await admit(database, given)
-    assert dead.id == first
-    await pass_time(sql, TAKEN_FOR - 10)
-    assert await ids(database, given) == []
-    await pass_time(sql, 10)
-    (living,) = await admit(database, given)
-    assert (living.id, living.slot) == (second, dead.slot)
-    assert not await release(database, dead)  # it is another's by now
-    assert await release(database, living)
-
-
-async def test_a_slot_is_released_once(database: Database, sql: Sql, client_id: UUID) -> None:
-    await put_queue(sql, client_id, 1)
-    (claimed,) = await admit(database, limits(creates=1))
-    assert [await release(database, claimed) for _ in range(2)] == [True, False]
-    (slot,) = await sql.fetch(SLOTS)
-    assert (slot["task_id"], slot["free_in"].total_seconds()) == (None, around(10))
-
-
-async def test_an_earlier_attempt_does_not_free_the_slot_of_a_later_one(
-    database: Database, sql: Sql, client_id: UUID
-) -> None:
-    """A record whose commit went through unheard is repeated for minutes; meanwhile the task may
-    have been sent again, and with the only slot there is."""
-    (task_id,) = await put_queue(sql, client_id, 1)
-    given = limits(creates=1)
-    (first,) = await admit(database, given)
-    assert await release(database, first)
-    await sql.execute(
-        "UPDATE tasks SET state = 'queued', submitted_at = NULL, leased_until = NULL,"
-        " due_at = clock_timestamp()"
-    )
-    await pass_time(sql, 11)
-    (second,) = await admit(database, given)
-    assert (second.id, second.slot, second.attempt) == (task_id, first.slot, 2)
-    assert not await release(database, first)
-    (slot,) = await sql.fetch(SLOTS)
-    assert slot["task_id"] == task_id
-    assert await release(database, second)
 
 
 async def test_no_more_run_than_may(database: Database, sql: Sql, client_id: UUID) -> None:

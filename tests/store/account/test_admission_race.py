@@ -16,9 +16,11 @@ from app.domain.policy import Policy
 from app.domain.submission import Unsent
 from app.domain.task import State
 from app.services.account.admission import Admission
+from app.store import slots
 from app.store.account import admission
-from app.store.account.admission import ClaimedTask, Held
+from app.store.account.admission import ClaimedTask
 from app.store.engine import Connection, Database
+from app.store.slots import Held
 from app.store.tasks import moves
 from app.store.tasks.moves import Move
 from tests.stage import eventually
@@ -85,7 +87,7 @@ class Race:
         async with self.database.begin() as connection:
             started = Move(id=one.id, left=State.SUBMITTING, target=State.RUNNING)
             assert await moves.start(connection, started, kie_task_id=one.id.hex, kie_state=None)
-            assert await admission.release(connection, held, window=window, answered_ago=0)
+            assert await slots.release(connection, held, window=window, answered_ago=0)
 
     async def _tick(self) -> None:
         """Let half a window pass, and some of what runs come to its end."""
@@ -182,8 +184,8 @@ async def check_tasks(sql: Sql, race: Race) -> None:
     for row in rows:
         assert (row["state"] == "canceled") is (row["id"] in race.canceled)
         assert row["attempt"] == (row["id"] not in race.canceled)
-    told = "SELECT count(*) FROM task_events WHERE to_state = 'submitting'"
-    assert await sql.fetchval(told) == len(claimed)
+    moved = "SELECT count(*) FROM task_events WHERE to_state = 'submitting'"
+    assert await sql.fetchval(moved) == len(claimed)
 
 
 async def check_shares(sql: Sql, weights: dict[UUID, int]) -> None:
@@ -206,12 +208,12 @@ async def test_a_late_record_and_an_admission_do_not_lock_each_other_out(
     given = limits(creates=1)
     (late,) = await admit(database, given)
     await pass_time(sql, TAKEN_FOR + 1)
-    learning = Admission(Policy(limits=given), lambda: 0.5)
+    learning = Admission(database, Policy(limits=given), lambda: 0.5)
 
     async def record() -> None:
         async with database.begin() as connection:
             await learning.record_outcome(
-                connection, late, Unsent(reason="refused"), said="refused", answered_ago=60
+                connection, late, Unsent(reason="refused"), answered_ago=60
             )
 
     async def waits() -> bool | None:

@@ -1,4 +1,4 @@
-"""The account: how it is held, probed, paused and crowded, and what operators are shown of it."""
+"""The account: how it is held, probed, paused and throttled, and what operators are shown of it."""
 
 from datetime import datetime, timedelta
 from decimal import Decimal

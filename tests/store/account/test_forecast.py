@@ -237,9 +237,7 @@ async def test_nobody_knows_when_a_seat_is_free_before_anything_has_ended(
     assert (await one(database, client_id, second, given)).wait is None
 
 
-async def test_who_waits_for_a_seat_is_told_so(
-    database: Database, sql: Sql, client_id: UUID
-) -> None:
+async def test_a_wait_for_a_seat_is_named(database: Database, sql: Sql, client_id: UUID) -> None:
     """Also where a seat is free, and goes to somebody before it."""
     first, second = await put_queue(sql, client_id, 2)
     given = limits(running=1)
@@ -337,9 +335,9 @@ async def all_foretold(database: Database, sql: Sql, given: Limits) -> dict[UUID
         "SELECT client_id, array_agg(id) AS ids FROM tasks WHERE state = 'queued' GROUP BY 1"
     )
     for row in rows:
-        told = await foretell(database, row["client_id"], row["ids"], given)
-        assert set(told) == set(row["ids"])
-        for task_id, forecast_ in told.items():
+        forecasts = await foretell(database, row["client_id"], row["ids"], given)
+        assert set(forecasts) == set(row["ids"])
+        for task_id, forecast_ in forecasts.items():
             assert forecast_.wait is not None
             found[task_id] = forecast_.wait
     return found
@@ -370,19 +368,19 @@ async def test_the_admission_does_as_foretold(database: Database, sql: Sql, seed
     given = limits(creates=7, running=1000)
     await put_crowd(sql, seed)
     await put_slots(sql, 2, 9, -1, 4.5)
-    told = await all_foretold(database, sql, given)
+    forecasts = await all_foretold(database, sql, given)
     started = await Simulation(database, sql, given).run()
     assert len(started) > 30
-    assert set(told) == set(started)
+    assert set(forecasts) == set(started)
     for task_id, start in started.items():
-        assert told[task_id] == pytest.approx(start, abs=1.5), task_id
+        assert forecasts[task_id] == pytest.approx(start, abs=1.5), task_id
     turns = sorted(started, key=lambda task_id: started[task_id])
-    assert [round(told[task_id] / CYCLE, 1) for task_id in turns] == sorted(
-        round(wait / CYCLE, 1) for wait in told.values()
+    assert [round(forecasts[task_id] / CYCLE, 1) for task_id in turns] == sorted(
+        round(wait / CYCLE, 1) for wait in forecasts.values()
     )
 
 
-async def test_equal_clients_are_told_different_turns(database: Database, sql: Sql) -> None:
+async def test_equal_clients_get_different_turns(database: Database, sql: Sql) -> None:
     """All begin at the same tag, and still one of them goes first: by its id, as it is admitted."""
     given = limits(creates=2, running=1000)
     clients = [
@@ -390,9 +388,9 @@ async def test_equal_clients_are_told_different_turns(database: Database, sql: S
     ]
     for number, client in enumerate(clients, start=1):
         await put_queue(sql, client, 2, first=100 * number)
-    told = await all_foretold(database, sql, given)
+    forecasts = await all_foretold(database, sql, given)
     started = await Simulation(database, sql, given).run()
-    assert {task_id: round(wait / CYCLE) for task_id, wait in told.items()} == {
+    assert {task_id: round(wait / CYCLE) for task_id, wait in forecasts.items()} == {
         task_id: round(start / CYCLE) for task_id, start in started.items()
     }
 
@@ -403,12 +401,12 @@ async def test_a_crowded_account_admits_as_foretold(database: Database, sql: Sql
     await put_crowd(sql, 1)
     await put_slots(sql, 1, 2, 3, 4, 5, 6)
     await set_account(sql, "creates_allowed = 5, throttled_at = clock_timestamp()")
-    told = await all_foretold(database, sql, given)
+    forecasts = await all_foretold(database, sql, given)
     started = await Simulation(database, sql, given).run()
     early = [task_id for task_id, start in started.items() if start < 8]
     assert len(early) == 5
     for task_id in early:
-        assert told[task_id] == pytest.approx(started[task_id], abs=0.9)
+        assert forecasts[task_id] == pytest.approx(started[task_id], abs=0.9)
 
 
 async def test_the_estimate_is_the_wait_from_now(

@@ -1,4 +1,4 @@
-"""The outbox: what is put in, who may claim it, and what becomes of it."""
+"""Attempts: who may claim what is due, and what becomes of it."""
 
 import asyncio
 import itertools
@@ -12,88 +12,18 @@ import pytest_asyncio
 
 from app.domain.delivery import DeliveryState
 from app.domain.task import State
-from app.store.deliveries import attempts
-from app.store.deliveries.attempts import Attempt, DueDelivery, NewDelivery
+from app.store.deliveries import attempts, outbox
+from app.store.deliveries.attempts import Attempt, DueDelivery
 from app.store.engine import Connection, Database
+from tests.store.deliveries.stage import HOST, URL, attempt, claim, new, put, rows, settle
 from tests.store.stage import Sql, around, put_client, put_task
 from tests.store.test_plans import plans
-
-HOST = "hooks.example:443"
-URL = "https://hooks.example:443/a"
-
-_numbers = itertools.count(1)
-
-
-@pytest_asyncio.fixture
-async def task_id(sql: Sql, client_id: UUID) -> UUID:
-    return await put_task(sql, client_id, State.SUCCEEDED)
-
-
-def new(client_id: UUID, task_id: UUID, **members: Any) -> NewDelivery:
-    values: dict[str, Any] = {
-        "id": UUID(int=next(_numbers)),
-        "client_id": client_id,
-        "task_id": task_id,
-        "event": "task.succeeded",
-        "url": URL,
-        "host": HOST,
-        "body": b"{}",
-        "state": DeliveryState.PENDING,
-    }
-    return NewDelivery(**{**values, **members})
-
-
-async def put(database: Database, *new_ones: NewDelivery) -> None:
-    async with database.begin() as connection:
-        await attempts.put(connection, new_ones)
-
-
-async def claim(
-    database: Database, *, limit: int = 100, per_host: int = 10, lease: float = 30
-) -> list[DueDelivery]:
-    async with database.begin() as connection:
-        return await attempts.claim_due(connection, limit=limit, per_host=per_host, lease=lease)
-
-
-def attempt(due: DueDelivery, **members: Any) -> Attempt:
-    values: dict[str, Any] = {
-        "delivery_id": due.id,
-        "number": due.tries + 1,
-        "seconds": 0.5,
-        "status": 200,
-        "error": None,
-        "address": "10.0.0.1",
-        "answer": b"ok",
-    }
-    return Attempt(**{**values, **members})
-
-
-async def settle(
-    database: Database,
-    tried: Attempt,
-    state: DeliveryState = DeliveryState.DELIVERED,
-    *,
-    wait: float | None = None,
-) -> bool:
-    async with database.begin() as connection:
-        return await attempts.settle(connection, tried, state, wait=wait)
 
 
 async def fail(database: Database, *hosts: str) -> None:
     for host in hosts:
         async with database.begin() as connection:
             await attempts.host_failed(connection, host)
-
-
-async def rows(sql: Sql) -> list[dict[str, Any]]:
-    """All deliveries in the order of their ids, with instants as seconds from now."""
-    found = await sql.fetch(
-        "SELECT id, state, tries, finished_at IS NOT NULL AS finished,"
-        " extract(epoch FROM due_at - clock_timestamp())::float AS due_in,"
-        " extract(epoch FROM leased_until - clock_timestamp())::float AS leased_for"
-        " FROM deliveries ORDER BY id"
-    )
-    return [dict(row) for row in found]
 
 
 async def put_many(
@@ -111,45 +41,6 @@ async def put_many(
         count,
         ago,
     )
-
-
-# -- put
-
-
-async def test_put_is_due_at_once(
-    database: Database, sql: Sql, client_id: UUID, task_id: UUID
-) -> None:
-    await put(database, new(client_id, task_id))
-    (row,) = await rows(sql)
-    assert (row["state"], row["tries"], row["finished"], row["leased_for"]) == (
-        *("pending", 0, False),
-        None,
-    )
-    assert row["due_in"] == around(0)
-
-
-async def test_put_twice_is_once(
-    database: Database, sql: Sql, client_id: UUID, task_id: UUID
-) -> None:
-    """A transaction whose commit was not answered runs again with the same ids."""
-    one = new(client_id, task_id)
-    await put(database, one, one)
-    (due,) = await claim(database)
-    await settle(database, attempt(due))
-    await put(database, one)
-    assert [(row["state"], row["tries"]) for row in await rows(sql)] == [("delivered", 1)]
-
-
-async def test_put_as_disabled_is_kept_and_never_due(
-    database: Database, sql: Sql, client_id: UUID, task_id: UUID
-) -> None:
-    await put(database, new(client_id, task_id, state=DeliveryState.DISABLED))
-    (row,) = await rows(sql)
-    assert (row["state"], row["due_in"], row["finished"]) == ("disabled", None, True)
-    assert await claim(database) == []
-
-
-# -- claim
 
 
 async def test_only_what_is_due_is_claimed_and_once(
@@ -364,7 +255,7 @@ async def test_settle(
 async def test_settle_is_fenced(
     database: Database, sql: Sql, client_id: UUID, task_id: UUID
 ) -> None:
-    """The lease was over and another process was faster: its word stands, the attempt too."""
+    """The lease was over and another process was faster: its outcome stays, the attempt too."""
     await put(database, new(client_id, task_id))
     (slow,) = await claim(database)
     await sql.execute("UPDATE deliveries SET leased_until = clock_timestamp()")
@@ -379,7 +270,7 @@ async def test_settle_is_fenced(
 async def test_the_same_settlement_twice_is_once(
     database: Database, sql: Sql, client_id: UUID, task_id: UUID
 ) -> None:
-    """Its commit went through unheard, and it runs again."""
+    """Its commit went through unanswered, and it runs again."""
     await put(database, new(client_id, task_id))
     (due,) = await claim(database)
     tried = attempt(due, status=500)
@@ -482,14 +373,14 @@ async def _disables(connection: Connection) -> None:
     await attempts.disable(connection, UUID(int=0), "https://host-0.example/a")
 
 
-async def _tells(connection: Connection) -> object:
-    return await attempts.to_notify(connection, [ONE])
+async def _finds(connection: Connection) -> object:
+    return await outbox.to_notify(connection, [ONE])
 
 
 PLANS = {
     "claim": (_claims, {"deliveries_due", "deliveries_leased"}),
     "settle": (_settles, {"deliveries_pkey"}),
-    "tell": (_tells, {"tasks_pkey"}),
+    "notify": (_finds, {"tasks_pkey"}),
 }
 
 

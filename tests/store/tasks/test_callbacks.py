@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,11 +11,11 @@ import uuid_utils.compat
 
 from app.domain.evidence import Signature, Verdict
 from app.domain.exact_json import parse
-from app.domain.report import Progress, Report
+from app.domain.report import Progress, Report, Unreadable
+from app.domain.statement import Statement
 from app.domain.task import Source
 from app.store.engine import Database
 from app.store.tasks import callbacks
-from app.store.tasks.callbacks import NewCallback
 from tests.store.stage import Sql, new_callback
 
 REPORT = Report(
@@ -33,9 +34,9 @@ REPORT = Report(
 )
 
 
-async def store(database: Database, new: NewCallback, **about: Any) -> bool:
+async def store(database: Database, new: Statement) -> bool:
     async with database.begin() as connection:
-        return await callbacks.insert_callback(connection, new, Verdict.APPLIED, **about)
+        return await callbacks.insert_callback(connection, new, Verdict.APPLIED)
 
 
 async def read(database: Database, task_id: uuid.UUID, limit: int = 50) -> list[dict[str, Any]]:
@@ -45,8 +46,9 @@ async def read(database: Database, task_id: uuid.UUID, limit: int = 50) -> list[
 
 
 async def test_a_report_is_kept_exactly(database: Database) -> None:
-    new = new_callback(uuid.uuid4(), source=Source.QUERY, signature=Signature.UNCHECKED)
-    assert await store(database, new, report=REPORT)
+    how = {"source": Source.QUERY, "signature": Signature.UNCHECKED}
+    new = new_callback(uuid.uuid4(), content=REPORT, **how)
+    assert await store(database, new)
     (row,) = await read(database, new.task_id)
     assert tuple(row) == callbacks.ANSWERED
     assert row.pop("received_at") is not None
@@ -77,8 +79,8 @@ async def test_a_report_is_kept_exactly(database: Database) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\x00\xff\xfe not text", b"{" * 100_000])
 async def test_what_does_not_parse_is_kept_byte_for_byte(database: Database, body: bytes) -> None:
-    new = new_callback(uuid.uuid4(), body=body)
-    assert await store(database, new, reason="not JSON")
+    new = new_callback(uuid.uuid4(), body=body, content=Unreadable(reason="not JSON"))
+    assert await store(database, new)
     (row,) = await read(database, new.task_id)
     assert (row["body"], row["reason"]) == (body, "not JSON")
     unsaid = ("code", "message", "kie_task_id", "kie_state", "result", "fail_code")
@@ -90,7 +92,7 @@ async def test_storing_it_again_changes_nothing(database: Database, sql: Sql) ->
     new = new_callback(uuid.uuid4())
     stored = await asyncio.gather(*(store(database, new) for _ in range(10)))
     assert sum(stored) == 1
-    assert not await store(database, new, report=REPORT, reason="another")
+    assert not await store(database, replace(new, content=REPORT))
     assert await sql.fetchval("SELECT count(*) FROM callbacks") == 1
     (row,) = await read(database, new.task_id)
     assert (row["code"], row["reason"]) == (None, None)

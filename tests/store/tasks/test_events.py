@@ -78,7 +78,7 @@ async def test_the_feed_never_passes_a_transaction_that_may_still_commit(
     assert [row["id"] for row in rest] == [late, *others]
 
 
-async def test_a_late_id_of_an_early_transaction_stands_where_its_transaction_does(
+async def test_a_late_id_of_an_early_transaction_comes_where_its_transaction_does(
     database: Database, client_id: UUID, sql: Sql, slow: Sql
 ) -> None:
     """Ids alone do not order: this one is the highest and comes first."""

@@ -87,7 +87,7 @@ SELECTIVE: dict[str, tuple[Work, set[str]]] = {
         listing(Filter(metadata={"order": "A-7005"}, states=[State.RUNNING])),
         {"tasks_metadata"},
     ),
-    "those that rest of many": (
+    "the final ones of many": (
         lambda connection: read_finished(connection, [UUID(int=n) for n in range(1, 300)]),
         {"tasks_pkey"},
     ),

@@ -1,4 +1,4 @@
-"""Moves: each wins once, tells one event, and says anew what the row owes."""
+"""Moves: each wins once, writes one event, and sets anew what the row owes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -233,7 +233,7 @@ async def test_a_move_is_won_once(
 
 
 @EVERY
-async def test_a_move_is_lost_where_the_task_stands_elsewhere(
+async def test_a_move_is_lost_where_the_task_is_in_another_state(
     database: Database, sql: Sql, client_id: UUID, case: Case
 ) -> None:
     for state in set(State) - {case.left}:

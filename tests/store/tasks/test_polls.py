@@ -1,4 +1,4 @@
-"""Questions: who is asked about next, by whom, and what an answer leaves behind."""
+"""Polls: which task is next, by whom, and what an answer leaves behind."""
 
 import asyncio
 import uuid
@@ -10,9 +10,9 @@ from app.domain.admission import Call
 from app.domain.evidence import Verdict
 from app.domain.report import Progress, Report
 from app.domain.task import FINAL, State
-from app.store.account import admission
-from app.store.account.admission import Held
+from app.store import slots
 from app.store.engine import Database
+from app.store.slots import Held
 from app.store.tasks import callbacks, polls
 from app.store.tasks.polls import DuePoll
 from tests.store.stage import (
@@ -39,7 +39,7 @@ async def claim(database: Database, queries: int = 100) -> list[DuePoll]:
 async def release(database: Database, due: DuePoll, *, window: float = 1) -> bool:
     held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
     async with database.begin() as connection:
-        return await admission.release(connection, held, window=window, answered_ago=0)
+        return await slots.release(connection, held, window=window, answered_ago=0)
 
 
 async def free_slots(sql: Sql) -> None:
@@ -52,7 +52,7 @@ async def next_due(database: Database, queries: int = 100) -> float | None:
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.QUEUED])
-async def test_a_due_question_is_leased_and_told_with_its_age(
+async def test_a_due_poll_is_leased_and_returned_with_its_age(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
     at = {"due_at": -1.0, "submitted_at": -90.0, "created_at": -500.0}
@@ -230,7 +230,7 @@ async def test_a_task_that_is_queued_again_is_not_rescheduled(
 
 
 @pytest.mark.parametrize("state", State)
-async def test_a_task_is_hastened_unless_it_is_on_its_way(
+async def test_a_task_is_polled_at_once_unless_it_is_on_its_way(
     database: Database, sql: Sql, client_id: UUID, state: State
 ) -> None:
     task_id = await put_task(sql, client_id, state, at={"due_at": 600}, tries=5)
@@ -267,20 +267,20 @@ async def test_the_next_question_waits_for_a_slot(
     assert await next_due(database, 2) is None
 
 
-async def test_a_defect_of_ours_sets_a_task_aside_in_the_end(
+async def test_a_defect_of_ours_parks_a_task_in_the_end(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
     at = {"due_at": -1.0, "leased_until": 20.0}
     task_id = await put_task(sql, client_id, State.RUNNING, at=at)
-    aside = []
+    parked = []
     for _ in range(3):
         async with database.begin() as connection:
-            aside.append(
+            parked.append(
                 await polls.record_poll_error(
                     connection, task_id, error="KeyError", due_in=30, most=3
                 )
             )
-    assert aside == [False, False, True]
+    assert parked == [False, False, True]
     row = await task(sql, task_id)
     assert (row["poll_errors"], row["last_poll_error"], row["parked_at"]) == (
         3,
@@ -298,13 +298,11 @@ async def test_a_fruitful_question_makes_up_for_the_breakdowns_before(
     task_id = await put_task(sql, client_id, State.RUNNING, poll_errors=4)
     async with database.begin() as connection:
         await polls.reschedule(connection, task_id, due_in=5)
-        aside = await polls.record_poll_error(connection, task_id, error="E", due_in=1, most=2)
-    assert (aside, (await task(sql, task_id))["poll_errors"]) == (False, 1)
+        parked = await polls.record_poll_error(connection, task_id, error="E", due_in=1, most=2)
+    assert (parked, (await task(sql, task_id))["poll_errors"]) == (False, 1)
 
 
-async def test_what_was_set_aside_can_be_taken_up_again(
-    database: Database, sql: Sql, client_id: UUID
-) -> None:
+async def test_a_parked_task_can_be_unparked(database: Database, sql: Sql, client_id: UUID) -> None:
     at = {"due_at": 900.0, "parked_at": -60.0}
     task_id = await put_task(sql, client_id, State.RUNNING, at=at, poll_errors=5)
     async with database.begin() as connection:
@@ -371,11 +369,11 @@ async def test_the_ids_that_nobody_vouched_for_newest_first_and_each_once(
         for kie_task_id, verdict in said:
             ids = (kie_task_id,) if kie_task_id else ()
             report = Report(progress=Progress.SUCCEEDED, kie_task_ids=ids)
-            new = new_callback(task_id)
-            await callbacks.insert_callback(connection, new, verdict, report=report)
-        other = new_callback(uuid.uuid4())
+            new = new_callback(task_id, content=report)
+            await callbacks.insert_callback(connection, new, verdict)
         report = Report(progress=Progress.SUCCEEDED, kie_task_ids=("x",))
-        await callbacks.insert_callback(connection, other, Verdict.STALE, report=report)
+        other = new_callback(uuid.uuid4(), content=report)
+        await callbacks.insert_callback(connection, other, Verdict.STALE)
     async with database.read() as connection:
         assert await polls.alleged_ids(connection, task_id, limit=9) == ["a", "c", "b"]
         assert await polls.alleged_ids(connection, task_id, limit=2) == ["a", "c"]

@@ -24,7 +24,7 @@ async def store(database: Database, new: NewTask) -> StoredTask:
         return await rows.insert_task(connection, new)
 
 
-async def test_a_new_task_is_queued_due_and_told_in_one_event(
+async def test_a_new_task_is_queued_due_and_has_one_event(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
     new = new_task(
@@ -80,7 +80,7 @@ async def test_storing_the_same_task_again_changes_nothing(
     assert len(await events(sql, new.id)) == 1
 
 
-async def test_a_key_stands_for_its_first_task_and_body(
+async def test_a_key_means_its_first_task_and_body(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
     first = new_task(client_id, idempotency_key="k", fingerprint=b"one")

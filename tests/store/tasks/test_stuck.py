@@ -81,7 +81,7 @@ async def test_the_oldest_come_first_and_the_list_has_an_end(database: Database,
     assert list(await found(database, limit=2)) == sorted(ids)[:2]
 
 
-async def test_it_is_told_whose_task_it_is_and_how_it_stands(
+async def test_it_shows_whose_task_it_is_and_its_state(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
     at = {"parked_at": -5.0, "due_at": -9.0, "submitted_at": -60.0}
@@ -90,7 +90,8 @@ async def test_it_is_told_whose_task_it_is_and_how_it_stands(
     )
     (row,) = await listed(database)
     instants = await sql.fetchrow(
-        "SELECT created_at, submitted_at, due_at, leased_until, parked_at FROM tasks"
+        "SELECT created_at, submitted_at, due_at, leased_until, parked_at AS set_aside_at"
+        " FROM tasks"
     )
     assert instants is not None
     assert row == {

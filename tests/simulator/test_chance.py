@@ -5,21 +5,21 @@ from typing import Any
 import pytest
 
 from simulator.behaviour import Behaviour
-from simulator.chance import Odds, Plans
-from simulator.choices import SETTINGS
+from simulator.chance import Plans, RandomFaults
+from simulator.choices import FAULT_RATES
 from simulator.faults import FAULTS
 from simulator.server import Options, create_app
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Receiver, Simulator
 
 
-def odds(settings: dict[str, Any], seed: int = 0) -> Odds:
-    drawn = Odds(seed)
-    drawn.set(SETTINGS.validate_python(settings))
+def random_faults(settings: dict[str, Any], seed: int = 0) -> RandomFaults:
+    drawn = RandomFaults(seed)
+    drawn.set(FAULT_RATES.validate_python(settings))
     return drawn
 
 
-def names(drawn: Odds, count: int) -> list[list[str]]:
+def names(drawn: RandomFaults, count: int) -> list[list[str]]:
     return [[chosen.name for chosen in drawn.draw().values()] for _ in range(count)]
 
 
@@ -33,20 +33,22 @@ def test_names_are_plain() -> None:
 
 def test_the_seed_settles_what_happens() -> None:
     settings = {"callback-dropped": 0.3, "create-slow": 0.2, "record-null": 0.5}
-    luck = odds(settings, seed=1)
+    drawing = random_faults(settings, seed=1)
 
-    drawn = names(luck, 50)
+    drawn = names(drawing, 50)
 
-    assert names(odds(settings, seed=1), 50) == drawn
-    assert names(odds(settings, seed=2), 50) != drawn
-    luck.reset()
-    assert names(luck, 50) == drawn
+    assert names(random_faults(settings, seed=1), 50) == drawn
+    assert names(random_faults(settings, seed=2), 50) != drawn
+    drawing.reset()
+    assert names(drawing, 50) == drawn
 
 
 def test_each_fault_has_its_own_rate() -> None:
-    luck = odds({"callback-dropped": 0.1, "callback-late": 0.3, "create-slow": {"rate": 0.2}})
+    drawing = random_faults(
+        {"callback-dropped": 0.1, "callback-late": 0.3, "create-slow": {"rate": 0.2}}
+    )
 
-    counts = Counter(name for row in names(luck, 5000) for name in row)
+    counts = Counter(name for row in names(drawing, 5000) for name in row)
 
     assert 430 < counts["callback-dropped"] < 570
     assert 1380 < counts["callback-late"] < 1620
@@ -54,28 +56,28 @@ def test_each_fault_has_its_own_rate() -> None:
 
 
 def test_kinds_do_not_disturb_each_other() -> None:
-    alone = names(odds({"callback-dropped": 0.3}), 100)
-    among = names(odds({"callback-dropped": 0.3, "create-slow": 0.5}), 100)
+    alone = names(random_faults({"callback-dropped": 0.3}), 100)
+    among = names(random_faults({"callback-dropped": 0.3, "create-slow": 0.5}), 100)
 
     assert ["callback-dropped" in row for row in alone] == [
         "callback-dropped" in row for row in among
     ]
 
 
-def test_orders_do_not_shift_chance() -> None:
-    usual, ordered = (Plans(odds({"callback-dropped": 0.5})) for _ in range(2))
-    ordered.expect(Behaviour.model_validate({"fault": []}), 3)
+def test_requests_do_not_shift_chance() -> None:
+    usual, requested = (Plans(random_faults({"callback-dropped": 0.5})) for _ in range(2))
+    requested.expect(Behaviour.model_validate({"fault": []}), 3)
 
-    assert [ordered.take().faults for _ in range(3)] == [{}] * 3
+    assert [requested.take().faults for _ in range(3)] == [{}] * 3
     drawn = [usual.take().faults for _ in range(20)][3:]
-    assert [ordered.take().faults for _ in range(17)] == drawn
+    assert [requested.take().faults for _ in range(17)] == drawn
 
 
 def test_certain_and_impossible() -> None:
-    assert names(odds({"callback-dropped": 1}), 100) == [["callback-dropped"]] * 100
-    assert names(odds({"callback-dropped": 0}), 100) == [[]] * 100
+    assert names(random_faults({"callback-dropped": 1}), 100) == [["callback-dropped"]] * 100
+    assert names(random_faults({"callback-dropped": 0}), 100) == [[]] * 100
     tenths = [name for name in FAULTS if name.startswith("callback")][:10]
-    assert all(names(odds(dict.fromkeys(tenths, 0.1)), 1000))
+    assert all(names(random_faults(dict.fromkeys(tenths, 0.1)), 1000))
 
 
 async def test_options_set_rates(simulate: Simulate, receiver: Receiver) -> None:
@@ -119,7 +121,7 @@ async def test_rates_over_http(simulator: Simulator) -> None:
     assert (await simulator.query(await simulator.create()))["code"] == 200
 
 
-async def test_an_order_comes_before_chance(simulator: Simulator) -> None:
+async def test_a_request_comes_before_chance(simulator: Simulator) -> None:
     await simulator.put("faults", {"create-refused-429": 1, "callback-dropped": 1})
     await simulator.expect(fault="callback-late")
     await simulator.expect(fault=[])
@@ -176,14 +178,14 @@ async def test_refuses_rates_that_make_no_sense(simulator: Simulator, body: byte
     ],
     ids=repr,
 )
-async def test_refuses_orders_that_make_no_sense(simulator: Simulator, fault: object) -> None:
+async def test_refuses_requests_that_make_no_sense(simulator: Simulator, fault: object) -> None:
     response = await simulator.http.post("/simulator/next", json={"fault": fault})
 
     assert response.status_code == 400
     assert response.json()["errors"][0]["msg"]
 
 
-async def test_an_order_that_is_no_create_fault_waits_for_a_task(simulator: Simulator) -> None:
+async def test_a_request_that_is_no_create_fault_waits_for_a_task(simulator: Simulator) -> None:
     await simulator.expect(fault="record-null")
     assert (await simulator.post({"model": "no-such-model", "input": {}}))["code"] == 422
     await simulator.put("account", {"runningCap": 0})

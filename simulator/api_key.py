@@ -1,4 +1,4 @@
-"""Who may come in: one key, or any."""
+"""Checks the API key: one key is right, or any."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -7,29 +7,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from simulator.answers import answer
-from simulator.orders import RefusedError
-from simulator.shapes import envelope
+from simulator.bodies import RefusedError
+from simulator.envelopes import envelope
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class Guard:
+class ApiKeyCheck:
     """Knows the one right key; None: any key is right, as long as there is one."""
 
     def __init__(self, api_key: str | None) -> None:
         self._api_key = api_key
 
-    def guarded(self, endpoint: Endpoint) -> Endpoint:
-        """Let only those in who bring the right key, and say every no in an envelope."""
+    def required(self, endpoint: Endpoint) -> Endpoint:
+        """Call the endpoint only with the right key, and answer every refusal by an envelope."""
 
-        async def guarded(request: Request) -> Response:
+        async def keyed(request: Request) -> Response:
             try:
                 self.check(request)
                 return await endpoint(request)
             except RefusedError as refusal:
                 return answer(envelope(refusal.code, refusal.message, None))
 
-        return guarded
+        return keyed
 
     def check(self, request: Request) -> None:
         """Raise `RefusedError`."""

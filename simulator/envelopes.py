@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from simulator import documents, result_faults
+from simulator import json_codec, result_faults
 from simulator.account import ENDS, State, Task
 
 OK = 200
-"""The code of every envelope that says yes."""
+"""The code of every success."""
 
 
 def envelope(code: int, message: str, data: object) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def record(task: Task, now: float) -> dict[str, Any]:
     state = task.state(now)
     data = {
         "taskId": task.id,
-        "model": task.order.model,
+        "model": task.body.model,
         "state": state,
         "param": param(task),
         "resultJson": "",
@@ -37,11 +37,11 @@ def record(task: Task, now: float) -> dict[str, Any]:
         data |= _times(task) | _ending(task)
     if state is State.FAIL:
         data["updateTime"] = _milliseconds(task.finished_at)
-    return envelope(OK, "success", result_faults.spoil(task.faults, data))
+    return envelope(OK, "success", result_faults.apply(task.faults, data))
 
 
 def callback(task: Task, balance: object) -> dict[str, Any]:
-    """Tell of a finished task, in the form of 2025: the credits taken, and those that remain."""
+    """Write a callback about a finished task, in the form of 2025, with the credits that remain."""
     code, message = (
         (501, "Playground task failed.")
         if task.failure
@@ -50,23 +50,23 @@ def callback(task: Task, balance: object) -> dict[str, Any]:
     data = {
         "consumeCredits": task.billed(task.finished_at),
         "createTime": _milliseconds(task.created_at),
-        "model": task.order.model,
+        "model": task.body.model,
         "param": param(task),
         "remainedCredits": balance,
         "state": task.state(task.finished_at),
         "taskId": task.id,
         "updateTime": _milliseconds(task.finished_at),
     }
-    data = result_faults.spoil(task.faults, data | _times(task) | _ending(task))
+    data = result_faults.apply(task.faults, data | _times(task) | _ending(task))
     return {"code": code, "data": data, "msg": message}
 
 
 def param(task: Task, **instead: object) -> str:
     """Echo the create, a JSON text; live, its `input` is a JSON text once more."""
-    echoed: dict[str, object] = {"input": task.order.input}
-    if task.order.callback_url:
-        echoed["callBackUrl"] = task.order.callback_url
-    return documents.text(echoed | {"model": task.order.model} | instead)
+    echoed: dict[str, object] = {"input": task.body.input}
+    if task.body.callback_url:
+        echoed["callBackUrl"] = task.body.callback_url
+    return json_codec.text(echoed | {"model": task.body.model} | instead)
 
 
 def _times(task: Task) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _times(task: Task) -> dict[str, Any]:
 def _ending(task: Task) -> dict[str, Any]:
     if task.failure:
         return {"failCode": task.failure.code, "failMsg": task.failure.message}
-    return {"resultJson": documents.text({"resultUrls": [task.result_url]})}
+    return {"resultJson": json_codec.text({"resultUrls": [task.result_url]})}
 
 
 def _milliseconds(instant: float) -> int:

@@ -2,7 +2,8 @@
 
 import json
 
-from app.metrics.catalogue import ALERTS, CATALOGUE, Alert, Metric
+from app.metrics.alerts import ALERTS, Alert
+from app.metrics.catalogue import CATALOGUE, Metric
 
 _PAGE = """\
 # Metrics
@@ -10,12 +11,12 @@ _PAGE = """\
 `GET /metrics` in Prometheus's text format, on the port of `serve` (GATEWAY_LISTEN) and on the
 worker's own (GATEWAY_WORKER_LISTEN), without a key: keep it internal, as `/readyz`.
 
-- Each process tells its own counts; sum them. What comes from the database is the same from every
+- Each process shows its own counts; sum them. What comes from the database is the same from every
   process: take the `max`. It is looked up at most every 5 s, however often it is scraped, and while
-  PostgreSQL is away everything else is told all the same.
-- No label holds an id, a model, a client or anything that a caller wrote; all their values stand
+  PostgreSQL is away everything else is shown all the same.
+- No label holds an id, a model, a client or anything that a caller wrote; all values are listed
   here.
-- Beside these stand the process's own numbers under their usual names: `process_cpu_seconds_total`,
+- The process's own numbers have their usual names: `process_cpu_seconds_total`,
   `process_resident_memory_bytes`, `process_open_fds`, `process_start_time_seconds` and so on.
 
 | metric | type | labels | meaning | alert on |
@@ -23,7 +24,7 @@ worker's own (GATEWAY_WORKER_LISTEN), without a key: keep it internal, as `/read
 {table}
 ## Alert rules
 
-For Prometheus's `rule_files`; every metric in them stands above.
+For Prometheus's `rule_files`; every metric in them is listed above.
 
 ```yaml
 groups:
@@ -31,12 +32,12 @@ groups:
     rules:
 {alerts}```
 
-`kie_gateway_loop_stuck` speaks for loops that run; `kie_gateway_overdue_seconds` also notices when
-no process runs any. On a machine without Prometheus, `kie-gateway doctor` looks at the same, and
-`kie-gateway doctor --url http://…` asks a running process. The log says `loop.stuck` once when a
-loop hangs, and `loop.back` once when it goes on.
+`kie_gateway_loop_stuck` covers the loops of running processes; `kie_gateway_overdue_seconds` also
+notices when no process runs any. On a machine without Prometheus, `kie-gateway doctor` checks the
+same, and `kie-gateway doctor --url http://…` asks a running process. The log says `loop.stuck` once
+when a loop hangs, and `loop.back` once when it goes on.
 
-This page is made from the code: `python -m app.metrics > docs/metrics.md`.
+This page is made from the code: `make docs`.
 """
 
 _ALERT = """\

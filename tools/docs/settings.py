@@ -1,11 +1,8 @@
 """The page about the settings, made from the code."""
 
-import json
-
 from pydantic.fields import FieldInfo
 
-from app.config.settings import Settings, is_secret, variable
-from app.config.values import Address
+from app.config.settings import Settings, is_secret, shown, variable
 
 _PAGE = """\
 # Settings
@@ -15,14 +12,14 @@ unset. A name that begins with `GATEWAY_` and is none of these is refused at sta
 right one (`GATEWAY_SERVICE_*`, `GATEWAY_PORT` and `GATEWAY_PORT_*` are Kubernetes' and ignored).
 
 - Durations are seconds, fractions allowed. Lists are JSON: `["first", "second"]`.
-- A secret may stand in a file instead: `GATEWAY_KIE_API_KEY_FILE=/run/secrets/kie_api_key`. Space
+- A secret can be read from a file: `GATEWAY_KIE_API_KEY_FILE=/run/secrets/kie_api_key`. Space
   around the content is removed; a list is JSON or one entry per line. No log or error shows it.
-- Database URLs are taken as consoles print them: `postgres://`, `postgresql://` or
+- Database URLs are accepted as consoles print them: `postgres://`, `postgresql://` or
   `postgresql+asyncpg://`, `?sslmode=` and the like included. Parameters that only other drivers
   know, such as `channel_binding`, are left out.
 
 {table}
-This page is made from the code: `python -m app.config > docs/settings.md`.
+This page is made from the code: `make docs`.
 """
 
 
@@ -41,12 +38,3 @@ def _row(name: str, field: FieldInfo) -> str:
     idle = " (not in effect yet)" if isinstance(extra, dict) and extra.get("reserved") else ""
     lock = " (secret)" if is_secret(field) else ""
     return f"| `{variable(name)}`{lock} | {shown(field)} | {field.description}{idle} |\n"
-
-
-def shown(field: FieldInfo) -> str:
-    default = field.default
-    if default is None:
-        return "none"
-    if isinstance(default, (bool, list, tuple)) and not isinstance(default, Address):
-        return f"`{json.dumps(default)}`"
-    return f"`{default}`"

@@ -1,10 +1,10 @@
-"""What a create asks for, and the reasons for which kie.ai refuses one."""
+"""Request bodies, and the reasons for which kie.ai refuses a create."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from simulator import documents
+from simulator import json_codec
 
 UNSUPPORTED_MODEL = (
     "The model name you specified is not supported. "
@@ -15,7 +15,7 @@ NO_SUCH_MODEL = "no-such-model"
 
 
 class RefusedError(Exception):
-    """kie.ai says no; always HTTP 200, the envelope's `code` tells."""
+    """kie.ai refuses; always HTTP 200, with the envelope's `code`."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class CreateBody:
     """The body of one createTask."""
 
     model: str
@@ -59,38 +59,38 @@ REFUSALS: tuple[tuple[Callable[[dict[str, Any]], bool], int, str], ...] = (
 """Checked in this order; the first that applies answers."""
 
 
-def read_order(body: bytes) -> Order:
+def read_create(body: bytes) -> CreateBody:
     """Read the body of a create; raises `RefusedError`."""
     try:
-        document = documents.read(body)
+        document = json_codec.read(body)
         if not isinstance(document, dict):
             raise RefusedError(422, "The request body must be a JSON object")
         for applies, code, message in REFUSALS:
             if applies(document):
                 raise RefusedError(code, message)
-        return Order(
+        return CreateBody(
             model=document["model"],
-            input=documents.text(document["input"]),
+            input=json_codec.text(document["input"]),
             callback_url=document.get("callBackUrl") or None,
         )
-    except documents.UnreadableError:
+    except json_codec.UnreadableError:
         raise RefusedError(422, "The request body is not readable JSON") from None
 
 
 def callback_url(body: bytes) -> str | None:
-    """Read who wanted to be told, as far as that can be read, of a create that was refused."""
+    """Read the callback URL of a create that was refused, as far as it is readable."""
     return _text(body, "callBackUrl")
 
 
 def file_url(body: bytes) -> str | None:
-    """Read of which file a link is wanted, as far as that can be read."""
+    """Read the URL of the file that a link is wanted for, as far as it is readable."""
     return _text(body, "url")
 
 
 def _text(body: bytes, name: str) -> str | None:
     try:
-        document = documents.read(body)
-    except documents.UnreadableError:
+        document = json_codec.read(body)
+    except json_codec.UnreadableError:
         return None
     found = document.get(name) if isinstance(document, dict) else None
     return found if isinstance(found, str) and found else None

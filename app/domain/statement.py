@@ -1,0 +1,106 @@
+"""What kie.ai says about a task, whichever way it comes: callback, query, or create's answer."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+from uuid import UUID
+
+from app.domain.callback_url import CallbackUrls
+from app.domain.evidence import (
+    Judgement,
+    Signature,
+    Verdict,
+    judge_callback,
+    judge_create,
+    judge_query,
+)
+from app.domain.redact import redacted_outcome, redacted_report
+from app.domain.report import Progress, Report, Unreadable
+from app.domain.submission import Outcome
+from app.domain.task import Source, Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """A callback, or the answer to a query; `id` makes storing it a second time harmless."""
+
+    id: UUID
+    task_id: UUID
+    source: Source
+    body: bytes = field(repr=False)
+    """Exactly the bytes that came."""
+    content: Report | Unreadable
+    headers: Mapping[str, str] = field(default_factory=dict)
+    signature: Signature = Signature.UNCHECKED
+    alleged: bool = False
+    """The query asked about an id that only a callback named, and nobody vouched for."""
+
+    @property
+    def report(self) -> Report | None:
+        """What it says, where it can be read."""
+        return self.content if isinstance(self.content, Report) else None
+
+    @property
+    def echoed_url(self) -> str | None:
+        """The callback URL of the create that kie.ai reports on."""
+        return self.report.callback_url if self.report else None
+
+    @property
+    def ends(self) -> bool:
+        """Whether it reports an end."""
+        return self.report is not None and self.report.progress is not Progress.RUNNING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateAnswer:
+    """How one attempt to create the task at kie.ai ended."""
+
+    task_id: UUID
+    attempt: int
+    tries: int
+    """Refusals of this task in a row before it."""
+    outcome: Outcome
+
+
+Said = Statement | CreateAnswer
+"""Everything that kie.ai can say about a task."""
+
+OneSaid = TypeVar("OneSaid", Statement, CreateAnswer)
+
+
+def redacted(said: OneSaid, tokens: Iterable[str]) -> OneSaid:
+    """Return it without the callback tokens that it echoes; a body stays as it came."""
+    if isinstance(said, CreateAnswer):
+        return replace(said, outcome=redacted_outcome(said.outcome, tokens))
+    if isinstance(said.content, Unreadable):
+        return said
+    return replace(said, content=redacted_report(said.content, tokens))
+
+
+def judge_said(
+    said: Said, standing: Standing | None, urls: CallbackUrls, *, confirm_first: bool
+) -> Judgement:
+    """Judge it by the rules of the way on which it came.
+
+    `confirm_first`: the end that a callback reports is only believed from a query.
+    """
+    if isinstance(said, CreateAnswer):
+        if standing is None:
+            return Judgement(verdict=Verdict.UNMATCHED)
+        return judge_create(standing, said.attempt, said.outcome)
+    foreign = urls.is_foreign(said.task_id, said.echoed_url)
+    if said.source is Source.CALLBACK:
+        return judge_callback(
+            standing, said.content, said.signature, foreign=foreign, confirm_first=confirm_first
+        )
+    if standing is None or said.report is None:
+        return Judgement(verdict=Verdict.UNMATCHED)
+    unproved = said.alleged and not urls.is_own(said.task_id, said.echoed_url)
+    return judge_query(standing, said.report, foreign=foreign, unproved=unproved)
+
+
+def is_kept(statement: Statement, judgement: Judgement) -> bool:
+    """Tell whether its bytes are stored: of every callback, and of a query that reports an end."""
+    if statement.source is Source.CALLBACK:
+        return True
+    return statement.ends and judgement.verdict not in {Verdict.UNVERIFIED, Verdict.UNMATCHED}

@@ -1,0 +1,79 @@
+"""The alert rules for Prometheus that `docs/metrics.md` offers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One rule of Prometheus's."""
+
+    name: str
+    expr: str
+    lasting: str
+    """Its `for`."""
+    severity: str
+    summary: str
+
+
+ALERTS: tuple[Alert, ...] = (
+    Alert(
+        name="KieGatewayPaidTwice",
+        expr="increase(kie_gateway_paid_twice_total[15m]) > 0",
+        lasting="0m",
+        severity="critical",
+        summary="kie.ai accepted a second create for one task; the log says task.paid_twice",
+    ),
+    Alert(
+        name="KieGatewayDatabaseAway",
+        expr="min by (job) (kie_gateway_database_up) == 0",
+        lasting="1m",
+        severity="critical",
+        summary="a gateway process gets no answer from PostgreSQL",
+    ),
+    Alert(
+        name="KieGatewayNobodyWorks",
+        expr="max by (job, work) (kie_gateway_overdue_seconds) > 120",
+        lasting="2m",
+        severity="critical",
+        summary="work is due and nobody does it: is a worker running, and can it keep up?",
+    ),
+    Alert(
+        name="KieGatewayLoopStuck",
+        expr="kie_gateway_loop_stuck == 1",
+        lasting="1m",
+        severity="critical",
+        summary="a loop has hung for over a minute; restart its process and keep its log",
+    ),
+    Alert(
+        name="KieGatewayDeliveriesExhausted",
+        expr="increase(kie_gateway_deliveries_exhausted_total[15m]) > 0",
+        lasting="0m",
+        severity="warning",
+        summary="a caller was not notified within the whole schedule; see GET /v1/deliveries",
+    ),
+    Alert(
+        name="KieGatewayAccountRefused",
+        expr="sum by (job)"
+        ' (increase(kie_gateway_submissions_total{outcome="refused_account"}[10m])) + sum by (job)'
+        ' (increase(kie_gateway_queries_total{answer="account"}[10m])) > 0',
+        lasting="0m",
+        severity="critical",
+        summary="kie.ai refuses the account's key or credits; everything waits in the queue",
+    ),
+    Alert(
+        name="KieGatewayAccountHeld",
+        expr='max by (job) (kie_gateway_admission_held{reason="kie_account"}) == 1',
+        lasting="5m",
+        severity="critical",
+        summary="kie.ai has refused the account for minutes: check its credits and the key; what "
+        "waits is sent by itself afterwards",
+    ),
+    Alert(
+        name="KieGatewayTasksSetAside",
+        expr="max by (job) (kie_gateway_tasks_set_aside) > 0",
+        lasting="0m",
+        severity="warning",
+        summary="tasks met a defect of the gateway again and again; see kie-gateway stuck, report "
+        "it, and release them once it is fixed",
+    ),
+)

@@ -1,0 +1,42 @@
+"""What a transaction leaves to be done once it is committed: wake-ups and counts.
+
+They belong to one try. `Database.run` repeats its work when a commit's answer is lost, and what a
+failed try collected must neither be sent nor be counted.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from app.store.engine import Connection
+
+Result = TypeVar("Result")
+
+
+class Consequences:
+    """Collects, in the transaction, what its commit makes true."""
+
+    def __init__(self) -> None:
+        self.topics: set[str] = set()
+        self.counts: list[Callable[[], None]] = []
+
+    def wake(self, *topics: str | UUID) -> None:
+        """Wake whoever waits for these topics; a task's topic is its id."""
+        self.topics.update(topic.hex if isinstance(topic, UUID) else topic for topic in topics)
+
+    def count(self, counting: Callable[[], None]) -> None:
+        """Have a metric counted, or a line logged, that only the commit makes true."""
+        self.counts.append(counting)
+
+
+Work = Callable[[Connection, Consequences], Awaitable[Result]]
+"""Idempotent work in a transaction; what follows from it goes into the consequences."""
+
+
+class Transact(Protocol):
+    """Runs work in a transaction and publishes its consequences: `Lifecycle.run`.
+
+    For services that move no task and still have somebody to wake.
+    """
+
+    async def __call__(self, work: Work[Result], *, patience: float = ...) -> Result: ...

@@ -1,0 +1,155 @@
+"""Creating tasks: committed before the caller hears of it, and sent at once where admitted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.domain.draft import Draft, fingerprint
+from app.domain.errors import (
+    DatabaseUnavailableError,
+    Flaw,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    QueueTooLongError,
+)
+from app.domain.policy import Policy
+from app.outbound.guard import Guard
+from app.services.account.admission import Claim
+from app.services.consequences import Consequences
+from app.services.inflight import InFlightWork
+from app.services.tasks.lifecycle import Lifecycle
+from app.services.tasks.submit import Submitter
+from app.store.account import forecast
+from app.store.account.admission import ClaimedTask
+from app.store.account.forecast import Forecast
+from app.store.clients import clients
+from app.store.engine import Connection, Database
+from app.store.signals import QUEUE
+from app.store.tasks import rows
+from app.store.tasks.rows import NewTask, StoredTask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """A task that is stored; `submission` is its sending where this call started it."""
+
+    id: UUID
+    snapshot: Mapping[str, Any]
+    """The task's answered columns as committed: the answer if PostgreSQL goes away."""
+    replayed: bool
+    submission: InFlightWork | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Admitted:
+    """What the transaction of a create left behind."""
+
+    stored: StoredTask
+    snapshot: Mapping[str, Any]
+    claimed: Sequence[ClaimedTask]
+    forecast: Forecast | None
+
+
+class Creates:
+    """Stores new tasks for their callers."""
+
+    def __init__(
+        self,
+        database: Database,
+        lifecycle: Lifecycle,
+        submitter: Submitter,
+        guard: Guard,
+        policy: Policy,
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._database = database
+        self._lifecycle = lifecycle
+        self._submitter = submitter
+        self._guard = guard
+        self._policy = policy
+        self._new_id = new_id
+
+    async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
+        """Store the task, admit whoever's turn it is, and start their sending.
+
+        Raises `IdempotencyKeyReusedError`, `QueueTooLongError`, and `DatabaseUnavailableError`
+        when PostgreSQL stays away. A commit whose answer was lost is found again by its ids.
+        """
+        await self._require_allowed(client_id, draft)
+        new = self._new_task(client_id, draft, key)
+        async with self._submitter.recovered(Claim(self._new_id())) as claim:
+            admitted = await self._lifecycle.run(
+                lambda connection, consequences: self._store(connection, consequences, new, claim)
+            )
+        if admitted.stored.fingerprint != new.fingerprint:
+            detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
+            raise IdempotencyKeyReusedError(detail)
+        sent = self._submitter.send(admitted.claimed)
+        if admitted.forecast is not None and admitted.forecast.wait == 0:
+            with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
+                sent |= await self._submitter.admit()  # its turn, and somebody else was admitting
+        return Created(
+            id=admitted.stored.id,
+            snapshot=admitted.snapshot,
+            replayed=admitted.stored.id != new.id,
+            submission=sent.get(new.id),
+        )
+
+    async def _require_allowed(self, client_id: UUID, draft: Draft) -> None:
+        """Refuse a URL to which nothing would be delivered; raises `InvalidRequestError`."""
+        if draft.webhook_url is None:
+            return
+        async with self._database.read() as connection:
+            hosts = await clients.webhook_hosts(connection, client_id)
+        objection = self._guard.objection_to_url(draft.webhook_url, hosts)
+        if objection is not None:
+            flaw = Flaw(draft.url_pointer, objection)
+            detail = f"{flaw.pointer} {flaw.detail}"
+            raise InvalidRequestError(detail, [flaw])
+
+    def _new_task(self, client_id: UUID, draft: Draft, key: str | None) -> NewTask:
+        return NewTask(
+            id=self._new_id(),
+            client_id=client_id,
+            draft=draft,
+            idempotency_key=key,
+            fingerprint=fingerprint(draft),
+            submit_within=draft.submit_within or self._policy.submit_within,
+        )
+
+    async def _store(
+        self, connection: Connection, consequences: Consequences, new: NewTask, claim: Claim
+    ) -> _Admitted:
+        """Store and admit in one transaction; raises `QueueTooLongError` and stores nothing."""
+        stored = await rows.insert_task(connection, new)
+        claimed: Sequence[ClaimedTask] = []
+        found: Forecast | None = None
+        if stored.id == new.id:
+            claimed = await self._submitter.claim(connection, claim)
+            found = await self._forecast(connection, new, claimed)
+            if stored.inserted and found is not None:
+                _require_in_time(found, new.submit_within)
+            consequences.wake(new.id, QUEUE)
+        row = await rows.read_task(connection, client_id=new.client_id, task_id=stored.id)
+        return _Admitted(stored=stored, snapshot=dict(row or {}), claimed=claimed, forecast=found)
+
+    async def _forecast(
+        self, connection: Connection, new: NewTask, claimed: Sequence[ClaimedTask]
+    ) -> Forecast | None:
+        """Look ahead for a task that was not admitted at once."""
+        if any(task.id == new.id for task in claimed):
+            return None
+        limits = self._policy.limits
+        found = await forecast.forecast(connection, new.client_id, [new.id], limits)
+        return found.get(new.id)
+
+
+def _require_in_time(found: Forecast, submit_within: float) -> None:
+    if found.wait is not None and found.wait > submit_within:
+        detail = (
+            f"The task would start in about {found.wait:.0f} s, and may wait {submit_within:g} s "
+            "(submit_within). Nothing was stored; repeat the request later."
+        )
+        raise QueueTooLongError(detail, retry_after=found.wait - submit_within)

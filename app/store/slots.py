@@ -1,0 +1,94 @@
+"""Slots of the account's limited calls: which are free, and freeing the one that a call used.
+
+There are as many as kie.ai allows calls in a window. Each is free again one window after the
+*answer* of the call that used it, so that no window sees more calls, however long they take.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Float,
+    Integer,
+    TableValuedColumn,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.admission import Call
+from app.store.sql import NOW, later, seconds_since
+from app.store.tables import KieSlot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A slot that a call is using."""
+
+    call: Call
+    slot: int
+    task_id: UUID
+    attempt: int = 0
+    """Which of the task's creates; a query is none."""
+
+
+def kind(call: Call) -> ColumnElement[str]:
+    return literal_column(f"'{call.value}'", Text)
+
+
+def numbers(calls: ColumnElement[int]) -> TableValuedColumn[int]:
+    """Count the slots of a limit; a row in `kie_slots` appears when one is first taken."""
+    return func.generate_series(1, calls, type_=Integer).column_valued("number")
+
+
+def free_slots(call: Call, calls: ColumnElement[int]) -> CTE:
+    """List the slots that may be taken now, numbered by `place`."""
+    slot = numbers(calls)
+    busy = (
+        select(KieSlot.slot)
+        .where(KieSlot.kind == kind(call), KieSlot.slot == slot, KieSlot.free_at > NOW)
+        .exists()
+    )
+    place = func.row_number().over(order_by=slot).label("place")
+    return select(slot.label("slot"), place).where(~busy).cte("free")
+
+
+_RELEASE = (
+    update(KieSlot)
+    .where(
+        KieSlot.kind == bindparam("held_kind"),
+        KieSlot.slot == bindparam("held_slot"),
+        KieSlot.task_id == bindparam("held_for"),
+        KieSlot.attempt == bindparam("held_attempt"),
+    )
+    .values(
+        free_at=later("still"),
+        task_id=None,
+        took=seconds_since(KieSlot.taken_at) - bindparam("ago", type_=Float),
+    )
+    .returning(KieSlot.slot)
+)
+
+
+async def release(
+    connection: AsyncConnection, held: Held, *, window: float, answered_ago: float
+) -> bool:
+    """Free the slot one window after the answer, which came `answered_ago` seconds before.
+
+    False: it was freed before, by an earlier try of the same record or by time.
+    """
+    parameters = {
+        "held_kind": held.call,
+        "held_slot": held.slot,
+        "held_for": held.task_id,
+        "held_attempt": held.attempt,
+        "still": window - answered_ago,
+        "ago": answered_ago,
+    }
+    return await connection.scalar(_RELEASE, parameters) is not None

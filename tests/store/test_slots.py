@@ -1,0 +1,86 @@
+"""Slots: each is free one window after the answer of the call that used it, and freed once."""
+
+from uuid import UUID
+
+import pytest
+
+from app.domain.admission import Limits
+from app.store.engine import Database
+from tests.store.stage import (
+    TAKEN_FOR,
+    Sql,
+    admit,
+    around,
+    limits,
+    pass_time,
+    put_queue,
+    release,
+)
+
+SLOTS = "SELECT slot, task_id, free_at - clock_timestamp() AS free_in FROM kie_slots ORDER BY slot"
+
+
+async def ids(database: Database, given: Limits) -> list[UUID]:
+    return [claimed.id for claimed in await admit(database, given)]
+
+
+async def test_the_window_counts_from_the_answer_and_not_from_its_record(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    await put_queue(sql, client_id, 2)
+    given = limits(creates=1)
+    (claimed,) = await admit(database, given)
+    await pass_time(sql, 9)
+    assert await release(database, claimed, answered_ago=8)
+    row = await sql.fetchrow("SELECT took, free_at - clock_timestamp() AS free_in FROM kie_slots")
+    assert row is not None
+    assert (row["took"], row["free_in"].total_seconds()) == (
+        pytest.approx(1, abs=0.9),
+        pytest.approx(2, abs=0.9),
+    )
+
+
+async def test_the_slot_of_a_dead_process_is_free_at_its_bound(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    first, second = await put_queue(sql, client_id, 2)
+    given = limits(creates=1)
+    (dead,) = await admit(database, given)
+    assert dead.id == first
+    await pass_time(sql, TAKEN_FOR - 10)
+    assert await ids(database, given) == []
+    await pass_time(sql, 10)
+    (living,) = await admit(database, given)
+    assert (living.id, living.slot) == (second, dead.slot)
+    assert not await release(database, dead)  # it is another's by now
+    assert await release(database, living)
+
+
+async def test_a_slot_is_released_once(database: Database, sql: Sql, client_id: UUID) -> None:
+    await put_queue(sql, client_id, 1)
+    (claimed,) = await admit(database, limits(creates=1))
+    assert [await release(database, claimed) for _ in range(2)] == [True, False]
+    (slot,) = await sql.fetch(SLOTS)
+    assert (slot["task_id"], slot["free_in"].total_seconds()) == (None, around(10))
+
+
+async def test_an_earlier_attempt_does_not_free_the_slot_of_a_later_one(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    """A record whose commit went through unanswered is repeated for minutes; meanwhile the task may
+    have been sent again, and with the only slot there is."""
+    (task_id,) = await put_queue(sql, client_id, 1)
+    given = limits(creates=1)
+    (first,) = await admit(database, given)
+    assert await release(database, first)
+    await sql.execute(
+        "UPDATE tasks SET state = 'queued', submitted_at = NULL, leased_until = NULL,"
+        " due_at = clock_timestamp()"
+    )
+    await pass_time(sql, 11)
+    (second,) = await admit(database, given)
+    assert (second.id, second.slot, second.attempt) == (task_id, first.slot, 2)
+    assert not await release(database, first)
+    (slot,) = await sql.fetch(SLOTS)
+    assert slot["task_id"] == task_id
+    assert await release(database, second)

@@ -1,0 +1,11 @@
+"""Writes the pages of `docs/` that are made from the code: `python -m tools.docs`."""
+
+from collections.abc import Callable, Mapping
+
+from tools.docs.metrics import metrics_page
+from tools.docs.settings import settings_page
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "metrics.md": metrics_page,
+    "settings.md": settings_page,
+}
