@@ -39,7 +39,7 @@ def test_what_has_not_does_not(value: object) -> None:
 async def test_a_due_row_is_followed_until_it_is_settled(sql: object, dsn: str) -> None:
     assert sql
     found = await trip.followed(dsn)
-    assert {"services.tasks.poll", "kie.client", "domain.evidence"} <= {
+    assert {"services.tasks.poll", "kie.client", "store.tasks.moves"} <= {
         module for module, _ in found.way.stays
     }
     assert found.way.modules < found.modules
