@@ -39,7 +39,9 @@ HYPOTHESIS = "GATEWAY_TEST_HYPOTHESIS"
 """Names the profile: how many examples a property is tried with."""
 
 for name, examples in (("quick", 20), ("full", 100), ("long", 500)):
-    hypothesis.settings.register_profile(name, max_examples=examples, print_blob=True)
+    hypothesis.settings.register_profile(
+        name, max_examples=examples, deadline=None, print_blob=True
+    )
 hypothesis.settings.load_profile(os.environ.get(HYPOTHESIS, "full"))
 
 
