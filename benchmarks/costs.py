@@ -17,9 +17,10 @@ from app.config import Settings
 from app.domain.admission import Limit, Limits
 from app.domain.policy import Policy
 from app.services.account.admission import Admission, Claim
+from app.services.services import Services
 from app.services.tasks.submit import Draft
 from app.store.engine import Database
-from app.wiring import Services, new_id, wired
+from app.wiring import new_id, wired
 from benchmarks.figures import Figure
 from benchmarks.flood import insert_queued
 from benchmarks.scene import Connection, own_database, say

@@ -13,7 +13,15 @@ import pytest_asyncio
 from app.services.deliveries.history import MOST_REPEATED
 from app.store.deliveries import history
 from app.wiring import new_id
-from tests.api.stage import NOBODY, NOT_FOUND, UNAUTHENTICATED, Refusal, Sql, check_refusal
+from tests.api.stage import (
+    NOBODY,
+    NOT_FOUND,
+    UNAUTHENTICATED,
+    Refusal,
+    Sql,
+    bad_parameter,
+    check_refusal,
+)
 from tests.conftest import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
 from tests.hooks import Hook, listening
@@ -391,7 +399,7 @@ PARAMETERS = [
 @pytest.mark.parametrize(("path", "says"), PARAMETERS)
 async def test_a_wrong_parameter_is_named(gateway: Gateway, path: str, says: str) -> None:
     answer = await gateway.http.get(path)
-    check_refusal(answer, Refusal(status=422, code="invalid_request", says=says))
+    check_refusal(answer, bad_parameter(says))
 
 
 BODIES: list[tuple[str, object, str, str]] = [
@@ -429,7 +437,11 @@ async def test_a_wrong_body_is_refused_at_its_place(
 
 async def test_a_cursor_in_a_body_is_one_of_ours_or_refused(desk: Desk) -> None:
     answer = await desk.asks("/redeliver", {"state": "exhausted", "cursor": "nonsense"})
-    check_refusal(answer, Refusal(status=422, code="invalid_request", says="cursor: not one of"))
+    check_refusal(
+        answer,
+        Refusal(status=422, code="invalid_request", pointer="/cursor", says="not one of ours"),
+    )
+    assert "cursor: not one of" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/redeliver", "/enable"])

@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from app.domain.callback_url import CallbackUrls, derive
 from app.metrics.catalogue import REQUESTS
-from app.wiring import Services, new_id
+from app.services.services import Services
+from app.wiring import new_id
 from tests.api.conftest import Scratch
 from tests.api.stage import dialled, head_of
 from tests.conftest import StartGateway, Wire

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from cryptography.fernet import InvalidToken, MultiFernet
-
 from app.domain.audit import Action, Actor
+from app.domain.client import USUAL_GRACE, checked_grace, checked_name, checked_weight, is_name
 from app.domain.errors import InvalidRequestError, NotFoundError, UnauthenticatedError
+from app.services.clients.vault import UnopenedSecretError, Vault
 from app.store.account import queues
 from app.store.clients import audit, clients
 from app.store.engine import Connection, Database
@@ -20,13 +20,8 @@ from app.store.engine import Connection, Database
 _KEY = re.compile(r"kgw_[A-Za-z0-9_-]{43}")
 """256 random bits in base64url (RFC 4648 section 5) behind a prefix that scanners can find."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""What a client may be called."""
-
 HINT = 10
 """Characters of a key that lists show."""
-
-MAX_WEIGHT = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +44,6 @@ class Rotated:
     """Until when the one before signs too; None: it does not."""
 
 
-MAX_GRACE = 30 * 24 * 3600.0
-"""Seconds for which a secret that was replaced may go on signing."""
-
-USUAL_GRACE = 24 * 3600.0
-
-
-def checked_weight(weight: int) -> int:
-    """Return the weight; raises `InvalidRequestError` for one outside 1 to `MAX_WEIGHT`."""
-    if 1 <= weight <= MAX_WEIGHT:
-        return weight
-    detail = f"A weight is a whole number from 1 to {MAX_WEIGHT}."
-    raise InvalidRequestError(detail)
-
-
 def _digest(api_key: str) -> bytes:
     return hashlib.sha256(api_key.encode()).digest()
 
@@ -73,7 +54,7 @@ class Keys:
     def __init__(
         self,
         database: Database,
-        vault: MultiFernet,
+        vault: Vault,
         new_id: Callable[[], UUID],
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -99,17 +80,15 @@ class Keys:
         """Issue a key, and create its client if the name is new; `weight` is the client's.
 
         Raises `InvalidRequestError` for a name that is not 1 to 64 letters, digits, `.`, `_`, `-`,
-        and for a weight outside 1 to `MAX_WEIGHT`.
+        and for a weight outside 1 to 100.
         """
-        if not NAME.fullmatch(name):
-            detail = "A client's name is 1 to 64 letters, digits, dots, underscores or hyphens."
-            raise InvalidRequestError(detail)
+        checked_name(name)
         if weight is not None:
             checked_weight(weight)
         api_key = "kgw_" + base64.urlsafe_b64encode(self._random_bytes(32)).rstrip(b"=").decode()
         secret = self._new_secret()
         client_id, key_id = self._new_id(), self._new_id()
-        sealed = self._vault.encrypt(secret.encode())
+        sealed = self._vault.seal(secret)
 
         async def store(connection: Connection) -> str:
             owner, kept = await clients.ensure_client(
@@ -140,16 +119,14 @@ class Keys:
 
         One that cannot be opened any more is dropped at once: nothing could be signed with it. So
         is the one before the one before. Raises `NotFoundError`, and `InvalidRequestError` for a
-        grace outside 0 to `MAX_GRACE`.
+        grace outside 0 to 30 days.
         """
-        if not 0 <= grace <= MAX_GRACE:
-            detail = f"A grace is 0 to {MAX_GRACE:.0f} seconds."
-            raise InvalidRequestError(detail)
+        checked_grace(grace)
         secret = self._new_secret()
-        sealed = self._vault.encrypt(secret.encode())
+        sealed = self._vault.seal(secret)
 
         async def work(connection: Connection) -> datetime | None:
-            found = await clients.lock_secret(connection, name) if NAME.fullmatch(name) else None
+            found = await clients.lock_secret(connection, name) if is_name(name) else None
             if found is None:
                 detail = "There is no such client; see `kie-gateway clients list`."
                 raise NotFoundError(detail)
@@ -157,7 +134,7 @@ class Keys:
             if before == sealed:  # done already, and the answer to the commit was lost
                 until: datetime | None = found["previous_secret_until"]
                 return until
-            lasts = grace > 0 and self._opens(before)
+            lasts = grace > 0 and self._vault.opens(before)
             about = {"grace": f"{grace if lasts else 0:g}"}
             await audit.note(
                 connection, Action.SECRET_ROTATED, actor=actor, client=name, detail=about
@@ -198,17 +175,10 @@ class Keys:
     def _new_secret(self) -> str:
         return "whsec_" + base64.b64encode(self._random_bytes(32)).decode()
 
-    def _opens(self, sealed: bytes) -> bool:
-        try:
-            self._vault.decrypt(sealed)
-        except InvalidToken:
-            return False
-        return True
-
     def _opened(self, sealed: bytes) -> str:
         try:
-            return self._vault.decrypt(sealed).decode()
-        except InvalidToken:
+            return self._vault.open(sealed)
+        except UnopenedSecretError:
             detail = (
                 "The client's signing secret was sealed with another GATEWAY_SECRET_KEYS entry. "
                 "Put the old entry back behind the new one."

@@ -4,10 +4,9 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
-from app.domain.errors import NotCancelableError, NotRefreshableError
+from app.domain.errors import NotCancelableError, NotRefreshableError, no_such_task
 from app.domain.task import Standing, State
 from app.services.deliveries.outbox import Outbox
-from app.services.tasks.read import no_such_task
 from app.store.engine import Connection, Database
 from app.store.signals import ASK, DELIVER, Signals
 from app.store.tasks import moves, polls, rows

@@ -11,18 +11,19 @@ from uuid import UUID
 
 from app.domain.audit import Action, Actor
 from app.domain.callback_url import CallbackUrls
+from app.domain.client import is_name, no_such_client
 from app.domain.errors import (
     InvalidRequestError,
     KieNotAnsweringError,
-    NotFoundError,
     NotStuckError,
     PaidTwiceRiskError,
+    no_such_task,
 )
 from app.domain.policy import Policy
 from app.domain.report import Answered, NoAnswer, NotVisible
 from app.domain.task import Standing, State
 from app.kie.client import KieClient
-from app.services.clients.settings import is_name, no_such_client, shown
+from app.services.clients.settings import shown
 from app.store.account import admission, condition, queues
 from app.store.clients import audit
 from app.store.engine import Connection, Database
@@ -263,7 +264,3 @@ def _check_note(note: str | None) -> None:
         pass
     detail = f"A note is one line of at most {MAX_NOTE} bytes."
     raise InvalidRequestError(detail)
-
-
-def no_such_task() -> NotFoundError:
-    return NotFoundError("There is no task with this id.")

@@ -12,8 +12,9 @@ from app.domain.audit import Actor
 from app.domain.errors import NotCancelableError, NotFoundError
 from app.domain.task import State
 from app.services.clients.settings import ClientChange
+from app.services.services import Services
 from app.services.tasks.submit import Draft
-from app.wiring import Services, new_id
+from app.wiring import new_id
 from tests.conftest import StartGateway, Wire
 from tests.gateway import BODY, Gateway, issue_key
 from tests.services.stage import account, probe_is_due, slots_are_free, state, states, turn

@@ -10,8 +10,9 @@ from pydantic import SecretStr
 from starlette.responses import Response
 
 from app.config import Settings
+from app.services.services import Services
 from app.services.tasks.submit import Draft
-from app.wiring import Services, wired
+from app.wiring import wired
 from tests.conftest import StartGateway
 from tests.proxy import Cutter, between
 from tests.upstream import Upstream, accepted, refused, succeeded

@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.domain.dialect import Dialect
 from app.domain.exact_json import canonical
+from app.services.services import Services
 from app.services.tasks.submit import Draft, fingerprint
-from app.wiring import Services
 from tests.conftest import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
 from tests.upstream import Upstream, accepted, refused, succeeded
