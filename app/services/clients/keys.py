@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -87,30 +87,22 @@ class Keys:
             checked_weight(weight)
         api_key = "kgw_" + base64.urlsafe_b64encode(self._random_bytes(32)).rstrip(b"=").decode()
         secret = self._new_secret()
-        client_id, key_id = self._new_id(), self._new_id()
+        client_id = self._new_id()
         sealed = self._vault.seal(secret)
+        new = Issued(id=self._new_id(), client=name, api_key=api_key, signing_secret=secret)
 
-        async def store(connection: Connection) -> str:
+        async def store(connection: Connection) -> Issued:
             owner, kept = await clients.ensure_client(
                 connection, client_id=client_id, name=name, signing_secret=sealed
             )
             opened = self._opened(kept)  # first: a key that cannot be shown must not exist
-            await clients.insert_key(
-                connection,
-                key_id=key_id,
-                client_id=owner,
-                digest=_digest(api_key),
-                hint=api_key[:HINT],
-            )
-            about = {"key_id": str(key_id), "hint": api_key[:HINT]}
-            await audit.note(connection, Action.KEY_CREATED, actor=actor, client=name, detail=about)
+            await _insert(connection, owner, new, actor)
             if weight is not None:
                 await queues.weigh(connection, name, weight)
                 await audit.note_weight(connection, name, weight, actor=actor)
-            return opened
+            return replace(new, signing_secret=opened)
 
-        opened = await self._database.run(store)
-        return Issued(id=key_id, client=name, api_key=api_key, signing_secret=opened)
+        return await self._database.run(store)
 
     async def rotate_secret(
         self, name: str, *, grace: float = USUAL_GRACE, actor: Actor = Actor.COMMAND_LINE
@@ -130,22 +122,12 @@ class Keys:
             if found is None:
                 detail = "There is no such client; see `kie-gateway clients list`."
                 raise NotFoundError(detail)
-            before = found["signing_secret"]
+            before: bytes = found["signing_secret"]
             if before == sealed:  # done already, and the answer to the commit was lost
                 until: datetime | None = found["previous_secret_until"]
                 return until
-            lasts = grace > 0 and self._vault.opens(before)
-            about = {"grace": f"{grace if lasts else 0:g}"}
-            await audit.note(
-                connection, Action.SECRET_ROTATED, actor=actor, client=name, detail=about
-            )
-            return await clients.rotate_secret(
-                connection,
-                name,
-                sealed,
-                kept=before if lasts else None,
-                grace=grace if lasts else None,
-            )
+            kept = before if grace > 0 and self._vault.opens(before) else None
+            return await _rotate(connection, name, sealed, kept, grace, actor)
 
         until = await self._database.run(work)
         return Rotated(client=name, signing_secret=secret, previous_secret_until=until)
@@ -184,3 +166,23 @@ class Keys:
                 "Put the old entry back behind the new one."
             )
             raise InvalidRequestError(detail) from None
+
+
+async def _insert(connection: Connection, owner: UUID, new: Issued, actor: Actor) -> None:
+    """Store a key of the client `owner`, with its audit entry."""
+    hint = new.api_key[:HINT]
+    await clients.insert_key(
+        connection, key_id=new.id, client_id=owner, digest=_digest(new.api_key), hint=hint
+    )
+    about = {"key_id": str(new.id), "hint": hint}
+    await audit.note(connection, Action.KEY_CREATED, actor=actor, client=new.client, detail=about)
+
+
+async def _rotate(
+    connection: Connection, name: str, sealed: bytes, kept: bytes | None, grace: float, actor: Actor
+) -> datetime | None:
+    """Store a secret, with its audit entry; returns until when the `kept` one signs too."""
+    lasts = grace if kept is not None else 0
+    about = {"grace": f"{lasts:g}"}
+    await audit.note(connection, Action.SECRET_ROTATED, actor=actor, client=name, detail=about)
+    return await clients.rotate_secret(connection, name, sealed, kept=kept, grace=lasts or None)
