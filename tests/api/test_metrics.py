@@ -1,4 +1,4 @@
-"""`/metrics`: what happens at the edge and behind it is counted, and nothing leaks into labels."""
+"""`/metrics`: what happens in the API and behind it is counted, and nothing leaks into labels."""
 
 import asyncio
 import re
@@ -121,7 +121,7 @@ async def test_a_caller_who_leaves_is_counted_too(gateway: Gateway) -> None:
     assert await eventually(look)
 
 
-# -- what happens behind the edge
+# -- what happens behind the API
 
 
 async def create(gateway: Gateway, upstream: Upstream, answer: Callable[[], Response]) -> None:

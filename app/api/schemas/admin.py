@@ -207,7 +207,7 @@ class AdminTask(BaseModel):
     submitted_at: datetime | None
     due_at: datetime | None
     leased_until: datetime | None
-    parked_at: datetime | None
+    set_aside_at: datetime | None
     breakdown: str | None = Field(description="The defect that asking about it met last.")
 
 

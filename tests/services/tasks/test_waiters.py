@@ -212,29 +212,29 @@ async def test_nobody_looks_for_what_nobody_waits_for(alive: Services, sql: Sql)
 
 @pytest.mark.parametrize("mode", ["any", "all"])
 async def test_many_tasks_are_read_by_one_statement_at_the_start_and_one_at_the_end(
-    alive: Services, sql: Sql, mode: Literal["any", "all"]
+    services: Services, sql: Sql, mode: Literal["any", "all"]
 ) -> None:
     client_id = await put_client(sql)
     ids = await put(sql, client_id, 100)
-    with counted(alive.waiters._database) as sent:
-        tasks = await alive.reader.all_when_final(client_id, ids, mode=mode, seconds=0)
+    with counted(services.waiters._database) as sent:
+        tasks = await services.reader.all_when_final(client_id, ids, mode=mode, seconds=0)
     assert [task["id"] for task in tasks] == ids
     assert len(sent) == 2
     await sql.execute(SETTLE, ids)
-    with counted(alive.waiters._database) as sent:
-        tasks = await alive.reader.all_when_final(client_id, ids, mode=mode, seconds=50)
+    with counted(services.waiters._database) as sent:
+        tasks = await services.reader.all_when_final(client_id, ids, mode=mode, seconds=50)
     assert {task["state"] for task in tasks} == {"succeeded"}
     assert len(sent) == 1
 
 
 async def test_a_strange_task_among_many_is_found_by_the_same_statement(
-    alive: Services, sql: Sql
+    services: Services, sql: Sql
 ) -> None:
     client_id = await put_client(sql)
     ids = await put(sql, client_id, 10)
     strange = await put(sql, await put_client(sql, "another"), 1)
-    with counted(alive.waiters._database) as sent, pytest.raises(NotFoundError):
-        await wait_for(alive, client_id, [*ids, *strange])
+    with counted(services.waiters._database) as sent, pytest.raises(NotFoundError):
+        await wait_for(services, client_id, [*ids, *strange])
     assert len(sent) == 1
 
 
