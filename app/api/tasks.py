@@ -150,7 +150,7 @@ async def wait_for_tasks(
 async def read_task(
     services: ServicesDep, client: ClientDep, task_id: UUID, wait: WaitDep
 ) -> Response:
-    """Return the task as it is, or, held by `wait`, in its final state."""
+    """Return the task as it is, or, held by `wait`, once it is final or the time is over."""
     if wait.seconds:
         task = await services.reader.when_final(client, task_id, seconds=wait.seconds)
     else:

@@ -7,7 +7,7 @@ guarantee.
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -91,14 +91,16 @@ class Waiters:
         loop = asyncio.get_running_loop()
         look_at_all = loop.time() + POLL
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout_at(look_at_all):
                     await self._woken.wait()
-                await asyncio.sleep(GATHER)
-                ids = self._announced & self._waiting.keys()
-            except TimeoutError:
+                    await asyncio.sleep(GATHER)
+            # Not by the timeout alone: an event that is always set is never waited for.
+            if loop.time() >= look_at_all:
                 look_at_all = loop.time() + POLL
                 ids = set(self._waiting)
+            else:
+                ids = self._announced & self._waiting.keys()
             self._woken.clear()
             self._announced.clear()
             if ids:
