@@ -25,8 +25,9 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.embedded import running
 from app.main import create_app
+from app.services.services import Services
 from app.store import schema
-from app.wiring import Services, wired
+from app.wiring import wired
 from tests.gateway import SECRET, Gateway
 from tests.stage import serving
 from tests.upstream import Upstream

@@ -138,7 +138,10 @@ class Gateway:
     def _refusal(self, response: httpx.Response, answer: object) -> str:
         if not isinstance(answer, dict) or "detail" not in answer:
             return f"{self._url} is not a kie-gateway: it answers HTTP {response.status_code}"
-        flaws = [f"\n  {flaw['pointer']}: {flaw['detail']}" for flaw in answer.get("errors", [])]
+        flaws = [
+            f"\n  {flaw.get('pointer', flaw.get('parameter'))}: {flaw['detail']}"
+            for flaw in answer.get("errors", [])
+        ]
         return f"{answer.get('code')}: {answer['detail']}{''.join(flaws)}"
 
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from app.api.schemas.tasks import web_address
 from app.cli.context import WRONG_USE, give_up, with_clients
 from app.cli.output import show, show_json
 from app.domain.audit import Actor
+from app.domain.client import url_objection
 from app.domain.delivery import EventType
 from app.services.clients.settings import ClientChange
 
@@ -117,10 +117,10 @@ def set_client(
 
 def _web_url(text: str) -> str:
     """Take a URL as the API does; ends the command where it is none."""
-    try:
-        return web_address(text)
-    except ValueError as error:
-        give_up(f"--webhook-url: {error}", WRONG_USE)
+    objection = url_objection(text)
+    if objection is not None:
+        give_up(f"--webhook-url: {objection}", WRONG_USE)
+    return text
 
 
 def _events(words: Sequence[str]) -> list[EventType] | None:

@@ -15,9 +15,10 @@ from app.config import Settings, SettingsError
 from app.domain.errors import DatabaseUnavailableError, GatewayError, InvalidRequestError
 from app.embedded import EmbeddedUnavailableError, running
 from app.services.clients.settings import Clients
+from app.services.services import Services
 from app.store import schema
 from app.store.engine import Database
-from app.wiring import Services, wired
+from app.wiring import wired
 
 FAILED = 1
 HIGHEST_PORT = 65535

@@ -22,8 +22,9 @@ from app.cli.interrupts import run
 from app.config import Settings
 from app.domain.admission import HoldReason
 from app.domain.report import NoAnswer
+from app.services.services import Services
 from app.store import schema
-from app.wiring import Services, wired
+from app.wiring import wired
 
 TIMEOUT = 10.0
 

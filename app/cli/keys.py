@@ -15,7 +15,8 @@ from app.cli.context import (
     with_services,
 )
 from app.cli.output import show
-from app.services.clients.keys import USUAL_GRACE, Keys
+from app.domain.client import USUAL_GRACE
+from app.services.clients.keys import Keys
 
 app = typer.Typer(
     help="""API keys of the services that call the gateway.

@@ -7,7 +7,8 @@ from uuid import UUID
 from starlette.responses import PlainTextResponse, Response
 
 from app.domain.task import State
-from app.wiring import Services, new_id
+from app.services.services import Services
+from app.wiring import new_id
 from tests.store.stage import put_task
 from tests.upstream import Upstream, refused
 
