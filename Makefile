@@ -2,9 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# One worker for each core; each has a database, and a server admits only so many connections.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+# Tests without a gateway: rules, clients, the store, and what holds of all files.
+QUICK := tests/domain tests/kie tests/outbound tests/store $(filter-out tests/test_embedded.py,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test check lint sabotage faults image-check compat lock docs clean
+.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults image-check compat lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +28,11 @@ demo: $(READY) ## run one task to its end on this machine: PostgreSQL, a stand-i
 dev: $(READY) ## the same, stays up: prints a URL, a key and a curl line
 	@$(BIN)/kie-gateway dev
 
-test: $(READY) ## run all tests against a real PostgreSQL that is started for them
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+test: $(READY) ## run the tests against a real PostgreSQL that is started for them
+	GATEWAY_TEST_HYPOTHESIS=quick $(PYTEST) -m "not long"
+
+quick: lint ## linters, and the tests that need no gateway: within a minute
+	GATEWAY_TEST_HYPOTHESIS=quick $(PYTEST) $(QUICK)
 
 lint: $(READY) ## formatter, linter, types, import contracts
 	$(BIN)/ruff format --check .
@@ -33,7 +40,14 @@ lint: $(READY) ## formatter, linter, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+fix: $(READY) ## write what the formatter and the linter can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
 check: lint test ## everything that a change has to pass
+
+test-long: $(READY) ## the rest: coverage, the fault lab, each promise sabotaged, all examples
+	$(BIN)/python -m tests.long
 
 sabotage: $(READY) ## break each promise in a copy and show that the tests notice
 	$(BIN)/python -m tests.sabotage
@@ -57,4 +71,4 @@ lock: $(READY) ## resolve the dependencies anew
 	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements-dev.lock -o requirements-build.lock -
 
 clean: ## remove the environment and the caches
-	rm -rf .venv build/compat .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .coverage build/compat .mypy_cache .ruff_cache .pytest_cache .hypothesis

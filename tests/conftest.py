@@ -1,50 +1,46 @@
-"""Real PostgreSQL for every test that wants it: one server, a database per test process."""
+"""Real PostgreSQL for every test that wants it: one server, a database per test process.
 
-import asyncio
-import ipaddress
+Only what every folder may need is here, so that pure tests start at once. The rest are plugins in
+`tests/fixtures`, which `FOLDERS` loads when pytest comes to a folder that uses them.
+"""
+
 import os
 import shutil
-import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
-from pydantic import SecretStr
 
-from app.config import Settings
-from app.embedded import running
-from app.main import create_app
-from app.services.services import Services
-from app.store import schema
-from app.wiring import wired
-from tests.gateway import SECRET, Gateway
-from tests.stage import serving
-from tests.upstream import Upstream
+from tests import database
 
-StartGateway = Callable[..., Awaitable[Gateway]]
-Wire = Callable[..., Awaitable[Services]]
-
-TABLES = (
-    "deliveries, delivery_hosts, callbacks, task_events, tasks, client_queues, kie_slots,"
-    " audit_entries, api_keys, clients"
-)
-NEW_ACCOUNT = "DELETE FROM kie_account; INSERT INTO kie_account (id) VALUES (1)"
-
+GATEWAY, TLS = "tests.fixtures.gateway", "tests.fixtures.tls"
+FOLDERS = {
+    "api": (GATEWAY, TLS),
+    "dropin": (GATEWAY, TLS),
+    "faults": (GATEWAY, TLS),
+    "kie": (TLS,),
+    "outbound": (TLS,),
+    "processes": (GATEWAY, TLS),
+    "services": (GATEWAY, TLS),
+    "simulator": (TLS,),
+}
+"""The plugins that a folder's tests use."""
 
 EMBEDDED = "KIE_GATEWAY_TESTS_EMBEDDED"
 """Names the directory of the run's server to all of its processes. It is not among pytest's own
 directories: pytest takes the rights of other users away there, and as root the server is one."""
+GIVEN = "GATEWAY_TEST_DATABASE_URL"
+"""Names a server to be used instead of an embedded one."""
+HYPOTHESIS = "GATEWAY_TEST_HYPOTHESIS"
+"""Names the profile: how many examples a property is tried with."""
+
+for name, examples in (("quick", 20), ("full", 100), ("long", 500)):
+    hypothesis.settings.register_profile(name, max_examples=examples, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get(HYPOTHESIS, "full"))
 
 
 def pytest_configure() -> None:
@@ -54,45 +50,45 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ.pop(EMBEDDED), ignore_errors=True)
+        run = Path(os.environ.pop(EMBEDDED))
+        if given := os.environ.get(GIVEN):
+            database.drop_template(given, run)
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    if isinstance(collector, pytest.Directory):
+        for plugin in FOLDERS.get(collector.path.name, ()):
+            collector.config.pluginmanager.import_plugin(plugin)
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """Lend a PostgreSQL server: GATEWAY_TEST_DATABASE_URL's, or an embedded one for the run."""
-    given = os.environ.get("GATEWAY_TEST_DATABASE_URL")
+    given = os.environ.get(GIVEN)
     if given:
         yield given
         return
+    from app.embedded import running  # noqa: PLC0415  # pure tests need none of it
+
     with running(Path(os.environ[EMBEDDED])) as dsn:
+        database.relaxed(dsn)
         yield dsn
 
 
 @pytest.fixture(scope="session")
-def dsn(server: str) -> Iterator[str]:
+def template(server: str) -> str:
+    """Lend the name of a migrated database to copy new ones from."""
+    return database.migrated(server, Path(os.environ[EMBEDDED]))
+
+
+@pytest.fixture(scope="session")
+def dsn(server: str, template: str) -> Iterator[str]:
     """Lend an empty, migrated database of this test process's own."""
     name = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}_{os.getpid()}"
-
-    def admin(statement: str) -> None:
-        async def run() -> None:
-            connection = await asyncpg.connect(server)
-            try:
-                await connection.execute(statement)
-            finally:
-                await connection.close()
-
-        asyncio.run(run())
-
-    admin(f"CREATE DATABASE {name}")
-    own = _with_database(server, name)
-    schema.upgrade(own)
-    yield own
-    admin(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _with_database(server: str, name: str) -> str:
-    head, _, query = server.partition("?")
-    return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+    database.execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield database.with_database(server, name)
+    database.execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -108,106 +104,4 @@ async def sql(
 ) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     """Lend a connection to look and to set the stage with; all rows go after the test."""
     yield sql_connection
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE; {NEW_ACCOUNT}")
-
-
-@pytest_asyncio.fixture(scope="session")
-async def upstream_server() -> AsyncIterator[Upstream]:
-    upstream = Upstream()
-    async with serving(upstream.app()) as url:
-        upstream.url = url
-        yield upstream
-
-
-@pytest.fixture
-def upstream(upstream_server: Upstream) -> Upstream:
-    """A kie.ai that has heard nothing at the start of each test."""
-    upstream_server.reset()
-    return upstream_server
-
-
-@pytest.fixture
-def make_settings(dsn: str, upstream: Upstream) -> Callable[..., Settings]:
-    def make(**overrides: Any) -> Settings:  # of any field's type
-        values = {
-            "database_url": SecretStr(dsn),
-            "secret_keys": (SecretStr(SECRET),),
-            "kie_base_url": upstream.url,
-            "kie_api_key": SecretStr("sk-not-to-be-shown"),
-            "public_url": "https://gateway.test/base",
-            **overrides,
-        }
-        return Settings(**values)
-
-    return make
-
-
-@pytest_asyncio.fixture
-async def start_gateway(
-    sql: "asyncpg.Connection[asyncpg.Record]", make_settings: Callable[..., Settings]
-) -> AsyncIterator[StartGateway]:
-    """Start gateways over real sockets, without loops unless told `worker=True`."""
-    async with AsyncExitStack() as stack:
-
-        async def start(*, worker: bool = False, **overrides: Any) -> Gateway:
-            settings = make_settings(**overrides)
-            url = await stack.enter_async_context(serving(create_app(settings, worker=worker)))
-            return await stack.enter_async_context(Gateway.at(url, settings))
-
-        yield start
-
-
-@pytest_asyncio.fixture
-async def gateway(start_gateway: StartGateway) -> Gateway:
-    return await start_gateway()
-
-
-@pytest_asyncio.fixture
-async def wire(
-    sql: "asyncpg.Connection[asyncpg.Record]", make_settings: Callable[..., Settings], dsn: str
-) -> AsyncIterator[Wire]:
-    """Wire services as another process would."""
-    async with AsyncExitStack() as stack:
-
-        async def start(**overrides: Any) -> Services:
-            return await stack.enter_async_context(wired(make_settings(**overrides), dsn))
-
-        yield start
-
-
-@pytest_asyncio.fixture
-async def services(wire: Wire) -> Services:
-    return await wire()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for 127.0.0.1, in one file, that nobody else trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2120, 1, 1, tzinfo=UTC))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    path.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + signed.public_bytes(Encoding.PEM)
-    )
-    return path
-
-
-@pytest.fixture(scope="session")
-def tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    return context
+    await sql_connection.execute(database.EMPTY)

@@ -2,13 +2,17 @@
 
 import contextlib
 import json
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
 
 from app.config import Settings
-from app.wiring import wired
+from app.services.clients.keys import Keys
+from app.services.clients.vault import Vault
+from app.store.engine import Database
+from app.wiring import new_id
 from tests.stage import eventually
 
 SECRET = "a-secret-of-the-tests-not-to-be-shown"
@@ -86,10 +90,16 @@ class Gateway:
 
 
 async def issue_key(settings: Settings, name: str) -> str:
+    """Issue a key as the command line does, without wiring all the rest."""
     url = settings.database_url
     assert url is not None
-    async with wired(settings, url.get_secret_value()) as services:
-        return (await services.keys.create(name)).api_key
+    database = Database(url.get_secret_value(), pool_size=1)
+    try:
+        sealer = Vault([secret.get_secret_value() for secret in settings.secret_keys])
+        keys = Keys(database, sealer, new_id, secrets.token_bytes)
+        return (await keys.create(name)).api_key
+    finally:
+        await database.dispose()
 
 
 def _texts(params: Mapping[str, object]) -> dict[str, str]:

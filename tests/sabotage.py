@@ -1,6 +1,7 @@
 """Breaks each promise in a copy of the project, one line at a time, and shows that tests notice.
 
-`make sabotage` runs all; `python -m tests.sabotage NAME…` some. `docs/promises.md` tells which
+`make sabotage` runs all; `python -m tests.sabotage NAME…` some, by their names or by the number of
+the promise. `docs/promises.md` tells which
 promise each breaks; `tests/test_promises.py` keeps the page and this table together.
 """
 
@@ -342,7 +343,7 @@ SABOTAGES = (
 
 
 def main(names: Sequence[str]) -> int:
-    chosen = [one for one in SABOTAGES if not names or one.name in names]
+    chosen = [one for one in SABOTAGES if not names or {one.name, str(one.promise)} & {*names}]
     with (
         tempfile.TemporaryDirectory(prefix="kie-gateway-sabotage-") as scratch,
         running(Path(scratch) / "embedded") as dsn,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeVar
 
@@ -13,6 +14,9 @@ from simulator.server import listen
 
 PATIENCE = 10.0
 """Seconds after which a condition counts as never met."""
+
+_TURNS = 3
+"""Of the loop, in which a connection without a request is closed."""
 
 T = TypeVar("T")
 
@@ -39,12 +43,42 @@ async def closed(listener: asyncio.Server) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals of the process to pytest."""
+    """Leaves the signals of the process to pytest, and when it is told to."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    def leave(self) -> None:
+        self.should_exit = True
+        self._told.set()
 
     @override
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    @override
+    async def main_loop(self) -> None:
+        """Wait to be told: uvicorn looks ten times a second."""
+        await self.on_tick(0)
+        await self._told.wait()
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Leave at once where nothing is under way: uvicorn waits a tenth of a second."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        for server in self.servers:
+            await server.wait_closed()
+        await self.lifespan.shutdown()
 
 
 def serving(app: ASGIApp) -> contextlib.AbstractAsyncContextManager[str]:
@@ -66,5 +100,5 @@ async def serving_at(make: Callable[[str], ASGIApp]) -> AsyncIterator[str]:
                 await asyncio.sleep(0.001)
             yield url
         finally:
-            server.should_exit = True
+            server.leave()
             await running

@@ -138,9 +138,9 @@ def session(
     Each new connection resolves anew and opens its socket through the guard. Idle ones are closed
     before servers do it (5 s is usual): a request that meets the closing counts as a failure.
     """
-    trusted = ssl.create_default_context()
+    trusted = ssl.create_default_context(cafile=ca_bundle)
     if ca_bundle is not None:
-        trusted.load_verify_locations(ca_bundle)
+        trusted.load_default_certs()
     connector = aiohttp.TCPConnector(
         ssl=trusted,
         limit=MAX_CONNECTIONS,

@@ -15,9 +15,8 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.main import create_app
 from app.services.services import Services
-from app.store import schema
 from tests.api.stage import Sql
-from tests.conftest import _with_database
+from tests.database import with_database
 from tests.gateway import Gateway, issue_key
 from tests.proxy import between
 from tests.stage import serving
@@ -74,16 +73,16 @@ def spec() -> dict[str, Any]:
 class Scratch:
     """A migrated database of one test's own, reached over TCP."""
 
-    def __init__(self, server: str, name: str) -> None:
+    def __init__(self, server: str, template: str, name: str) -> None:
         self._server = server
+        self._template = template
         self._name = name
         self._line = AsyncExitStack()
         self.dsn = ""
 
     async def make(self) -> None:
-        await self._admin(f"CREATE DATABASE {self._name}")
-        own = _with_database(self._server, self._name)
-        await asyncio.to_thread(schema.upgrade, own)
+        await self._admin(f"CREATE DATABASE {self._name} TEMPLATE {self._template}")
+        own = with_database(self._server, self._name)
         _, self.dsn = await self._line.enter_async_context(between(own))
 
     async def goes_away(self) -> None:
@@ -105,7 +104,7 @@ class Scratch:
         await self._admin(f"DROP DATABASE {self._name} WITH (FORCE)")
 
     async def run(self, statement: str) -> None:
-        await self._execute(_with_database(self._server, self._name), statement)
+        await self._execute(with_database(self._server, self._name), statement)
 
     async def _cut(self) -> None:
         await self._admin(
@@ -126,8 +125,8 @@ class Scratch:
 
 
 @pytest_asyncio.fixture
-async def scratch(server: str) -> AsyncIterator[Scratch]:
-    made = Scratch(server, f"scratch_{os.getpid()}")
+async def scratch(server: str, template: str) -> AsyncIterator[Scratch]:
+    made = Scratch(server, template, f"scratch_{os.getpid()}")
     await made.make()
     yield made
     await made.drop()

@@ -31,7 +31,7 @@ from tests.api.stage import (
     problem,
 )
 from tests.api.test_schema import sent
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, SECRET, Gateway, issue_key
 from tests.upstream import BALANCE, Upstream, failed, refused, running, succeeded
 

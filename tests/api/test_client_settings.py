@@ -11,7 +11,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from tests.api.stage import Refusal, Sql, check_refusal
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import Gateway
 from tests.upstream import Upstream, succeeded
 

@@ -13,7 +13,7 @@ from app.domain.task import FINAL, State
 from app.services.tasks.waiters import POLL
 from tests.api.conftest import IssueKey, StartInside
 from tests.api.stage import NOBODY, NOT_FOUND, Refusal, Sql, check_refusal
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, Gateway
 from tests.store.stage import put_task
 from tests.upstream import Upstream, failed, refused, running, succeeded

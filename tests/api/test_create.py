@@ -12,7 +12,7 @@ import structlog
 from app.config import Settings
 from app.main import create_app
 from tests.api.stage import Sql, dialled, head_of
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway, issue_key
 from tests.stage import eventually, serving
 from tests.upstream import Upstream, failed, refused, succeeded

@@ -22,7 +22,7 @@ from tests.api.stage import (
     bad_parameter,
     check_refusal,
 )
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
 from tests.hooks import Hook, listening
 from tests.stage import eventually

@@ -7,7 +7,7 @@ import pytest
 
 from tests.api.stage import Sql
 from tests.api.test_metrics import scrape
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import Gateway
 from tests.scrape import samples
 from tests.upstream import Upstream, succeeded

@@ -17,7 +17,7 @@ from app.api.dropin import CODES
 from app.api.errors import STATUS
 from tests.api.conftest import IssueKey, Scratch
 from tests.api.stage import Sql, check_nothing_happened, with_fields
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import Gateway
 from tests.services.stage import lost
 from tests.stage import eventually

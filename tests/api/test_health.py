@@ -10,7 +10,7 @@ from app.config import Settings
 from app.main import SchemaError, create_app
 from tests.api.conftest import Scratch
 from tests.api.stage import Refusal, check_refusal
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import Gateway
 from tests.stage import eventually
 

@@ -16,7 +16,7 @@ from app.services.services import Services
 from app.wiring import new_id
 from tests.api.conftest import Scratch
 from tests.api.stage import dialled, head_of
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, SECRET, Gateway
 from tests.scrape import Samples, labels, moved, samples
 from tests.stage import eventually

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from tests.api.conftest import Scratch, StartInside
 from tests.api.stage import NOBODY, Operation, Sql, operations, problem
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, refused, succeeded
 

@@ -11,7 +11,7 @@ from app.metrics import catalogue
 from app.store.backlog import Backlog
 from tests.api.conftest import Scratch
 from tests.api.stage import Sql
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.scrape import samples
 
 PAUSE = "UPDATE kie_account SET paused_at = now()"

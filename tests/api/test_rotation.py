@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from app.domain.audit import Actor
 from tests.api.stage import NOT_FOUND, Refusal, Sql, check_refusal
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import SECRET, Gateway
 from tests.hooks import Hook, Told, listening
 from tests.upstream import Upstream, succeeded

@@ -28,7 +28,7 @@ from tests.api.stage import NOBODY, Operation, Sql
 from tests.gateway import Gateway
 from tests.upstream import Upstream, failed, refused, succeeded
 
-EXAMPLES = 100
+EXAMPLES = settings().max_examples
 """Requests to each operation that keep to the document, and as many that do not."""
 
 HOOK = "https://h.test/hook"

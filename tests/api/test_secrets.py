@@ -14,7 +14,7 @@ import structlog
 
 from app.log import configure
 from tests.api.stage import Sql
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, SECRET, Gateway, issue_key
 from tests.stage import PATIENCE
 from tests.upstream import BALANCE, Upstream, refused, succeeded

@@ -8,7 +8,7 @@ import pytest
 
 from app.services.tasks.waiters import POLL
 from tests.api.stage import NOBODY, NOT_FOUND, Sql, check_refusal, is_held
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.stage import eventually
 from tests.upstream import Upstream, refused, succeeded

@@ -10,7 +10,7 @@ import pytest
 from app.services.tasks.waiters import POLL
 from tests.api.conftest import IssueKey
 from tests.api.stage import NOBODY, NOT_FOUND, Refusal, check_refusal, is_held
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, refused, succeeded
 

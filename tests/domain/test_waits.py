@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from app.domain.polling import EXPECTING_CALLBACK, POLLING, PollSchedule, next_poll
 from app.domain.retry import backoff
 
-CLOCKS = (EXPECTING_CALLBACK, POLLING)
+SCHEDULES = (EXPECTING_CALLBACK, POLLING)
 ages = st.floats(0, 1e9)
 tries_made = st.integers(0, 10_000)
 shares = st.floats(0, 1, exclude_max=True)
 
 
 @pytest.mark.parametrize(
-    ("clock", "age", "seconds"),
+    ("schedule", "age", "seconds"),
     [
         (EXPECTING_CALLBACK, 0, 60),
         (EXPECTING_CALLBACK, 59.9, 60),
@@ -37,19 +37,19 @@ def test_when_to_ask(schedule: PollSchedule, age: float, seconds: float) -> None
     assert next_poll(schedule, age) == seconds
 
 
-@pytest.mark.parametrize("clock", CLOCKS)
-def test_a_clock_knows_every_age_and_its_rows_are_in_order(schedule: PollSchedule) -> None:
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_schedule_knows_every_age_and_its_rows_are_in_order(schedule: PollSchedule) -> None:
     assert schedule[-1][0] == math.inf
     assert all(one[0] < other[0] for one, other in pairwise(schedule))
 
 
 @pytest.mark.parametrize("age", [-1.0, -0.001])
-@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_an_age_from_before_its_time_is_young(schedule: PollSchedule, age: float) -> None:
     assert next_poll(schedule, age) == schedule[0][1]
 
 
-@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @given(age=ages, more=ages)
 def test_the_older_a_task_the_rarer_it_is_asked_about(
     schedule: PollSchedule, age: float, more: float

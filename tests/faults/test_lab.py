@@ -16,6 +16,8 @@ from tests.faults.lab.outages import PATIENT, Weather, own_postgres, under
 from tests.faults.lab.points import Point, Side
 from tests.faults.lab.scenario import Combination, Result
 
+pytestmark = pytest.mark.long
+
 SEED = 20261122
 SHARES = 8
 """Tests among which the points of one replica are dealt out."""

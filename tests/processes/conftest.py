@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from app.config import Settings
-from tests.conftest import NEW_ACCOUNT, TABLES
+from tests.database import EMPTY
 from tests.gateway import SECRET, Gateway
 from tests.processes.stage import KIE_API_KEY, Running, Stage
 from tests.upstream import Upstream
@@ -77,7 +77,7 @@ async def replica_urls(stage: Stage, sql_connection: Connection) -> AsyncIterato
         stage.running("serve", "--no-worker", **roomy) as other,
     ):
         yield await one.ready(), await other.ready()
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE; {NEW_ACCOUNT}")
+    await sql_connection.execute(EMPTY)
 
 
 @pytest_asyncio.fixture

@@ -21,7 +21,7 @@ from app.services.services import Services
 from app.store.engine import Database
 from app.store.signals import Signals
 from app.wiring import build
-from tests.conftest import NEW_ACCOUNT, TABLES
+from tests.database import EMPTY
 from tests.stage import eventually
 from tests.upstream import failed, running, succeeded
 
@@ -98,7 +98,7 @@ class World:
 
     async def close(self) -> None:
         await self.die(restart=False)
-        await self.sql.execute(f"TRUNCATE {TABLES} CASCADE; {NEW_ACCOUNT}")
+        await self.sql.execute(EMPTY)
         await self.sql.close()
 
     async def start(self) -> None:

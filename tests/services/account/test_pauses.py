@@ -15,7 +15,7 @@ from app.domain.task import State
 from app.services.clients.settings import ClientChange
 from app.services.services import Services
 from app.wiring import new_id
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, Gateway, issue_key
 from tests.services.stage import account, probe_is_due, slots_are_free, state, states, turn
 from tests.stage import eventually

@@ -14,7 +14,7 @@ from app.services.clients.vault import Vault
 from app.services.deliveries.deliver import PER_HOST
 from app.services.services import Services
 from app.wiring import wired
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, SECRET, Gateway
 from tests.proxy import between
 from tests.services.callers import Caller, Heard, listening

@@ -19,7 +19,7 @@ from app.domain.report import Unreadable
 from app.kie import wire
 from app.kie.signature import verify
 from app.services.services import Services
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, Gateway
 from tests.services.callers import Heard, listening
 from tests.services.deliveries.test_deliver import WAYS, Stage, Way

@@ -218,7 +218,6 @@ def test_whatever_comes_in_any_order(
     run_state_machine_as_test(
         AnyOrder,
         settings=settings(
-            max_examples=40,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -9,7 +9,7 @@ import pytest_asyncio
 from app.domain.task import State
 from app.services.services import Services
 from app.worker import at_work
-from tests.conftest import Wire
+from tests.fixtures.gateway import Wire
 from tests.stage import eventually
 from tests.store.stage import Sql, put_client, put_task
 from tests.upstream import Upstream, succeeded

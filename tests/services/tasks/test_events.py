@@ -17,7 +17,7 @@ from app.services.tasks.events import BATCH
 from app.store.tasks import moves
 from app.store.tasks.moves import Move
 from app.worker import at_work
-from tests.conftest import Wire
+from tests.fixtures.gateway import Wire
 from tests.stage import PATIENCE, eventually
 from tests.store.stage import Sql, put_client, put_task
 from tests.store.tasks.test_events import append

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.services.services import Services
-from tests.conftest import Wire
+from tests.fixtures.gateway import Wire
 from tests.gateway import Gateway
 from tests.services.stage import ask, due_in, due_now, put_asked
 from tests.store.stage import put_client

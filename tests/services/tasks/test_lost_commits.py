@@ -13,7 +13,7 @@ from app.config import Settings
 from app.domain.draft import Draft
 from app.services.services import Services
 from app.wiring import wired
-from tests.conftest import StartGateway
+from tests.fixtures.gateway import StartGateway
 from tests.proxy import Cutter, between
 from tests.upstream import Upstream, accepted, refused, succeeded
 

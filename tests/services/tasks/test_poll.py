@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from app.domain.task import State
 from app.services.services import Services
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway
 from tests.upstream import Upstream, failed, refused, running, succeeded
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from app.domain.task import State
 from app.services.services import Services
 from app.worker import at_work, loops
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.services.stage import ask, due_in, due_now, put_asked, slots_are_free
 from tests.stage import eventually
 from tests.store.stage import put_client, put_task

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, Gateway
 from tests.services.stage import slots_are_free, turn
 from tests.upstream import Upstream, refused, succeeded

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from app.domain.callback_url import CallbackUrls, derive
 from app.services.services import Services
 from app.wiring import new_id
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import SECRET, Gateway
 from tests.stage import eventually
 from tests.upstream import BALANCE, Upstream, failed, running, succeeded

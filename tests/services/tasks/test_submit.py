@@ -14,7 +14,7 @@ from app.domain.dialect import Dialect
 from app.domain.draft import Draft, fingerprint
 from app.domain.exact_json import canonical
 from app.services.services import Services
-from tests.conftest import StartGateway, Wire
+from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
 from tests.upstream import Upstream, accepted, refused, succeeded
 

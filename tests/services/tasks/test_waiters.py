@@ -17,7 +17,7 @@ from app.services.services import Services
 from app.services.tasks.waiters import POLL
 from app.store.engine import Database
 from app.worker import at_work
-from tests.conftest import Wire
+from tests.fixtures.gateway import Wire
 from tests.stage import eventually
 from tests.store.stage import Sql, put_client, put_task
 

@@ -1,0 +1,116 @@
+"""What `make test` leaves out because it takes long: `python -m tests.long [--within SECONDS]`.
+
+The parts come in the order of `docs/promises.md`, behind the coverage. With a budget, a part that
+is not expected to end in it is left out, and named; CI has one, a night has none.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PYTEST = ("pytest", "-q", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+IN_PROCESS = (
+    *("tests/domain", "tests/kie", "tests/outbound", "tests/store", "tests/services", "tests/api"),
+    *("tests/simulator", "tests/dropin", "tests/faults/test_limits.py", "tests/test_config.py"),
+    *("tests/test_log.py", "tests/test_metrics.py", "tests/test_schema.py"),
+)
+"""Tests that run the code in their own process, where it is seen."""
+PROPERTIES = (
+    *("tests/domain", "tests/kie", "tests/outbound", "tests/services/tasks/test_any_order.py"),
+    *("tests/api/test_schema.py", "tests/api/test_hostile_bodies.py", "tests/api/test_admin.py"),
+)
+ALL_EXAMPLES = {"GATEWAY_TEST_HYPOTHESIS": "full"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A run of `python -m`, and the seconds that it takes on two cores."""
+
+    name: str
+    seconds: int
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def _sabotaged(promise: int, seconds: int) -> Part:
+    return Part(
+        name=f"promise {promise} broken on purpose",
+        seconds=seconds,
+        command=("tests.sabotage", str(promise)),
+    )
+
+
+PARTS = (
+    Part(
+        name="coverage, with its floor",
+        seconds=300,
+        command=(*PYTEST, "-m", "not long", "--cov", "--cov-report=term:skip-covered", *IN_PROCESS),
+    ),
+    _sabotaged(1, 60),
+    _sabotaged(2, 60),
+    Part(
+        name="the fault lab's short form: promises 3 to 7 and 10",
+        seconds=240,
+        command=("pytest", "-q", "-n", "2", "-m", "long", "tests/faults"),
+    ),
+    _sabotaged(3, 90),
+    _sabotaged(4, 60),
+    _sabotaged(5, 60),
+    _sabotaged(6, 180),
+    _sabotaged(7, 90),
+    _sabotaged(8, 120),
+    _sabotaged(9, 60),
+    _sabotaged(10, 60),
+    Part(
+        name="properties with all examples",
+        seconds=180,
+        command=(*PYTEST, "-m", "not long", *PROPERTIES),
+        environment=ALL_EXAMPLES,
+    ),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.long", description=__doc__)
+    parser.add_argument("--within", type=float, help="seconds for all; default: as many as needed")
+    within = parser.parse_args(arguments).within
+    ends = None if within is None else time.monotonic() + within
+    failed, left_out = [], []
+    for part in PARTS:
+        if ends is not None and time.monotonic() + part.seconds > ends:
+            left_out.append(part.name)
+        elif not _passes(part):
+            failed.append(part.name)
+    for name in left_out:
+        _say(f"left out for want of time: {name}")
+    for name in failed:
+        _say(f"FAILED: {name}")
+    return 1 if failed else 0
+
+
+def _passes(part: Part) -> bool:
+    _say(f"== {part.name} (some {part.seconds} s)")
+    started = time.monotonic()
+    status = subprocess.run(  # noqa: S603  # our own tools
+        [sys.executable, "-m", *part.command],
+        cwd=ROOT,
+        env={**os.environ, **part.environment},
+        check=False,
+    ).returncode
+    _say(f"== {part.name}: {time.monotonic() - started:.0f} s, status {status}")
+    return status == 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

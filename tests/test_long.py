@@ -1,0 +1,33 @@
+"""The long tests leave nothing out, and say what they leave out."""
+
+import pytest
+
+from tests import long
+from tests.long import ROOT, Part
+from tests.sabotage import SABOTAGES
+
+
+def test_each_promise_is_sabotaged() -> None:
+    numbers = [part.command[1] for part in long.PARTS if part.command[0] == "tests.sabotage"]
+    assert numbers == sorted(numbers, key=int)
+    assert {int(number) for number in numbers} == {one.promise for one in SABOTAGES}
+
+
+def test_each_path_exists() -> None:
+    paths = [word for part in long.PARTS for word in part.command if word.startswith("tests/")]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_what_does_not_fit_is_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = []
+    parts = [Part(name=f"of {n}", seconds=n, command=("x",)) for n in (5, 50, 6)]
+    monkeypatch.setattr(long, "PARTS", parts)
+    monkeypatch.setattr(long, "_passes", lambda part: ran.append(part.seconds) or part.seconds != 6)
+    assert long.main(["--within", "20"]) == 1
+    assert ran == [5, 6]
+    assert capsys.readouterr().out.splitlines() == [
+        "left out for want of time: of 50",
+        "FAILED: of 6",
+    ]
