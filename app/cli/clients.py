@@ -56,7 +56,7 @@ def list_clients(as_json: AsJson = False) -> None:
 def set_client(
     name: Annotated[str, typer.Argument(help="The client, by its name.")],
     weight: Annotated[
-        int | None, typer.Option(help="Its parts, 1 to 100; a new client has 1.")
+        int | None, typer.Option(help="Its share, 1 to 100; a new client has 1.")
     ] = None,
     webhook_url: Annotated[
         str | None,
@@ -120,7 +120,7 @@ def _given(
     webhook_event: list[str] | None,
     sees_balance: bool | None,
 ) -> dict[str, Any]:
-    """Return only what was asked for, by the fields' names; their words for None are understood."""
+    """Return only what was asked for, by the fields' names; `none`, `any` and `usual` read."""
     given: dict[str, Any] = {}
     if weight is not None:
         given["weight"] = weight

@@ -75,7 +75,7 @@ async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
         return
     yield Finding("schema", "up to date")
     living = await services.keys.living()
-    yield Finding("keys", f"{living} living", None if living else "kie-gateway keys create NAME")
+    yield Finding("keys", f"{living} active", None if living else "kie-gateway keys create NAME")
     census = await services.metrics_page.census()
     if census is not None:
         yield _work(census.overdue)

@@ -108,7 +108,7 @@ def revoke(
 
     count = with_keys(lambda keys: keys.revoke(which.rstrip("…")))
     if count == 0:
-        give_up("No living key has this id or beginning; see `kie-gateway keys list`.")
+        give_up("No active key has this id or beginning; see `kie-gateway keys list`.")
     typer.echo(f"revoked {count}")
 
 

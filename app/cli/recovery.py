@@ -37,7 +37,7 @@ def bind(
     _done(
         task_id,
         lambda operations, known: operations.bind(Actor.COMMAND_LINE, known, kie_task_id),
-        "bound; kie.ai is asked about it",
+        "bound; kie.ai is polled for it",
         signs=True,
     )
 
@@ -93,7 +93,7 @@ def release(task_id: TaskId) -> None:
     _done(
         task_id,
         lambda operations, known: operations.release(Actor.COMMAND_LINE, known),
-        "released; kie.ai is asked about it",
+        "released; kie.ai is polled for it",
     )
 
 

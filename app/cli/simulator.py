@@ -28,7 +28,7 @@ def simulator(
         list[str] | None,
         typer.Option(help="NAME=RATE, repeatable: docs/simulator.md lists the faults."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which tasks fail, and which faults befall whom.")] = 0,
+    seed: Annotated[int, typer.Option(help="Which tasks fail, and with which faults.")] = 0,
     credits_: Annotated[
         str, typer.Option("--credits", help="The account's balance at the start.")
     ] = "5916.25",

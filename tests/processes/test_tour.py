@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.processes.stage import Stage, bare_environment
+from tests.processes.stage import Stage, bare_environment, left_behind
 from tests.tour import alike, answers, first_calls, steps
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the commands are curl's")
@@ -58,7 +59,13 @@ async def running_dev(stage: Stage) -> AsyncIterator[Dev]:
             printed = await running.says("-d '")
             running.log.unlink()  # no log: it shows the key, on purpose
             yield Dev(printed, Path(directory))
-            await running.end()
+            assert await running.end(signal.SIGINT) == 0
+        assert left_behind(Path(directory)) == {}
+        assert _has_no_environment(Path(directory))
+
+
+def _has_no_environment(directory: Path) -> bool:
+    return not (directory / ".kie-gateway" / "env").exists()
 
 
 @pytest.fixture
