@@ -4,8 +4,8 @@ A task runs at a stand-in kie.ai that has finished it and calls nobody back; the
 turn of the poll loop asks, hears that it succeeded and settles it. Meanwhile every entry of a
 function of `app` is recorded that *carries the row*: one of its local names (`self` left out) is
 the task's id or kie.ai's id of it, or something with one of them in it, to a depth of two. So
-pools, transactions and clocks are not part of the trip. Also left out are the log, the metrics and
-generated constructors.
+pools, transactions and clocks are not part of the trip. Also left out are generated constructors,
+the log, and what is counted and who is woken after the commit.
 
 The entries' modules in their order are the trail; neighbours that are the same are one *stay*.
 **Modules** are the distinct ones, **returns** the stays less the modules: how often the row comes
@@ -30,7 +30,10 @@ from types import FrameType
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-LEFT_OUT = ("app.log", "app.metrics")
+LEFT_OUT = (
+    *("app.log", "app.metrics", "app.store.signals", "app.services.consequences"),
+    *("app.services.wait", "app.services.tasks.waiters"),  # who is woken
+)
 SERVICES = "app.services."
 GENERATED = re.compile(r"__create_fn__|<(lambda|\w+comp|genexpr)>$")
 """What a class or a function around it is written with."""
@@ -173,15 +176,17 @@ async def _due_row(dsn: str) -> AsyncIterator[tuple[set[object], Callable[[], Aw
             )
             sql = await asyncpg.connect(dsn)
             await sql.execute("UPDATE tasks SET due_at = now()")
-            task_id, kie_id = await sql.fetchrow("SELECT id, kie_task_id FROM tasks")
-            assert kie_id, made.text
+            row = await sql.fetchrow("SELECT id, kie_task_id FROM tasks")
+            assert row is not None, made.text
+            assert row["kie_task_id"], made.text
+            task_id = row["id"]
 
             async def settled() -> None:
                 service, turn = _turn(services)
                 await turn()
                 await service.drain()
 
-            yield {task_id, task_id.hex, str(task_id), kie_id}, settled
+            yield {task_id, task_id.hex, str(task_id), row["kie_task_id"]}, settled
             assert await sql.fetchval("SELECT state FROM tasks") == "succeeded"
             await sql.close()
 
