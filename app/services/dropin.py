@@ -8,10 +8,9 @@ from app.domain.errors import KieNotAnsweringError, NotPermittedError
 from app.domain.report import DownloadLink, NoAnswer
 from app.kie.client import KieClient
 from app.services.account.probe import Account
-from app.services.tasks.read import Columns
 from app.store.account import condition
 from app.store.clients import clients
-from app.store.engine import Database
+from app.store.engine import Columns, Database
 from app.store.tasks import rows
 
 MAX_ID = 200

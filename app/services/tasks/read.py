@@ -1,8 +1,8 @@
 """Reading for answers: rows go from the store to the API untouched, but for what is redacted."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Sequence
+from typing import Literal
 from uuid import UUID
 
 from app.domain.admission import Limits
@@ -13,15 +13,10 @@ from app.domain.redact import redacted_body
 from app.domain.task import FINAL, State
 from app.services.tasks.waiters import Future, Waiters
 from app.store.account import forecast
-from app.store.engine import Connection, Database
+from app.store.engine import Columns, Connection, Database, Row
 from app.store.tasks import callbacks, lists, rows
 
 CALLBACKS_SHOWN = 200
-
-Row = Mapping[Any, Any]
-
-Columns = Mapping[str, Any]
-"""A task's columns as its client sees them."""
 
 
 class Reader:
