@@ -16,16 +16,19 @@ help: ## show this
 setup: $(READY) ## install everything into .venv
 
 $(READY): pyproject.toml requirements-dev.lock
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@echo "setup 1/3: a virtual environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@echo "setup 2/3: the packages of requirements-dev.lock, by their hashes; this takes a minute or two"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@echo "setup 3/3: kie-gateway itself"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(READY) ## run one task to its end on this machine: PostgreSQL, a stand-in kie.ai, the gateway
 	@$(BIN)/kie-gateway demo
 
-dev: $(READY) ## the same, stays up: prints a URL, a key and a curl line
+dev: $(READY) ## the same, stays up: prints a URL, a key and lines to paste
 	@$(BIN)/kie-gateway dev
 
 test: $(READY) ## run the tests against a real PostgreSQL that is started for them

@@ -12,10 +12,9 @@ from starlette.types import Lifespan
 
 from app import config, log
 from app.api import admin, callbacks, deliveries, dropin, errors, events, health, openapi, tasks
-from app.api.deps import Desk, Edge
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
-from app.wiring import Services, wired
+from app.wiring import wired
 from app.worker import at_work, loops
 
 DESCRIPTION = """\
@@ -61,7 +60,7 @@ ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.INTERNAL: (admin.router,),
     Surface.CALLBACKS: (),
 }
-"""The same with GATEWAY_ADMIN_KEY; without it, nothing tells that there are such paths."""
+"""The same with GATEWAY_ADMIN_KEY; without it, nothing shows that there are such paths."""
 
 FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
     Surface.ALL: {dropin.PREFIX: dropin.refused},
@@ -70,12 +69,12 @@ FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
 }
 """How refusals are written where they are no problem documents, by the beginning of the path."""
 
-DOCUMENT: Mapping[Surface, str | None] = {
+OPENAPI_URL: Mapping[Surface, str | None] = {
     Surface.ALL: "/openapi.json",
     Surface.INTERNAL: "/openapi.json",
     Surface.CALLBACKS: None,
 }
-"""Where the OpenAPI document stands; without it there are no pages to read it either."""
+"""Where the OpenAPI document is served; without it there are no pages to read it either."""
 
 
 def create_app(
@@ -90,7 +89,7 @@ def create_app(
         version=metadata.version("kie-gateway"),
         description=DESCRIPTION,
         lifespan=_lifespan(settings, worker=worker),
-        openapi_url=DOCUMENT[surface],
+        openapi_url=OPENAPI_URL[surface],
         redirect_slashes=False,
     )
     errors.install(app, FORMS[surface])
@@ -108,10 +107,7 @@ def _lifespan(settings: Settings, *, worker: bool) -> Lifespan[FastAPI]:
             trouble = await services.health.schema_trouble()
             if trouble is not None:
                 raise SchemaError(trouble)
-            app.state.edge = _edge(services, settings)
-            app.state.desk = _desk(services, settings)
-            app.state.probes = _probes(services)
-            app.state.waiters = services.waiters
+            app.state.services = services
             working = loops(services) if worker else ()
             for warning in settings.warnings():
                 logger.warning("settings.concern", concern=warning)
@@ -122,10 +118,10 @@ def _lifespan(settings: Settings, *, worker: bool) -> Lifespan[FastAPI]:
 
 
 def create_worker(settings: Settings) -> FastAPI:
-    """Build the worker: the loops, and the few paths that tell how they are."""
+    """Build the worker: the loops, and the few paths that show how they are."""
     app = FastAPI(
         title="kie-gateway worker",
-        lifespan=_told(_lifespan(settings, worker=True)),
+        lifespan=_logged(_lifespan(settings, worker=True)),
         openapi_url=None,
         redirect_slashes=False,
     )
@@ -136,8 +132,8 @@ def create_worker(settings: Settings) -> FastAPI:
     return app
 
 
-def _told(inner: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
-    """Log where a worker stands in its life: it has no callers who would notice."""
+def _logged(inner: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
+    """Log the start and the end of a worker: it has no callers who would notice."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -154,37 +150,3 @@ def _dsn(settings: Settings) -> str:
     if settings.database_url is None:
         raise SettingsError(["GATEWAY_DATABASE_URL: is not set; name your PostgreSQL"])
     return settings.database_url.get_secret_value()
-
-
-def _probes(services: Services) -> health.Probes:
-    return health.Probes(
-        health=services.health, metrics_page=services.metrics_page, metrics=services.metrics
-    )
-
-
-def _desk(services: Services, settings: Settings) -> Desk | None:
-    if settings.admin_key is None:
-        return None
-    return Desk(
-        pauses=services.pauses,
-        stuck=services.stuck,
-        clients=services.clients,
-        account=services.account,
-        keys=services.keys,
-        admin_key=settings.admin_key.get_secret_value(),
-    )
-
-
-def _edge(services: Services, settings: Settings) -> Edge:
-    return Edge(
-        keys=services.keys,
-        creates=services.creates,
-        receiver=services.receiver,
-        reader=services.reader,
-        commands=services.commands,
-        feed=services.feed,
-        deliveries=services.deliveries,
-        dropin=services.dropin,
-        max_body_bytes=settings.max_body_bytes,
-        submit_wait=settings.submit_wait,
-    )

@@ -1,19 +1,16 @@
 """Builds everything once and closes it in reverse. Clock and chance are born here."""
 
-import base64
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from uuid import UUID
 
 import aiohttp
 import httpx
-from cryptography.fernet import Fernet, MultiFernet
 from uuid_utils.compat import uuid7
 
 from app.config import Settings
@@ -29,6 +26,7 @@ from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
 from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
+from app.services.clients.vault import Vault
 from app.services.deliveries.deliver import Deliverer
 from app.services.deliveries.history import Deliveries
 from app.services.deliveries.outbox import Outbox
@@ -36,6 +34,7 @@ from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
 from app.services.health import Health
 from app.services.metrics import MetricsPage
+from app.services.services import ApiSettings, Services
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
@@ -55,36 +54,6 @@ CONNECT_TIMEOUT = 5.0
 """Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
-    """The use cases, and what they share."""
-
-    keys: Keys
-    lifecycle: Lifecycle
-    creates: Creates
-    submitter: Submitter
-    receiver: Receiver
-    poller: Poller
-    account: Account
-    pauses: Pauses
-    stuck: StuckTasks
-    clients: Clients
-    deliverer: Deliverer
-    deliveries: Deliveries
-    dropin: DropIn
-    sweeper: Sweeper
-    reader: Reader
-    commands: Commands
-    feed: Feed
-    waiters: Waiters
-    leases: Leases
-    signals: Signals
-    health: Health
-    metrics: Metrics
-    metrics_page: MetricsPage
-    kie: KieClient
-
-
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -92,12 +61,6 @@ def utc_now() -> datetime:
 def new_id() -> UUID:
     """Make a UUIDv7 (RFC 9562): new rows lie beside each other in every index."""
     return uuid7()
-
-
-def vault(secret_keys: Sequence[str]) -> MultiFernet:
-    """Seal with the first secret, open with any."""
-    keys = [base64.urlsafe_b64encode(derive(secret, "vault")) for secret in secret_keys]
-    return MultiFernet([Fernet(key) for key in keys])
 
 
 @asynccontextmanager
@@ -115,7 +78,7 @@ async def wired(
                 _guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
             ) as callers,
         ):
-            yield _services(settings, database, signals, http, callers, monotonic)
+            yield build(settings, database, signals, http, callers, monotonic)
     finally:
         await database.dispose()
 
@@ -143,14 +106,15 @@ def _kie_http(settings: Settings) -> httpx.AsyncClient:
     )
 
 
-def _services(
+def build(
     settings: Settings,
     database: Database,
     signals: Signals,
     http: httpx.AsyncClient,
     callers: aiohttp.ClientSession,
-    monotonic: Callable[[], float],
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Services:
+    """Build the services upon what `wired` opens and closes."""
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
     hmac_keys = [key.get_secret_value().encode() for key in settings.kie_webhook_hmac_keys]
     policy = _policy(settings)
@@ -166,7 +130,7 @@ def _services(
     waiters = Waiters(database, signals)
     guard = _guard(settings)
     outbox = Outbox(new_id, settings.delivery_schedule[0])
-    sealer = vault(secret_keys)
+    vault = Vault(secret_keys)
     chance = random.SystemRandom().random
     admission = Admission(database, policy, chance)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
@@ -175,7 +139,7 @@ def _services(
     submitter = Submitter(lifecycle, kie, leases, urls, admission, new_id, metrics)
     account = Account(database, kie, lifecycle.run, policy, chance)
     return Services(
-        keys=Keys(database, sealer, new_id, secrets.token_bytes),
+        keys=Keys(database, vault, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         creates=Creates(database, lifecycle, submitter, guard, policy, new_id),
         submitter=submitter,
@@ -188,7 +152,7 @@ def _services(
         deliverer=Deliverer(
             database,
             Sender(callers, settings.delivery_timeout),
-            Signing(sealer),
+            Signing(vault),
             settings.delivery_schedule,
             settings.delivery_timeout,
             utc_now,
@@ -208,6 +172,16 @@ def _services(
         metrics=metrics,
         metrics_page=MetricsPage(database, health, metrics, monotonic, policy.limits),
         kie=kie,
+        api=_api(settings),
+    )
+
+
+def _api(settings: Settings) -> ApiSettings:
+    admin_key = settings.admin_key
+    return ApiSettings(
+        max_body_bytes=settings.max_body_bytes,
+        submit_wait=settings.submit_wait,
+        admin_key=admin_key.get_secret_value() if admin_key else None,
     )
 
 

@@ -15,9 +15,9 @@ import structlog
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.retry import backoff
 from app.services.health import Health
+from app.services.services import Services
 from app.services.tasks.submit import AT_ONCE
 from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP, Signals
-from app.wiring import Services
 
 DRAIN = 45.0
 """Seconds that shutdown waits for sendings and questions: one call to kie.ai and its record."""

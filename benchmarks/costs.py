@@ -18,8 +18,9 @@ from app.domain.admission import Limit, Limits
 from app.domain.draft import Draft
 from app.domain.policy import Policy
 from app.services.account.admission import Admission, Claim
+from app.services.services import Services
 from app.store.engine import Database
-from app.wiring import Services, new_id, wired
+from app.wiring import new_id, wired
 from benchmarks.figures import Figure
 from benchmarks.flood import insert_queued
 from benchmarks.scene import Connection, own_database, say

@@ -27,7 +27,8 @@ import asyncpg
 from typing_extensions import override
 
 from app.domain.callback_url import CallbackUrls, derive
-from app.wiring import new_id, vault
+from app.services.clients.vault import Vault
+from app.wiring import new_id
 from benchmarks.scene import say
 from benchmarks.stand import (
     SECRET,
@@ -210,7 +211,7 @@ async def _forgotten(scene: Scene) -> None:
 @contextlib.asynccontextmanager
 async def scene_at(dsn: str, url: str, pids: Sequence[int]) -> AsyncIterator[Scene]:
     sql = await asyncpg.connect(dsn)
-    sealed = vault([SECRET]).encrypt(b"whsec_" + b"bmV3" * 11)
+    sealed = Vault([SECRET]).seal("whsec_" + "bmV3" * 11)
     client = new_id()
     await sql.execute(SEED, client, f"bench-{client.hex[-8:]}", sealed)
     connector = aiohttp.TCPConnector(limit=0)

@@ -18,8 +18,9 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.domain.audit import Actor
 from app.services.clients.settings import ClientChange
+from app.services.services import Services
 from app.store import schema
-from app.wiring import Services, wired
+from app.wiring import wired
 from benchmarks.stand import SECRET, environment, process
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

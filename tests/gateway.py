@@ -10,8 +10,9 @@ import httpx
 
 from app.config import Settings
 from app.services.clients.keys import Keys
+from app.services.clients.vault import Vault
 from app.store.engine import Database
-from app.wiring import new_id, vault
+from app.wiring import new_id
 from tests.stage import eventually
 
 SECRET = "a-secret-of-the-tests-not-to-be-shown"
@@ -94,7 +95,7 @@ async def issue_key(settings: Settings, name: str) -> str:
     assert url is not None
     database = Database(url.get_secret_value(), pool_size=1)
     try:
-        sealer = vault([secret.get_secret_value() for secret in settings.secret_keys])
+        sealer = Vault([secret.get_secret_value() for secret in settings.secret_keys])
         keys = Keys(database, sealer, new_id, secrets.token_bytes)
         return (await keys.create(name)).api_key
     finally:

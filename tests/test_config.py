@@ -1,4 +1,4 @@
-"""The settings: every one read, bounded and documented, every mistake told, and no secret shown."""
+"""The settings: all read, bounded and documented, every mistake reported, no secret shown."""
 
 import importlib
 import json
@@ -112,7 +112,7 @@ def test_settings_are_frozen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "expected"),
     [
         ("LISTEN", "8000", "should be host:port; write"),
         ("LISTEN", "::1:8000", "should be host:port; write"),
@@ -142,14 +142,14 @@ def test_settings_are_frozen() -> None:
         ("KIE_BASE_URL", "https://api .kie.ai", "should have no user, query"),
     ],
 )
-def test_a_wrong_value_is_told_in_one_line(name: str, value: str, told: str) -> None:
+def test_a_wrong_value_is_reported_in_one_line(name: str, value: str, expected: str) -> None:
     line = problem(**{name: value})
     assert line.startswith(f"GATEWAY_{name}: ")
-    assert told in line
+    assert expected in line
     assert "; " in line, "what is wrong; what to do"
 
 
-def test_entries_of_lists_are_told_by_their_place() -> None:
+def test_entries_of_lists_are_named_by_their_place() -> None:
     keys = json.dumps(["k" * 16, "short", 3])
     assert [line.partition(":")[0] for line in problems(SECRET_KEYS=keys)] == [
         "GATEWAY_SECRET_KEYS[1]",
@@ -158,9 +158,9 @@ def test_entries_of_lists_are_told_by_their_place() -> None:
     assert "[0]" in problem(DELIVERY_BLOCKED_NETWORKS='["10.0.0.1/8"]')
 
 
-def test_all_problems_are_told_at_once() -> None:
-    told = problems(PUBLC_URL="", KIE_TIMEOUT="x", LISTEN="x", KIE_API_KEY_FILE="/nowhere")
-    assert len(told) == 4
+def test_all_problems_are_reported_at_once() -> None:
+    found = problems(PUBLC_URL="", KIE_TIMEOUT="x", LISTEN="x", KIE_API_KEY_FILE="/nowhere")
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -168,16 +168,16 @@ def test_secrets_are_in_no_repr_and_no_error(name: str) -> None:
     good = SECRETS | {"SUBMIT_WAIT": "1"}
     settings = load(environ(**good))
     assert SECRET not in repr(settings) + str(settings) + repr(settings.model_dump())
-    told = problems(**(good | {name: BROKEN_SECRETS[name]}))
-    assert told[0].startswith(f"GATEWAY_{name}")
-    assert SECRET not in "\n".join(told)
+    found = problems(**(good | {name: BROKEN_SECRETS[name]}))
+    assert found[0].startswith(f"GATEWAY_{name}")
+    assert SECRET not in "\n".join(found)
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate({name.lower(): BROKEN_SECRETS[name]})
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_secrets_may_stand_in_files(name: str, tmp_path: Path) -> None:
+def test_secrets_can_be_read_from_files(name: str, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{SECRETS[name]}\n")
     rest = {other: SECRETS[other] for other in SECRETS if other != name}
@@ -223,15 +223,15 @@ def test_the_names_that_kubernetes_sets_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [
         ({"SUBMIT_WAIT": "31"}, "GATEWAY_SUBMIT_WAIT: is longer than GATEWAY_KIE_TIMEOUT"),
         ({"WORKER_LISTEN": "0.0.0.0:8000"}, "GATEWAY_WORKER_LISTEN: is the same address"),
         ({"DATABASE_LISTEN_URL": DATABASE}, "GATEWAY_DATABASE_LISTEN_URL: is set without"),
     ],
 )
-def test_impossible_combinations_are_explained(values: dict[str, str], told: str) -> None:
-    assert problem(**values).startswith(told)
+def test_impossible_combinations_are_explained(values: dict[str, str], expected: str) -> None:
+    assert problem(**values).startswith(expected)
 
 
 def test_any_free_port_may_be_asked_for_twice() -> None:
@@ -251,7 +251,7 @@ def test_a_public_url_is_ready_for_paths(url: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [
         ({}, ["polling only: "]),
         (
@@ -274,10 +274,10 @@ def test_a_public_url_is_ready_for_paths(url: str, kept: str) -> None:
         ),
     ],
 )
-def test_what_is_risky_is_warned_about(values: dict[str, str], told: list[str]) -> None:
+def test_what_is_risky_is_warned_about(values: dict[str, str], expected: list[str]) -> None:
     warnings = load(environ(**{"KIE_API_KEY": "k", **values})).warnings()
-    assert len(warnings) == len(told)
-    assert all(line.startswith(start) for line, start in zip(warnings, told, strict=True))
+    assert len(warnings) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(warnings, expected, strict=True))
 
 
 # --- database URLs ------------------------------------------------------------------------------

@@ -21,6 +21,9 @@ _STEP = re.compile(
 )
 _END = "=== the end of a step ==="
 
+README = Path(__file__).parents[1] / "README.md"
+_CALLS = re.compile(r"```sh\n(?P<calls>\. \.kie-gateway/env\b.*?)```", re.DOTALL)
+
 SHAPES: Mapping[str, str] = {
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}": "UUID",
     r"\b[0-9a-f]{32}\b": "HEX",
@@ -46,6 +49,13 @@ def steps() -> list[Step]:
     return [
         Step(found["command"], found["answer"] or "") for found in _STEP.finditer(PAGE.read_text())
     ]
+
+
+def first_calls() -> str:
+    """Return the lines of README's first screen that call what `make dev` runs."""
+    found = _CALLS.search(README.read_text())
+    assert found is not None, "README has no block that begins with `. .kie-gateway/env`"
+    return found["calls"]
 
 
 def answers(shown: Sequence[Step], environment: Mapping[str, str], folder: Path) -> Iterator[str]:
@@ -103,7 +113,7 @@ def main() -> None:
 
 
 def _exported(dev: "subprocess.Popen[str]") -> dict[str, str]:
-    """Read what `dev` prints until its curl line."""
+    """Read what `dev` prints, as far as its curl line."""
     exported = dict(os.environ)
     for line in dev.stdout or ():
         if line.startswith("export "):

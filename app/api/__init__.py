@@ -1,1 +1,1 @@
-"""The HTTP edge: it translates requests and answers and decides nothing."""
+"""The HTTP API: it translates requests and answers and decides nothing."""

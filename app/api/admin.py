@@ -1,4 +1,4 @@
-"""`/v1/admin`: the operators' side, behind a key of its own. Without that key it is not there."""
+"""`/v1/admin`: for operators, behind a key of its own. Without that setting it is not there."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -6,8 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Path, Response
 
 from app.api.answers import ExactJSON
-from app.api.deps import TheDesk, body, only_known_admin_parameters
+from app.api.bodies import operator_body
+from app.api.deps import OperatorDep
 from app.api.openapi import body_of, refusals
+from app.api.parameters import only_known_admin_parameters
 from app.api.schemas.admin import (
     AdminClient,
     AdminClientList,
@@ -19,7 +21,7 @@ from app.api.schemas.admin import (
     AdmissionState,
     AuditList,
     Balance,
-    ClientChange,
+    ClientPatch,
     IssuedKey,
     KeyCreate,
     RotatedSecret,
@@ -31,7 +33,7 @@ from app.domain.audit import Actor
 from app.domain.errors import KieNotAnsweringError, NotFoundError
 from app.domain.report import NoAnswer
 from app.services.account.pauses import Pauses
-from app.services.clients.settings import ClientChange as ClientSettings
+from app.services.clients.settings import ClientChange
 
 router = APIRouter(
     prefix="/v1/admin", tags=["admin"], dependencies=[Depends(only_known_admin_parameters)]
@@ -43,41 +45,48 @@ BODY = (400, 401, 413, 422, 503)
 ClientName = Annotated[str, Path(description="The client, by its name.")]
 
 
-# -- the brake
+# -- pauses
 
 
-@router.get("/admission", response_model=AdmissionState, responses=refusals(401, 422, 503))
-async def read_admission(desk: TheDesk) -> Response:
-    """Tell what is paused and held, what is free of the account's limits, and who waits."""
-    return ExactJSON(await _admission(desk.pauses))
+@router.get(
+    "/admission",
+    operation_id="getAdmission",
+    response_model=AdmissionState,
+    responses=refusals(401, 422, 503),
+)
+async def read_admission(services: OperatorDep) -> Response:
+    """Return what is paused and held, what is free of the account's limits, and who waits."""
+    return ExactJSON(await _admission(services.pauses))
 
 
 @router.post(
     "/admission/pause",
+    operation_id="pauseAdmission",
     response_model=AdmissionState,
     responses=refusals(*BODY, 404),
     openapi_extra=body_of(AdmissionPause),
 )
 async def pause_admission(
-    desk: TheDesk, said: Annotated[AdmissionPause, Depends(body(AdmissionPause))]
+    services: OperatorDep, body: Annotated[AdmissionPause, Depends(operator_body(AdmissionPause))]
 ) -> Response:
     """Send nothing more to kie.ai, or nothing of one client's; what is under way goes on."""
-    await desk.pauses.pause(Actor.ADMIN_API, client=said.client, note=said.note)
-    return ExactJSON(await _admission(desk.pauses))
+    await services.pauses.pause(Actor.ADMIN_API, client=body.client, note=body.note)
+    return ExactJSON(await _admission(services.pauses))
 
 
 @router.post(
     "/admission/resume",
+    operation_id="resumeAdmission",
     response_model=AdmissionState,
     responses=refusals(*BODY, 404),
     openapi_extra=body_of(AdmissionResume),
 )
 async def resume_admission(
-    desk: TheDesk, said: Annotated[AdmissionResume, Depends(body(AdmissionResume))]
+    services: OperatorDep, body: Annotated[AdmissionResume, Depends(operator_body(AdmissionResume))]
 ) -> Response:
     """Take a pause back: the one of everything, or one client's."""
-    await desk.pauses.resume(Actor.ADMIN_API, client=said.client)
-    return ExactJSON(await _admission(desk.pauses))
+    await services.pauses.resume(Actor.ADMIN_API, client=body.client)
+    return ExactJSON(await _admission(services.pauses))
 
 
 async def _admission(pauses: Pauses) -> dict[str, Any]:
@@ -88,131 +97,163 @@ async def _admission(pauses: Pauses) -> dict[str, Any]:
 # -- stuck work
 
 
-@router.get("/stuck", response_model=AdminTaskList, responses=refusals(401, 422, 503))
-async def list_stuck(desk: TheDesk) -> Response:
+@router.get(
+    "/stuck",
+    operation_id="listStuckTasks",
+    response_model=AdminTaskList,
+    responses=refusals(401, 422, 503),
+)
+async def list_stuck(services: OperatorDep) -> Response:
     """List the tasks that need a person, or will if nobody works, the oldest first."""
-    return _all(await desk.stuck.list())
+    return _all(await services.stuck.list())
 
 
-@router.get("/audit", response_model=AuditList, responses=refusals(401, 422, 503))
-async def list_audit(desk: TheDesk) -> Response:
+@router.get(
+    "/audit",
+    operation_id="listAuditEntries",
+    response_model=AuditList,
+    responses=refusals(401, 422, 503),
+)
+async def list_audit(services: OperatorDep) -> Response:
     """List what operators did and what the gateway found for them, newest first."""
-    return _all(await desk.clients.audit())
+    return _all(await services.clients.audit())
 
 
 @router.post(
     "/tasks/{task_id}/bind",
+    operation_id="bindTask",
     response_model=AdminTask,
     responses=refusals(*BODY, 404, 409, 502),
     openapi_extra=body_of(TaskBind),
 )
 async def bind_task(
-    desk: TheDesk, task_id: UUID, said: Annotated[TaskBind, Depends(body(TaskBind))]
+    services: OperatorDep,
+    task_id: UUID,
+    body: Annotated[TaskBind, Depends(operator_body(TaskBind))],
 ) -> Response:
     """Give an unconfirmed or expired task its id at kie.ai, and have kie.ai asked about it."""
-    await desk.stuck.bind(Actor.ADMIN_API, task_id, said.kie_task_id)
-    return ExactJSON(await desk.stuck.one(task_id))
+    await services.stuck.bind(Actor.ADMIN_API, task_id, body.kie_task_id)
+    return ExactJSON(await services.stuck.one(task_id))
 
 
 @router.post(
     "/tasks/{task_id}/requeue",
+    operation_id="requeueTask",
     response_model=AdminTask,
     responses=refusals(*BODY, 404, 409),
     openapi_extra=body_of(TaskRequeue),
 )
 async def requeue_task(
-    desk: TheDesk, task_id: UUID, said: Annotated[TaskRequeue, Depends(body(TaskRequeue))]
+    services: OperatorDep,
+    task_id: UUID,
+    body: Annotated[TaskRequeue, Depends(operator_body(TaskRequeue))],
 ) -> Response:
     """Put an unconfirmed task back into the queue, to be sent and perhaps paid once more."""
-    await desk.stuck.requeue(Actor.ADMIN_API, task_id, may_pay_again=said.may_pay_again)
-    return ExactJSON(await desk.stuck.one(task_id))
+    await services.stuck.requeue(Actor.ADMIN_API, task_id, may_pay_again=body.may_pay_again)
+    return ExactJSON(await services.stuck.one(task_id))
 
 
 @router.post(
     "/tasks/{task_id}/release",
+    operation_id="releaseTask",
     response_model=AdminTask,
     responses=refusals(401, 404, 409, 422, 503),
 )
-async def release_task(desk: TheDesk, task_id: UUID) -> Response:
+async def release_task(services: OperatorDep, task_id: UUID) -> Response:
     """Ask again about a task that was set aside after defects of the gateway's own."""
-    await desk.stuck.release(Actor.ADMIN_API, task_id)
-    return ExactJSON(await desk.stuck.one(task_id))
+    await services.stuck.release(Actor.ADMIN_API, task_id)
+    return ExactJSON(await services.stuck.one(task_id))
 
 
 # -- clients and keys
 
 
-@router.get("/clients", response_model=AdminClientList, responses=refusals(401, 422, 503))
-async def list_clients(desk: TheDesk) -> Response:
+@router.get(
+    "/clients",
+    operation_id="listClients",
+    response_model=AdminClientList,
+    responses=refusals(401, 422, 503),
+)
+async def list_clients(services: OperatorDep) -> Response:
     """List all clients with their weight, their queue and whether they are paused."""
-    return _all(await desk.clients.list())
+    return _all(await services.clients.list())
 
 
 @router.patch(
     "/clients/{name}",
+    operation_id="updateClient",
     response_model=AdminClient,
     responses=refusals(*BODY, 404),
-    openapi_extra=body_of(ClientChange),
+    openapi_extra=body_of(ClientPatch),
 )
 async def change_client(
-    desk: TheDesk, name: ClientName, said: Annotated[ClientChange, Depends(body(ClientChange))]
+    services: OperatorDep,
+    name: ClientName,
+    body: Annotated[ClientPatch, Depends(operator_body(ClientPatch))],
 ) -> Response:
-    """Change a client's share of what the account may create, and how it is told.
+    """Change a client's share of what the account may create, and how it is notified.
 
     Counts for what happens from then on: what is in the outbox goes where it was to go.
     """
-    given = {member: getattr(said, member) for member in said.model_fields_set}
-    change = ClientSettings(given=frozenset(given), **given)
-    await desk.clients.change(Actor.ADMIN_API, name, change)
-    return ExactJSON(await desk.clients.one(name))
+    given = {member: getattr(body, member) for member in body.model_fields_set}
+    change = ClientChange(given=frozenset(given), **given)
+    await services.clients.change(Actor.ADMIN_API, name, change)
+    return ExactJSON(await services.clients.one(name))
 
 
 @router.post(
     "/clients/{name}/rotate-secret",
+    operation_id="rotateClientSecret",
     response_model=RotatedSecret,
     responses=refusals(*BODY, 404),
     openapi_extra=body_of(SecretRotate),
 )
 async def rotate_secret(
-    desk: TheDesk, name: ClientName, said: Annotated[SecretRotate, Depends(body(SecretRotate))]
+    services: OperatorDep,
+    name: ClientName,
+    body: Annotated[SecretRotate, Depends(operator_body(SecretRotate))],
 ) -> Response:
     """Give a client a new signing secret, shown this once; the one before signs too for a while."""
-    rotated = await desk.keys.rotate_secret(name, grace=said.grace, actor=Actor.ADMIN_API)
+    rotated = await services.keys.rotate_secret(name, grace=body.grace, actor=Actor.ADMIN_API)
     shown = {name: getattr(rotated, name) for name in rotated.__slots__}
     return ExactJSON(shown, headers={"Cache-Control": "no-store"})
 
 
-@router.get("/keys", response_model=AdminKeyList, responses=refusals(401, 422, 503))
-async def list_keys(desk: TheDesk) -> Response:
+@router.get(
+    "/keys", operation_id="listKeys", response_model=AdminKeyList, responses=refusals(401, 422, 503)
+)
+async def list_keys(services: OperatorDep) -> Response:
     """List all API keys by their beginning, revoked ones too."""
-    return _all(await desk.keys.list())
+    return _all(await services.keys.list())
 
 
 @router.post(
     "/keys",
+    operation_id="createKey",
     status_code=201,
     response_model=IssuedKey,
     responses=refusals(*BODY),
     openapi_extra=body_of(KeyCreate),
 )
 async def create_key(
-    desk: TheDesk, said: Annotated[KeyCreate, Depends(body(KeyCreate))]
+    services: OperatorDep, body: Annotated[KeyCreate, Depends(operator_body(KeyCreate))]
 ) -> Response:
     """Issue an API key, shown this once, and create its client if the name is new."""
-    issued = await desk.keys.create(said.client, actor=Actor.ADMIN_API)
+    issued = await services.keys.create(body.client, actor=Actor.ADMIN_API)
     shown = {"id": issued.id, "client": issued.client, "api_key": issued.api_key}
     return ExactJSON(shown, status_code=201, headers={"Cache-Control": "no-store"})
 
 
 @router.delete(
     "/keys/{key_id}",
+    operation_id="revokeKey",
     status_code=204,
     response_model=None,
     responses=refusals(401, 404, 422, 503),
 )
-async def revoke_key(desk: TheDesk, key_id: UUID) -> Response:
+async def revoke_key(services: OperatorDep, key_id: UUID) -> Response:
     """Revoke a key at once and for good."""
-    if not await desk.keys.revoke(str(key_id), actor=Actor.ADMIN_API):
+    if not await services.keys.revoke(str(key_id), actor=Actor.ADMIN_API):
         detail = "There is no living key with this id."
         raise NotFoundError(detail)
     return Response(status_code=204)
@@ -221,15 +262,22 @@ async def revoke_key(desk: TheDesk, key_id: UUID) -> Response:
 # -- the account
 
 
-@router.get("/balance", response_model=Balance, responses=refusals(401, 422, 502, 503))
-async def read_balance(desk: TheDesk) -> Response:
+@router.get(
+    "/balance",
+    operation_id="getBalance",
+    response_model=Balance,
+    responses=refusals(401, 422, 502, 503),
+)
+async def read_balance(services: OperatorDep) -> Response:
     """Ask kie.ai for the account's credits, now."""
-    said = await desk.account.balance()
-    if isinstance(said, NoAnswer):
-        whose = "It refuses the gateway's key or credits" if said.account else "There is no answer"
-        detail = f"{whose}: {said.reason}."
+    answer = await services.account.balance()
+    if isinstance(answer, NoAnswer):
+        whose = (
+            "It refuses the gateway's key or credits" if answer.account else "There is no answer"
+        )
+        detail = f"{whose}: {answer.reason}."
         raise KieNotAnsweringError(detail)
-    return ExactJSON({"balance": said})
+    return ExactJSON({"balance": answer})
 
 
 def _all(rows: object) -> Response:

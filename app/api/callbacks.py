@@ -5,7 +5,8 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from app.api.answers import ExactJSON
-from app.api.deps import TheEdge, limited_body
+from app.api.bodies import limited_body
+from app.api.deps import ServicesDep
 from app.api.openapi import refusals
 from app.domain.callback_url import CALLBACK_PATH
 from app.domain.errors import NotFoundError
@@ -15,6 +16,7 @@ router = APIRouter(tags=["callbacks"])
 
 @router.post(
     f"{CALLBACK_PATH}/{{task_id}}/{{token}}",
+    operation_id="receiveCallback",
     responses=refusals(404, 413, 503),
     openapi_extra={
         "requestBody": {
@@ -28,14 +30,16 @@ router = APIRouter(tags=["callbacks"])
         }
     },
 )
-async def receive_callback(edge: TheEdge, request: Request, task_id: str, token: str) -> Response:
+async def receive_callback(
+    services: ServicesDep, request: Request, task_id: str, token: str
+) -> Response:
     """Keep what kie.ai says. 200 means that the bytes are committed; 404, that none were kept."""
     try:
         known = UUID(task_id)
     except ValueError:
         detail = "No such callback address."
         raise NotFoundError(detail) from None
-    edge.receiver.admit(known, token)
-    body = await limited_body(request, edge.max_body_bytes)
-    await edge.receiver.receive(known, body, dict(request.headers))
+    services.receiver.admit(known, token)
+    body = await limited_body(request, services.api.max_body_bytes)
+    await services.receiver.receive(known, body, dict(request.headers))
     return ExactJSON({"code": 200, "msg": "success"})

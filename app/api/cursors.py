@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.domain.errors import InvalidRequestError
+from app.domain.errors import Flaw, InvalidRequestError, bad_parameter
 from app.domain.paging import Place, Position
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,18 +43,20 @@ def id_cursor(last: UUID | None) -> str | None:
     return None if last is None else base64.urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
 
 
-def read_id_cursor(cursor: str | None) -> UUID | None:
-    """Read such a cursor; raises `InvalidRequestError`."""
+def read_id_cursor(cursor: str | None, *, in_body: bool = False) -> UUID | None:
+    """Read such a cursor; raises `InvalidRequestError` that says where it was given."""
     if cursor is None:
         return None
     if _ID.fullmatch(cursor) is None:
-        raise _foreign_cursor()
+        raise _foreign_cursor(in_body=in_body)
     return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
 
 
-def _foreign_cursor() -> InvalidRequestError:
-    detail = "cursor: not one of ours; take next_cursor from the page before."
-    return InvalidRequestError(detail)
+def _foreign_cursor(*, in_body: bool = False) -> InvalidRequestError:
+    trouble = "not one of ours; take next_cursor from the page before."
+    if in_body:
+        return InvalidRequestError(f"cursor: {trouble}", [Flaw("/cursor", trouble)])
+    return bad_parameter("cursor", trouble)
 
 
 def event_id(position: Position) -> str:
@@ -62,12 +64,13 @@ def event_id(position: Position) -> str:
     return f"{position.xid}-{position.id}"
 
 
-def read_event_id(given: str | None) -> Position:
+def read_event_id(parameter: str, given: str | None) -> Position:
     """Read a place in a feed, the beginning where none is given; raises `InvalidRequestError`."""
     if not given:
         return Position()
     found = _POSITION.fullmatch(given)
     if found is None:
-        detail = "after: not the id of an event; take it from an event or from next_cursor."
-        raise InvalidRequestError(detail)
+        raise bad_parameter(
+            parameter, "not the id of an event; take it from an event or from next_cursor."
+        )
     return Position(xid=int(found[1]), id=int(found[2]))

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.api.answers import ExactJSON
-from app.api.deps import TheClient, TheEdge, TheIdempotencyKey, read_document
+from app.api.bodies import read_json
+from app.api.deps import ClientDep, ServicesDep
 from app.api.openapi import body_of
+from app.api.parameters import IdempotencyKeyDep
 from app.api.schemas.dropin import (
     CreatedEnvelope,
     CreditEnvelope,
@@ -22,11 +24,11 @@ from app.api.schemas.dropin import (
     RecordEnvelope,
     kie_validated,
 )
-from app.api.tasks import as_it_stands
+from app.api.tasks import created_task
 from app.domain import errors
 from app.domain.dialect import Dialect
 from app.domain.draft import Draft
-from app.domain.errors import GatewayError
+from app.domain.errors import Flaw, GatewayError
 from app.domain.shapes.kie import OK, created, envelope, record
 from app.domain.task import FailSource, State
 
@@ -56,13 +58,13 @@ CODES: Mapping[type[GatewayError], int] = {
 }
 """kie.ai's code for each of our errors; `docs/migrating.md` shows those that can happen here."""
 
-WORDS: Mapping[type[GatewayError], str] = {
+TEXTS: Mapping[type[GatewayError], str] = {
     errors.UnauthenticatedError: "You do not have access permissions: {detail}",
     errors.NotPermittedError: "You do not have access permissions: {detail}",
     errors.MalformedBodyError: "The request body is not readable JSON: {detail}",
     errors.InternalError: "Server exception, please try again later",
 }
-"""What kie.ai says of the same, where that is known."""
+"""kie.ai's own texts for the same, where they are known."""
 
 UNKNOWN_RECORD = envelope(422, "recordInfo is null", None)
 FOREIGN_URL = envelope(422, "url is wrong", None)
@@ -76,26 +78,37 @@ TASK = "X-Kie-Gateway-Task"
 
 def refused(error: GatewayError, status: int) -> Response:
     """Write a refusal as kie.ai does."""
-    flaws = [f"{flaw.pointer.removeprefix('/')} {flaw.detail}".strip() for flaw in error.flaws]
-    said = WORDS.get(type(error), "{detail}").replace("{detail}", "; ".join(flaws) or error.detail)
-    content = envelope(CODES[type(error)], said, None)
+    flaws = [f"{_place(flaw)} {flaw.detail}".strip() for flaw in error.flaws]
+    message = TEXTS.get(type(error), "{detail}").replace(
+        "{detail}", "; ".join(flaws) or error.detail
+    )
+    content = envelope(CODES[type(error)], message, None)
     return ExactJSON(content, status_code=status if status in BY_STATUS else OK)
 
 
-def kie_body(model: type[KieBodyT]) -> Callable[..., Awaitable[KieBodyT]]:
-    """Build the dependency that reads and checks a body, whose key comes first."""
+def _place(flaw: Flaw) -> str:
+    return (flaw.parameter or flaw.pointer or "").removeprefix("/")
 
-    async def read(request: Request, edge: TheEdge, _: TheClient) -> KieBodyT:
-        return kie_validated(model, await read_document(request, edge))
+
+def kie_body(model: type[KieBodyT]) -> Callable[..., Awaitable[KieBodyT]]:
+    """Build the dependency that reads and checks a body, after the caller's key."""
+
+    async def read(request: Request, services: ServicesDep, _: ClientDep) -> KieBodyT:
+        return kie_validated(model, await read_json(request, services.api.max_body_bytes))
 
     return read
 
 
-@router.post("/jobs/createTask", response_model=CreatedEnvelope, openapi_extra=body_of(KieCreate))
+@router.post(
+    "/jobs/createTask",
+    operation_id="createKieTask",
+    response_model=CreatedEnvelope,
+    openapi_extra=body_of(KieCreate),
+)
 async def create_kie_task(
-    edge: TheEdge,
-    client: TheClient,
-    key: TheIdempotencyKey,
+    services: ServicesDep,
+    client: ClientDep,
+    key: IdempotencyKeyDep,
     body: Annotated[KieCreate, Depends(kie_body(KieCreate))],
 ) -> Response:
     """Create a task, queued or not: its id is there at once, committed, and is the gateway's.
@@ -111,8 +124,8 @@ async def create_kie_task(
         submit_within=None,
         dialect=Dialect.KIE,
     )
-    stored = await edge.creates.create(client, draft, key)
-    task = await as_it_stands(edge, client, stored, None)
+    stored = await services.creates.create(client, draft, key)
+    task = await created_task(services, client, stored, None)
     headers = {TASK: str(stored.id)}
     if stored.replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -120,42 +133,45 @@ async def create_kie_task(
 
 
 def _refusal(task: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Quote kie.ai's refusal of the create itself; a task that it took and that failed is taken."""
+    """Quote kie.ai's refusal of the create itself; one that failed later is created."""
     by_kie = task["state"] == State.FAILED and task["fail_source"] == FailSource.KIE
     if not by_kie or task["settled_by"] is not None:
         return None
     return envelope(int(task["fail_code"]), task["fail_message"], None)
 
 
-@router.get("/jobs/recordInfo", response_model=RecordEnvelope)
+@router.get("/jobs/recordInfo", operation_id="getKieRecord", response_model=RecordEnvelope)
 async def read_kie_record(
-    edge: TheEdge,
-    client: TheClient,
+    services: ServicesDep,
+    client: ClientDep,
     task_id: Annotated[
         str, Query(alias="taskId", description="The gateway's id of the task, or kie.ai's.")
     ] = "",
 ) -> Response:
     """Return the task as kie.ai writes it, from what is kept: kie.ai is not asked for it."""
-    task = await edge.dropin.task(client, task_id)
+    task = await services.dropin.task(client, task_id)
     return ExactJSON(UNKNOWN_RECORD if task is None else envelope(OK, "success", record(task)))
 
 
-@router.get("/chat/credit", response_model=CreditEnvelope)
-async def read_kie_credit(edge: TheEdge, client: TheClient) -> Response:
+@router.get("/chat/credit", operation_id="getKieCredit", response_model=CreditEnvelope)
+async def read_kie_credit(services: ServicesDep, client: ClientDep) -> Response:
     """Return the account's credits to a client that may see them (`sees_balance`)."""
-    return ExactJSON(envelope(OK, "success", await edge.dropin.balance(client)))
+    return ExactJSON(envelope(OK, "success", await services.dropin.balance(client)))
 
 
 @router.post(
-    "/common/download-url", response_model=DownloadEnvelope, openapi_extra=body_of(KieDownload)
+    "/common/download-url",
+    operation_id="createKieDownloadUrl",
+    response_model=DownloadEnvelope,
+    openapi_extra=body_of(KieDownload),
 )
 async def make_kie_download_url(
-    edge: TheEdge,
-    client: TheClient,
+    services: ServicesDep,
+    client: ClientDep,
     body: Annotated[KieDownload, Depends(kie_body(KieDownload))],
 ) -> Response:
     """Have kie.ai make a link to a result of one of your tasks, by which anyone can fetch it."""
-    said = await edge.dropin.download_url(client, body.url)
-    if said is None:
+    link = await services.dropin.download_url(client, body.url)
+    if link is None:
         return ExactJSON(FOREIGN_URL)
-    return ExactJSON(envelope(said.code, said.message, said.url))
+    return ExactJSON(envelope(link.code, link.message, link.url))

@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from app.api.answers import ExactJSON
 from app.domain import errors
-from app.domain.errors import GatewayError
+from app.domain.errors import Flaw, GatewayError
 
 STATUS: Mapping[type[GatewayError], int] = {
     errors.MalformedBodyError: 400,
@@ -55,8 +55,8 @@ class Problem(ExactJSON):
     media_type = "application/problem+json"
 
 
-def document(error: GatewayError, request_id: str | None) -> dict[str, Any]:
-    """Write a refusal down as RFC 9457 says."""
+def problem(error: GatewayError, request_id: str | None) -> dict[str, Any]:
+    """Describe a refusal as RFC 9457 says."""
     content: dict[str, Any] = {
         "type": f"urn:kie-gateway:error:{error.code}",
         "title": error.title,
@@ -66,8 +66,13 @@ def document(error: GatewayError, request_id: str | None) -> dict[str, Any]:
         "request_id": request_id,
     }
     if error.flaws:
-        content["errors"] = [asdict(flaw) for flaw in error.flaws]
+        content["errors"] = [_shown(flaw) for flaw in error.flaws]
     return content
+
+
+def _shown(flaw: Flaw) -> dict[str, str]:
+    """Show where it is by the one member that applies."""
+    return {name: value for name, value in asdict(flaw).items() if value is not None}
 
 
 def refusal(scope: Scope, error: GatewayError) -> Response:
@@ -76,7 +81,7 @@ def refusal(scope: Scope, error: GatewayError) -> Response:
     forms: Mapping[str, Form] = scope["app"].state.forms
     write = next((form for start, form in forms.items() if scope["path"].startswith(start)), None)
     if write is None:
-        content = document(error, scope["state"]["request_id"])
+        content = problem(error, scope["state"]["request_id"])
         response: Response = Problem(content, status_code=status, headers=HEADERS.get(status))
     else:
         response = write(error, status)
@@ -107,8 +112,10 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _bad_parameter(request: Request, error: Exception) -> Response:
     """Name the parameter: bodies are read by us, so only paths, queries and headers come here."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    said = "; ".join(f"{flaw['loc'][-1]}: {flaw['msg']}" for flaw in found)
-    return refusal(request.scope, errors.InvalidRequestError(said))
+    # Of a repeated parameter a third part of `loc` counts its values.
+    flaws = [Flaw(None, flaw["msg"], parameter=str(flaw["loc"][1])) for flaw in found]
+    detail = "; ".join(f"{flaw.parameter}: {flaw.detail}" for flaw in flaws)
+    return refusal(request.scope, errors.InvalidRequestError(detail, flaws))
 
 
 async def _framework(request: Request, error: Exception) -> Response:

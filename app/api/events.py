@@ -10,28 +10,29 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app.api.answers import ExactJSON
 from app.api.cursors import event_id, read_event_id
-from app.api.deps import TheClient, TheEdge, only_known_parameters
+from app.api.deps import ClientDep, ServicesDep
 from app.api.openapi import refusals
-from app.api.schemas.tasks import EventList
+from app.api.parameters import only_known_parameters
+from app.api.schemas.events import EventList
 from app.domain.exact_json import render
 from app.domain.paging import Position
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(only_known_parameters)])
 
 QUIET_LOOKS = 10
-"""Empty looks after which a stream says that it lives: proxies cut silent connections."""
+"""Empty looks after which a stream sends a comment: proxies cut silent connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What both lists of events are asked for."""
+    """The parameters of both lists of events."""
 
     after: Position
     limit: int
     streamed: bool
 
 
-def reading(
+async def reading(
     after: Annotated[
         str | None, Query(description="The id of the last event seen; none: from the beginning.")
     ] = None,
@@ -41,15 +42,16 @@ def reading(
     limit: Annotated[int, Query(ge=1, le=200)] = 200,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Reading:
-    """Read what is asked for; raises `InvalidRequestError` for an id that is none of ours."""
+    """Read the parameters; raises `InvalidRequestError` for an id that is not ours."""
+    name, given = ("Last-Event-ID", last_event_id) if last_event_id else ("after", after)
     return Reading(
-        after=read_event_id(last_event_id or after),
+        after=read_event_id(name, given),
         limit=limit,
         streamed="text/event-stream" in accept.lower(),
     )
 
 
-TheReading = Annotated[Reading, Depends(reading)]
+ReadingDep = Annotated[Reading, Depends(reading)]
 
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
@@ -61,26 +63,32 @@ _STREAM: dict[int | str, dict[str, Any]] = {
 
 @router.get(
     "/tasks/{task_id}/events",
+    operation_id="listTaskEvents",
     response_model=EventList,
     responses={**_STREAM, **refusals(401, 404, 422, 503)},
 )
 async def task_events(
-    edge: TheEdge, client: TheClient, task_id: UUID, asked: TheReading
+    services: ServicesDep, client: ClientDep, task_id: UUID, asked: ReadingDep
 ) -> Response:
-    """Return what happened to the task, oldest first; a stream ends when the task rests."""
+    """Return what happened to the task, oldest first; a stream ends with the final state."""
     if asked.streamed:
-        await edge.reader.task(client, task_id)  # a refusal is no stream
-        return _streamed(edge.feed.follow_task(client, task_id, after=asked.after))
-    history = await edge.feed.history(client, task_id, after=asked.after, limit=asked.limit)
+        await services.reader.task(client, task_id)  # a refusal is no stream
+        return _streamed(services.feed.follow_task(client, task_id, after=asked.after))
+    history = await services.feed.history(client, task_id, after=asked.after, limit=asked.limit)
     return _listed(history, asked.after)
 
 
-@router.get("/events", response_model=EventList, responses={**_STREAM, **refusals(401, 422, 503)})
-async def client_events(edge: TheEdge, client: TheClient, asked: TheReading) -> Response:
+@router.get(
+    "/events",
+    operation_id="listEvents",
+    response_model=EventList,
+    responses={**_STREAM, **refusals(401, 422, 503)},
+)
+async def client_events(services: ServicesDep, client: ClientDep, asked: ReadingDep) -> Response:
     """Return what happened to your tasks, oldest first; read on from `next_cursor`."""
     if asked.streamed:
-        return _streamed(edge.feed.follow(client, after=asked.after))
-    found = await edge.feed.feed(client, after=asked.after, limit=asked.limit)
+        return _streamed(services.feed.follow(client, after=asked.after))
+    found = await services.feed.feed(client, after=asked.after, limit=asked.limit)
     return _listed(found, asked.after)
 
 

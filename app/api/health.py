@@ -1,63 +1,45 @@
-"""`/livez`, `/readyz`, `/metrics`: for whoever restarts us, sends us work, or watches us."""
+"""`/livez`, `/readyz`, `/metrics`: for what restarts this process, sends it work or watches it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Response
 
 from app.api.answers import ExactJSON
-from app.api.schemas.tasks import Liveness, Readiness
-from app.metrics import CONTENT_TYPE, Metrics
-from app.services.health import Check, Health
-from app.services.metrics import MetricsPage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probes:
-    """What stands behind these paths, and counts the requests of all others."""
-
-    health: Health
-    metrics_page: MetricsPage
-    metrics: Metrics
-
-
-def probes(request: Request) -> Probes:
-    found: Probes = request.app.state.probes
-    return found
-
-
-TheProbes = Annotated[Probes, Depends(probes)]
+from app.api.deps import ServicesDep
+from app.api.schemas.health import Liveness, Readiness
+from app.metrics import CONTENT_TYPE
+from app.services.health import Check
 
 live = APIRouter(tags=["health"])
 inside = APIRouter(tags=["health"])
 """For our own platform."""
 outside = APIRouter(tags=["health"])
-"""For whoever may come: tells fit or not, and no more."""
+"""For the public: fit or not, and no more."""
 
 
-@live.get("/livez", response_model=Liveness)
+@live.get("/livez", operation_id="getLiveness", response_model=Liveness)
 async def livez() -> Response:
-    """Tell that the process answers, whatever else is wrong."""
+    """Show that the process answers, whatever else is wrong."""
     return ExactJSON({"status": "ok", "service": "kie-gateway"})
 
 
 @inside.get(
     "/readyz",
+    operation_id="getReadiness",
     response_model=Readiness,
     responses={503: {"model": Readiness, "description": "Not fit for work; says why."}},
 )
-async def readyz(probes: TheProbes) -> Response:
-    """Tell whether the database, its schema and this process's loops are fit for work."""
-    checks = await probes.health.checks()
+async def readyz(services: ServicesDep) -> Response:
+    """Return whether the database, its schema and this process's loops are fit for work."""
+    checks = await services.health.checks()
     found = {check.name: check.trouble or "ok" for check in checks}
     return _fitness(checks, {"checks": found})
 
 
-@outside.get("/readyz")
-async def bare_readyz(probes: TheProbes) -> Response:
-    """Tell whether this process is fit for work, and not why."""
-    return _fitness(await probes.health.checks(), {})
+@outside.get("/readyz", operation_id="getReadiness")
+async def bare_readyz(services: ServicesDep) -> Response:
+    """Return whether this process is fit for work, and not why."""
+    return _fitness(await services.health.checks(), {})
 
 
 def _fitness(checks: Sequence[Check], detail: Mapping[str, object]) -> Response:
@@ -67,6 +49,6 @@ def _fitness(checks: Sequence[Check], detail: Mapping[str, object]) -> Response:
 
 
 @inside.get("/metrics", include_in_schema=False)
-async def metrics(probes: TheProbes) -> Response:
-    """Tell this process's numbers in Prometheus's text format; see docs/metrics.md."""
-    return Response(await probes.metrics_page.page(), media_type=CONTENT_TYPE)
+async def metrics(services: ServicesDep) -> Response:
+    """Return this process's numbers in Prometheus's text format; see docs/metrics.md."""
+    return Response(await services.metrics_page.page(), media_type=CONTENT_TYPE)

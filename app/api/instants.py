@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BeforeValidator
 
-from app.domain.errors import InvalidRequestError
+from app.domain.errors import bad_parameter
 
 YEARS = range(1970, 9999)
 """What Python and PostgreSQL can both convert."""
@@ -26,8 +26,7 @@ def query_instant(name: str, text: str | None) -> datetime | None:
         return None
     instant = _read(text)
     if instant is None:
-        detail = f"{name}: {WANTED}"
-        raise InvalidRequestError(detail)
+        raise bad_parameter(name, WANTED)
     return instant
 
 

@@ -61,7 +61,7 @@ class RequestFrame:
 
 def _count(scope: Scope, status: int | None, seconds: float) -> None:
     """Count by the route's template: a path holds ids, and a stranger may send any."""
-    counted: Metrics = scope["app"].state.probes.metrics
+    counted: Metrics = scope["app"].state.services.metrics
     counted.answered(_template(scope.get("route")), scope["method"], status, seconds)
 
 

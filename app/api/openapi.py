@@ -1,4 +1,4 @@
-"""Helps the OpenAPI document tell the truth about bodies that we read ourselves."""
+"""The OpenAPI document: describes the bodies that we read ourselves, and every refusal."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,11 +7,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from app.api.errors import STATUS, document
-from app.api.schemas import admin as admin_schemas
-from app.api.schemas import deliveries as delivery_schemas
-from app.api.schemas import dropin as dropin_schemas
-from app.api.schemas.tasks import ProblemDocument, TaskCreate, TaskWait
+from app.api.errors import STATUS, problem
+from app.api.schemas.admin import ADMIN_BODIES
+from app.api.schemas.deliveries import DELIVERY_BODIES
+from app.api.schemas.dropin import KIE_BODIES
+from app.api.schemas.problems import ProblemDocument
+from app.api.schemas.tasks import TASK_BODIES
 from app.domain.errors import GatewayError
 
 _REF = "#/components/schemas/{model}"
@@ -20,10 +21,10 @@ _MEANING = {
     400: "The body is not usable JSON, or the Idempotency-Key is not valid.",
     401: "No valid API key.",
     404: "Nothing there for this caller.",
-    409: "It stands in no state for this.",
+    409: "Its state does not allow this.",
     413: "The body is too large.",
     422: "The request is not valid.",
-    502: "kie.ai was asked, and did not say.",
+    502: "kie.ai was asked, and did not answer.",
     503: "The database is away. Repeat with the same Idempotency-Key.",
 }
 
@@ -51,7 +52,7 @@ def _example(status: int, kind: type[GatewayError] | None) -> dict[str, Any]:
     if kind is None and status == ProblemDocument.EXAMPLE["status"]:
         return ProblemDocument.EXAMPLE
     kind = kind or next(kind for kind, known in STATUS.items() if known == status)
-    return document(kind(_MEANING[status]), ProblemDocument.EXAMPLE["request_id"])
+    return problem(kind(_MEANING[status]), ProblemDocument.EXAMPLE["request_id"])
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -60,13 +61,12 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-_READ: tuple[type[BaseModel], ...] = (
-    TaskCreate,
-    TaskWait,
+_NAMED: tuple[type[BaseModel], ...] = (
+    *TASK_BODIES,
     ProblemDocument,
-    *delivery_schemas.READ,
-    *dropin_schemas.READ,
-    *admin_schemas.READ,
+    *DELIVERY_BODIES,
+    *KIE_BODIES,
+    *ADMIN_BODIES,
 )
 """What routes refer to by name alone."""
 
@@ -104,7 +104,7 @@ def install(app: FastAPI) -> None:
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)  # of the responses that were dropped
             named = set(_references(described["paths"]))
-            for model in _READ:
+            for model in _NAMED:
                 if _REF.format(model=model.__name__) not in named:
                     continue
                 schema = model.model_json_schema(ref_template=_REF)

@@ -1,15 +1,17 @@
 """`kie-gateway admission`: the brake, and how the account stands."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.cli.clients import show_clients
-from app.cli.context import with_clients, with_operations
+from app.cli.options import AsJson
 from app.cli.output import cell, show_json
 from app.domain.audit import Actor
-from app.services.account.pauses import AdmissionStatus
+
+if TYPE_CHECKING:
+    from app.services.account.pauses import AdmissionStatus
 
 app = typer.Typer(
     help="""Stop spending, go on, and see what keeps tasks in the queue.
@@ -32,20 +34,24 @@ Client = Annotated[
 @app.command()
 def pause(
     client: Client = None,
-    note: Annotated[str | None, typer.Option(help="One line for whoever looks next.")] = None,
+    note: Annotated[
+        str | None, typer.Option(help="One line for the next person who looks.")
+    ] = None,
 ) -> None:
     """Send nothing more to kie.ai, at once, in every process.
 
-    What is under way goes on: running tasks are settled, callbacks taken,
-    questions asked. New tasks are taken and wait; each fails once its
+    What is under way goes on: running tasks are polled and settled,
+    callbacks taken. New tasks are accepted and wait; each fails once its
     submit_within is over. Kept in the database, so restarts change nothing.
 
     \b
     kie-gateway admission pause --note "wrong prompt in production"
     kie-gateway admission pause --client shop --note "their budget is spent"
 
-    Needs GATEWAY_DATABASE_URL alone. Exits 1 where there is no such client.
+    Needs only GATEWAY_DATABASE_URL. Exits 1 where there is no such client.
     """
+    from app.cli.context import with_operations
+
     with_operations(
         lambda services: services.pauses.pause(Actor.COMMAND_LINE, client=client, note=note)
     )
@@ -54,26 +60,25 @@ def pause(
 
 @app.command()
 def resume(client: Client = None) -> None:
-    """Take a pause back: the one of everything, or one client's.
+    """End a pause: the one of everything, or one client's.
 
-    The two are apart: a client that was paused by its name stays so until it
-    is resumed by its name. A hold of the account ends by itself.
+    The two are separate: a client that was paused by its name stays so until
+    it is resumed by its name. A hold of the account ends by itself.
 
     \b
     kie-gateway admission resume
     kie-gateway admission resume --client shop
 
-    Needs GATEWAY_DATABASE_URL alone. Exits 1 where there is no such client.
+    Needs only GATEWAY_DATABASE_URL. Exits 1 where there is no such client.
     """
+    from app.cli.context import with_operations
+
     with_operations(lambda services: services.pauses.resume(Actor.COMMAND_LINE, client=client))
     typer.echo(f"resumed {client}" if client else "resumed")
 
 
 @app.command()
-def status(
-    client: Client = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def status(client: Client = None, as_json: AsJson = False) -> None:
     """Show what is paused and held, what is free, and who waits.
 
     A hold is the account's own: kie.ai refuses the key or credits, is busy,
@@ -87,6 +92,8 @@ def status(
     Needs GATEWAY_DATABASE_URL; the limits are those of the settings here
     (GATEWAY_KIE_CREATES_PER_10S, GATEWAY_KIE_MAX_RUNNING).
     """
+    from app.cli.context import with_clients, with_operations
+
     if client is not None:
         found = with_clients(lambda clients: clients.one(client))
         show_json(found) if as_json else show_clients([found])
@@ -101,7 +108,7 @@ def status(
     show_clients(standing.clients)
 
 
-def _lines(standing: AdmissionStatus) -> Iterator[tuple[str, str]]:
+def _lines(standing: "AdmissionStatus") -> Iterator[tuple[str, str]]:
     account = standing.account
     paused, held = account["paused_at"], account["hold_reason"]
     if paused:

@@ -3,12 +3,15 @@
 import ipaddress
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-import httpx
-
+from app.cli.exits import give_up
 from app.domain.exact_json import parse, render
+
+if TYPE_CHECKING:
+    import httpx
 
 FINAL = ("succeeded", "failed", "canceled", "expired")
 LOOK_EVERY = 0.2
@@ -16,9 +19,9 @@ AWAY_AT_MOST = 30.0
 """Seconds for which a watched gateway may be away: one that is deployed anew comes back."""
 TIMEOUT = 70.0
 SHOWN = ("state", "kie_state", "hold_reason")
-"""What makes a change worth telling."""
+"""What makes a change worth showing."""
 PASSING = (502, 503, 504)
-"""What a gateway, or the proxy before it, says while it starts."""
+"""What a gateway, or the proxy before it, answers while it starts."""
 
 
 class CallFailedError(Exception):
@@ -29,10 +32,21 @@ class AwayError(CallFailedError):
     """There was no answer; there may be one later."""
 
 
+@contextmanager
+def calling(url: str, api_key: str) -> "Iterator[Gateway]":
+    """Lend a client of the gateway at `url`; ends the command with the reason of a refusal."""
+    try:
+        yield Gateway(url, api_key)
+    except CallFailedError as error:
+        give_up(str(error))
+
+
 class Gateway:
-    """Calls a gateway at `url` with an API key."""
+    """Calls a gateway at `url` with an API key; httpx is imported with the first one."""
 
     def __init__(self, url: str, api_key: str) -> None:
+        import httpx
+
         self._url = url
         self._http = httpx.Client(
             headers={b"Authorization": b"Bearer " + api_key.strip().encode()},
@@ -89,7 +103,7 @@ class Gateway:
     def watch(
         self, task_id: str, *, sleep: Callable[[float], None] = time.sleep
     ) -> Iterator[dict[str, Any]]:
-        """Yield the task now and whenever it looks different, until it rests."""
+        """Yield the task now and whenever it looks different, until its state is final."""
         task = self.task(task_id)
         seen: tuple[object, ...] = ()
         while True:
@@ -120,6 +134,8 @@ class Gateway:
         return task
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        import httpx
+
         try:
             response = self._http.request(method, self._url.rstrip("/") + path, **options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -135,10 +151,13 @@ class Gateway:
             raise CallFailedError(self._refusal(response, answer))
         return answer
 
-    def _refusal(self, response: httpx.Response, answer: object) -> str:
+    def _refusal(self, response: "httpx.Response", answer: object) -> str:
         if not isinstance(answer, dict) or "detail" not in answer:
             return f"{self._url} is not a kie-gateway: it answers HTTP {response.status_code}"
-        flaws = [f"\n  {flaw['pointer']}: {flaw['detail']}" for flaw in answer.get("errors", [])]
+        flaws = [
+            f"\n  {flaw.get('pointer', flaw.get('parameter'))}: {flaw['detail']}"
+            for flaw in answer.get("errors", [])
+        ]
         return f"{answer.get('code')}: {answer['detail']}{''.join(flaws)}"
 
 

@@ -1,19 +1,19 @@
-"""`kie-gateway clients`: the calling services, their shares of the account, how they are told."""
+"""`kie-gateway clients`: the calling services, their shares and their webhooks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from app.api.schemas.tasks import web_address
-from app.cli.context import WRONG_USE, give_up, with_clients
+from app.cli.exits import WRONG_USE, give_up
+from app.cli.options import AsJson
 from app.cli.output import show, show_json
 from app.domain.audit import Actor
+from app.domain.client import url_objection
 from app.domain.delivery import EventType
-from app.services.clients.settings import ClientChange
 
 app = typer.Typer(
-    help="""The calling services: their shares of the account, how they are told.
+    help="""The calling services: their shares of the account, their webhooks.
 
     \b
     kie-gateway clients list
@@ -38,17 +38,17 @@ COLUMNS: Mapping[str, str] = {
 
 
 @app.command("list")
-def list_clients(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the clients: weight, tasks that wait, pauses, where they are told.
+def list_clients(as_json: AsJson = False) -> None:
+    """List the clients: weight, tasks that wait, pauses, webhook hosts.
 
     \b
     kie-gateway clients list
     kie-gateway clients list --json | jq -r '.[] | select(.queued > 0).client'
 
-    Needs GATEWAY_DATABASE_URL alone.
+    Needs only GATEWAY_DATABASE_URL.
     """
+    from app.cli.context import with_clients
+
     found = with_clients(lambda clients: clients.list())
     show_json(found) if as_json else show_clients(found)
 
@@ -57,20 +57,22 @@ def list_clients(
 def set_client(
     name: Annotated[str, typer.Argument(help="The client, by its name.")],
     weight: Annotated[
-        int | None, typer.Option(help="Its parts, 1 to 100; a new client has 1.")
+        int | None, typer.Option(help="Its share, 1 to 100; a new client has 1.")
     ] = None,
     webhook_url: Annotated[
         str | None,
-        typer.Option(help="Told of tasks that name no URL of their own; `none`: nowhere."),
+        typer.Option(
+            help="Where tasks are reported that name no URL of their own; `none`: nowhere."
+        ),
     ] = None,
     webhook_host: Annotated[
         list[str] | None,
-        typer.Option(help="The only hosts that it may be told at, repeatable; `any`: any."),
+        typer.Option(help="The only hosts that webhooks may go to, repeatable; `any`: any."),
     ] = None,
     webhook_event: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What it is told of, repeatable: {', '.join(EventType)}. `usual`: all but the "
+            help=f"What is sent, repeatable: {', '.join(EventType)}. `usual`: all but the "
             "first; `none`: nothing."
         ),
     ] = None,
@@ -79,11 +81,12 @@ def set_client(
         typer.Option(help="Whether it may ask for the account's credits; a new client may not."),
     ] = None,
 ) -> None:
-    """Change a client's share, how it is told of its tasks, or what it may see.
+    """Change a client's share, its webhooks, or what it may see.
 
-    While several clients wait, each is sent as many tasks as its weight says:
-    one with weight 3 three for each one of a client with weight 1. Who waits
-    alone has everything. All of it counts from the next task, or event, on.
+    While several clients wait, tasks are sent in proportion to the weights:
+    three of a client with weight 3 for each one of a client with weight 1. A
+    client that waits by itself has everything. A change counts from the next
+    task, or event, on.
 
     \b
     kie-gateway clients set shop --weight 3
@@ -93,10 +96,32 @@ def set_client(
         --webhook-event task.failed
     kie-gateway clients set shop --sees-balance
 
-    Needs GATEWAY_DATABASE_URL alone; where webhooks may go is judged by the
+    Needs only GATEWAY_DATABASE_URL; where webhooks may go is decided by the
     settings here (GATEWAY_DELIVERY_ALLOW_LOOPBACK and so on). Exits 1 where
-    there is no such client, 2 where a value is none.
+    there is no such client, 2 where a value cannot be used.
     """
+    given = _given(
+        weight=weight,
+        webhook_url=webhook_url,
+        webhook_host=webhook_host,
+        webhook_event=webhook_event,
+        sees_balance=sees_balance,
+    )
+    if not given:
+        give_up("name something to change; see `kie-gateway clients set --help`", WRONG_USE)
+    _change(name, given)
+    typer.echo(f"changed {name}: {', '.join(given)}")
+
+
+def _given(
+    *,
+    weight: int | None,
+    webhook_url: str | None,
+    webhook_host: list[str] | None,
+    webhook_event: list[str] | None,
+    sees_balance: bool | None,
+) -> dict[str, Any]:
+    """Return only what was asked for, by the fields' names; `none`, `any` and `usual` read."""
     given: dict[str, Any] = {}
     if weight is not None:
         given["weight"] = weight
@@ -108,19 +133,23 @@ def set_client(
         given["webhook_events"] = _events(webhook_event)
     if sees_balance is not None:
         given["sees_balance"] = sees_balance
-    if not given:
-        give_up("name something to change; see `kie-gateway clients set --help`", WRONG_USE)
+    return given
+
+
+def _change(name: str, given: Mapping[str, Any]) -> None:
+    from app.cli.context import with_clients
+    from app.services.clients.settings import ClientChange
+
     change = ClientChange(given=frozenset(given), **given)
     with_clients(lambda clients: clients.change(Actor.COMMAND_LINE, name, change))
-    typer.echo(f"changed {name}: {', '.join(given)}")
 
 
 def _web_url(text: str) -> str:
     """Take a URL as the API does; ends the command where it is none."""
-    try:
-        return web_address(text)
-    except ValueError as error:
-        give_up(f"--webhook-url: {error}", WRONG_USE)
+    objection = url_objection(text)
+    if objection is not None:
+        give_up(f"--webhook-url: {objection}", WRONG_USE)
+    return text
 
 
 def _events(words: Sequence[str]) -> list[EventType] | None:

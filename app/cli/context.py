@@ -1,45 +1,34 @@
-"""What every command does first: read the settings, find the database, say what is wrong."""
+"""What a command on the database does first: read the settings, open it, say what is wrong.
+
+Importing this module imports the whole gateway, so commands do it when they run.
+"""
 
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
-import typer
 from pydantic import SecretStr
 
 from app import config, log
+from app.cli.exits import WRONG_USE, give_up
 from app.cli.interrupts import run
 from app.config import Settings, SettingsError
 from app.domain.errors import DatabaseUnavailableError, GatewayError, InvalidRequestError
 from app.embedded import EmbeddedUnavailableError, running
+from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
+from app.services.services import Services
 from app.store import schema
 from app.store.engine import Database
-from app.wiring import Services, wired
-
-FAILED = 1
-HIGHEST_PORT = 65535
-WRONG_USE = 2
-"""Settings or arguments that cannot be used; typer ends with the same."""
+from app.wiring import wired
 
 Result = TypeVar("Result")
 
 
 class DatabaseAwayError(Exception):
     """PostgreSQL cannot be used at all; the text says what it said, in one line."""
-
-
-def give_up(message: str, status: int = FAILED) -> NoReturn:
-    """Say why on stderr and end with `status`."""
-    typer.echo(message, err=True)
-    raise typer.Exit(status)
-
-
-def reason(error: OSError) -> str:
-    """Return the system's words alone; asyncio and socket put the address behind them."""
-    return (error.strerror or str(error)).partition(" (")[0]
 
 
 def settings(**overrides: Any) -> Settings:  # noqa: ANN401  # of any field's type
@@ -135,6 +124,16 @@ def _root(error: BaseException) -> str:
     return said.splitlines()[0]
 
 
+@contextmanager
+def ready_settings() -> Iterator[Settings]:
+    """Lend the settings of a process that serves: with secrets, over a database at our schema."""
+    found = settings()
+    require_secret(found)
+    with with_database(found) as ready:
+        require_schema(ready)
+        yield ready
+
+
 def with_services(found: Settings, use: Callable[[Services], Awaitable[Result]]) -> Result:
     """Carry out one use case; ends the command with the reason where it is refused."""
 
@@ -160,6 +159,11 @@ def with_operations(use: Callable[[Services], Awaitable[Result]], *, signs: bool
 def with_clients(use: Callable[[Clients], Awaitable[Result]]) -> Result:
     """Look at clients, or change them, on the database."""
     return _on_database(lambda services: use(services.clients))
+
+
+def with_keys(use: Callable[[Keys], Awaitable[Result]]) -> Result:
+    """Carry out one use case of keys: it seals secrets, so it needs GATEWAY_SECRET_KEYS."""
+    return _on_database(lambda services: use(services.keys), signs=True)
 
 
 def _on_database(use: Callable[[Services], Awaitable[Result]], *, signs: bool = False) -> Result:

@@ -1,20 +1,20 @@
-"""`kie-gateway deliveries`: what a caller was told, from a terminal."""
+"""`kie-gateway deliveries`: the webhooks that were sent, from a terminal."""
 
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Gateway
-from app.cli.context import WRONG_USE, give_up
-from app.cli.output import show
-from app.cli.tasks import HERE, Key, Url, pretty, told
+from app.cli.client import Gateway, calling
+from app.cli.exits import WRONG_USE, give_up
+from app.cli.options import HERE, Key, Url
+from app.cli.output import pretty, show
 
 app = typer.Typer(
-    help="""What a caller was told of its tasks, and telling it again.
+    help="""The webhooks that were sent to a caller, and sending them again.
 
     All act as a caller: they need the URL of a running gateway and an API
-    key, and see that key's deliveries. docs/receiving.md says what arrives.
+    key, and see that key's deliveries. docs/receiving.md describes them.
 
     \b
     export KIE_GATEWAY_URL=https://gateway.internal
@@ -39,13 +39,13 @@ def list_deliveries(
     task: Annotated[str | None, typer.Option(help="Only this task's, by its id.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, with every attempt and what was answered.")
+        bool, typer.Option("--json", help="Print JSON, with every attempt and its answer.")
     ] = False,
     url: Url = HERE,
 ) -> None:
-    """List your deliveries, newest first, with what became of the last attempt.
+    """List your deliveries, newest first, with the outcome of the last attempt.
 
-    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
 
     \b
     kie-gateway deliveries list --state exhausted
@@ -53,8 +53,8 @@ def list_deliveries(
     kie-gateway deliveries list --json | jq '.[0].attempts'
     """
     params: dict[str, Any] = {"limit": limit, **({"state": state} if state else {})}
-    with told():
-        found = Gateway(url, key).deliveries(params, task)
+    with calling(url, key) as gateway:
+        found = gateway.deliveries(params, task)
     if as_json:
         typer.echo(pretty(found))
         return
@@ -71,7 +71,7 @@ def redeliver(
         str | None, typer.Argument(metavar="[ID]", help="One delivery, as `list` shows it.")
     ] = None,
     exhausted: Annotated[
-        bool, typer.Option("--exhausted", help="All that were given up and not told since.")
+        bool, typer.Option("--exhausted", help="All that were given up and not sent since.")
     ] = False,
     disabled: Annotated[
         bool, typer.Option("--disabled", help="All to URLs that had answered 410; enable first.")
@@ -80,12 +80,12 @@ def redeliver(
     until: Instant = None,
     url: Url = HERE,
 ) -> None:
-    """Send again: one delivery, or many by what became of them and when.
+    """Send again: one delivery, or many by their state and time.
 
     Each is sent as a new delivery of the same body, with a webhook-id of its
     own; prints the new ids. Without --exhausted or --disabled the times mean
     all, delivered ones too, but none that is on its way.
-    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
 
     \b
     kie-gateway deliveries redeliver 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
@@ -96,8 +96,7 @@ def redeliver(
     chosen = _chosen(exhausted=exhausted, disabled=disabled, since=since, until=until)
     if (delivery_id is None) != bool(chosen):
         give_up("name either one delivery or --exhausted, --disabled, --since, --until", WRONG_USE)
-    with told():
-        gateway = Gateway(url, key)
+    with calling(url, key) as gateway:
         if delivery_id is not None:
             typer.echo(gateway.redeliver(delivery_id)["id"])
             return
@@ -124,15 +123,15 @@ def enable(
 ) -> None:
     """Call a URL again that had answered 410.
 
-    What was not told meanwhile stays untold until it is redelivered.
-    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+    What was not sent meanwhile stays unsent until it is redelivered.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
 
     \b
     kie-gateway deliveries enable https://shop.internal/kie
     kie-gateway deliveries redeliver --disabled
     """
-    with told():
-        Gateway(url, key).enable(which)
+    with calling(url, key) as gateway:
+        gateway.enable(which)
     typer.echo(f"enabled {which}")
 
 

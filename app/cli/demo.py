@@ -1,41 +1,22 @@
-"""`kie-gateway demo` and `dev`: everything on this machine, as real processes, without kie.ai."""
+"""`kie-gateway demo`: one task to its end on this machine, as real processes, without kie.ai."""
 
-import json
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import SecretStr
-from rich.console import Console
 
-from app import config, log
-from app.cli.client import CallFailedError, Gateway
-from app.cli.context import give_up, reason, with_services
-from app.cli.subprocesses import (
-    Process,
-    ProcessFailedError,
-    claimed_port,
-    is_ready,
-    kept_secret,
-    process,
-)
-from app.cli.tasks import follow, pretty
-from app.embedded import EmbeddedUnavailableError, running
-from app.services.clients.keys import Issued
-from app.store import schema
+from app.cli.exits import give_up
+from app.cli.output import pretty
 
-LOOK_EVERY = 0.5
-DURATION = 2.0
-"""Seconds that a task runs: long enough to watch."""
-HIGHEST_PORT = 65535
-LISTENING_URL = "http://127.0.0.1:8200/"
-"""Where `kie-gateway listen` is, unless told otherwise."""
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.cli.stack import Stack
+
+TIMEOUT = 10.0
 
 EXAMPLE: Mapping[str, Any] = {
     "model": "google/nano-banana-edit",
@@ -54,78 +35,49 @@ EXAMPLE: Mapping[str, Any] = {
 """The vendor's own example of a request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """What runs: where, the key to it, and where its logs are."""
-
-    url: str
-    simulator_url: str
-    issued: Issued
-    logs: Path
-    processes: tuple[Process, ...]
+NEXT = """
+Everything is stopped again, the result's URL too. Next:
+  make dev    (kie-gateway dev)   the same until Ctrl-C; then paste the curl lines of README.md
+  make test                       every test, against a real PostgreSQL"""
 
 
 def demo(
     fail: Annotated[bool, typer.Option(help="Let the task fail, to see how that looks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole task, as JSON.")] = False,
 ) -> None:
     """Run one task to its end: PostgreSQL, a stand-in kie.ai and the gateway, on this machine.
 
-    Needs no settings and heeds none. Nothing is left behind, nothing leaves
-    this machine. Progress goes to stderr, the finished task to stdout.
-    Exits 0 when it succeeded.
+    Needs no settings and reads none. Nothing is left behind, nothing leaves
+    this machine. Progress goes to stderr; five lines about the finished task,
+    or the task itself, to stdout. Exits 0 when it succeeded.
 
     \b
     kie-gateway demo
-    kie-gateway demo | jq -r '.result_urls[]'
+    kie-gateway demo --json | jq -r '.result_urls[]'
     kie-gateway demo --fail
     """
+    from rich.console import Console
+
+    from app.cli.stack import started
+
     console = Console(stderr=True)
     with (
         tempfile.TemporaryDirectory(prefix="kie-gateway-demo-") as data_dir,
-        _told(),
-        _stack(Path(data_dir), port=0, failure_rate=float(fail), console=console) as stack,
+        started(Path(data_dir), port=0, failure_rate=float(fail), console=console) as stack,
     ):
         task = _one_task(stack, console)
-    typer.echo(pretty(task))
+        creates = _creates(stack)
+    typer.echo(pretty(task) if as_json else _summary(task, creates))
     if task["state"] != "succeeded":
         give_up(f"the task ended as {task['state']}: {task['fail_message']}")
+    if not as_json:
+        typer.echo(NEXT, err=True)
 
 
-def dev(
-    port: Annotated[
-        int,
-        typer.Option(min=0, max=HIGHEST_PORT, help="Port of the gateway; 0 takes a free one."),
-    ] = 8000,
-    data_dir: Annotated[
-        Path, typer.Option(envvar="GATEWAY_DATA_DIR", help="Where PostgreSQL keeps its data.")
-    ] = Path(".kie-gateway"),
-) -> None:
-    """Run PostgreSQL, a stand-in kie.ai and the gateway until Ctrl-C. Tasks are kept.
+def _one_task(stack: "Stack", console: "Console") -> dict[str, Any]:
+    from app.cli.client import Gateway
+    from app.cli.progress import follow
 
-    Heeds no setting but GATEWAY_DATA_DIR. Prints where everything is, an API
-    key, and lines to try it with. Webhooks may go to this machine: see
-    `kie-gateway listen`. Each start issues one more key of the
-    client `dev`; earlier ones go on working.
-
-    \b
-    kie-gateway dev
-    kie-gateway dev --port 0 --data-dir /tmp/kie-gateway
-    """
-    console = Console(stderr=True)
-    with _told(), _stack(data_dir, port=port, console=console) as stack:
-        _show(stack)
-        _until_interrupted(stack)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except (ProcessFailedError, EmbeddedUnavailableError, CallFailedError) as error:
-        give_up(str(error))
-
-
-def _one_task(stack: Stack, console: Console) -> dict[str, Any]:
     gateway = Gateway(stack.url, stack.issued.api_key)
     console.print(f"POST {stack.url}/v1/tasks  {EXAMPLE['model']}", soft_wrap=True)
     task = follow(gateway, gateway.create(EXAMPLE)["id"], console)
@@ -136,107 +88,23 @@ def _one_task(stack: Stack, console: Console) -> dict[str, Any]:
     return task
 
 
-def _show(stack: Stack) -> None:
-    body = json.dumps({"model": "google/nano-banana", "input": {"prompt": "a banana in space"}})
-    lines = (
-        f"documentation  {stack.url}/docs",
-        f"billed         {stack.simulator_url}/simulator/ledger",
-        f"logs           {stack.logs}",
-        "",
-        f"export GATEWAY={stack.url}",
-        f"export SIMULATOR={stack.simulator_url}",
-        f"export KEY={stack.issued.api_key}",
-        "",
-        "# to hear of tasks: run this, and create one with",
-        f"# {LISTENING_URL} as webhook_url",
-        f"kie-gateway listen --secret {stack.issued.signing_secret}",
-        "",
-        " ".join(
-            (
-                f"curl -s '{stack.url}/v1/tasks?wait=20'",
-                f"-H 'Authorization: Bearer {stack.issued.api_key}'",
-                f"-H 'Content-Type: application/json' -d '{body}'",
-            )
-        ),
-    )
-    typer.echo("\n".join(lines))
+def _creates(stack: "Stack") -> int:
+    """Ask the stand-in kie.ai how many creates arrived, accepted or not."""
+    import httpx
+
+    answer = httpx.get(f"{stack.simulator_url}/simulator/creates", trust_env=False, timeout=TIMEOUT)
+    return len(answer.json()["data"])
 
 
-def _until_interrupted(stack: Stack) -> None:
-    try:
-        while True:
-            time.sleep(LOOK_EVERY)
-            for part in stack.processes:
-                part.require_alive()
-    except KeyboardInterrupt:
-        typer.echo("stopping", err=True)
-
-
-@contextmanager
-def _stack(
-    data_dir: Path, *, port: int, console: Console, failure_rate: float = 0.0
-) -> Iterator[Stack]:
-    """Start everything, and stop it in reverse."""
-    log.configure("warning", "console", sys.stderr)
-    url = f"http://127.0.0.1:{_port(port)}"
-    data_dir = data_dir.expanduser().absolute()
-    logs = data_dir / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stopping:
-        simulator = stopping.enter_context(
-            process("the stand-in kie.ai", logs / "simulator.log", _simulate(failure_rate), {})
-        )
-        with console.status("starting PostgreSQL"):
-            dsn = stopping.enter_context(running(data_dir))
-            schema.upgrade(dsn)
-        console.print("PostgreSQL is up, its schema migrated")
-        simulator_url = simulator.until(simulator.first_line).rpartition(" ")[2]
-        console.print(f"a stand-in kie.ai is up at {simulator_url}")
-        environment = _environment(data_dir, url, simulator_url)
-        gateway = stopping.enter_context(
-            process("the gateway", logs / "gateway.log", _serve(url), environment)
-        )
-        issued = _issue(environment, dsn)
-        with console.status("starting the gateway"):
-            gateway.until(lambda: is_ready(url))
-        console.print(f"the gateway is up at {url}")
-        yield Stack(url, simulator_url, issued, logs, (simulator, gateway))
-
-
-def _port(port: int) -> int:
-    try:
-        return claimed_port(port)
-    except OSError as error:
-        give_up(f"port {port} cannot be used: {reason(error)}; choose another by --port")
-
-
-def _simulate(failure_rate: float) -> list[str]:
-    arguments = {"--port": 0, "--duration": DURATION, "--failure-rate": failure_rate}
-    return ["simulator", *(str(word) for pair in arguments.items() for word in pair)]
-
-
-def _serve(url: str) -> list[str]:
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    return ["serve", "--host", host, "--port", port]
-
-
-def _environment(data_dir: Path, url: str, simulator_url: str) -> dict[str, str]:
-    """Write the gateway's settings.
-
-    It shares PostgreSQL by its directory, not by a URL: whoever leaves last stops the server, and
-    when we are killed that is the gateway.
-    """
-    return {
-        "GATEWAY_DATA_DIR": str(data_dir),
-        "GATEWAY_PUBLIC_URL": url,
-        "GATEWAY_SECRET_KEYS": kept_secret(data_dir / "secret"),
-        "GATEWAY_KIE_API_KEY": "simulated",
-        "GATEWAY_KIE_BASE_URL": simulator_url,
-        "GATEWAY_DELIVERY_ALLOW_LOOPBACK": "true",  # `listen` is on this machine
-        "GATEWAY_LOG_FORMAT": "console",
+def _summary(task: Mapping[str, Any], creates: int) -> str:
+    """Write the five lines that a demo is for."""
+    times = [datetime.fromisoformat(task[name]) for name in ("created_at", "finished_at")]
+    fields = {
+        "state": task["state"],
+        "seconds": f"{(times[1] - times[0]).total_seconds():.1f}",
+        "credits": task["credits_consumed"],
+        "result": " ".join(task["result_urls"]) or "none",
     }
-
-
-def _issue(environment: Mapping[str, str], dsn: str) -> Issued:
-    found = config.load(environment).model_copy(update={"database_url": SecretStr(dsn)})
-    return with_services(found, lambda services: services.keys.create("dev"))
+    lines = [f"{name:<8} {value}" for name, value in fields.items()]
+    called = "once" if creates == 1 else f"{creates} times"
+    return "\n".join([*lines, f"kie.ai was called {called}"])

@@ -1,4 +1,4 @@
-"""How a command ends when it is told to: unwound as by Ctrl-C, so that nothing is left."""
+"""How a command ends on a signal: unwound as by Ctrl-C, so that nothing is left."""
 
 import asyncio
 import signal
@@ -12,7 +12,7 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 Result = TypeVar("Result")
 
 
-def heed_signals() -> None:
+def unwind_on_signals() -> None:
     """Unwind the command at the first signal that ends it; the second would cut that short."""
     for number in ENDING:
         signal.signal(number, _unwind)
@@ -29,11 +29,11 @@ def run(work: Awaitable[Result]) -> Result:
 
 async def _cancelable(work: Awaitable[Result]) -> Result:
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
-    told: list[signal.Signals] = []
+    received: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
-        if not told:
-            told.append(number)
+        if not received:
+            received.append(number)
             task.cancel()
 
     before = {number: signal.getsignal(number) for number in ENDING}
@@ -42,13 +42,13 @@ async def _cancelable(work: Awaitable[Result]) -> Result:
     try:
         return await task
     except asyncio.CancelledError:
-        if told:
-            sys.exit(128 + told[0])
+        if received:
+            sys.exit(128 + received[0])
         raise
     finally:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN if told else handler)
+            signal.signal(number, signal.SIG_IGN if received else handler)
 
 
 def _unwind(number: int, _: FrameType | None) -> NoReturn:

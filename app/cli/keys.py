@@ -1,21 +1,14 @@
 """`kie-gateway keys`: API keys of the services that call the gateway."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from app.cli.context import (
-    give_up,
-    require_schema,
-    require_secret,
-    settings,
-    with_database,
-    with_services,
-)
+from app.cli.exits import give_up
+from app.cli.options import AsJson
 from app.cli.output import show
-from app.services.clients.keys import USUAL_GRACE, Keys
 
 app = typer.Typer(
     help="""API keys of the services that call the gateway.
@@ -29,8 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Result = TypeVar("Result")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DAY = 24 * 3600.0
+"""The usual grace; the same as the API's, as a test says."""
 
 
 @app.command()
@@ -62,7 +55,9 @@ def create(
 
     Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
     """
-    issued = _with_keys(lambda keys: keys.create(name, weight=weight))
+    from app.cli.context import with_keys
+
+    issued = with_keys(lambda keys: keys.create(name, weight=weight))
     shown = {name: getattr(issued, name) for name in ("client", "api_key", "signing_secret")}
     if as_json:
         typer.echo(json.dumps(shown))
@@ -82,7 +77,9 @@ def list_keys(as_json: AsJson = False) -> None:
 
     Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
     """
-    rows = _with_keys(lambda keys: keys.list())
+    from app.cli.context import with_keys
+
+    rows = with_keys(lambda keys: keys.list())
     if as_json:
         typer.echo(json.dumps([_texts(row) for row in rows]))
         return
@@ -107,9 +104,11 @@ def revoke(
 
     Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
     """
-    count = _with_keys(lambda keys: keys.revoke(which.rstrip("…")))
+    from app.cli.context import with_keys
+
+    count = with_keys(lambda keys: keys.revoke(which.rstrip("…")))
     if count == 0:
-        give_up("No living key has this id or beginning; see `kie-gateway keys list`.")
+        give_up("No active key has this id or beginning; see `kie-gateway keys list`.")
     typer.echo(f"revoked {count}")
 
 
@@ -117,15 +116,15 @@ def revoke(
 def rotate_secret(
     name: Annotated[str, typer.Argument(help="The client, by its name.")],
     grace: Annotated[
-        float, typer.Option(help="Seconds for which the secret of before signs too; 0: none.")
-    ] = USUAL_GRACE,
+        float, typer.Option(help="Seconds for which the previous secret signs too; 0: none.")
+    ] = DAY,
     as_json: AsJson = False,
 ) -> None:
     """Give a client a new signing secret, shown this once.
 
-    Until the grace is over each delivery carries a signature by either, and
-    a receiver that knows one of them accepts it: so it can move over without
-    a gap. Rotating again within the grace ends the oldest at once.
+    Until the grace is over each delivery carries a signature by each of the
+    two, and a receiver that knows one of them accepts it: it can move over
+    without a gap. Rotating again within the grace ends the oldest at once.
 
     \b
     kie-gateway keys rotate-secret shop
@@ -134,7 +133,9 @@ def rotate_secret(
 
     Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
     """
-    rotated = _with_keys(lambda keys: keys.rotate_secret(name, grace=grace))
+    from app.cli.context import with_keys
+
+    rotated = with_keys(lambda keys: keys.rotate_secret(name, grace=grace))
     until = rotated.previous_secret_until
     shown = {
         "client": rotated.client,
@@ -155,11 +156,3 @@ def _texts(row: Mapping[str, Any]) -> dict[str, str | None]:
         n: v.isoformat().replace("+00:00", "Z") for n, v in row.items() if n.endswith("_at") and v
     }
     return {n: None if v is None else times.get(n, str(v)) for n, v in row.items()}
-
-
-def _with_keys(use: Callable[[Keys], Awaitable[Result]]) -> Result:
-    found = settings()
-    require_secret(found)
-    with with_database(found) as ready:
-        require_schema(ready)
-        return with_services(ready, lambda services: use(services.keys))

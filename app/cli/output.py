@@ -4,19 +4,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import simplejson
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from app.domain.exact_json import render
 
 WIDE = 200
-"""Whoever reads a pipe wants each id whole, on one line."""
+"""Columns of a table in a pipe: each id stays whole, on one line."""
 
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table; what others wrote is never taken for markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
@@ -37,3 +39,8 @@ def cell(value: object) -> str:
 def show_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Print JSON with times as the API writes them."""
     typer.echo(render(value))
+
+
+def pretty(value: object) -> str:
+    """Write JSON for reading, every digit kept."""
+    return simplejson.dumps(value, use_decimal=True, ensure_ascii=False, indent=2)

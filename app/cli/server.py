@@ -1,4 +1,4 @@
-"""How our processes listen, and end when they are told to."""
+"""How our processes listen, and how they end on a signal."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from types import FrameType
 import uvicorn
 from typing_extensions import override
 
-from app.cli.context import give_up, reason
+from app.cli.exits import give_up, reason
 from app.config import Address
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -32,10 +32,10 @@ def listening(address: Address, setting: str | None = None) -> Iterator[socket.s
 
 
 class Server(uvicorn.Server):
-    """Tells where it listens, and ends with 0 when it was told to stop.
+    """Announces where it listens, and ends with 0 after a signal to stop.
 
     uvicorn's own way is to die of the signal once everything is done, which init systems and tests
-    cannot tell from a death halfway.
+    cannot distinguish from a death halfway.
     """
 
     def __init__(

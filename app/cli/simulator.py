@@ -3,14 +3,15 @@
 import math
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from app.cli.context import HIGHEST_PORT, give_up, reason
-from app.config import Address
-from simulator.choices import DAY
-from simulator.server import Options, run
+from app.cli.exits import give_up, reason
+from app.cli.options import HIGHEST_PORT
+
+if TYPE_CHECKING:
+    from simulator.server import Options
 
 
 def simulator(
@@ -27,7 +28,7 @@ def simulator(
         list[str] | None,
         typer.Option(help="NAME=RATE, repeatable: docs/simulator.md lists the faults."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which tasks fail, and which faults befall whom.")] = 0,
+    seed: Annotated[int, typer.Option(help="Which tasks fail, and with which faults.")] = 0,
     credits_: Annotated[
         str, typer.Option("--credits", help="The account's balance at the start.")
     ] = "5916.25",
@@ -64,7 +65,7 @@ def simulator(
     """Run a stand-in kie.ai: createTask, recordInfo, credit, callbacks and small real pictures.
 
     Needs no settings: nothing of it costs anything or leaves this machine.
-    A gateway is pointed at it by GATEWAY_KIE_BASE_URL=http://127.0.0.1:8100.
+    Point a gateway at it with GATEWAY_KIE_BASE_URL=http://127.0.0.1:8100.
 
     \b
     kie-gateway simulator --duration 1 --failure-rate 0.1
@@ -72,6 +73,8 @@ def simulator(
     curl http://127.0.0.1:8100/simulator/ledger      # what it billed
     curl http://127.0.0.1:8100/simulator/next -d '{"fault": "callback-late"}'
     """
+    from simulator.server import Options
+
     options = Options(
         api_key=api_key,
         duration=duration,
@@ -90,6 +93,13 @@ def simulator(
         public_url=public_url,
         hmac_key=hmac_key,
     )
+    _run(host, port, options)
+
+
+def _run(host: str, port: int, options: "Options") -> None:
+    from app.config.values import Address
+    from simulator.server import run
+
     try:
         run(host, port, options)
     except OSError as error:
@@ -119,6 +129,8 @@ def _rate(text: str) -> tuple[str, float]:
 
 
 def _span(text: str | None, flag: str) -> tuple[float, float] | None:
+    from simulator.choices import DAY
+
     if text is None:
         return None
     least, _, most = text.partition(":")

@@ -1,42 +1,34 @@
-"""What operators do for tasks that do not help themselves: on the database, not as a caller."""
-
-from collections.abc import Awaitable, Callable
-from typing import Annotated
-from uuid import UUID
+"""`kie-gateway stuck`: the tasks that need a person."""
 
 import typer
 
-from app.cli.context import WRONG_USE, give_up, with_operations
+from app.cli.options import AsJson
 from app.cli.output import show, show_json
-from app.domain.audit import Actor
-from app.services.tasks.stuck import StuckTasks
-
-TaskId = Annotated[str, typer.Argument(help="The task's id, as `kie-gateway stuck` shows it.")]
 
 COLUMNS = ("id", "why", "client", "state", "model", "kie_task_id", "created_at", "breakdown")
 
 
-def stuck(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List the tasks that need a person, or will if nobody works; the oldest first.
+def stuck(as_json: AsJson = False) -> None:
+    """List the tasks that need a person, or will if no worker runs; the oldest first.
 
     \b
     why           what it means, and what to do
-    set_aside     asking kie.ai about it met a defect of ours again and again:
+    set_aside     polling kie.ai for it met a defect of ours again and again:
                   report `breakdown`, then kie-gateway tasks release ID
     unconfirmed   its create's answer was lost. Look for it in kie.ai's log;
                   if it is there, kie-gateway tasks bind ID KIE_TASK_ID, else
                   kie-gateway tasks requeue ID --may-pay-again
-    overdue,      nobody does the work: is a worker running?
+    overdue,      no worker does the work: is one running?
     lease_over    kie-gateway doctor
 
     \b
     kie-gateway stuck
     kie-gateway stuck --json | jq -r '.[] | select(.why == "set_aside").id'
 
-    Works on the database itself; needs GATEWAY_DATABASE_URL alone.
+    Works on the database itself; needs only GATEWAY_DATABASE_URL.
     """
+    from app.cli.context import with_operations
+
     found = with_operations(lambda services: services.stuck.list())
     if as_json:
         show_json(found)
@@ -44,98 +36,3 @@ def stuck(
         show(COLUMNS, [[row[name] for name in COLUMNS] for row in found])
     else:
         typer.echo("nothing is stuck")
-
-
-def bind(
-    task_id: TaskId,
-    kie_task_id: Annotated[str, typer.Argument(help="Its id in kie.ai's log.")],
-) -> None:
-    """Give a task the id that you found at kie.ai, and have kie.ai asked about it.
-
-    For an unconfirmed or expired task whose create was answered by nobody.
-    kie.ai is asked first whose the id is: it can never be replaced, and its
-    result goes to the task's client.
-
-    \b
-    kie-gateway tasks bind 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c \\
-        281e5b0f39b9bb3cbcbd9bd01bdcfb1f
-
-    Works on the database itself, for any client's task. Needs
-    GATEWAY_DATABASE_URL, GATEWAY_KIE_API_KEY and, to know its own callback
-    URLs, GATEWAY_SECRET_KEYS as `serve` has them. Exits 1 where the task
-    cannot be bound or kie.ai does not answer, 2 where the id is another's.
-    """
-    _done(
-        task_id,
-        lambda stuck, known: stuck.bind(Actor.COMMAND_LINE, known, kie_task_id),
-        "bound; kie.ai is asked about it",
-        signs=True,
-    )
-
-
-def requeue(
-    task_id: TaskId,
-    may_pay_again: Annotated[
-        bool, typer.Option("--may-pay-again", help="Say that paying twice is a risk you take.")
-    ] = False,
-) -> None:
-    """Put an unconfirmed task back into the queue: it is sent, and perhaps paid, again.
-
-    Only for a task that you did not find in kie.ai's log; one that is there
-    is bound instead. Who did it is kept in the audit.
-
-    \b
-    kie-gateway tasks requeue 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c \\
-        --may-pay-again
-
-    Works on the database itself, for any client's task; needs
-    GATEWAY_DATABASE_URL alone. Exits 1 where the task is not unconfirmed, 2
-    without the flag.
-    """
-    if not may_pay_again:
-        give_up(
-            "kie.ai may have taken this task already, and sending it again may pay again: look "
-            "for it in kie.ai's log; if it is there, `kie-gateway tasks bind` it, else say "
-            "--may-pay-again",
-            WRONG_USE,
-        )
-    _done(
-        task_id,
-        lambda stuck, known: stuck.requeue(Actor.COMMAND_LINE, known, may_pay_again=may_pay_again),
-        "queued again",
-    )
-
-
-def release(task_id: TaskId) -> None:
-    """Ask again about a task that was set aside.
-
-    After defects of the gateway's own in a row a task is not asked about any
-    more; `kie-gateway stuck` shows the last of them. Release it once that is
-    mended; if it is not, the task is set aside again.
-
-    \b
-    kie-gateway tasks release 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
-
-    Works on the database itself, for any client's task; needs
-    GATEWAY_DATABASE_URL alone. Exits 1 where the task was not set aside.
-    """
-    _done(
-        task_id,
-        lambda stuck, known: stuck.release(Actor.COMMAND_LINE, known),
-        "released; kie.ai is asked about it",
-    )
-
-
-def _done(
-    task_id: str,
-    act: Callable[[StuckTasks, UUID], Awaitable[None]],
-    said: str,
-    *,
-    signs: bool = False,
-) -> None:
-    try:
-        known = UUID(task_id)
-    except ValueError:
-        give_up("the task's id is a UUID, as `kie-gateway stuck` shows it", WRONG_USE)
-    with_operations(lambda services: act(services.stuck, known), signs=signs)
-    typer.echo(f"{known} {said}")

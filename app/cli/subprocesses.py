@@ -79,7 +79,7 @@ def process(
             stdin=subprocess.PIPE,  # closed when we die: see app/cli/child.py
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches us alone, and we stop them in order
+            start_new_session=True,  # Ctrl-C reaches only us, and we stop them in order
         ) as popen,
     ):
         started = Process(name, log, popen)
@@ -90,7 +90,7 @@ def process(
 
 
 def is_ready(url: str) -> bool | None:
-    """Tell whether a gateway there is fit for work; None: not yet."""
+    """Return True where a gateway there is ready, None where it is not yet."""
     try:
         return httpx.get(f"{url}/readyz", trust_env=False).is_success or None
     except httpx.HTTPError:

@@ -1,22 +1,19 @@
 """`kie-gateway tasks`: a caller's view, from a terminal."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import simplejson
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from app.cli import stuck
-from app.cli.client import CallFailedError, Gateway
-from app.cli.context import WRONG_USE, give_up
+from app.cli import recovery
+from app.cli.client import Gateway, calling
+from app.cli.exits import WRONG_USE, give_up
+from app.cli.options import HERE, AsJson, Key, Url
+from app.cli.output import pretty
 from app.domain.exact_json import UnreadableDocumentError, parse
 
 app = typer.Typer(
-    help="""Create and watch tasks through a running gateway; mend stuck ones.
+    help="""Create and watch tasks through a running gateway; fix stuck ones.
 
     create, get, list, cancel and watch act as a caller: they need the URL of
     a running gateway and an API key, and see that key's tasks.
@@ -27,32 +24,17 @@ app = typer.Typer(
     kie-gateway tasks create --model google/nano-banana \\
         --input '{"prompt": "a banana"}' --watch
 
-    bind, requeue and release are an operator's: they work on the database
-    itself (GATEWAY_DATABASE_URL), on any client's task, and are kept in the
-    audit. `kie-gateway stuck` shows which tasks need them.
+    bind, requeue and release are for operators: they work on the database
+    itself (GATEWAY_DATABASE_URL), on any client's task, and are recorded in
+    the audit. `kie-gateway stuck` shows which tasks need them.
     """,
     no_args_is_help=True,
 )
 
-Url = Annotated[
-    str, typer.Option("--url", envvar="KIE_GATEWAY_URL", help="Where the gateway listens.")
-]
-Key = Annotated[
-    str,
-    typer.Option(
-        "--key",
-        envvar="KIE_GATEWAY_API_KEY",
-        help="An API key, as `kie-gateway keys create` prints it.",
-        show_default=False,
-    ),
-]
 TaskId = Annotated[str, typer.Argument(help="The task's id, as `create` prints it.")]
-app.command("bind")(stuck.bind)
-app.command("requeue")(stuck.requeue)
-app.command("release")(stuck.release)
-
-HERE = "http://127.0.0.1:8000"
-COLOURS = {"succeeded": "green", "failed": "red", "expired": "red", "canceled": "yellow"}
+app.command("bind")(recovery.bind)
+app.command("requeue")(recovery.requeue)
+app.command("release")(recovery.release)
 
 
 @app.command()
@@ -65,12 +47,14 @@ def create(
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeat with the same key: the same task.")
     ] = None,
-    watch: Annotated[bool, typer.Option(help="Stay, show its progress, exit as watch.")] = False,
+    watch: Annotated[
+        bool, typer.Option(help="Stay, show its progress, exit as `watch` does.")
+    ] = False,
     url: Url = HERE,
 ) -> None:
     """Create a task and print it.
 
-    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
 
     \b
     kie-gateway tasks create --model google/nano-banana \\
@@ -79,11 +63,10 @@ def create(
     … | kie-gateway tasks create --model google/nano-banana --input -
     """
     body = {"model": model, "input": _read(input_)}
-    with told():
-        gateway = Gateway(url, key)
+    with calling(url, key) as gateway:
         task = gateway.create(body, idempotency_key)
         if watch:
-            task = follow(gateway, task["id"], Console(stderr=True))
+            task = _follow(gateway, task["id"])
     typer.echo(pretty(task))
     if watch:
         _exit_unless_succeeded(task)
@@ -93,13 +76,13 @@ def create(
 def get(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     """Print a task as it is now.
 
-    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
 
     \b
     kie-gateway tasks get 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
     """
-    with told():
-        task = Gateway(url, key).task(task_id)
+    with calling(url, key) as gateway:
+        task = gateway.task(task_id)
     typer.echo(pretty(task))
 
 
@@ -111,12 +94,12 @@ def list_tasks(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only tasks of this model.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     url: Url = HERE,
 ) -> None:
     """List your tasks, newest first.
 
-    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
 
     \b
     kie-gateway tasks list --state queued --state running
@@ -125,8 +108,8 @@ def list_tasks(
     params: dict[str, Any] = {"limit": limit, "state": state or []}
     if model is not None:
         params["model"] = model
-    with told():
-        found = Gateway(url, key).tasks(params)
+    with calling(url, key) as gateway:
+        found = gateway.tasks(params)
     if as_json:
         typer.echo(pretty(found))
         return
@@ -139,76 +122,44 @@ def list_tasks(
 def cancel(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     """Cancel a task that is still queued, and print it.
 
-    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
 
     \b
     kie-gateway tasks cancel 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
     """
-    with told():
-        task = Gateway(url, key).cancel(task_id)
+    with calling(url, key) as gateway:
+        task = gateway.cancel(task_id)
     typer.echo(pretty(task))
 
 
 @app.command()
 def watch(task_id: TaskId, key: Key, url: Url = HERE) -> None:
-    """Show a task's progress until it rests, then print it. Exits 1 unless it succeeded.
+    """Show a task's progress until its end, then print it. Exits 1 unless it succeeded.
 
-    Progress goes to stderr, the task to stdout. A gateway that goes away is
-    waited for, 30 seconds.
-    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY may stand for --url and --key.
+    Progress goes to stderr, the task to stdout. When the gateway goes away,
+    the command waits for it, 30 seconds.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
 
     \b
     kie-gateway tasks watch 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c && echo done
     """
-    with told():
-        task = follow(Gateway(url, key), task_id, Console(stderr=True))
+    with calling(url, key) as gateway:
+        task = _follow(gateway, task_id)
     typer.echo(pretty(task))
     _exit_unless_succeeded(task)
 
 
-def follow(gateway: Gateway, task_id: str, console: Console) -> dict[str, Any]:
-    """Print a line for each change, with a living line below; return the task at rest."""
-    task: dict[str, Any] = {}
-    with console.status(f"task {task_id}"):
-        for task in gateway.watch(task_id):
-            console.print(_line(task), soft_wrap=True)
-    return task
+def _follow(gateway: Gateway, task_id: str) -> dict[str, Any]:
+    from rich.console import Console
 
+    from app.cli.progress import follow
 
-def _line(task: dict[str, Any]) -> Text:
-    """Write what changed: as plain text, for kie.ai's words may look like markup."""
-    state = task["state"]
-    remarks = [
-        f"kie.ai says {task['kie_state']}" if task.get("kie_state") else "",
-        f"waits: {task['hold_reason']}" if task.get("hold_reason") else "",
-        f"{task['fail_code']}: {task['fail_message']}" if task.get("fail_code") else "",
-    ]
-    said = ", ".join(remark for remark in remarks if remark)
-    return Text.assemble(
-        (task["updated_at"][11:23], "dim"),
-        " ",
-        (f"{state:<11}", f"bold {COLOURS.get(state, 'cyan')}"),
-        f" {said}",
-    )
-
-
-def pretty(value: object) -> str:
-    """Write JSON for reading, every digit kept."""
-    return simplejson.dumps(value, use_decimal=True, ensure_ascii=False, indent=2)
+    return follow(gateway, task_id, Console(stderr=True))
 
 
 def _exit_unless_succeeded(task: dict[str, Any]) -> None:
     if task["state"] != "succeeded":
         raise typer.Exit(1)
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """End the command with what the gateway said where a call is refused."""
-    try:
-        yield
-    except CallFailedError as error:
-        give_up(str(error))
 
 
 def _read(given: str) -> object:

@@ -11,10 +11,13 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """One thing wrong in a body: where (JSON pointer, RFC 6901) and what to do about it."""
+    """One thing wrong in a request: where, and what to do about it."""
 
-    pointer: str
+    pointer: str | None
+    """JSON pointer (RFC 6901) into the body; None: it is not in the body."""
     detail: str
+    parameter: str | None = None
+    """The parameter or header, for what is not in the body."""
 
 
 class GatewayError(Exception):
@@ -158,3 +161,19 @@ class InternalError(GatewayError):
 
     code = "internal_error"
     title = "Something broke in the gateway"
+
+
+def bad_member(pointer: str, trouble: str) -> InvalidRequestError:
+    """Refuse one member of a body."""
+    return InvalidRequestError(f"{pointer} {trouble}", [Flaw(pointer, trouble)])
+
+
+def bad_parameter(name: str, trouble: str) -> InvalidRequestError:
+    """Refuse one parameter or header."""
+    return InvalidRequestError(f"{name}: {trouble}", [Flaw(None, trouble, parameter=name)])
+
+
+def no_such_task() -> NotFoundError:
+    """Say the same of no task at all and of another client's."""
+    detail = "There is no task with this id."
+    return NotFoundError(detail)

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
+from app.domain.client import url_objection
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -44,8 +46,6 @@ NEVER: tuple[Network, ...] = tuple(
 
 USUAL_PORTS = frozenset({80, 443})
 HIGHEST_SYSTEM_PORT = 1023
-MAX_URL = 2048
-
 
 DIALED: ContextVar[list[str]] = ContextVar("dialed")
 """The addresses that a call has tried so far; the caller sets the list it will look at."""
@@ -67,13 +67,11 @@ class Guard:
 
         `hosts`: the only ones that the client may use; None: any.
         """
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port
-        except ValueError:
-            return "should be an http or https URL"
-        if parts.scheme not in {"http", "https"} or not host or len(url) > MAX_URL:
-            return "should be an http or https URL with a host"
+        malformed = url_objection(url)
+        if malformed is not None:
+            return malformed
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
         if parts.username is not None or parts.password is not None:
             return "should have no user or password in it"
         if port is not None and port <= HIGHEST_SYSTEM_PORT and port not in USUAL_PORTS:

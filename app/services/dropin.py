@@ -1,4 +1,4 @@
-"""What callers who speak kie.ai's own API may ask: of their own tasks, and of the account."""
+"""What the drop-in API reads: a client's own tasks and results, and the account's credits."""
 
 import asyncio
 from decimal import Decimal
@@ -8,21 +8,20 @@ from app.domain.errors import KieNotAnsweringError, NotPermittedError
 from app.domain.report import DownloadLink, NoAnswer
 from app.kie.client import KieClient
 from app.services.account.probe import Account
-from app.services.tasks.read import Columns
 from app.store.account import condition
 from app.store.clients import clients
-from app.store.engine import Database
+from app.store.engine import Columns, Database
 from app.store.tasks import rows
 
 MAX_ID = 200
-"""Characters of the longest id that is looked for."""
+"""Characters of the longest id that is looked up."""
 
 BALANCE_KEPT = 5.0
-"""Seconds for which the balance counts as known: kie.ai is not asked for each caller's question."""
+"""Seconds for which the balance counts as known: kie.ai is not asked for every caller."""
 
 
 class DropIn:
-    """Answers a client about what is its own, and knows nothing else."""
+    """Reads what is a client's own, and nothing else."""
 
     def __init__(self, database: Database, kie: KieClient, account: Account) -> None:
         self._database = database
@@ -54,10 +53,10 @@ class DropIn:
         async with self._asking:
             async with self._database.read() as connection:
                 known = await condition.fresh_balance(connection, within=BALANCE_KEPT)
-            said = known if known is not None else await self._account.balance()
-        if isinstance(said, NoAnswer):
+            answer = known if known is not None else await self._account.balance()
+        if isinstance(answer, NoAnswer):
             raise _not_answering()
-        return said
+        return answer
 
     async def download_url(self, client_id: UUID, url: str) -> DownloadLink | None:
         """Have kie.ai make a link to a result of the client's; None: it has no such result.
@@ -67,10 +66,10 @@ class DropIn:
         async with self._database.read() as connection:
             if "\0" in url or not await rows.owns_result(connection, client_id=client_id, url=url):
                 return None
-        said = await self._kie.download_url(url)
-        if isinstance(said, NoAnswer):
+        answer = await self._kie.download_url(url)
+        if isinstance(answer, NoAnswer):
             raise _not_answering()
-        return said
+        return answer
 
 
 def _is_id(named: str) -> bool:
@@ -86,5 +85,5 @@ def _own_id(named: str) -> UUID | None:
 
 
 def _not_answering() -> KieNotAnsweringError:
-    """Say nothing of why: it may be about the gateway's own key and account."""
+    """Give no reason: it may be about the gateway's own key and account."""
     return KieNotAnsweringError("kie.ai does not answer this now; please try again later")

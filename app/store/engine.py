@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: one pool, and one way to say that the database is away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -17,6 +17,12 @@ from app.domain.retry import backoff
 
 Connection = AsyncConnection
 """A connection as services pass it on; they know no more of SQLAlchemy."""
+
+Row = Mapping[Any, Any]
+"""A row as services pass it on: its values by column."""
+
+Columns = Mapping[str, Any]
+"""The columns of a row as its client sees them."""
 
 Result = TypeVar("Result")
 

@@ -12,11 +12,9 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from app.api.deps import Edge
 from app.config import Settings
 from app.main import create_app
-from app.services.tasks.waiters import Waiters
-from app.store.signals import Signals
+from app.services.services import Services
 from tests.api.stage import Sql
 from tests.database import with_database
 from tests.gateway import Gateway, issue_key
@@ -32,15 +30,7 @@ class Inside:
     """A gateway and the services behind its routes."""
 
     gateway: Gateway
-    edge: Edge
-
-    @property
-    def signals(self) -> Signals:
-        return self.edge.feed._signals
-
-    @property
-    def waiters(self) -> Waiters:
-        return self.edge.reader._waiters
+    services: Services
 
 
 @pytest_asyncio.fixture
@@ -58,10 +48,12 @@ async def start_inside(
             app = create_app(settings, worker=worker)
             url = await stack.enter_async_context(serving(app))
             if refresh_wait is not None:
-                app.state.edge = replace(app.state.edge, refresh_wait=refresh_wait)
+                limits = replace(app.state.services.api, refresh_wait=refresh_wait)
+                app.state.services = replace(app.state.services, api=limits)
             gateway = await stack.enter_async_context(Gateway.at(url, settings))
-            stack.callback(app.state.waiters.close)  # streams end before the server waits for them
-            return Inside(gateway=gateway, edge=app.state.edge)
+            services: Services = app.state.services
+            stack.callback(services.waiters.close)  # streams end before the server waits for them
+            return Inside(gateway=gateway, services=services)
 
         yield start
 

@@ -1,4 +1,4 @@
-"""What the tests of the edge share: refusals taken apart, and requests written by hand."""
+"""What the tests of the API share: refusals taken apart, and requests written by hand."""
 
 import asyncio
 import re
@@ -39,7 +39,10 @@ class Refusal:
     status: int
     code: str
     pointer: str | None = None
-    """Of some entry in `errors`; None: there is to be no `errors`."""
+    """Of some entry in `errors`, for what is wrong in the body."""
+    parameter: str | None = None
+    """Of some entry in `errors`, for what is wrong beside it; with neither, there is no `errors`.
+    """
     says: str = ""
     """What `detail`, and the entry's own, must contain."""
 
@@ -48,7 +51,7 @@ UNAUTHENTICATED = Refusal(status=401, code="unauthenticated", says="Authorizatio
 NOT_FOUND = Refusal(status=404, code="not_found")
 
 
-def document(response: httpx.Response) -> dict[str, Any]:
+def problem(response: httpx.Response) -> dict[str, Any]:
     """Take a problem document (RFC 9457) apart; everything that all of them share holds."""
     assert response.headers["content-type"] == "application/problem+json", response.text
     assert re.fullmatch(r"total;dur=\d+\.\d", response.headers["server-timing"])
@@ -68,16 +71,27 @@ def document(response: httpx.Response) -> dict[str, Any]:
 
 
 def check_refusal(response: httpx.Response, expected: Refusal) -> dict[str, Any]:
-    """Prove that the answer is this refusal; returns its document."""
-    content = document(response)
+    """Prove that the answer is this refusal; returns its body."""
+    content = problem(response)
     assert (content["status"], content["code"]) == (expected.status, expected.code), content
     assert expected.says in content["detail"]
-    flaws = {flaw["pointer"]: flaw["detail"] for flaw in content.get("errors", [])}
-    if expected.pointer is None:
-        assert not flaws
-    else:
-        assert expected.says in flaws[expected.pointer]
+    if expected.pointer is None and expected.parameter is None:
+        assert "errors" not in content
+        return content
+    name = "parameter" if expected.pointer is None else "pointer"
+    place = getattr(expected, name)
+    details = [flaw["detail"] for flaw in content["errors"] if flaw.get(name) == place]
+    if name == "parameter":  # the whole text names it as well
+        details = [f"{place}: {detail}" for detail in details]
+        assert all(detail in content["detail"] for detail in details)
+    assert any(expected.says in detail for detail in details), content
     return content
+
+
+def bad_parameter(says: str) -> Refusal:
+    """Describe the refusal of a parameter or header, whose name `says` begins with."""
+    name = says.partition(":")[0]
+    return Refusal(status=422, code="invalid_request", parameter=name, says=says)
 
 
 async def check_nothing_happened(sql: Sql, upstream: Upstream) -> None:

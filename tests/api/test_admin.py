@@ -25,9 +25,10 @@ from tests.api.stage import (
     Operation,
     Refusal,
     Sql,
+    bad_parameter,
     check_refusal,
-    document,
     operations,
+    problem,
 )
 from tests.api.test_schema import sent
 from tests.fixtures.gateway import StartGateway
@@ -40,7 +41,7 @@ FOUND = "f" * 32
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Admin:
     """A gateway as its operator sees it."""
 
     gateway: Gateway
@@ -77,10 +78,10 @@ def operator(url: httpx.URL, key: str = ADMIN_KEY) -> httpx.AsyncClient:
 
 
 @pytest_asyncio.fixture
-async def desk(start_gateway: StartGateway) -> AsyncIterator[Desk]:
+async def admin(start_gateway: StartGateway) -> AsyncIterator[Admin]:
     gateway = await start_gateway(admin_key=SecretStr(ADMIN_KEY))
     async with operator(gateway.http.base_url) as http:
-        yield Desk(gateway, http)
+        yield Admin(gateway, http)
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +94,10 @@ def admin_spec() -> dict[str, Any]:
     return create_app(settings, worker=False).openapi()
 
 
-async def lost(desk: Desk, sql: Sql, upstream: Upstream) -> str:
+async def lost(admin: Admin, sql: Sql, upstream: Upstream) -> str:
     """Create a task whose create's answer is lost; returns its id."""
     upstream.answers(lambda: PlainTextResponse("oops", status_code=500))
-    task = await desk.gateway.create()
+    task = await admin.gateway.create()
     assert task["state"] == "unconfirmed"
     upstream.on_create = None
     await sql.execute("UPDATE tasks SET due_at = NULL")
@@ -106,53 +107,55 @@ async def lost(desk: Desk, sql: Sql, upstream: Upstream) -> str:
 # -- the brake
 
 
-async def test_a_pause_stops_spending_and_a_resume_goes_on(desk: Desk, upstream: Upstream) -> None:
-    before = await desk.get("/admission")
+async def test_a_pause_stops_spending_and_a_resume_goes_on(
+    admin: Admin, upstream: Upstream
+) -> None:
+    before = await admin.get("/admission")
     assert (before["paused_at"], before["hold_reason"]) == (None, None)
     assert (before["creates_free"], before["running"]) == (20, 0)
     assert (before["creates_allowed"], before["running_limit"]) == (20, 100)
 
-    paused = await desk.post("/admission/pause", {"note": "wrong prompt"})
+    paused = await admin.post("/admission/pause", {"note": "wrong prompt"})
     assert paused["paused_at"].endswith("Z")
     assert paused["pause_note"] == "wrong prompt"
-    task = await desk.gateway.create()
+    task = await admin.gateway.create()
     assert (task["state"], task["hold_reason"]) == ("queued", "admission_paused")
     assert upstream.creates == []
-    (client,) = (await desk.get("/admission"))["clients"]
+    (client,) = (await admin.get("/admission"))["clients"]
     assert client["queued"] == 1
 
-    resumed = await desk.post("/admission/resume", {})
+    resumed = await admin.post("/admission/resume", {})
     assert (resumed["paused_at"], resumed["pause_note"]) == (None, None)
-    await desk.gateway.create()  # it sends whoever's turn it is
+    await admin.gateway.create()  # it sends whoever's turn it is
     assert len(upstream.creates) == 2
-    after = await desk.get("/admission")
+    after = await admin.get("/admission")
     assert (after["creates_free"], after["running"]) == (18, 2)
 
 
 async def test_one_clients_pause_stops_that_client_alone(
-    desk: Desk, upstream: Upstream, sql: Sql
+    admin: Admin, upstream: Upstream, sql: Sql
 ) -> None:
-    other_key = await issue_key(desk.gateway.settings, "other")
-    paused = await desk.post("/admission/pause", {"client": "tests", "note": "budget"})
+    other_key = await issue_key(admin.gateway.settings, "other")
+    paused = await admin.post("/admission/pause", {"client": "tests", "note": "budget"})
     assert paused["paused_at"] is None
     assert {one["client"]: one["pause_note"] for one in paused["clients"]} == {
         "tests": "budget",
         "other": None,
     }
-    waiting = await desk.gateway.create()
+    waiting = await admin.gateway.create()
     assert (waiting["state"], waiting["hold_reason"]) == ("queued", "client_paused")
     other = {"Authorization": f"Bearer {other_key}"}
-    answer = await desk.gateway.http.post("/v1/tasks", json=dict(BODY), headers=other)
+    answer = await admin.gateway.http.post("/v1/tasks", json=dict(BODY), headers=other)
     assert answer.json()["state"] == "running"
     assert len(upstream.creates) == 1
-    await desk.post("/admission/resume", {"client": "tests"})
+    await admin.post("/admission/resume", {"client": "tests"})
     assert await sql.fetchval("SELECT count(paused_at) FROM client_queues") == 0
 
 
-async def test_a_hold_is_shown_with_what_kie_said(desk: Desk, upstream: Upstream) -> None:
+async def test_a_hold_is_shown_with_what_kie_said(admin: Admin, upstream: Upstream) -> None:
     upstream.answers(lambda: refused(402, "Insufficient credits"))
-    await desk.gateway.create()
-    found = await desk.get("/admission")
+    await admin.gateway.create()
+    found = await admin.get("/admission")
     assert found["hold_reason"] == "kie_account"
     assert "Insufficient credits" in found["hold_detail"]
     assert found["held_since"] < found["held_until"]
@@ -161,32 +164,32 @@ async def test_a_hold_is_shown_with_what_kie_said(desk: Desk, upstream: Upstream
 # -- clients and keys
 
 
-async def test_a_client_gets_another_weight(desk: Desk) -> None:
-    changed = _object(await desk.asks("PATCH", "/clients/tests", {"weight": 7}))
+async def test_a_client_gets_another_weight(admin: Admin) -> None:
+    changed = _object(await admin.asks("PATCH", "/clients/tests", {"weight": 7}))
     assert (changed["client"], changed["weight"]) == ("tests", 7)
-    assert await desk.list("/clients") == [changed]
-    (entry,) = [one for one in await desk.list("/audit") if one["action"] == "client_changed"]
+    assert await admin.list("/clients") == [changed]
+    (entry,) = [one for one in await admin.list("/audit") if one["action"] == "client_changed"]
     assert (entry["actor"], entry["client"]) == ("admin_api", "tests")
     assert entry["detail"] == {"weight": "7"}
 
 
-async def test_the_life_of_a_key(desk: Desk) -> None:
-    answer = await desk.asks("POST", "/keys", {"client": "shop"})
+async def test_the_life_of_a_key(admin: Admin) -> None:
+    answer = await admin.asks("POST", "/keys", {"client": "shop"})
     issued = _object(answer, 201)
     assert list(issued) == ["id", "client", "api_key"]
     assert answer.headers["cache-control"] == "no-store"
     key = {"Authorization": f"Bearer {issued['api_key']}"}
-    assert (await desk.gateway.http.get("/v1/tasks", headers=key)).status_code == 200
+    assert (await admin.gateway.http.get("/v1/tasks", headers=key)).status_code == 200
 
-    listed = {one["id"]: one for one in await desk.list("/keys")}
+    listed = {one["id"]: one for one in await admin.list("/keys")}
     assert issued["api_key"].startswith(listed[issued["id"]]["hint"])
     assert issued["api_key"] not in json.dumps(listed)
 
-    revoked = await desk.asks("DELETE", f"/keys/{issued['id']}")
+    revoked = await admin.asks("DELETE", f"/keys/{issued['id']}")
     assert (revoked.status_code, revoked.content) == (204, b"")
-    assert (await desk.gateway.http.get("/v1/tasks", headers=key)).status_code == 401
-    check_refusal(await desk.asks("DELETE", f"/keys/{issued['id']}"), NOT_FOUND)
-    kept = [(one["action"], one["client"], one["actor"]) for one in await desk.list("/audit")]
+    assert (await admin.gateway.http.get("/v1/tasks", headers=key)).status_code == 401
+    check_refusal(await admin.asks("DELETE", f"/keys/{issued['id']}"), NOT_FOUND)
+    kept = [(one["action"], one["client"], one["actor"]) for one in await admin.list("/audit")]
     assert kept[:2] == [("key_revoked", "shop", "admin_api"), ("key_created", "shop", "admin_api")]
 
 
@@ -194,58 +197,58 @@ async def test_the_life_of_a_key(desk: Desk) -> None:
 
 
 async def test_an_unconfirmed_task_is_bound_and_settled(
-    desk: Desk, sql: Sql, upstream: Upstream, start_gateway: StartGateway
+    admin: Admin, sql: Sql, upstream: Upstream, start_gateway: StartGateway
 ) -> None:
-    task_id = await lost(desk, sql, upstream)
-    (stuck,) = await desk.list("/stuck")
+    task_id = await lost(admin, sql, upstream)
+    (stuck,) = await admin.list("/stuck")
     assert (stuck["id"], stuck["why"], stuck["client"]) == (task_id, "unconfirmed", "tests")
     upstream.records[FOUND] = succeeded(FOUND)
 
-    bound = await desk.post(f"/tasks/{task_id}/bind", {"kie_task_id": FOUND})
+    bound = await admin.post(f"/tasks/{task_id}/bind", {"kie_task_id": FOUND})
     assert (bound["id"], bound["kie_task_id"]) == (task_id, FOUND)
     await start_gateway(worker=True)
-    task = await desk.gateway.reaches(task_id, "succeeded")
+    task = await admin.gateway.reaches(task_id, "succeeded")
     assert (task["kie_task_id"], task["settled_by"]) == (FOUND, "query")
-    assert await desk.list("/stuck") == []
-    (entry,) = [one for one in await desk.list("/audit") if one["action"] == "task_bound"]
+    assert await admin.list("/stuck") == []
+    (entry,) = [one for one in await admin.list("/audit") if one["action"] == "task_bound"]
     assert (entry["task_id"], entry["detail"]) == (task_id, {"kie_task_id": FOUND})
 
 
 async def test_a_requeue_says_that_it_may_pay_again(
-    desk: Desk, sql: Sql, upstream: Upstream
+    admin: Admin, sql: Sql, upstream: Upstream
 ) -> None:
-    task_id = await lost(desk, sql, upstream)
+    task_id = await lost(admin, sql, upstream)
     for unsaid in ({}, {"may_pay_again": False}):
-        answer = await desk.asks("POST", f"/tasks/{task_id}/requeue", unsaid)
+        answer = await admin.asks("POST", f"/tasks/{task_id}/requeue", unsaid)
         check_refusal(answer, Refusal(status=409, code="may_pay_again", says="kie.ai's log"))
-    assert (await desk.gateway.task(task_id))["state"] == "unconfirmed"
+    assert (await admin.gateway.task(task_id))["state"] == "unconfirmed"
 
-    queued = await desk.post(f"/tasks/{task_id}/requeue", {"may_pay_again": True})
+    queued = await admin.post(f"/tasks/{task_id}/requeue", {"may_pay_again": True})
     assert (queued["state"], queued["why"]) == ("queued", None)
-    (entry,) = [one for one in await desk.list("/audit") if one["action"] == "task_requeued"]
+    (entry,) = [one for one in await admin.list("/audit") if one["action"] == "task_requeued"]
     assert entry["detail"] == {"may_pay_again": "true", "attempt": "1"}
-    again = await desk.asks("POST", f"/tasks/{task_id}/requeue", {"may_pay_again": True})
+    again = await admin.asks("POST", f"/tasks/{task_id}/requeue", {"may_pay_again": True})
     check_refusal(again, Refusal(status=409, code="not_stuck", says="The task is queued"))
 
 
 async def test_a_task_with_an_id_at_kie_is_never_put_back(
-    desk: Desk, sql: Sql, upstream: Upstream
+    admin: Admin, sql: Sql, upstream: Upstream
 ) -> None:
     """It was created: a second create would be paid for certain, and its id not even kept."""
-    task_id = await lost(desk, sql, upstream)
-    await desk.post(f"/tasks/{task_id}/bind", {"kie_task_id": FOUND})
-    answer = await desk.asks("POST", f"/tasks/{task_id}/requeue", {"may_pay_again": True})
+    task_id = await lost(admin, sql, upstream)
+    await admin.post(f"/tasks/{task_id}/bind", {"kie_task_id": FOUND})
+    answer = await admin.asks("POST", f"/tasks/{task_id}/requeue", {"may_pay_again": True})
     check_refusal(answer, Refusal(status=409, code="not_stuck", says="it was created"))
 
 
-async def test_a_task_that_was_set_aside_is_released(desk: Desk, sql: Sql) -> None:
-    task = await desk.gateway.create()
+async def test_a_task_that_was_set_aside_is_released(admin: Admin, sql: Sql) -> None:
+    task = await admin.gateway.create()
     await sql.execute("UPDATE tasks SET parked_at = now(), last_poll_error = 'KeyError'")
-    (stuck,) = await desk.list("/stuck")
+    (stuck,) = await admin.list("/stuck")
     assert (stuck["why"], stuck["breakdown"]) == ("set_aside", "KeyError")
-    released = await desk.post(f"/tasks/{task['id']}/release")
-    assert (released["why"], released["parked_at"]) == (None, None)
-    answer = await desk.asks("POST", f"/tasks/{task['id']}/release")
+    released = await admin.post(f"/tasks/{task['id']}/release")
+    assert (released["why"], released["set_aside_at"]) == (None, None)
+    answer = await admin.asks("POST", f"/tasks/{task['id']}/release")
     check_refusal(answer, Refusal(status=409, code="not_stuck", says="not set aside"))
 
 
@@ -292,46 +295,46 @@ NOT_ITS_OWN: dict[str, tuple[Callable[[Upstream], None], Refusal]] = {
 
 @pytest.mark.parametrize("whose", NOT_ITS_OWN)
 async def test_an_id_that_is_not_the_tasks_is_not_bound(
-    desk: Desk, sql: Sql, upstream: Upstream, whose: str
+    admin: Admin, sql: Sql, upstream: Upstream, whose: str
 ) -> None:
     """An id is never replaced, and its result would go to the wrong client."""
-    task_id = await lost(desk, sql, upstream)
+    task_id = await lost(admin, sql, upstream)
     tell, refusal = NOT_ITS_OWN[whose]
     tell(upstream)
     check_refusal(
-        await desk.asks("POST", f"/tasks/{task_id}/bind", {"kie_task_id": FOUND}), refusal
+        await admin.asks("POST", f"/tasks/{task_id}/bind", {"kie_task_id": FOUND}), refusal
     )
     assert await sql.fetchval("SELECT count(kie_task_id) FROM tasks") == 0
-    assert "task_bound" not in {one["action"] for one in await desk.list("/audit")}
+    assert "task_bound" not in {one["action"] for one in await admin.list("/audit")}
 
 
 async def test_an_id_of_another_task_here_is_not_bound(
-    desk: Desk, sql: Sql, upstream: Upstream
+    admin: Admin, sql: Sql, upstream: Upstream
 ) -> None:
-    other = await desk.gateway.create()
-    task_id = await lost(desk, sql, upstream)
-    answer = await desk.asks(
+    other = await admin.gateway.create()
+    task_id = await lost(admin, sql, upstream)
+    answer = await admin.asks(
         "POST", f"/tasks/{task_id}/bind", {"kie_task_id": other["kie_task_id"]}
     )
     check_refusal(answer, Refusal(status=422, code="invalid_request", says="another task"))
     assert upstream.queries == []
 
 
-async def test_an_id_is_never_replaced(desk: Desk, sql: Sql, upstream: Upstream) -> None:
-    task_id = await lost(desk, sql, upstream)
+async def test_an_id_is_never_replaced(admin: Admin, sql: Sql, upstream: Upstream) -> None:
+    task_id = await lost(admin, sql, upstream)
     for found, status in ((FOUND, 200), (FOUND, 200), ("e" * 32, 409)):
-        answer = await desk.asks("POST", f"/tasks/{task_id}/bind", {"kie_task_id": found})
+        answer = await admin.asks("POST", f"/tasks/{task_id}/bind", {"kie_task_id": found})
         assert answer.status_code == status, answer.text
     assert await sql.fetchval("SELECT kie_task_id FROM tasks") == FOUND
 
 
 @pytest.mark.parametrize("record", [running, succeeded, failed])
 async def test_only_a_lost_task_is_bound(
-    desk: Desk, upstream: Upstream, record: Callable[[str], Mapping[str, Any]]
+    admin: Admin, upstream: Upstream, record: Callable[[str], Mapping[str, Any]]
 ) -> None:
-    task = await desk.gateway.create()
-    await desk.gateway.call_back(upstream.callback_path, record(task["kie_task_id"]))
-    answer = await desk.asks(
+    task = await admin.gateway.create()
+    await admin.gateway.call_back(upstream.callback_path, record(task["kie_task_id"]))
+    answer = await admin.asks(
         "POST", f"/tasks/{task['id']}/bind", {"kie_task_id": task["kie_task_id"]}
     )
     check_refusal(answer, Refusal(status=409, code="not_stuck", says="only an unconfirmed"))
@@ -340,8 +343,8 @@ async def test_only_a_lost_task_is_bound(
 # -- the balance
 
 
-async def test_the_balance_is_asked_for_now(desk: Desk) -> None:
-    assert await desk.get("/balance") == {"balance": BALANCE}
+async def test_the_balance_is_asked_for_now(admin: Admin) -> None:
+    assert await admin.get("/balance") == {"balance": BALANCE}
 
 
 @pytest.mark.parametrize(
@@ -393,12 +396,12 @@ WRONG: dict[str, Callable[[str], list[tuple[str, str]]]] = {
 
 @pytest.mark.parametrize("name", WRONG)
 async def test_without_the_key_nothing_is_done_or_said(
-    desk: Desk, upstream: Upstream, sql: Sql, name: str
+    admin: Admin, upstream: Upstream, sql: Sql, name: str
 ) -> None:
     """401 comes before anything about the body, the path or the parameters."""
-    fields = [(n.encode(), v.encode("latin-1")) for n, v in WRONG[name](desk.gateway.api_key)]
+    fields = [(n.encode(), v.encode("latin-1")) for n, v in WRONG[name](admin.gateway.api_key)]
     entries = await sql.fetchval("SELECT count(*) FROM audit_entries")
-    async with operator(desk.gateway.http.base_url, "") as http:
+    async with operator(admin.gateway.http.base_url, "") as http:
         for method, path in (*PATHS, ("GET", "/audit?x=1"), ("DELETE", "/keys/x")):
             answer = await http.request(method, f"/v1/admin{path}", headers=fields, content=b"{")
             content = check_refusal(answer, UNAUTHENTICATED)
@@ -407,13 +410,13 @@ async def test_without_the_key_nothing_is_done_or_said(
     assert upstream.queries == []
 
 
-async def test_the_operators_key_is_no_clients(desk: Desk) -> None:
-    check_refusal(await desk.http.get("/v1/tasks"), UNAUTHENTICATED)
+async def test_the_operators_key_is_no_clients(admin: Admin) -> None:
+    check_refusal(await admin.http.get("/v1/tasks"), UNAUTHENTICATED)
 
 
 async def test_without_the_setting_there_is_nothing_there(gateway: Gateway) -> None:
     """The same answer as at any path that does not exist, whatever key and method."""
-    nowhere = document(await gateway.http.get("/v1/nowhere"))
+    nowhere = problem(await gateway.http.get("/v1/nowhere"))
     async with operator(gateway.http.base_url) as http:
         for method, path in (*PATHS, ("PUT", "/admission"), ("GET", "/nothing"), ("GET", "")):
             content = check_refusal(await http.request(method, f"/v1/admin{path}"), NOT_FOUND)
@@ -429,7 +432,7 @@ async def test_without_the_setting_there_is_nothing_there(gateway: Gateway) -> N
 UNKNOWN = Refusal(status=422, code="invalid_request", says="unknown field", pointer="/x")
 MALFORMED = Refusal(status=400, code="malformed_body", pointer="")
 NO_OBJECT = Refusal(status=422, code="invalid_request", pointer="", says="object")
-NO_UUID = Refusal(status=422, code="invalid_request", says="id: ")
+NO_UUID = bad_parameter("task_id: Input should be a valid UUID")
 BODIES: Mapping[Operation, Mapping[str, Any]] = {
     ("POST", "/admission/pause"): {},
     ("POST", "/admission/resume"): {},
@@ -442,16 +445,16 @@ BODIES: Mapping[Operation, Mapping[str, Any]] = {
 
 
 @pytest.mark.parametrize("operation", BODIES, ids=" ".join)
-async def test_a_body_means_what_it_says(desk: Desk, sql: Sql, operation: Operation) -> None:
+async def test_a_body_means_what_it_says(admin: Admin, sql: Sql, operation: Operation) -> None:
     method, path = operation
     entries = await sql.fetchval("SELECT count(*) FROM audit_entries")
-    check_refusal(await desk.asks(method, path, {**BODIES[operation], "x": 1}), UNKNOWN)
+    check_refusal(await admin.asks(method, path, {**BODIES[operation], "x": 1}), UNKNOWN)
     for malformed in (b"", b"{", b'{"client": "\\u0000"}', b"\xff"):
-        answer = await desk.asks(method, path, malformed)
-        assert document(answer)["code"] == "malformed_body", answer.text
-    check_refusal(await desk.asks(method, path, []), NO_OBJECT)
+        answer = await admin.asks(method, path, malformed)
+        assert problem(answer)["code"] == "malformed_body", answer.text
+    check_refusal(await admin.asks(method, path, []), NO_OBJECT)
     large = b" " * (1_048_576 + 1)
-    assert document(await desk.asks(method, path, large))["code"] == "body_too_large"
+    assert problem(await admin.asks(method, path, large))["code"] == "body_too_large"
     assert await sql.fetchval("SELECT count(*) FROM audit_entries") == entries
 
 
@@ -477,9 +480,9 @@ FLAWED: list[tuple[Operation, object, str]] = [
 
 @pytest.mark.parametrize(("operation", "body", "pointer"), FLAWED)
 async def test_a_flaw_is_named(
-    desk: Desk, operation: Operation, body: object, pointer: str
+    admin: Admin, operation: Operation, body: object, pointer: str
 ) -> None:
-    answer = await desk.asks(*operation, body)
+    answer = await admin.asks(*operation, body)
     check_refusal(answer, Refusal(status=422, code="invalid_request", pointer=pointer))
 
 
@@ -518,30 +521,30 @@ REFUSED: list[tuple[Operation, object, Refusal]] = [
     (("POST", "/tasks/no-uuid/bind"), {"kie_task_id": FOUND}, NO_UUID),
     (("POST", "/tasks/no-uuid/requeue"), {"may_pay_again": True}, NO_UUID),
     (("POST", "/tasks/%00/release"), None, NO_UUID),
-    (("DELETE", "/keys/kgw_abcdef"), None, NO_UUID),
+    (("DELETE", "/keys/kgw_abcdef"), None, bad_parameter("key_id: Input should be a valid UUID")),
 ]
 
 
 @pytest.mark.parametrize(("operation", "body", "refusal"), REFUSED)
 async def test_what_cannot_be_done_is_refused(
-    desk: Desk, operation: Operation, body: object, refusal: Refusal
+    admin: Admin, operation: Operation, body: object, refusal: Refusal
 ) -> None:
-    check_refusal(await desk.asks(*operation, body), refusal)
-    assert [one["action"] for one in await desk.list("/audit")] == ["key_created"]
+    check_refusal(await admin.asks(*operation, body), refusal)
+    assert [one["action"] for one in await admin.list("/audit")] == ["key_created"]
 
 
 @pytest.mark.parametrize("operation", PATHS, ids=" ".join)
-async def test_no_parameter_is_passed_over(desk: Desk, operation: Operation) -> None:
+async def test_no_parameter_is_passed_over(admin: Admin, operation: Operation) -> None:
     method, path = operation
-    answer = await desk.asks(method, f"{path}?client=tests", BODIES.get(operation))
-    says = Refusal(status=422, code="invalid_request", says="client: unknown parameter")
+    answer = await admin.asks(method, f"{path}?client=tests", BODIES.get(operation))
+    says = bad_parameter("client: unknown parameter")
     check_refusal(answer, says)
 
 
 @pytest.mark.parametrize("path", ["/admission", "/keys", "/clients/tests", "/stuck"])
-async def test_another_method_is_refused_with_the_right_ones(desk: Desk, path: str) -> None:
-    answer = await desk.asks("PUT", path, {})
-    assert document(answer)["code"] == "method_not_allowed"
+async def test_another_method_is_refused_with_the_right_ones(admin: Admin, path: str) -> None:
+    answer = await admin.asks("PUT", path, {})
+    assert problem(answer)["code"] == "method_not_allowed"
     assert answer.headers["allow"]
 
 
@@ -551,27 +554,29 @@ HOOK = "https://h.test/hooks/of-one-client"
 PROMPT = "a prompt of one client's own"
 
 
-async def test_operators_see_names_and_no_secrets(desk: Desk, sql: Sql, upstream: Upstream) -> None:
-    task_id = await lost(desk, sql, upstream)
-    await desk.gateway.create(input={"prompt": PROMPT}, webhook_url=HOOK, metadata={"m": PROMPT})
+async def test_operators_see_names_and_no_secrets(
+    admin: Admin, sql: Sql, upstream: Upstream
+) -> None:
+    task_id = await lost(admin, sql, upstream)
+    await admin.gateway.create(input={"prompt": PROMPT}, webhook_url=HOOK, metadata={"m": PROMPT})
     await sql.execute("UPDATE tasks SET parked_at = now()")
     token = upstream.creates[-1]["callBackUrl"].rpartition("/")[2]
     secret = await sql.fetchval("SELECT signing_secret FROM clients")
     paths = [path for method, path in PATHS if method == "GET" and path != "/balance"]
-    told = [await desk.http.get(f"/v1/admin{path}") for path in paths]
-    told.append(await desk.asks("POST", f"/tasks/{task_id}/release"))
-    told.append(await desk.asks("POST", "/admission/pause", {"client": "tests"}))
+    told = [await admin.http.get(f"/v1/admin{path}") for path in paths]
+    told.append(await admin.asks("POST", f"/tasks/{task_id}/release"))
+    told.append(await admin.asks("POST", "/admission/pause", {"client": "tests"}))
     said = "\n".join(f"{answer.headers}\n{answer.text}" for answer in told)
     assert {answer.status_code for answer in told} == {200}
-    hidden = (HOOK, PROMPT, token, desk.gateway.api_key, ADMIN_KEY, SECRET, secret.decode())
+    hidden = (HOOK, PROMPT, token, admin.gateway.api_key, ADMIN_KEY, SECRET, secret.decode())
     assert [one for one in (*hidden, str(BALANCE), "whsec_") if one in said] == []
     assert "tests" in said
     assert task_id in said
     assert not re.search(r"kgw_[\w-]{12}", said)
 
 
-async def test_the_key_is_in_no_line_of_the_settings(desk: Desk) -> None:
-    assert ADMIN_KEY not in repr(desk.gateway.settings)
+async def test_the_key_is_in_no_line_of_the_settings(admin: Admin) -> None:
+    assert ADMIN_KEY not in repr(admin.gateway.settings)
 
 
 # -- the document
@@ -618,10 +623,10 @@ SHOWN: Mapping[str, str] = {
 
 @pytest.mark.parametrize("path", SHOWN)
 async def test_answers_have_the_members_of_their_schema(
-    desk: Desk, sql: Sql, upstream: Upstream, admin_spec: dict[str, Any], path: str
+    admin: Admin, sql: Sql, upstream: Upstream, admin_spec: dict[str, Any], path: str
 ) -> None:
-    await lost(desk, sql, upstream)
-    found = await desk.get(path)
+    await lost(admin, sql, upstream)
+    found = await admin.get(path)
     one = found["data"][0] if "data" in found else found
     assert set(one) == set(admin_spec["components"]["schemas"][SHOWN[path]]["properties"])
 
@@ -663,7 +668,7 @@ TRIED = [
     ("operation", "mode"), TRIED, ids=[f"{' '.join(op)} {mode.value}" for op, mode in TRIED]
 )
 async def test_an_operation_keeps_to_the_document(
-    desk: Desk,
+    admin: Admin,
     sql: Sql,
     upstream: Upstream,
     admin_spec: dict[str, Any],
@@ -671,13 +676,13 @@ async def test_an_operation_keeps_to_the_document(
     mode: GenerationMode,
 ) -> None:
     """Whatever the document allows, and forbids, is sent."""
-    task_id = await lost(desk, sql, upstream)
+    task_id = await lost(admin, sql, upstream)
     method, path = operation[0], f"/v1/admin{operation[1]}"
     real = {"task_id": task_id, "name": "tests", "key_id": NOBODY}
     at: list[Mapping[str, str] | None] = [None]
     if mode is GenerationMode.POSITIVE:
         at += [{name: real[name]} for name in real if f"{{{name}}}" in path]
-    by_operator = Gateway(desk.http, desk.gateway.settings, ADMIN_KEY)
+    by_operator = Gateway(admin.http, admin.gateway.settings, ADMIN_KEY)
     await asyncio.to_thread(sent(by_operator, admin_spec, (method, path), at, mode))
 
 
@@ -705,4 +710,4 @@ async def test_without_the_database_it_says_so(
                 for method, path in PATHS
             )
         )
-    assert {document(answer)["code"] for answer in answers} == {"database_unavailable"}
+    assert {problem(answer)["code"] for answer in answers} == {"database_unavailable"}

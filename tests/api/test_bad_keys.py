@@ -14,8 +14,8 @@ from tests.api.stage import (
     check_nothing_happened,
     check_refusal,
     dialled,
-    document,
     head_of,
+    problem,
     with_fields,
 )
 from tests.gateway import BODY, Gateway
@@ -78,7 +78,7 @@ async def test_without_a_valid_key_nothing_is_said_but_that(
     ):
         content = check_refusal(await with_fields(gateway, fields, method, path), UNAUTHENTICATED)
         said.append({**content, "request_id": None})
-    plain = document(await with_fields(gateway, []))
+    plain = problem(await with_fields(gateway, []))
     assert said == [{**plain, "request_id": None}] * len(said)
     await check_nothing_happened(sql, upstream)
 
@@ -99,7 +99,7 @@ async def test_a_revoked_key_is_as_good_as_none(
         " WHERE clients.id = client_id AND name = 'revoked'"
     )
     content = check_refusal(await with_fields(gateway, fields, "GET", path), UNAUTHENTICATED)
-    plain = document(await with_fields(gateway, []))
+    plain = problem(await with_fields(gateway, []))
     assert {**content, "request_id": None} == {**plain, "request_id": None}
 
 

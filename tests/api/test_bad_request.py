@@ -11,17 +11,13 @@ from tests.api.stage import (
     NOT_FOUND,
     Refusal,
     Sql,
+    bad_parameter,
     check_nothing_happened,
     check_refusal,
     with_fields,
 )
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, succeeded
-
-
-def bad_parameter(says: str) -> Refusal:
-    return Refusal(status=422, code="invalid_request", says=says)
-
 
 # -- paths, methods and parameters
 

@@ -21,7 +21,7 @@ PATH = "/v1/admin/clients/tests"
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Admin:
     """A gateway that delivers nothing by itself, and its operator."""
 
     gateway: Gateway
@@ -54,89 +54,89 @@ class Desk:
 
 
 @pytest_asyncio.fixture
-async def desk(start_gateway: StartGateway, upstream: Upstream, sql: Sql) -> AsyncIterator[Desk]:
+async def admin(start_gateway: StartGateway, upstream: Upstream, sql: Sql) -> AsyncIterator[Admin]:
     gateway = await start_gateway(admin_key=SecretStr(ADMIN_KEY))
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     async with httpx.AsyncClient(
         base_url=gateway.http.base_url, headers=headers, trust_env=False
     ) as http:
-        yield Desk(gateway, upstream, http, sql)
+        yield Admin(gateway, upstream, http, sql)
 
 
-async def test_a_client_is_told_at_its_own_url(desk: Desk) -> None:
-    assert await desk.put() == []
-    shown = await desk.sets(webhook_url=HOOK)
+async def test_a_client_is_told_at_its_own_url(admin: Admin) -> None:
+    assert await admin.put() == []
+    shown = await admin.sets(webhook_url=HOOK)
     assert shown["webhook_host"] == "hooks.test"
-    assert await desk.put() == [("task.succeeded", HOOK)]
-    assert await desk.put(webhook_url="https://task.test/") == [
+    assert await admin.put() == [("task.succeeded", HOOK)]
+    assert await admin.put(webhook_url="https://task.test/") == [
         ("task.succeeded", "https://task.test/")
     ]
-    assert (await desk.sets(webhook_url=None))["webhook_host"] is None
-    assert await desk.put() == []
+    assert (await admin.sets(webhook_url=None))["webhook_host"] is None
+    assert await admin.put() == []
 
 
-async def test_a_client_chooses_what_it_is_told(desk: Desk) -> None:
+async def test_a_client_chooses_what_it_is_told(admin: Admin) -> None:
     chosen = ["task.succeeded", "task.running", "task.running"]
-    shown = await desk.sets(webhook_url=HOOK, webhook_events=chosen)
+    shown = await admin.sets(webhook_url=HOOK, webhook_events=chosen)
     assert shown["webhook_events"] == ["task.running", "task.succeeded"]
-    assert await desk.put() == [("task.succeeded", HOOK), ("task.running", HOOK)]
-    await desk.sets(webhook_events=["task.failed"])
-    assert await desk.put() == []
-    assert (await desk.sets(webhook_events=[]))["webhook_events"] == []
-    assert await desk.put() == []
-    assert (await desk.sets(webhook_events=None))["webhook_events"] is None
-    assert await desk.put() == [("task.succeeded", HOOK)]
+    assert await admin.put() == [("task.succeeded", HOOK), ("task.running", HOOK)]
+    await admin.sets(webhook_events=["task.failed"])
+    assert await admin.put() == []
+    assert (await admin.sets(webhook_events=[]))["webhook_events"] == []
+    assert await admin.put() == []
+    assert (await admin.sets(webhook_events=None))["webhook_events"] is None
+    assert await admin.put() == [("task.succeeded", HOOK)]
 
 
-async def test_a_client_is_told_at_its_hosts_alone(desk: Desk) -> None:
-    shown = await desk.sets(webhook_hosts=["Task.Test", "hooks.test", "task.test"])
+async def test_a_client_is_told_at_its_hosts_alone(admin: Admin) -> None:
+    shown = await admin.sets(webhook_hosts=["Task.Test", "hooks.test", "task.test"])
     assert shown["webhook_hosts"] == ["hooks.test", "task.test"]
-    refused = await desk.gateway.post({"model": "m", "input": {}, "webhook_url": "https://x.test"})
+    refused = await admin.gateway.post({"model": "m", "input": {}, "webhook_url": "https://x.test"})
     check_refusal(
         refused,
         Refusal(status=422, code="invalid_request", pointer="/webhook_url", says="webhook hosts"),
     )
-    assert await desk.put(webhook_url="https://TASK.test/") == [
+    assert await admin.put(webhook_url="https://TASK.test/") == [
         ("task.succeeded", "https://TASK.test/")
     ]
-    assert (await desk.sets(webhook_hosts=None))["webhook_hosts"] is None
-    assert await desk.put(webhook_url="https://x.test/") == [("task.succeeded", "https://x.test/")]
+    assert (await admin.sets(webhook_hosts=None))["webhook_hosts"] is None
+    assert await admin.put(webhook_url="https://x.test/") == [("task.succeeded", "https://x.test/")]
 
 
-async def test_url_and_hosts_have_to_agree_whichever_is_new(desk: Desk) -> None:
+async def test_url_and_hosts_have_to_agree_whichever_is_new(admin: Admin) -> None:
     refusal = Refusal(
         status=422, code="invalid_request", pointer="/webhook_url", says="webhook hosts"
     )
-    await desk.sets(webhook_url=HOOK)
-    check_refusal(await desk.asks({"webhook_hosts": ["other.test"]}), refusal)
-    await desk.sets(webhook_hosts=["hooks.test"])
-    check_refusal(await desk.asks({"webhook_url": "https://other.test/"}), refusal)
-    shown = await desk.sets(webhook_url="https://other.test/", webhook_hosts=["other.test"])
+    await admin.sets(webhook_url=HOOK)
+    check_refusal(await admin.asks({"webhook_hosts": ["other.test"]}), refusal)
+    await admin.sets(webhook_hosts=["hooks.test"])
+    check_refusal(await admin.asks({"webhook_url": "https://other.test/"}), refusal)
+    shown = await admin.sets(webhook_url="https://other.test/", webhook_hosts=["other.test"])
     assert shown["webhook_host"] == "other.test"
 
 
-async def test_a_client_may_see_the_balance(desk: Desk) -> None:
+async def test_a_client_may_see_the_balance(admin: Admin) -> None:
     """Of a new one nothing is shown; null says nothing of it."""
-    asking = desk.gateway.http
+    asking = admin.gateway.http
     assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 401
-    shown = await desk.sets(sees_balance=True)
+    shown = await admin.sets(sees_balance=True)
     assert shown["sees_balance"] is True
     assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 200
     check_refusal(
-        await desk.asks({"sees_balance": None}),
+        await admin.asks({"sees_balance": None}),
         Refusal(status=422, code="invalid_request", pointer="/sees_balance", says="null"),
     )
-    assert (await desk.sets(sees_balance=False))["sees_balance"] is False
+    assert (await admin.sets(sees_balance=False))["sees_balance"] is False
     assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 401
-    assert await desk.audit() == [{"sees_balance": "yes"}, {"sees_balance": "no"}]
+    assert await admin.audit() == [{"sees_balance": "yes"}, {"sees_balance": "no"}]
 
 
-async def test_each_change_is_one_entry_without_the_urls_path(desk: Desk) -> None:
-    await desk.sets(webhook_url=HOOK, weight=3, webhook_hosts=["hooks.test"])
-    await desk.sets(webhook_events=["task.failed", "task.expired"])
-    await desk.sets(webhook_url=None, webhook_hosts=None, webhook_events=None)
-    await desk.sets(webhook_events=[])
-    assert await desk.audit() == [
+async def test_each_change_is_one_entry_without_the_urls_path(admin: Admin) -> None:
+    await admin.sets(webhook_url=HOOK, weight=3, webhook_hosts=["hooks.test"])
+    await admin.sets(webhook_events=["task.failed", "task.expired"])
+    await admin.sets(webhook_url=None, webhook_hosts=None, webhook_events=None)
+    await admin.sets(webhook_events=[])
+    assert await admin.audit() == [
         {"weight": "3", "webhook_host": "hooks.test", "webhook_hosts": "hooks.test"},
         {"webhook_events": "task.failed task.expired"},
         {"webhook_host": "none", "webhook_hosts": "any", "webhook_events": "usual"},
@@ -144,10 +144,10 @@ async def test_each_change_is_one_entry_without_the_urls_path(desk: Desk) -> Non
     ]
 
 
-async def test_operators_see_the_host_and_never_the_url(desk: Desk) -> None:
-    await desk.sets(webhook_url=HOOK + "?key=of-one-client")
+async def test_operators_see_the_host_and_never_the_url(admin: Admin) -> None:
+    await admin.sets(webhook_url=HOOK + "?key=of-one-client")
     answers = [
-        (await desk.http.get(f"/v1/admin{path}")).text
+        (await admin.http.get(f"/v1/admin{path}")).text
         for path in ("/clients", "/admission", "/audit")
     ]
     assert all("hooks.test" in answer for answer in answers)
@@ -184,12 +184,12 @@ FLAWED: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("body", "pointer", "says"), FLAWED)
 async def test_a_flaw_is_named_and_nothing_is_changed(
-    desk: Desk, body: dict[str, Any], pointer: str, says: str
+    admin: Admin, body: dict[str, Any], pointer: str, says: str
 ) -> None:
     wanted = {"weight": 7, **body} if body else body
     refusal = Refusal(status=422, code="invalid_request", pointer=pointer, says=says)
-    check_refusal(await desk.asks(wanted), refusal)
-    assert await desk.audit() == []
-    row = await desk.sql.fetchrow("SELECT weight, webhook_url, webhook_hosts FROM clients")
+    check_refusal(await admin.asks(wanted), refusal)
+    assert await admin.audit() == []
+    row = await admin.sql.fetchrow("SELECT weight, webhook_url, webhook_hosts FROM clients")
     assert row is not None
     assert tuple(row) == (1, None, None)

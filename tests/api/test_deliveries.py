@@ -13,7 +13,15 @@ import pytest_asyncio
 from app.services.deliveries.history import MOST_REPEATED
 from app.store.deliveries import history
 from app.wiring import new_id
-from tests.api.stage import NOBODY, NOT_FOUND, UNAUTHENTICATED, Refusal, Sql, check_refusal
+from tests.api.stage import (
+    NOBODY,
+    NOT_FOUND,
+    UNAUTHENTICATED,
+    Refusal,
+    Sql,
+    bad_parameter,
+    check_refusal,
+)
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
 from tests.hooks import Hook, listening
@@ -25,15 +33,15 @@ DISABLED = Refusal(status=409, code="url_disabled", says="enable it")
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Outbox:
     """A gateway that delivers nothing by itself, and its outbox."""
 
     gateway: Gateway
     upstream: Upstream
     sql: Sql
 
-    async def told(self, url: str = HOOK) -> tuple[str, str]:
-        """Have a task end of which somebody is to be told; returns its id and the delivery's."""
+    async def notified(self, url: str = HOOK) -> tuple[str, str]:
+        """Have a task end; returns its id and the id of the delivery that it makes."""
         task = await self.gateway.create(webhook_url=url)
         body = succeeded(task["kie_task_id"])
         await self.gateway.call_back(self.upstream.callback_path, body)
@@ -42,7 +50,7 @@ class Desk:
 
     async def ended(self, state: str, url: str = HOOK) -> str:
         """Put a delivery at its end; returns its id."""
-        _, delivery_id = await self.told(url)
+        _, delivery_id = await self.notified(url)
         await self.end(delivery_id, state)
         return delivery_id
 
@@ -94,8 +102,8 @@ def _object(response: httpx.Response, status: int = 200) -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk(gateway: Gateway, upstream: Upstream, sql: Sql) -> Desk:
-    return Desk(gateway, upstream, sql)
+def outbox(gateway: Gateway, upstream: Upstream, sql: Sql) -> Outbox:
+    return Outbox(gateway, upstream, sql)
 
 
 @pytest_asyncio.fixture
@@ -107,9 +115,9 @@ async def hook() -> AsyncIterator[Hook]:
 # -- looking back
 
 
-async def test_a_delivery_is_shown_with_all_attempts(desk: Desk, spec: dict[str, Any]) -> None:
-    task_id, delivery_id = await desk.told()
-    await desk.sql.executemany(
+async def test_a_delivery_is_shown_with_all_attempts(outbox: Outbox, spec: dict[str, Any]) -> None:
+    task_id, delivery_id = await outbox.notified()
+    await outbox.sql.executemany(
         "INSERT INTO delivery_attempts (delivery_id, number, seconds, status, error, address,"
         " answer) VALUES ($1, $2, 0.25, $3, $4, $5, $6)",
         [
@@ -117,7 +125,7 @@ async def test_a_delivery_is_shown_with_all_attempts(desk: Desk, spec: dict[str,
             (UUID(delivery_id), 1, None, "no answer within 15 s", None, b""),
         ],
     )
-    (shown,) = (await desk.get("/v1/deliveries"))["data"]
+    (shown,) = (await outbox.get("/v1/deliveries"))["data"]
     schemas = spec["components"]["schemas"]
     assert set(shown) == set(schemas["Delivery"]["properties"])
     assert (shown["id"], shown["task_id"], shown["event"]) == (
@@ -134,167 +142,167 @@ async def test_a_delivery_is_shown_with_all_attempts(desk: Desk, spec: dict[str,
     assert first["error"] == "no answer within 15 s"
     assert (second["status"], second["address"]) == (503, "10.0.0.7")
     assert (second["seconds"], second["answer"]) == (0.25, "busy \ufffd\0")
-    assert await desk.get(f"/v1/deliveries/{delivery_id}") == shown
-    assert (await desk.get(f"/v1/tasks/{task_id}/deliveries"))["data"] == [shown]
+    assert await outbox.get(f"/v1/deliveries/{delivery_id}") == shown
+    assert (await outbox.get(f"/v1/tasks/{task_id}/deliveries"))["data"] == [shown]
 
 
-async def test_a_list_goes_from_new_to_old_page_by_page(desk: Desk) -> None:
-    made = [(await desk.told())[1] for _ in range(5)]
-    assert await desk.ids() == made[::-1]
+async def test_a_list_goes_from_new_to_old_page_by_page(outbox: Outbox) -> None:
+    made = [(await outbox.notified())[1] for _ in range(5)]
+    assert await outbox.ids() == made[::-1]
     seen: list[str] = []
     cursor: dict[str, str] = {}
     while True:
-        page = await desk.get("/v1/deliveries", limit="2", **cursor)
+        page = await outbox.get("/v1/deliveries", limit="2", **cursor)
         seen += [one["id"] for one in page["data"]]
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
-        await desk.told()  # what comes meanwhile moves nothing
+        await outbox.notified()  # what comes meanwhile moves nothing
     assert seen == made[::-1]
 
 
-async def test_a_list_is_narrowed_by_state_and_time(desk: Desk) -> None:
-    old, lost = await desk.ended("delivered"), await desk.ended("exhausted")
-    await desk.sql.execute(
+async def test_a_list_is_narrowed_by_state_and_time(outbox: Outbox) -> None:
+    old, lost = await outbox.ended("delivered"), await outbox.ended("exhausted")
+    await outbox.sql.execute(
         "UPDATE deliveries SET created_at = '2026-08-01T12:00:00Z' WHERE id = $1", UUID(old)
     )
-    _, waiting = await desk.told()
-    assert await desk.ids(state="exhausted") == [lost]
-    assert await desk.ids(state="pending") == [waiting]
-    assert await desk.ids(created_before="2026-08-01T12:00:01Z") == [old]
-    assert await desk.ids(created_after="2026-08-01t12:00:00z") == [waiting, lost]
-    assert await desk.ids(created_after="2026-08-01T14:00:00+02:00", state="delivered") == []
+    _, waiting = await outbox.notified()
+    assert await outbox.ids(state="exhausted") == [lost]
+    assert await outbox.ids(state="pending") == [waiting]
+    assert await outbox.ids(created_before="2026-08-01T12:00:01Z") == [old]
+    assert await outbox.ids(created_after="2026-08-01t12:00:00z") == [waiting, lost]
+    assert await outbox.ids(created_after="2026-08-01T14:00:00+02:00", state="delivered") == []
 
 
-async def test_a_task_has_its_own(desk: Desk) -> None:
-    task_id, mine = await desk.told()
-    await desk.told()
-    made = _object(await desk.asks(f"/{mine}/redeliver"), 202)
-    found = await desk.get(f"/v1/tasks/{task_id}/deliveries")
+async def test_a_task_has_its_own(outbox: Outbox) -> None:
+    task_id, mine = await outbox.notified()
+    await outbox.notified()
+    made = _object(await outbox.asks(f"/{mine}/redeliver"), 202)
+    found = await outbox.get(f"/v1/tasks/{task_id}/deliveries")
     assert [one["id"] for one in found["data"]] == [made["id"], mine]
-    page = await desk.get(f"/v1/tasks/{task_id}/deliveries", limit="1")
-    rest = await desk.get(f"/v1/tasks/{task_id}/deliveries", cursor=page["next_cursor"])
+    page = await outbox.get(f"/v1/tasks/{task_id}/deliveries", limit="1")
+    rest = await outbox.get(f"/v1/tasks/{task_id}/deliveries", cursor=page["next_cursor"])
     assert [one["id"] for one in rest["data"]] == [mine]
-    quiet = await desk.gateway.create()
-    assert await desk.get(quiet["urls"]["deliveries"]) == {"data": [], "next_cursor": None}
+    quiet = await outbox.gateway.create()
+    assert await outbox.get(quiet["urls"]["deliveries"]) == {"data": [], "next_cursor": None}
 
 
 # -- sending one again
 
 
-async def test_a_repetition_is_a_new_delivery_of_the_same_body(desk: Desk) -> None:
-    first = await desk.ended("exhausted")
-    answer = await desk.asks(f"/{first}/redeliver")
+async def test_a_repetition_is_a_new_delivery_of_the_same_body(outbox: Outbox) -> None:
+    first = await outbox.ended("exhausted")
+    answer = await outbox.asks(f"/{first}/redeliver")
     made = _object(answer, 202)
     assert set(made) == {"id", "origin_id"}
     assert made["origin_id"] == first != made["id"]
-    shown = await desk.get(answer.headers["location"])
+    shown = await outbox.get(answer.headers["location"])
     assert (shown["state"], shown["tries"], shown["attempts"]) == ("pending", 0, [])
     assert shown["origin_id"] == first
-    assert await desk.sql.fetchval("SELECT count(DISTINCT body) FROM deliveries") == 1
-    assert (await desk.get(f"/v1/deliveries/{first}"))["state"] == "exhausted"
+    assert await outbox.sql.fetchval("SELECT count(DISTINCT body) FROM deliveries") == 1
+    assert (await outbox.get(f"/v1/deliveries/{first}"))["state"] == "exhausted"
 
-    second = _object(await desk.asks(f"/{made['id']}/redeliver"), 202)
+    second = _object(await outbox.asks(f"/{made['id']}/redeliver"), 202)
     assert second["origin_id"] == first  # of several repetitions too
 
 
-async def test_nothing_is_sent_to_a_url_that_said_410_until_it_is_enabled(desk: Desk) -> None:
-    gone = await desk.ended("disabled")
-    await desk.disable()
-    check_refusal(await desk.asks(f"/{gone}/redeliver"), DISABLED)
-    assert await desk.sql.fetchval("SELECT count(*) FROM deliveries") == 1
+async def test_nothing_is_sent_to_a_url_that_said_410_until_it_is_enabled(outbox: Outbox) -> None:
+    gone = await outbox.ended("disabled")
+    await outbox.disable()
+    check_refusal(await outbox.asks(f"/{gone}/redeliver"), DISABLED)
+    assert await outbox.sql.fetchval("SELECT count(*) FROM deliveries") == 1
 
-    assert _object(await desk.asks("/enable", {"url": HOOK})) == {"url": HOOK}
-    check_refusal(await desk.asks("/enable", {"url": HOOK}), NOT_FOUND)
-    _object(await desk.asks(f"/{gone}/redeliver"), 202)
-    _, later = await desk.told()
-    assert (await desk.get(f"/v1/deliveries/{later}"))["state"] == "pending"
+    assert _object(await outbox.asks("/enable", {"url": HOOK})) == {"url": HOOK}
+    check_refusal(await outbox.asks("/enable", {"url": HOOK}), NOT_FOUND)
+    _object(await outbox.asks(f"/{gone}/redeliver"), 202)
+    _, later = await outbox.notified()
+    assert (await outbox.get(f"/v1/deliveries/{later}"))["state"] == "pending"
 
 
 # -- sending many again
 
 
-async def test_all_that_were_given_up_are_sent_again_once(desk: Desk) -> None:
-    lost = [await desk.ended("exhausted") for _ in range(3)]
-    await desk.ended("delivered")
-    await desk.told()
-    _object(await desk.asks(f"/{lost[2]}/redeliver"), 202)
+async def test_all_that_were_given_up_are_sent_again_once(outbox: Outbox) -> None:
+    lost = [await outbox.ended("exhausted") for _ in range(3)]
+    await outbox.ended("delivered")
+    await outbox.notified()
+    _object(await outbox.asks(f"/{lost[2]}/redeliver"), 202)
 
-    made = await desk.again(state="exhausted")
+    made = await outbox.again(state="exhausted")
     assert (made["next_cursor"], made["disabled_urls"]) == (None, [])
-    assert await desk.origins(made["data"]) == lost[:2]
-    assert (await desk.again(state="exhausted"))["data"] == []  # they are on their way
+    assert await outbox.origins(made["data"]) == lost[:2]
+    assert (await outbox.again(state="exhausted"))["data"] == []  # they are on their way
 
-    await desk.end(made["data"][0], "exhausted")
-    await desk.end(made["data"][1], "delivered")
-    again = await desk.again(state="exhausted")
-    assert await desk.origins(again["data"]) == lost[:1]
+    await outbox.end(made["data"][0], "exhausted")
+    await outbox.end(made["data"][1], "delivered")
+    again = await outbox.again(state="exhausted")
+    assert await outbox.origins(again["data"]) == lost[:1]
 
 
-async def test_many_are_chosen_by_time(desk: Desk) -> None:
+async def test_many_are_chosen_by_time(outbox: Outbox) -> None:
     ends = ("delivered", "exhausted", "delivered")
-    made = [await desk.ended(state) for state in ends]
+    made = [await outbox.ended(state) for state in ends]
     for hour, one in enumerate(made):
-        await desk.sql.execute(
+        await outbox.sql.execute(
             "UPDATE deliveries SET created_at = '2026-08-01T00:30:00Z'::timestamptz"
             " + make_interval(hours => $2) WHERE id = $1",
             UUID(one),
             hour,
         )
-    _, waiting = await desk.told()
-    found = await desk.again(
+    _, waiting = await outbox.notified()
+    found = await outbox.again(
         created_after="2026-08-01T00:00:00Z", created_before="2026-08-01T02:00:00Z"
     )
-    assert await desk.origins(found["data"]) == made[:2]
+    assert await outbox.origins(found["data"]) == made[:2]
     for one in found["data"]:
-        await desk.end(one, "delivered")
+        await outbox.end(one, "delivered")
     # The same hours once more: each message once, not its repetition too.
-    everything = await desk.again(created_after="2026-07-01T00:00:00Z")
-    assert await desk.origins(everything["data"]) == [made[0], made[2]]
-    assert waiting not in await desk.origins(everything["data"])
-    delivered = await desk.again(state="delivered", created_before="2026-08-01T01:00:00Z")
-    assert await desk.origins(delivered["data"]) == made[:1]
+    everything = await outbox.again(created_after="2026-07-01T00:00:00Z")
+    assert await outbox.origins(everything["data"]) == [made[0], made[2]]
+    assert waiting not in await outbox.origins(everything["data"])
+    delivered = await outbox.again(state="delivered", created_before="2026-08-01T01:00:00Z")
+    assert await outbox.origins(delivered["data"]) == made[:1]
 
 
-async def test_what_goes_to_a_disabled_url_is_left_out_and_named(desk: Desk) -> None:
-    gone = await desk.ended("disabled")
-    other = await desk.ended("exhausted", "https://other.test/")
-    await desk.disable()
-    await desk.disable("https://nothing-waits.test/")
-    found = await desk.again(created_after="2026-08-01T00:00:00Z")
-    assert await desk.origins(found["data"]) == [other]
+async def test_what_goes_to_a_disabled_url_is_left_out_and_named(outbox: Outbox) -> None:
+    gone = await outbox.ended("disabled")
+    other = await outbox.ended("exhausted", "https://other.test/")
+    await outbox.disable()
+    await outbox.disable("https://nothing-waits.test/")
+    found = await outbox.again(created_after="2026-08-01T00:00:00Z")
+    assert await outbox.origins(found["data"]) == [other]
     assert found["disabled_urls"] == [HOOK]
-    await desk.asks("/enable", {"url": HOOK})
-    found = await desk.again(state="disabled")
-    assert (await desk.origins(found["data"]), found["disabled_urls"]) == ([gone], [])
+    await outbox.asks("/enable", {"url": HOOK})
+    found = await outbox.again(state="disabled")
+    assert (await outbox.origins(found["data"]), found["disabled_urls"]) == ([gone], [])
 
 
-async def test_more_than_a_thousand_take_several_calls(desk: Desk) -> None:
-    await desk.ended("delivered")
-    await desk.sql.execute(
+async def test_more_than_a_thousand_take_several_calls(outbox: Outbox) -> None:
+    await outbox.ended("delivered")
+    await outbox.sql.execute(
         "INSERT INTO deliveries (id, client_id, task_id, event, url, host, body, state)"
         " SELECT gen_random_uuid(), client_id, task_id, event, url, host, body, state"
         " FROM deliveries, generate_series(1, $1)",
         MOST_REPEATED + 1,
     )
-    first = await desk.again(state="delivered")
+    first = await outbox.again(state="delivered")
     assert len(first["data"]) == MOST_REPEATED
-    await desk.sql.execute("UPDATE deliveries SET state = 'delivered', due_at = NULL")
-    second = await desk.again(state="delivered", cursor=first["next_cursor"])
+    await outbox.sql.execute("UPDATE deliveries SET state = 'delivered', due_at = NULL")
+    second = await outbox.again(state="delivered", cursor=first["next_cursor"])
     assert (len(second["data"]), second["next_cursor"]) == (2, None)
-    origins = await desk.origins([*first["data"], *second["data"]])
+    origins = await outbox.origins([*first["data"], *second["data"]])
     assert len(set(origins)) == MOST_REPEATED + 2
 
 
-async def test_a_repetition_whose_commit_was_lost_is_there_once(desk: Desk, wire: Wire) -> None:
-    first = UUID(await desk.ended("exhausted"))
-    client_id = await desk.sql.fetchval("SELECT client_id FROM deliveries")
+async def test_a_repetition_whose_commit_was_lost_is_there_once(outbox: Outbox, wire: Wire) -> None:
+    first = UUID(await outbox.ended("exhausted"))
+    client_id = await outbox.sql.fetchval("SELECT client_id FROM deliveries")
     database = (await wire()).deliveries._database
     new_ids = {first: new_id()}
     for _ in range(2):
         async with database.begin() as connection:
             await history.repeat(connection, client_id, new_ids)
-    assert len(await desk.ids()) == 2
+    assert len(await outbox.ids()) == 2
 
 
 async def test_what_was_given_up_arrives_at_last(
@@ -304,20 +312,20 @@ async def test_what_was_given_up_arrives_at_last(
     gateway = await start_gateway(
         worker=True, delivery_allow_loopback=True, delivery_schedule=(0.0,)
     )
-    desk = Desk(gateway, upstream, sql)
+    outbox = Outbox(gateway, upstream, sql)
     hook.status = 500
     task = await gateway.create(webhook_url=hook.url)
     await gateway.call_back(upstream.callback_path, failed(task["kie_task_id"]))
 
     async def ended(state: str) -> str | None:
-        return next(iter(await desk.ids(state=state)), None)
+        return next(iter(await outbox.ids(state=state)), None)
 
     lost = await eventually(lambda: ended("exhausted"))
-    (attempt,) = (await desk.get(f"/v1/deliveries/{lost}"))["attempts"]
+    (attempt,) = (await outbox.get(f"/v1/deliveries/{lost}"))["attempts"]
     assert (attempt["status"], attempt["address"]) == (500, "127.0.0.1")
     assert attempt["answer"] == "thank you"
     hook.status = 204
-    made = await desk.again(state="exhausted")
+    made = await outbox.again(state="exhausted")
     assert await eventually(lambda: ended("delivered")) == made["data"][0]
     refused, heard = hook.told
     assert refused.body == heard.body
@@ -328,22 +336,22 @@ async def test_what_was_given_up_arrives_at_last(
 # -- somebody else's
 
 
-async def test_another_clients_deliveries_do_not_exist(desk: Desk) -> None:
-    task_id, mine = await desk.told()
-    await desk.end(mine, "exhausted")
-    await desk.disable()
-    other = await issue_key(desk.gateway.settings, "other")
+async def test_another_clients_deliveries_do_not_exist(outbox: Outbox) -> None:
+    task_id, mine = await outbox.notified()
+    await outbox.end(mine, "exhausted")
+    await outbox.disable()
+    other = await issue_key(outbox.gateway.settings, "other")
     key = {"Authorization": f"Bearer {other}"}
     for path in (f"/v1/deliveries/{mine}", f"/v1/tasks/{task_id}/deliveries"):
-        check_refusal(await desk.gateway.http.get(path, headers=key), NOT_FOUND)
-    check_refusal(await desk.asks(f"/{mine}/redeliver", key=other), NOT_FOUND)
-    check_refusal(await desk.asks("/enable", {"url": HOOK}, key=other), NOT_FOUND)
-    listed = await desk.gateway.http.get("/v1/deliveries", headers=key)
+        check_refusal(await outbox.gateway.http.get(path, headers=key), NOT_FOUND)
+    check_refusal(await outbox.asks(f"/{mine}/redeliver", key=other), NOT_FOUND)
+    check_refusal(await outbox.asks("/enable", {"url": HOOK}, key=other), NOT_FOUND)
+    listed = await outbox.gateway.http.get("/v1/deliveries", headers=key)
     assert listed.json() == {"data": [], "next_cursor": None}
-    answer = await desk.asks("/redeliver", {"state": "exhausted"}, key=other)
+    answer = await outbox.asks("/redeliver", {"state": "exhausted"}, key=other)
     assert answer.json() == {"data": [], "next_cursor": None, "disabled_urls": []}
-    assert await desk.sql.fetchval("SELECT count(*) FROM deliveries") == 1
-    assert await desk.sql.fetchval("SELECT count(*) FROM disabled_urls") == 1
+    assert await outbox.sql.fetchval("SELECT count(*) FROM deliveries") == 1
+    assert await outbox.sql.fetchval("SELECT count(*) FROM disabled_urls") == 1
 
 
 @pytest.mark.parametrize(
@@ -391,7 +399,7 @@ PARAMETERS = [
 @pytest.mark.parametrize(("path", "says"), PARAMETERS)
 async def test_a_wrong_parameter_is_named(gateway: Gateway, path: str, says: str) -> None:
     answer = await gateway.http.get(path)
-    check_refusal(answer, Refusal(status=422, code="invalid_request", says=says))
+    check_refusal(answer, bad_parameter(says))
 
 
 BODIES: list[tuple[str, object, str, str]] = [
@@ -419,21 +427,25 @@ BODIES: list[tuple[str, object, str, str]] = [
 
 @pytest.mark.parametrize(("path", "body", "pointer", "says"), BODIES)
 async def test_a_wrong_body_is_refused_at_its_place(
-    desk: Desk, path: str, body: object, pointer: str, says: str
+    outbox: Outbox, path: str, body: object, pointer: str, says: str
 ) -> None:
-    await desk.ended("exhausted")
+    await outbox.ended("exhausted")
     refusal = Refusal(status=422, code="invalid_request", pointer=pointer, says=says)
-    check_refusal(await desk.asks(path, body), refusal)
-    assert await desk.sql.fetchval("SELECT count(*) FROM deliveries") == 1
+    check_refusal(await outbox.asks(path, body), refusal)
+    assert await outbox.sql.fetchval("SELECT count(*) FROM deliveries") == 1
 
 
-async def test_a_cursor_in_a_body_is_one_of_ours_or_refused(desk: Desk) -> None:
-    answer = await desk.asks("/redeliver", {"state": "exhausted", "cursor": "nonsense"})
-    check_refusal(answer, Refusal(status=422, code="invalid_request", says="cursor: not one of"))
+async def test_a_cursor_in_a_body_is_one_of_ours_or_refused(outbox: Outbox) -> None:
+    answer = await outbox.asks("/redeliver", {"state": "exhausted", "cursor": "nonsense"})
+    check_refusal(
+        answer,
+        Refusal(status=422, code="invalid_request", pointer="/cursor", says="not one of ours"),
+    )
+    assert "cursor: not one of" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/redeliver", "/enable"])
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"url": "\\u0000"}', b'{"a":1,"a":1}'])
-async def test_what_is_no_json_is_refused(desk: Desk, path: str, body: bytes) -> None:
-    answer = await desk.asks(path, body)
+async def test_what_is_no_json_is_refused(outbox: Outbox, path: str, body: bytes) -> None:
+    answer = await outbox.asks(path, body)
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_body")

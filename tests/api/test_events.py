@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import IssueKey
-from tests.api.stage import NOBODY, NOT_FOUND, Refusal, Sql, check_refusal
+from tests.api.stage import NOBODY, NOT_FOUND, Sql, bad_parameter, check_refusal
 from tests.api.test_create import INSTANT
 from tests.gateway import BODY, Gateway
 from tests.stage import eventually
@@ -145,7 +145,7 @@ BAD_PLACES = ("x", "1", "1-", "-1", "1-2-3", "1.2", "-1-1", "1-1 ", "\0", "9" * 
 @pytest.mark.parametrize("after", BAD_PLACES)
 @pytest.mark.parametrize("path", ["/v1/events", f"/v1/tasks/{NOBODY}/events"])
 async def test_a_place_that_is_not_ours_is_refused(gateway: Gateway, path: str, after: str) -> None:
-    refusal = Refusal(status=422, code="invalid_request", says="after: not the id of an event")
+    refusal = bad_parameter("after: not the id of an event")
     check_refusal(await gateway.http.get(path, params={"after": after}), refusal)
 
 
@@ -163,7 +163,7 @@ async def test_a_forged_place_harms_nobody(
 @pytest.mark.parametrize("limit", ["0", "201", "-1", "x", ""])
 @pytest.mark.parametrize("path", ["/v1/events", f"/v1/tasks/{NOBODY}/events"])
 async def test_a_bad_limit_is_refused(gateway: Gateway, path: str, limit: str) -> None:
-    refusal = Refusal(status=422, code="invalid_request", says="limit: Input should be ")
+    refusal = bad_parameter("limit: Input should be ")
     check_refusal(await gateway.http.get(path, params={"limit": limit}), refusal)
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from app.domain import exact_json as documents
-from tests.api.stage import Sql, document, operations
+from tests.api.stage import Sql, operations, problem
 from tests.gateway import BODY, Gateway
 from tests.stage import PATIENCE
 from tests.upstream import Upstream, refused, succeeded
@@ -158,7 +158,7 @@ async def test_a_task_is_kept_if_and_only_if_it_is_answered(
             read = await fast.http.get(answer.headers["location"])
             assert (read.status_code, read.content) == (200, answer.content)
         else:
-            document(answer)
+            problem(answer)
         assert await sql.fetchval("SELECT count(*) FROM tasks") == kept == len(upstream.creates)
 
     await every("create", send, written(VALID["create"]))
@@ -174,7 +174,7 @@ async def test_a_wait_is_answered_or_refused(fast: Gateway, sql: Sql, spec: dict
         seen.add(answer.status_code)
         assert answer.status_code in allowed - {500, 503}
         if answer.status_code != 200:
-            document(answer)
+            problem(answer)
 
     await every("wait", send, written({**VALID["wait"], "ids": [task["id"]]}))
     assert seen == {200, 400, 404, 422}
@@ -195,7 +195,7 @@ async def test_a_callback_is_kept_byte_for_byte_whatever_it_is(
         assert answer.status_code in allowed
         sent.append(body)
         lost = await gateway.call_back(upstream.callback_path + "x", body)
-        assert document(lost)["status"] in allowed
+        assert problem(lost)["status"] in allowed
         read = await gateway.http.get(task["urls"]["callbacks"])
         assert read.status_code == 200
 

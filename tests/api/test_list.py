@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.api.conftest import IssueKey
-from tests.api.stage import Refusal, Sql, check_refusal
+from tests.api.stage import Sql, bad_parameter, check_refusal
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, refused, succeeded
 
@@ -171,7 +171,7 @@ CURSORS = {
 @pytest.mark.parametrize("name", CURSORS)
 async def test_a_cursor_that_is_not_ours_is_refused(gateway: Gateway, name: str) -> None:
     answer = await gateway.http.get("/v1/tasks", params={"cursor": CURSORS[name]})
-    check_refusal(answer, invalid("cursor: "))
+    check_refusal(answer, bad_parameter("cursor: "))
 
 
 @pytest.mark.parametrize("instant", ["0", "9" * 17])
@@ -181,10 +181,6 @@ async def test_a_forged_cursor_harms_nobody(gateway: Gateway, instant: str) -> N
     assert [task["id"] for task in page["data"]] == ([] if instant == "0" else ids)
 
 
-def invalid(says: str) -> Refusal:
-    return Refusal(status=422, code="invalid_request", says=says)
-
-
 PAIRS17: Params = [(f"metadata.{number}", "x") for number in range(17)]
 BAD: dict[str, tuple[Params, str]] = {
     "limit 0": ([("limit", "0")], "limit: Input should be greater than or equal to 1"),
@@ -192,12 +188,15 @@ BAD: dict[str, tuple[Params, str]] = {
     "limit of text": ([("limit", "all")], "limit: Input should be a valid integer"),
     "limit of 40 digits": ([("limit", "9" * 40)], "limit: Input should be less than"),
     "limit -1": ([("limit", "-1")], "limit: Input should be greater than or equal to 1"),
-    "another state": ([("state", "done")], "Input should be 'queued', 'submitting'"),
-    "one state of two": ([("state", "running"), ("state", "done")], "Input should be 'queued'"),
-    "states in one": ([("state", "running,failed")], "Input should be 'queued'"),
-    "an empty state": ([("state", "")], "Input should be 'queued'"),
+    "another state": ([("state", "done")], "state: Input should be 'queued', 'submitting'"),
+    "one state of two": (
+        [("state", "running"), ("state", "done")],
+        "state: Input should be 'queued'",
+    ),
+    "states in one": ([("state", "running,failed")], "state: Input should be 'queued'"),
+    "an empty state": ([("state", "")], "state: Input should be 'queued'"),
     "a long model": ([("model", "m" * 201)], "model: String should have at most 200"),
-    "NUL in a model": ([("model", "m\0")], "NUL"),
+    "NUL in a model": ([("model", "m\0")], "model: has a NUL"),
     "no zone": ([("created_after", "2026-08-01T12:00:00")], "created_after: should say its zone"),
     "a day": ([("created_before", "2026-08-01")], "created_before: should say its zone"),
     "no instant": ([("created_after", "yesterday")], "created_after: "),
@@ -206,14 +205,14 @@ BAD: dict[str, tuple[Params, str]] = {
     "a lost plus": ([("created_after", "2026-08-01T12:00:00 02:00")], "created_after: "),
     "before year 1": ([("created_after", "0001-01-01T00:00:00+14:00")], "created_after: "),
     "after year 9999": ([("created_before", "9999-12-31T23:59:59-14:00")], "created_before: "),
-    "17 keys": (PAIRS17, "at most 16"),
-    "a key twice": ([("metadata.a", "x"), ("metadata.a", "y")], "each key once"),
-    "NUL in metadata": ([("metadata.a", "\0")], "NUL"),
-    "NUL in a key": ([("metadata.\0", "a")], "NUL"),
+    "17 keys": (PAIRS17, "metadata.16: at most 16"),
+    "a key twice": ([("metadata.a", "x"), ("metadata.a", "y")], "metadata.a: each key once"),
+    "NUL in metadata": ([("metadata.a", "\0")], "metadata.a: has a NUL"),
+    "NUL in a key": ([("metadata.\0", "a")], "metadata.\0: has a NUL"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 async def test_a_bad_filter_is_refused(gateway: Gateway, name: str) -> None:
     params, says = BAD[name]
-    check_refusal(await gateway.http.get("/v1/tasks", params=params), invalid(says))
+    check_refusal(await gateway.http.get("/v1/tasks", params=params), bad_parameter(says))

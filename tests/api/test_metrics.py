@@ -1,4 +1,4 @@
-"""`/metrics`: what happens at the edge and behind it is counted, and nothing leaks into labels."""
+"""`/metrics`: what happens in the API and behind it is counted, and nothing leaks into labels."""
 
 import asyncio
 import re
@@ -12,7 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 
 from app.domain.callback_url import CallbackUrls, derive
 from app.metrics.catalogue import REQUESTS
-from app.wiring import Services, new_id
+from app.services.services import Services
+from app.wiring import new_id
 from tests.api.conftest import Scratch
 from tests.api.stage import dialled, head_of
 from tests.fixtures.gateway import StartGateway, Wire
@@ -120,7 +121,7 @@ async def test_a_caller_who_leaves_is_counted_too(gateway: Gateway) -> None:
     assert await eventually(look)
 
 
-# -- what happens behind the edge
+# -- what happens behind the API
 
 
 async def create(gateway: Gateway, upstream: Upstream, answer: Callable[[], Response]) -> None:

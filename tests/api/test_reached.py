@@ -12,7 +12,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from tests.api.conftest import Scratch, StartInside
-from tests.api.stage import NOBODY, Operation, Sql, document, operations
+from tests.api.stage import NOBODY, Operation, Sql, operations, problem
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, refused, succeeded
@@ -265,7 +265,7 @@ async def test_a_documented_status_is_reached(
     documented = operations(spec)[operation]["responses"][str(status)]
     assert answer.headers["content-type"] in documented["content"]
     if status >= 400:
-        document(answer)
+        problem(answer)
 
 
 async def test_without_the_database_everything_says_so(
@@ -279,7 +279,7 @@ async def test_without_the_database_everything_says_so(
     assert {answer.status_code for answer in answers} == {503}
     for operation, answer in zip(AWAY, answers, strict=True):
         if operation != ("GET", "/readyz"):
-            assert document(answer)["code"] == "database_unavailable"
+            assert problem(answer)["code"] == "database_unavailable"
             assert answer.headers["retry-after"] == "2"
 
 

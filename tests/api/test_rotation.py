@@ -22,7 +22,7 @@ NEXT_SECRET = "the-next-secret-of-the-tests"
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Admin:
     """A gateway that delivers, one who hears it, and its operator."""
 
     gateway: Gateway
@@ -52,7 +52,7 @@ class Desk:
 
 
 @pytest_asyncio.fixture
-async def desk(start_gateway: StartGateway, upstream: Upstream) -> AsyncIterator[Desk]:
+async def admin(start_gateway: StartGateway, upstream: Upstream) -> AsyncIterator[Admin]:
     gateway = await start_gateway(
         worker=True, delivery_allow_loopback=True, admin_key=SecretStr(ADMIN_KEY)
     )
@@ -61,7 +61,7 @@ async def desk(start_gateway: StartGateway, upstream: Upstream) -> AsyncIterator
         listening() as hook,
         httpx.AsyncClient(base_url=gateway.http.base_url, headers=headers, trust_env=False) as http,
     ):
-        yield Desk(gateway, upstream, hook, http)
+        yield Admin(gateway, upstream, hook, http)
 
 
 async def first_secret(wire: Wire) -> str:
@@ -74,53 +74,53 @@ def signatures(told: Told) -> list[str]:
 
 
 async def test_both_verify_during_the_grace_and_the_new_one_alone_after(
-    desk: Desk, wire: Wire, sql: Sql
+    admin: Admin, wire: Wire, sql: Sql
 ) -> None:
     old = await first_secret(wire)
-    before = await desk.told()
+    before = await admin.told()
     assert before.verifies(old)
     assert len(signatures(before)) == 1
 
-    rotated = await desk.rotated(grace=3600)
+    rotated = await admin.rotated(grace=3600)
     new = rotated["signing_secret"]
     assert rotated["client"] == "tests"
     assert rotated["previous_secret_until"].endswith("Z")
     assert new.startswith("whsec_")
     assert await first_secret(wire) == new != old
-    during = await desk.told()
+    during = await admin.told()
     assert during.verifies(new)
     assert during.verifies(old)
     assert len(signatures(during)) == 2
 
     await sql.execute("UPDATE clients SET previous_secret_until = clock_timestamp()")
-    after = await desk.told()
+    after = await admin.told()
     assert after.verifies(new)
     assert not after.verifies(old)
     assert len(signatures(after)) == 1
 
 
 async def test_without_a_grace_the_old_one_is_gone_at_once(
-    desk: Desk, wire: Wire, sql: Sql
+    admin: Admin, wire: Wire, sql: Sql
 ) -> None:
     old = await first_secret(wire)
-    rotated = await desk.rotated(grace=0)
+    rotated = await admin.rotated(grace=0)
     assert rotated["previous_secret_until"] is None
     assert await sql.fetchval("SELECT previous_secret FROM clients") is None
-    told = await desk.told()
+    told = await admin.told()
     assert told.verifies(rotated["signing_secret"])
     assert not told.verifies(old)
 
 
-async def test_a_second_rotation_ends_the_oldest(desk: Desk, wire: Wire) -> None:
+async def test_a_second_rotation_ends_the_oldest(admin: Admin, wire: Wire) -> None:
     oldest = await first_secret(wire)
-    middle = (await desk.rotated())["signing_secret"]
-    newest = (await desk.rotated())["signing_secret"]
-    told = await desk.told()
+    middle = (await admin.rotated())["signing_secret"]
+    newest = (await admin.rotated())["signing_secret"]
+    told = await admin.told()
     verifies = [told.verifies(secret) for secret in (oldest, middle, newest)]
     assert verifies == [False, True, True]
 
 
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("admin")
 async def test_what_nothing_can_open_any_more_is_replaced(wire: Wire, sql: Sql) -> None:
     """Its GATEWAY_SECRET_KEYS entry is gone: so it signs nothing, and holds nothing up."""
     keys = (await wire(secret_keys=(SecretStr(NEXT_SECRET),))).keys
@@ -131,7 +131,7 @@ async def test_what_nothing_can_open_any_more_is_replaced(wire: Wire, sql: Sql) 
 
 
 async def test_a_rotation_whose_commit_was_lost_is_one_rotation(
-    desk: Desk, wire: Wire, sql: Sql, monkeypatch: pytest.MonkeyPatch
+    admin: Admin, wire: Wire, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services = await wire()
     old = (await services.keys.create("tests")).signing_secret
@@ -143,7 +143,7 @@ async def test_a_rotation_whose_commit_was_lost_is_one_rotation(
 
     monkeypatch.setattr(services.keys._database, "run", twice)
     rotated = await services.keys.rotate_secret("tests")
-    told = await desk.told()
+    told = await admin.told()
     assert told.verifies(old)
     assert told.verifies(rotated.signing_secret)
     assert await _noted(sql) == [("command_line", {"grace": "86400"})]
@@ -158,21 +158,21 @@ async def _noted(sql: Sql) -> list[tuple[str, Mapping[str, str]]]:
     return [(row["actor"], json.loads(row["detail"])) for row in rows]
 
 
-async def test_it_is_kept_in_the_audit_without_the_secret(desk: Desk, sql: Sql) -> None:
-    made = [await desk.rotated(grace=60), await desk.rotated(grace=0), await desk.rotated()]
+async def test_it_is_kept_in_the_audit_without_the_secret(admin: Admin, sql: Sql) -> None:
+    made = [await admin.rotated(grace=60), await admin.rotated(grace=0), await admin.rotated()]
     assert await _noted(sql) == [
         ("admin_api", {"grace": "60"}),
         ("admin_api", {"grace": "0"}),
         ("admin_api", {"grace": "86400"}),
     ]
-    clients = (await desk.http.get("/v1/admin/clients")).text
-    audit = (await desk.http.get("/v1/admin/audit")).text
+    clients = (await admin.http.get("/v1/admin/clients")).text
+    audit = (await admin.http.get("/v1/admin/audit")).text
     assert "whsec_" not in clients + audit
     assert [one["signing_secret"] for one in made if one["signing_secret"] in clients] == []
 
 
-async def test_the_secret_is_sealed_where_it_is_kept(desk: Desk, sql: Sql) -> None:
-    secret = (await desk.rotated())["signing_secret"]
+async def test_the_secret_is_sealed_where_it_is_kept(admin: Admin, sql: Sql) -> None:
+    secret = (await admin.rotated())["signing_secret"]
     row = await sql.fetchrow("SELECT signing_secret, previous_secret FROM clients")
     assert row is not None
     for sealed in row.values():
@@ -184,16 +184,16 @@ GRACES = [-1, 2_592_001, "60", True, None, [], 1e400]
 
 
 @pytest.mark.parametrize("grace", GRACES)
-async def test_a_grace_is_a_time(desk: Desk, sql: Sql, grace: object) -> None:
+async def test_a_grace_is_a_time(admin: Admin, sql: Sql, grace: object) -> None:
     body = b'{"grace": 1e400}' if grace == float("inf") else {"grace": grace}
     refusal = Refusal(status=422, code="invalid_request", pointer="/grace")
-    check_refusal(await desk.asks(body), refusal)
+    check_refusal(await admin.asks(body), refusal)
     assert await _noted(sql) == []
 
 
 @pytest.mark.parametrize("name", ["nobody", "%00", "%ff", "c" * 5000])
-async def test_only_a_client_has_a_secret(desk: Desk, name: str) -> None:
-    check_refusal(await desk.asks({}, name), NOT_FOUND)
+async def test_only_a_client_has_a_secret(admin: Admin, name: str) -> None:
+    check_refusal(await admin.asks({}, name), NOT_FOUND)
 
 
 async def test_a_services_grace_has_bounds_too(wire: Wire) -> None:

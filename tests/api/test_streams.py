@@ -11,7 +11,15 @@ from app.api.events import QUIET_LOOKS
 from app.services.tasks.events import LOOK
 from app.store.signals import Signals
 from tests.api.conftest import Inside, IssueKey, StartInside
-from tests.api.stage import UNAUTHENTICATED, Refusal, Sql, check_refusal, dialled, head_of
+from tests.api.stage import (
+    UNAUTHENTICATED,
+    Refusal,
+    Sql,
+    bad_parameter,
+    check_refusal,
+    dialled,
+    head_of,
+)
 from tests.api.streams import Sent, streaming
 from tests.api.test_events import LIFE, a_life, fed
 from tests.gateway import BODY, Gateway
@@ -40,7 +48,7 @@ WHOLE = [(f"task.{to}", to) for _, to, _, _ in LIFE]
 
 
 async def listening(signals: Signals, count: int) -> None:
-    """Wait until so many listen to everything; the waiting room is one."""
+    """Wait until so many listen to everything; the waiters are one."""
 
     async def look() -> bool | None:
         return len(signals._taps) == count or None
@@ -137,7 +145,7 @@ async def test_a_silent_stream_says_that_it_lives(inside: Inside) -> None:
         for expected in (PING, PING, PING):
             reading = asyncio.create_task(stream.block())
             while not reading.done():
-                inside.signals.announce("somebody else's")
+                inside.services.signals.announce("somebody else's")
                 await asyncio.wait({reading}, timeout=LOOK / 20)
             block = reading.result()
             assert block is not None
@@ -147,12 +155,12 @@ async def test_a_silent_stream_says_that_it_lives(inside: Inside) -> None:
 
 async def test_who_hangs_up_is_forgotten(inside: Inside, upstream: Upstream) -> None:
     task = await inside.gateway.create()
-    await listening(inside.signals, 1)
+    await listening(inside.services.signals, 1)
     for path in ("/v1/events", task["urls"]["events"]):
         async with streaming(inside.gateway, path) as stream:
             await stream.events(3)
-            await listening(inside.signals, 2)
-        await listening(inside.signals, 1)
+            await listening(inside.services.signals, 2)
+        await listening(inside.services.signals, 1)
     assert len(upstream.creates) == 1
 
 
@@ -193,7 +201,7 @@ async def test_a_slow_reader_holds_nothing_and_misses_nothing(
         async with asyncio.timeout(3 * PATIENCE):
             while met < count + 3:
                 met += (await line.reader.readline()).startswith(b"data: ")
-    await listening(inside.signals, 1)
+    await listening(inside.services.signals, 1)
 
 
 REFUSED: dict[str, tuple[dict[str, str], str, Refusal]] = {
@@ -201,12 +209,12 @@ REFUSED: dict[str, tuple[dict[str, str], str, Refusal]] = {
     "a bad place": (
         {"Last-Event-ID": "x"},
         "",
-        Refusal(status=422, code="invalid_request", says="not the id of an event"),
+        bad_parameter("Last-Event-ID: not the id of an event"),
     ),
     "a bad parameter": (
         {},
         "?limt=1",
-        Refusal(status=422, code="invalid_request", says="did you mean limit?"),
+        bad_parameter("limt: unknown parameter; did you mean limit?"),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""A command that is told to end does so, wherever the signal meets it."""
+"""A signal ends a command, wherever it arrives."""
 
 import asyncio
 import signal
@@ -6,20 +6,20 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from app.cli.interrupts import ENDING, heed_signals, run
+from app.cli.interrupts import ENDING, run, unwind_on_signals
 
 
 @pytest.fixture(autouse=True)
-def heeding() -> Iterator[None]:
+def unwinding() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in ENDING}
-    heed_signals()
+    unwind_on_signals()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 class Finalized:
-    """Is told to end in a finalizer, where what is raised is printed and forgotten."""
+    """Gets the signal in a finalizer, where what is raised is printed and forgotten."""
 
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -60,7 +60,7 @@ def test_a_signal_ends_it_and_what_it_held_is_given_back(
     assert unwound == ["all"]
 
 
-def test_a_result_is_passed_on_and_signals_are_heeded_as_before() -> None:
+def test_a_result_is_passed_on_and_signals_work_as_before() -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     async def work() -> str:

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,22 @@ class Stage:
 
     async def run(self, *arguments: str, stdin: str = "", **changed: str | None) -> Ended:
         """Run a command to its end. What it says to stderr is looked through like a log."""
+        return await self._run("app.cli", *arguments, stdin=stdin, **changed)
+
+    async def run_each(
+        self, commands: Sequence[Sequence[str]], **changed: str | None
+    ) -> list[Ended]:
+        """Run commands one after the other in one process."""
+        given = json.dumps(commands)
+        done = await self._run("tests.processes.several", stdin=given, **changed)
+        assert done.status == 0, done
+        ended = [Ended(**each) for each in done.json]
+        self._keep("several", "".join(each.err for each in ended))
+        return ended
+
+    async def _run(self, module: str, *arguments: str, stdin: str, **changed: str | None) -> Ended:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.cli", *arguments),
+            *(sys.executable, "-m", module, *arguments),
             env=self.environment(**{"GATEWAY_LOG_LEVEL": None, **changed}),
             stdin=PIPE,
             stdout=PIPE,
@@ -164,10 +178,13 @@ class Stage:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        self._started += 1
-        (self.directory / f"{self._started:03}-{arguments[0]}.log").write_bytes(err)
+        self._keep(arguments[0] if arguments else module, err.decode())
         assert process.returncode is not None
         return Ended(status=process.returncode, out=out.decode(), err=err.decode())
+
+    def _keep(self, name: str, err: str) -> None:
+        self._started += 1
+        (self.directory / f"{self._started:03}-{name}.log").write_text(err)
 
     def environment(self, **changed: str | None) -> dict[str, str]:
         given = {**bare_environment(), **self.settings, **changed}

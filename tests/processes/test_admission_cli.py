@@ -177,7 +177,7 @@ async def test_an_expired_task_is_bound_and_settled_by_asking(
 
     bound = await stage.run("tasks", "bind", task_id, FOUND)
 
-    assert (bound.status, bound.out) == (0, f"{task_id} bound; kie.ai is asked about it\n"), bound
+    assert (bound.status, bound.out) == (0, f"{task_id} bound; kie.ai is polled for it\n"), bound
     task = await gateway.reaches(task_id, "succeeded")
     assert (task["kie_task_id"], task["settled_by"]) == (FOUND, "query")
     assert await _audit(sql) == [("task_bound", "command_line", None, {"kie_task_id": FOUND})]
@@ -223,7 +223,7 @@ async def test_a_task_that_was_set_aside_is_released(
 
     assert (released.status, released.out) == (
         0,
-        f"{task['id']} released; kie.ai is asked about it\n",
+        f"{task['id']} released; kie.ai is polled for it\n",
     )
     again = await stage.run("tasks", "release", task["id"])
     assert again.said("not set aside", status=1), again
@@ -273,28 +273,24 @@ REFUSED: list[tuple[tuple[str, ...], str, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "text", "status"), REFUSED)
-async def test_what_cannot_be_done_is_said_in_one_line(
-    stage: Stage, sql: Connection, arguments: tuple[str, ...], text: str, status: int
-) -> None:
-    ended = await stage.run(*arguments)
+async def test_what_cannot_be_done_is_said_in_one_line(stage: Stage, sql: Connection) -> None:
+    found = await stage.run_each([arguments for arguments, *_ in REFUSED])
 
-    assert ended.said(text, status=status), ended
+    for ended, (arguments, text, status) in zip(found, REFUSED, strict=True):
+        assert ended.said(text, status=status), (arguments, ended)
     assert await sql.fetchval("SELECT count(*) FROM audit_entries") == 0
     assert await sql.fetchval("SELECT count(*) FROM clients") == 0
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("clients", "set"), ("clients", "set", "shop", "--weight", "many"), ("tasks", "bind")],
-    ids=" ".join,
-)
-async def test_what_is_missing_is_named(stage: Stage, arguments: tuple[str, ...]) -> None:
-    ended = await stage.run(*arguments)
+async def test_what_is_missing_is_named(stage: Stage) -> None:
+    commands = [
+        *(("clients", "set"), ("clients", "set", "shop", "--weight", "many"), ("tasks", "bind"))
+    ]
 
-    assert ended.status == 2
-    assert "Traceback" not in ended.err
-    assert "Usage: kie-gateway" in ended.err
+    for ended in await stage.run_each(commands):
+        assert ended.status == 2, ended
+        assert "Traceback" not in ended.err
+        assert "Usage: kie-gateway" in ended.err
 
 
 @pytest.mark.parametrize("arguments", [("admission", "pause"), ("stuck",)], ids=" ".join)

@@ -1,5 +1,6 @@
 """`kie-gateway deliveries`, and what operators set: `clients set`, `keys rotate-secret`."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.gateway import Gateway, issue_key
-from tests.processes.conftest import At, Connection, Start
+from tests.processes.conftest import At, Connection
 from tests.processes.stage import SECRETS, Ended, Stage
 from tests.upstream import Upstream, succeeded
 
@@ -46,10 +47,17 @@ class Caller:
         return str(shown["id"])
 
 
+@pytest_asyncio.fixture(scope="module")
+async def serving_url(stage: Stage) -> AsyncIterator[str]:
+    async with stage.running("serve", "--no-worker") as serving:
+        yield await serving.ready()
+
+
 @pytest_asyncio.fixture
-async def caller(stage: Stage, start: Start, at: At, upstream: Upstream, sql: Connection) -> Caller:
-    gateway = await at(await (await start("serve", "--no-worker")).ready())
-    return Caller(stage, gateway, upstream, sql)
+async def caller(
+    stage: Stage, serving_url: str, at: At, upstream: Upstream, sql: Connection
+) -> Caller:
+    return Caller(stage, await at(serving_url), upstream, sql)
 
 
 async def test_look_repeat_and_enable(caller: Caller) -> None:
@@ -114,13 +122,13 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-async def test_wrong_use(stage: Stage, name: str) -> None:
-    arguments, said, status = WRONG[name]
+async def test_wrong_use(stage: Stage) -> None:
+    found = await stage.run_each(
+        [("deliveries", *arguments) for arguments, *_ in WRONG.values()], **GATEWAY
+    )
 
-    ended = await stage.run("deliveries", *arguments, **GATEWAY)
-
-    assert ended.said(said, status=status), ended
+    for ended, (name, (_, said, status)) in zip(found, WRONG.items(), strict=True):
+        assert ended.said(said, status=status), (name, ended)
 
 
 async def test_what_the_gateway_refuses_is_said(caller: Caller) -> None:
@@ -169,26 +177,24 @@ async def test_a_client_is_set(stage: Stage, sql: Connection) -> None:
     assert (await sets("--webhook-event", "none"))["webhook_events"] == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said", "status"),
-    [
-        ((), "name something to change", 2),
-        (("--weight", "0"), "A weight is a whole number", 2),
-        (("--webhook-url", "h.test"), "--webhook-url: should be an http or https URL", 2),
-        (("--webhook-url", "http://127.0.0.1:8200/"), "this machine itself", 2),
-        (("--webhook-url", "http://169.254.169.254/"), "link-local", 2),
-        (("--webhook-host", "https://h.test"), "host alone", 2),
-        (("--webhook-event", "succeeded"), "--webhook-event: ", 2),
-        (("--webhook-event", "none", "--webhook-event", "usual"), "--webhook-event: ", 2),
-    ],
-)
-@pytest.mark.usefixtures("shop")
-async def test_what_cannot_be_set(
-    stage: Stage, sql: Connection, arguments: tuple[str, ...], said: str, status: int
-) -> None:
-    ended = await stage.run("clients", "set", "shop", *arguments)
+NOT_SET: list[tuple[tuple[str, ...], str]] = [
+    ((), "name something to change"),
+    (("--weight", "0"), "A weight is a whole number"),
+    (("--webhook-url", "h.test"), "--webhook-url: should be an http or https URL"),
+    (("--webhook-url", "http://127.0.0.1:8200/"), "this machine itself"),
+    (("--webhook-url", "http://169.254.169.254/"), "link-local"),
+    (("--webhook-host", "https://h.test"), "host alone"),
+    (("--webhook-event", "succeeded"), "--webhook-event: "),
+    (("--webhook-event", "none", "--webhook-event", "usual"), "--webhook-event: "),
+]
 
-    assert ended.said(said, status=status), ended
+
+@pytest.mark.usefixtures("shop")
+async def test_what_cannot_be_set(stage: Stage, sql: Connection) -> None:
+    found = await stage.run_each([("clients", "set", "shop", *options) for options, _ in NOT_SET])
+
+    for ended, (options, said) in zip(found, NOT_SET, strict=True):
+        assert ended.said(said, status=2), (options, ended)
     assert await sql.fetchval("SELECT webhook_url FROM clients") is None
 
 
@@ -220,19 +226,19 @@ async def test_a_secret_is_rotated(stage: Stage, sql: Connection, shop: dict[str
     assert await sql.fetchval("SELECT previous_secret FROM clients") is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said", "status"),
-    [
-        (("nobody",), "There is no such client", 1),
-        (("two words",), "There is no such client", 1),
-        (("shop", "--grace", "2592001"), "0 to 2592000 seconds", 2),
-        (("shop", "--grace", "nan"), "0 to 2592000 seconds", 2),
-    ],
-)
-@pytest.mark.usefixtures("shop")
-async def test_what_cannot_be_rotated(
-    stage: Stage, arguments: tuple[str, ...], said: str, status: int
-) -> None:
-    ended = await stage.run("keys", "rotate-secret", *arguments)
+NOT_ROTATED = [
+    (("nobody",), "There is no such client", 1),
+    (("two words",), "There is no such client", 1),
+    (("shop", "--grace", "2592001"), "0 to 2592000 seconds", 2),
+    (("shop", "--grace", "nan"), "0 to 2592000 seconds", 2),
+]
 
-    assert ended.said(said, status=status), ended
+
+@pytest.mark.usefixtures("shop")
+async def test_what_cannot_be_rotated(stage: Stage) -> None:
+    commands = [("keys", "rotate-secret", *arguments) for arguments, *_ in NOT_ROTATED]
+
+    found = await stage.run_each(commands)
+
+    for ended, (arguments, said, status) in zip(found, NOT_ROTATED, strict=True):
+        assert ended.said(said, status=status), (arguments, ended)

@@ -3,18 +3,19 @@
 import base64
 import json
 import signal
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook
 
+from tests.database import EMPTY
 from tests.gateway import Gateway
-from tests.processes.conftest import At, Start
+from tests.processes.conftest import At, Connection, Start
 from tests.processes.stage import PATIENCE, Running, Stage
 from tests.stage import eventually
 from tests.upstream import Upstream, failed, succeeded
@@ -23,12 +24,20 @@ SECRET = "whsec_" + base64.b64encode(b"a signing secret of the tests' own").deco
 OTHER = "whsec_" + base64.b64encode(b"another secret, somebody else's..").decode()
 
 
+@pytest_asyncio.fixture(scope="module")
+async def serving_url(stage: Stage, sql_connection: Connection) -> AsyncIterator[str]:
+    near = {
+        "GATEWAY_DELIVERY_ALLOW_LOOPBACK": "true",
+        "GATEWAY_DELIVERY_SCHEDULE": "[0, 0.2, 0.2]",
+    }
+    async with stage.running("serve", **near) as serving:
+        yield await serving.ready()
+    await sql_connection.execute(EMPTY)
+
+
 @pytest_asyncio.fixture
-async def gateway(start: Start, at: At, upstream: Upstream) -> Gateway:  # noqa: ARG001  # reset
-    serving = await start(
-        "serve", GATEWAY_DELIVERY_ALLOW_LOOPBACK="true", GATEWAY_DELIVERY_SCHEDULE="[0, 0.2, 0.2]"
-    )
-    return await at(await serving.ready())
+async def gateway(serving_url: str, at: At, upstream: Upstream) -> Gateway:  # noqa: ARG001  # reset
+    return await at(serving_url)
 
 
 @pytest_asyncio.fixture
@@ -152,22 +161,21 @@ async def test_whatever_comes_is_told_on_one_line(start: Start) -> None:
     assert await listening.end() == 1  # something was wrong
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said", "status"),
-    [
-        ((), "the signing secret is missing: --secret, --secret-file or KIE_GATEWAY_SIGNING", 2),
-        (("--secret", "whsec_"), "should be whsec_ and base64", 2),
-        (("--secret", "whsec_é"), "should be whsec_ and base64", 2),
-        (("--secret-file", "nothing-here"), "--secret-file: No such file", 2),
-    ],
-    ids=["none", "empty", "no base64", "no file"],
-)
-async def test_without_a_usable_secret(
-    stage: Stage, arguments: tuple[str, ...], said: str, status: int
-) -> None:
-    ended = await stage.run("listen", "--port", "0", *arguments)
+NO_SECRET = {
+    "the signing secret is missing: --secret, --secret-file or KIE_GATEWAY_SIGNING": (),
+    "should be whsec_ and base64": ("--secret", "whsec_"),
+    "should be whsec_ and base64, as": ("--secret", "whsec_é"),
+    "--secret-file: No such file": ("--secret-file", "nothing-here"),
+}
 
-    assert ended.said(said, status=status), ended
+
+async def test_without_a_usable_secret(stage: Stage) -> None:
+    found = await stage.run_each(
+        [("listen", "--port", "0", *given) for given in NO_SECRET.values()]
+    )
+
+    for ended, said in zip(found, NO_SECRET, strict=True):
+        assert ended.said(said, status=2), ended
 
 
 async def test_a_port_in_use(stage: Stage, start: Start) -> None:
@@ -179,10 +187,12 @@ async def test_a_port_in_use(stage: Stage, start: Start) -> None:
     assert ended.said(f"cannot listen on 127.0.0.1:{port}: Address already in use", status=1), ended
 
 
-@pytest.mark.parametrize("argument", [("--status", "199"), ("--count", "0"), ("--port", "65536")])
-async def test_bad_arguments(stage: Stage, argument: tuple[str, str]) -> None:
-    ended = await stage.run("listen", "--secret", SECRET, *argument)
+async def test_bad_arguments(stage: Stage) -> None:
+    wrong = [("--status", "199"), ("--count", "0"), ("--port", "65536")]
 
-    assert ended.status == 2
-    assert argument[0] in ended.err
-    assert "Traceback" not in ended.err
+    found = await stage.run_each([("listen", "--secret", SECRET, *given) for given in wrong])
+
+    for ended, (name, _) in zip(found, wrong, strict=True):
+        assert ended.status == 2, ended
+        assert name in ended.err
+        assert "Traceback" not in ended.err

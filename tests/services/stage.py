@@ -1,4 +1,4 @@
-"""What the tests of admission and asking share: the account, and time that passes by shifting."""
+"""What the tests of admission and polling share: the account, and time that passes by shifting."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,8 @@ from uuid import UUID
 from starlette.responses import PlainTextResponse, Response
 
 from app.domain.task import State
-from app.wiring import Services, new_id
+from app.services.services import Services
+from app.wiring import new_id
 from tests.store.stage import put_task
 from tests.upstream import Upstream, refused
 
@@ -90,7 +91,7 @@ async def turn(services: Services) -> float | None:
 
 
 async def ask(services: Services) -> float | None:
-    """Take one turn of the loop that asks, and wait for its answers."""
+    """Take one turn of the loop that polls, and wait for its answers."""
     rest = await services.poller.poll_due()
     await services.poller.drain()
     return rest
@@ -102,7 +103,7 @@ async def ask(services: Services) -> float | None:
 async def put_asked(
     sql: Any, client_id: UUID, kie_task_id: str, state: State = State.RUNNING
 ) -> UUID:
-    """Store a task of that id at kie.ai about which a question is due."""
+    """Store a task of that id at kie.ai about which a query is due."""
     bound = {"expires_at": 3600.0} if state is State.RUNNING else {"finished_at": -1.0}
     at = {"due_at": -1.0, "submitted_at": -1.0, **bound}
     return await put_task(sql, client_id, state, at=at, id=new_id(), kie_task_id=kie_task_id)

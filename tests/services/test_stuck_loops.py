@@ -14,8 +14,9 @@ from app.api import health
 from app.config import Settings
 from app.domain.admission import Limits
 from app.services.health import SILENT_AFTER, Health
+from app.services.services import Services
 from app.store.signals import POLL, SWEEP
-from app.wiring import Services, wired
+from app.wiring import wired
 from app.worker import Loop, at_work
 from tests.scrape import samples
 from tests.stage import eventually, serving
@@ -81,9 +82,7 @@ async def working(
     async with wired(make_settings(), dsn, monotonic=clock) as services:
         app = FastAPI()
         app.include_router(health.inside)
-        app.state.probes = health.Probes(
-            health=services.health, metrics_page=services.metrics_page, metrics=services.metrics
-        )
+        app.state.services = services
         async with (
             at_work(services, loops),
             serving(app) as url,

@@ -17,9 +17,10 @@ from app.config import Settings
 from app.domain.draft import Draft
 from app.outbound.guard import Guard
 from app.outbound.sender import session
+from app.services.services import Services
 from app.store.engine import Database
 from app.store.signals import Signals
-from app.wiring import Services, _services
+from app.wiring import build
 from tests.database import EMPTY
 from tests.stage import eventually
 from tests.upstream import failed, running, succeeded
@@ -112,7 +113,7 @@ class World:
         callers = await self._stack.enter_async_context(
             session(Guard(allow_loopback=False, blocked=()), connect=1.0)
         )
-        self.services: Services = _services(
+        self.services: Services = build(
             self.settings, database, Signals(self.dsn), http, callers, time.monotonic
         )
 

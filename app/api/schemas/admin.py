@@ -1,4 +1,4 @@
-"""The bodies of the admin API: what operators say, and what they are shown.
+"""The bodies of the admin API: what operators send, and what they are shown.
 
 Clients appear by name. Keys, secrets, inputs and webhook URLs are nobody's to read here.
 """
@@ -18,20 +18,18 @@ from pydantic import (
     model_validator,
 )
 
-from app.api.schemas.deliveries import Url
-from app.api.schemas.tasks import Number, RequestBody, number
+from app.api.schemas.bodies import Number, RequestBody, Url, number
 from app.domain.admission import HoldReason
 from app.domain.audit import Action, Actor
+from app.domain.client import MAX_GRACE, MAX_HOSTS, MAX_WEIGHT, USUAL_GRACE
 from app.domain.delivery import EventType
 from app.domain.task import State
 from app.services.account.pauses import MAX_NOTE
-from app.services.clients.keys import MAX_GRACE, MAX_WEIGHT, USUAL_GRACE
-from app.services.clients.settings import MAX_HOSTS
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
 _WEIGHT = {"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT}
-"""The same without null, which only stands for what is not given."""
+"""The same without null, which is only the default of what is not given."""
 
 
 def _not_null(value: object) -> object:
@@ -73,7 +71,7 @@ class TaskBind(RequestBody):
 
 
 class TaskRequeue(RequestBody):
-    """Sent again, the task may be paid again: that has to be said."""
+    """Sent again, the task may be paid again: that has to be confirmed."""
 
     model_config = _example(may_pay_again=True)
 
@@ -82,7 +80,7 @@ class TaskRequeue(RequestBody):
     )
 
 
-class ClientChange(RequestBody):
+class ClientPatch(RequestBody):
     """What to change of a client: at least one of these."""
 
     model_config = _example(
@@ -98,15 +96,16 @@ class ClientChange(RequestBody):
     )
     webhook_url: Url | None = Field(
         default=None,
-        description="Where it is told of tasks that name no URL of their own; null: nowhere.",
+        description="Where it is notified of tasks that name no URL of their own; null: nowhere.",
     )
     webhook_hosts: Annotated[list[str], Field(min_length=1, max_length=MAX_HOSTS)] | None = Field(
-        default=None, description="The only hosts that it may be told at; null: any."
+        default=None, description="The only hosts that it may be notified at; null: any."
     )
     webhook_events: (
         Annotated[list[Annotated[EventType, Strict(strict=False)]], Field(max_length=50)] | None
     ) = Field(
-        default=None, description="What it is told of; null: every rest, so not `task.running`."
+        default=None,
+        description="What it is notified of; null: every final state, so not `task.running`.",
     )
 
     sees_balance: Annotated[
@@ -139,20 +138,20 @@ class KeyCreate(RequestBody):
     client: Name
 
 
-READ = (
+ADMIN_BODIES = (
     AdmissionPause,
     AdmissionResume,
     TaskBind,
     TaskRequeue,
-    ClientChange,
+    ClientPatch,
     SecretRotate,
     KeyCreate,
 )
-"""The bodies that are read by us, and described to the document by their names."""
+"""What `app/api/bodies.py` reads, and the OpenAPI document describes by name."""
 
 
 class AdminClient(BaseModel):
-    """A client's place in the fair queue, and how it is told."""
+    """A client's place in the fair queue, and how it is notified."""
 
     client: str
     weight: int = Field(description="Its parts of what the account may create.")
@@ -160,8 +159,8 @@ class AdminClient(BaseModel):
     pause_note: str | None
     queued: int = Field(description="How many of its tasks wait.")
     webhook_host: str | None = Field(description="Of its URL: the rest may be a secret.")
-    webhook_hosts: list[str] | None = Field(description="The only ones that it may be told at.")
-    webhook_events: list[EventType] | None = Field(description="Null: every rest.")
+    webhook_hosts: list[str] | None = Field(description="The only ones that it may be notified at.")
+    webhook_events: list[EventType] | None = Field(description="Null: every final state.")
     previous_secret_until: datetime | None = Field(
         description="Until when the signing secret before the last rotation signs too."
     )
@@ -208,7 +207,7 @@ class AdminTask(BaseModel):
     submitted_at: datetime | None
     due_at: datetime | None
     leased_until: datetime | None
-    parked_at: datetime | None
+    set_aside_at: datetime | None
     breakdown: str | None = Field(description="The defect that asking about it met last.")
 
 
@@ -274,6 +273,6 @@ class RotatedSecret(BaseModel):
 
 
 class Balance(BaseModel):
-    """What kie.ai says just now."""
+    """kie.ai's answer just now."""
 
     balance: Number = Field(description="The account's credits.")

@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -14,10 +13,8 @@ from pydantic import (
 )
 
 from app.api.instants import BodyInstant
-from app.api.schemas.tasks import RequestBody, web_address
+from app.api.schemas.bodies import RequestBody, Url
 from app.domain.delivery import DeliveryState, EventType
-
-Url = Annotated[str, StringConstraints(max_length=2048), AfterValidator(web_address)]
 
 
 class Redelivery(RequestBody):
@@ -56,8 +53,8 @@ class UrlEnable(RequestBody):
     url: Url
 
 
-READ = (Redelivery, UrlEnable)
-"""The bodies that are read by us, and described to the document by their names."""
+DELIVERY_BODIES = (Redelivery, UrlEnable)
+"""What `app/api/bodies.py` reads, and the OpenAPI document describes by name."""
 
 
 class DeliveryAttempt(BaseModel):
@@ -73,7 +70,7 @@ class DeliveryAttempt(BaseModel):
 
 
 class Delivery(BaseModel):
-    """Something that you were, or are to be, told."""
+    """Something that you were, or are to be, notified of."""
 
     id: UUID
     task_id: UUID
@@ -99,7 +96,7 @@ class DeliveryList(BaseModel):
 
 
 class Repetition(BaseModel):
-    """A new delivery of the same body; GET /v1/deliveries/{id} tells how it fares."""
+    """A new delivery of the same body; GET /v1/deliveries/{id} shows its state."""
 
     id: UUID
     origin_id: UUID = Field(description="The first delivery of this body.")

@@ -14,10 +14,8 @@ from pydantic import (
     ValidationError,
 )
 
-from app.api.schemas.tasks import Number, web_address
+from app.api.schemas.bodies import Number, web_address
 from app.domain.errors import Flaw, InvalidRequestError
-
-MAX_URL = 2048
 
 
 class KieBody(BaseModel):
@@ -26,14 +24,11 @@ class KieBody(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
     WRONG: ClassVar[Mapping[str, str]] = {}
-    """What kie.ai says of a member that is missing or of another type."""
+    """kie.ai's message about a member that is missing or of another type."""
 
 
 def _or_none(url: str) -> str | None:
     """Take the empty text for none, as kie.ai does."""
-    if len(url) > MAX_URL:
-        message = f"should have at most {MAX_URL} characters"
-        raise ValueError(message)
     return web_address(url) if url else None
 
 
@@ -67,7 +62,7 @@ class KieCreate(KieBody):
     )
     input: dict[str, Any] = Field(description="The model's input, passed on unchanged.")
     callBackUrl: Annotated[str, AfterValidator(_or_none)] | None = Field(
-        default=None, description="Told of the task's end as kie.ai tells."
+        default=None, description="Notified of the task's end as kie.ai notifies."
     )
 
 
@@ -83,26 +78,26 @@ class KieDownload(KieBody):
     url: Annotated[str, StringConstraints(min_length=1)]
 
 
-READ = (KieCreate, KieDownload)
-"""The bodies that are read by us, and described to the document by their names."""
+KIE_BODIES = (KieCreate, KieDownload)
+"""What `app/api/dropin.py` reads, and the OpenAPI document describes by name."""
 
 
 KieBodyT = TypeVar("KieBodyT", bound=KieBody)
 
 
-def kie_validated(model: type[KieBodyT], document: object) -> KieBodyT:
+def kie_validated(model: type[KieBodyT], value: object) -> KieBodyT:
     """Check a parsed body; raises `InvalidRequestError` in kie.ai's words where it has some."""
-    if not isinstance(document, dict):
+    if not isinstance(value, dict):
         detail = "The request body must be a JSON object"
         raise InvalidRequestError(detail)
     try:
-        return model.model_validate(document)
+        return model.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-    member, said = str(found[0]["loc"][0]), found[0]["msg"]
+    member, message = str(found[0]["loc"][0]), found[0]["msg"]
     if found[0]["type"] == "value_error":
-        flaw = Flaw(f"/{member}", said.removeprefix("Value error, "))
-        raise InvalidRequestError(said, [flaw])
+        flaw = Flaw(f"/{member}", message.removeprefix("Value error, "))
+        raise InvalidRequestError(message, [flaw])
     raise InvalidRequestError(model.WRONG[member])
 
 

@@ -1,28 +1,14 @@
-"""The bodies of the API: what is accepted, checked here, and what is answered, for the document."""
+"""The bodies of `/v1/tasks`: creates and waits, tasks, and kie.ai's statements about them."""
 
-import difflib
 from datetime import datetime
-from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    WithJsonSchema,
-)
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from app.api.schemas.bodies import Number, RequestBody, Url, number
 from app.domain.admission import HoldReason
-from app.domain.errors import Flaw, InvalidRequestError
 from app.domain.evidence import Signature, Verdict
-from app.domain.exact_json import pointer
 from app.domain.task import FailSource, Source, State
 
 MAX_WAIT = 55
@@ -34,38 +20,6 @@ MAX_METADATA_VALUE = 512
 MAX_WAITED = 100
 
 MAX_SUBMIT_WITHIN = 7 * 24 * 3600
-
-
-class RequestBody(BaseModel):
-    """A body that means what it says: no unknown fields, no text where a number belongs."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-def web_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        message = "should be an http or https URL with a host"
-        raise ValueError(message)
-    try:
-        parts.port  # noqa: B018  # reading it checks it
-    except ValueError:
-        message = "should have a port from 0 to 65535"
-        raise ValueError(message) from None
-    if any(ord(char) <= ord(" ") for char in value):
-        message = "should have no spaces or control characters"
-        raise ValueError(message)
-    return value
-
-
-def number(value: object) -> object:
-    """Take a JSON number, however it was spelled; leave the rest for the type to refuse."""
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        return value
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf")
 
 
 def _identifier(value: object) -> object:
@@ -100,11 +54,9 @@ class TaskCreate(RequestBody):
         description="kie.ai's name of the model."
     )
     input: dict[str, Any] = Field(description="The model's input, passed on unchanged.")
-    webhook_url: (
-        Annotated[str, StringConstraints(max_length=2048), AfterValidator(web_address)] | None
-    ) = Field(
+    webhook_url: Url | None = Field(
         default=None,
-        description="Told of the task's events (docs/receiving.md), rather than the client's own.",
+        description="Notified of the task's events (docs/receiving.md), instead of the client's.",
     )
     metadata: Annotated[
         dict[
@@ -122,15 +74,6 @@ class TaskCreate(RequestBody):
         ]
         | None
     ) = Field(default=None, description="Seconds that the task may wait to be sent.")
-
-
-MAX_FLAWS = 20
-"""So many are told at once: a body of a megabyte can have a hundred thousand."""
-
-MAX_POINTER = 200
-
-DID_YOU_MEAN = {"callBackUrl": "webhook_url", "callback_url": "webhook_url"}
-"""kie.ai's own names, for whoever comes from there."""
 
 
 class TaskWait(RequestBody):
@@ -152,40 +95,6 @@ class TaskWait(RequestBody):
     timeout: Annotated[
         float, BeforeValidator(number), Field(ge=0, le=MAX_WAIT, allow_inf_nan=False)
     ] = MAX_WAIT
-
-
-Body = TypeVar("Body", bound=RequestBody)
-
-
-def validated(model: type[Body], document: object) -> Body:
-    """Check a parsed body; raises `InvalidRequestError` with a pointer to each flaw."""
-    if not isinstance(document, dict):
-        needed = [f"`{name}`" for name, field in model.model_fields.items() if field.is_required()]
-        least = f" with at least {' and '.join(needed)}" if needed else ""
-        detail = f"The body should be a JSON object{least}."
-        raise InvalidRequestError(detail, [Flaw("", "should be an object")])
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        flaws = [_flaw(model, detail) for detail in found[:MAX_FLAWS]]
-    said = (f"{flaw.pointer} {flaw.detail}".strip() for flaw in flaws)  # of the root: no pointer
-    raise InvalidRequestError("; ".join(said), flaws)
-
-
-def _flaw(model: type[BaseModel], error: ErrorDetails) -> Flaw:
-    # pydantic marks a member's name by a third part, "[key]"
-    where = pointer(*error["loc"][:2])[:MAX_POINTER]
-    if error["type"] != "extra_forbidden":
-        return Flaw(where, error["msg"].removeprefix("Value error, "))
-    name = str(error["loc"][-1])[:MAX_POINTER]
-    near = difflib.get_close_matches(name, model.model_fields, n=1)
-    meant = DID_YOU_MEAN.get(name) or (near[0] if near else None)
-    return Flaw(where, f"unknown field; did you mean {meant}?" if meant else "unknown field")
-
-
-Number = Annotated[Decimal, WithJsonSchema({"type": "number"})]
-"""A JSON number of any precision; pydantic would describe a text."""
 
 
 class TaskUrls(BaseModel):
@@ -245,26 +154,6 @@ class WaitedTasks(BaseModel):
     done: bool
 
 
-class Event(BaseModel):
-    """One move of a task."""
-
-    id: str = Field(description="The place in the feed: give it as `after`.")
-    type: str = Field(description="`task.` and the state moved to.")
-    task_id: UUID
-    from_state: State | None
-    to_state: State
-    attempt: int
-    reason: str | None
-    at: datetime
-
-
-class EventList(BaseModel):
-    """Events, oldest first."""
-
-    data: list[Event]
-    next_cursor: str = Field(description="Give it as `after` to read on, now or later.")
-
-
 class Callback(BaseModel):
     """One statement of kie.ai about a task: exact, parsed, and what was made of it."""
 
@@ -296,49 +185,5 @@ class CallbackList(BaseModel):
     next_cursor: str | None
 
 
-class FieldError(BaseModel):
-    """One thing wrong in a body."""
-
-    pointer: str = Field(description="JSON pointer (RFC 6901) into the body.")
-    detail: str
-
-
-class ProblemDocument(BaseModel):
-    """A refusal (RFC 9457). `code` is stable; `detail` says what to do."""
-
-    EXAMPLE: ClassVar[dict[str, Any]] = {
-        "type": "urn:kie-gateway:error:invalid_request",
-        "title": "The request is not valid",
-        "status": 422,
-        "detail": "/callBackUrl unknown field; did you mean webhook_url?",
-        "code": "invalid_request",
-        "request_id": "0f6e2b6f8f0e4a0f9b1f6d1f6f3f2d10",
-        "errors": [
-            {"pointer": "/callBackUrl", "detail": "unknown field; did you mean webhook_url?"}
-        ],
-    }
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    request_id: str | None
-    errors: list[FieldError] | None = None
-
-
-class Liveness(BaseModel):
-    """The process answers."""
-
-    status: Literal["ok"]
-    service: Literal["kie-gateway"]
-
-
-class Readiness(BaseModel):
-    """Each thing looked at: "ok", or what is wrong with it.
-
-    `admission` tells of the account's pause or hold, with which the process is fit all the same.
-    """
-
-    status: Literal["ok", "unavailable"]
-    checks: dict[str, str]
+TASK_BODIES = (TaskCreate, TaskWait)
+"""What `app/api/bodies.py` reads, and the OpenAPI document describes by name."""

@@ -14,7 +14,7 @@ from app.domain.task import State
 
 OK = 200
 FAILED = 501
-"""The code of a callback that tells of a failure."""
+"""The code of a callback about a failure."""
 
 WAITING, SUCCESS, FAIL = "waiting", "success", "fail"
 
@@ -32,7 +32,7 @@ STATES: Mapping[State, str] = {
 CANCELED = ("canceled", "The task was canceled before it was sent to kie.ai.")
 """The one end that has no `fail_code` of its own."""
 
-TOLD: Mapping[str, tuple[int, str]] = {
+OUTCOMES: Mapping[str, tuple[int, str]] = {
     SUCCESS: (OK, "Playground task completed successfully."),
     FAIL: (FAILED, "Playground task failed."),
 }
@@ -76,7 +76,7 @@ def record(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def callback(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the callback about a task at rest: its record, and no `resultJson` of a failure.
+    """Write the callback about a final state: the record, and no `resultJson` of a failure.
 
     Callbacks had `consumeCredits` in 2025, and the vendor's page still has: both names are there.
     """
@@ -85,7 +85,7 @@ def callback(task: Mapping[str, Any]) -> dict[str, Any]:
         del data["resultJson"]
     if "creditsConsumed" in data:
         data["consumeCredits"] = data["creditsConsumed"]
-    code, message = TOLD[data["state"]]
+    code, message = OUTCOMES[data["state"]]
     return envelope(code, message, data | {"updateTime": data["completeTime"]})
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 
 def task_answer(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to a task's columns what is made for the answer alone."""
+    """Add to a task's columns what only the answer has."""
     return {**task, "urls": task_urls(task["id"])}
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.audit import Action, Actor
+from app.domain.client import is_name, no_such_client
 from app.domain.errors import InvalidRequestError
 from app.domain.policy import Policy
-from app.services.clients.settings import is_name, no_such_client, shown
+from app.services.clients.settings import shown
 from app.services.consequences import Consequences, Transact
 from app.store.account import admission, condition, queues
 from app.store.clients import audit

@@ -4,15 +4,15 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from cryptography.fernet import InvalidToken, MultiFernet
-
 from app.domain.audit import Action, Actor
+from app.domain.client import USUAL_GRACE, checked_grace, checked_name, checked_weight, is_name
 from app.domain.errors import InvalidRequestError, NotFoundError, UnauthenticatedError
+from app.services.clients.vault import UnopenedSecretError, Vault
 from app.store.account import queues
 from app.store.clients import audit, clients
 from app.store.engine import Connection, Database
@@ -20,13 +20,8 @@ from app.store.engine import Connection, Database
 _KEY = re.compile(r"kgw_[A-Za-z0-9_-]{43}")
 """256 random bits in base64url (RFC 4648 section 5) behind a prefix that scanners can find."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""What a client may be called."""
-
 HINT = 10
 """Characters of a key that lists show."""
-
-MAX_WEIGHT = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +44,6 @@ class Rotated:
     """Until when the one before signs too; None: it does not."""
 
 
-MAX_GRACE = 30 * 24 * 3600.0
-"""Seconds for which a secret that was replaced may go on signing."""
-
-USUAL_GRACE = 24 * 3600.0
-
-
-def checked_weight(weight: int) -> int:
-    """Return the weight; raises `InvalidRequestError` for one outside 1 to `MAX_WEIGHT`."""
-    if 1 <= weight <= MAX_WEIGHT:
-        return weight
-    detail = f"A weight is a whole number from 1 to {MAX_WEIGHT}."
-    raise InvalidRequestError(detail)
-
-
 def _digest(api_key: str) -> bytes:
     return hashlib.sha256(api_key.encode()).digest()
 
@@ -73,7 +54,7 @@ class Keys:
     def __init__(
         self,
         database: Database,
-        vault: MultiFernet,
+        vault: Vault,
         new_id: Callable[[], UUID],
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -99,39 +80,29 @@ class Keys:
         """Issue a key, and create its client if the name is new; `weight` is the client's.
 
         Raises `InvalidRequestError` for a name that is not 1 to 64 letters, digits, `.`, `_`, `-`,
-        and for a weight outside 1 to `MAX_WEIGHT`.
+        and for a weight outside 1 to 100.
         """
-        if not NAME.fullmatch(name):
-            detail = "A client's name is 1 to 64 letters, digits, dots, underscores or hyphens."
-            raise InvalidRequestError(detail)
+        checked_name(name)
         if weight is not None:
             checked_weight(weight)
         api_key = "kgw_" + base64.urlsafe_b64encode(self._random_bytes(32)).rstrip(b"=").decode()
         secret = self._new_secret()
-        client_id, key_id = self._new_id(), self._new_id()
-        sealed = self._vault.encrypt(secret.encode())
+        client_id = self._new_id()
+        sealed = self._vault.seal(secret)
+        new = Issued(id=self._new_id(), client=name, api_key=api_key, signing_secret=secret)
 
-        async def store(connection: Connection) -> str:
+        async def store(connection: Connection) -> Issued:
             owner, kept = await clients.ensure_client(
                 connection, client_id=client_id, name=name, signing_secret=sealed
             )
             opened = self._opened(kept)  # first: a key that cannot be shown must not exist
-            await clients.insert_key(
-                connection,
-                key_id=key_id,
-                client_id=owner,
-                digest=_digest(api_key),
-                hint=api_key[:HINT],
-            )
-            about = {"key_id": str(key_id), "hint": api_key[:HINT]}
-            await audit.note(connection, Action.KEY_CREATED, actor=actor, client=name, detail=about)
+            await _insert(connection, owner, new, actor)
             if weight is not None:
                 await queues.weigh(connection, name, weight)
                 await audit.note_weight(connection, name, weight, actor=actor)
-            return opened
+            return replace(new, signing_secret=opened)
 
-        opened = await self._database.run(store)
-        return Issued(id=key_id, client=name, api_key=api_key, signing_secret=opened)
+        return await self._database.run(store)
 
     async def rotate_secret(
         self, name: str, *, grace: float = USUAL_GRACE, actor: Actor = Actor.COMMAND_LINE
@@ -140,35 +111,23 @@ class Keys:
 
         One that cannot be opened any more is dropped at once: nothing could be signed with it. So
         is the one before the one before. Raises `NotFoundError`, and `InvalidRequestError` for a
-        grace outside 0 to `MAX_GRACE`.
+        grace outside 0 to 30 days.
         """
-        if not 0 <= grace <= MAX_GRACE:
-            detail = f"A grace is 0 to {MAX_GRACE:.0f} seconds."
-            raise InvalidRequestError(detail)
+        checked_grace(grace)
         secret = self._new_secret()
-        sealed = self._vault.encrypt(secret.encode())
+        sealed = self._vault.seal(secret)
 
         async def work(connection: Connection) -> datetime | None:
-            found = await clients.lock_secret(connection, name) if NAME.fullmatch(name) else None
+            found = await clients.lock_secret(connection, name) if is_name(name) else None
             if found is None:
                 detail = "There is no such client; see `kie-gateway clients list`."
                 raise NotFoundError(detail)
-            before = found["signing_secret"]
+            before: bytes = found["signing_secret"]
             if before == sealed:  # done already, and the answer to the commit was lost
                 until: datetime | None = found["previous_secret_until"]
                 return until
-            lasts = grace > 0 and self._opens(before)
-            about = {"grace": f"{grace if lasts else 0:g}"}
-            await audit.note(
-                connection, Action.SECRET_ROTATED, actor=actor, client=name, detail=about
-            )
-            return await clients.rotate_secret(
-                connection,
-                name,
-                sealed,
-                kept=before if lasts else None,
-                grace=grace if lasts else None,
-            )
+            kept = before if grace > 0 and self._vault.opens(before) else None
+            return await _rotate(connection, name, sealed, kept, grace, actor)
 
         until = await self._database.run(work)
         return Rotated(client=name, signing_secret=secret, previous_secret_until=until)
@@ -198,19 +157,32 @@ class Keys:
     def _new_secret(self) -> str:
         return "whsec_" + base64.b64encode(self._random_bytes(32)).decode()
 
-    def _opens(self, sealed: bytes) -> bool:
-        try:
-            self._vault.decrypt(sealed)
-        except InvalidToken:
-            return False
-        return True
-
     def _opened(self, sealed: bytes) -> str:
         try:
-            return self._vault.decrypt(sealed).decode()
-        except InvalidToken:
+            return self._vault.open(sealed)
+        except UnopenedSecretError:
             detail = (
                 "The client's signing secret was sealed with another GATEWAY_SECRET_KEYS entry. "
                 "Put the old entry back behind the new one."
             )
             raise InvalidRequestError(detail) from None
+
+
+async def _insert(connection: Connection, owner: UUID, new: Issued, actor: Actor) -> None:
+    """Store a key of the client `owner`, with its audit entry."""
+    hint = new.api_key[:HINT]
+    await clients.insert_key(
+        connection, key_id=new.id, client_id=owner, digest=_digest(new.api_key), hint=hint
+    )
+    about = {"key_id": str(new.id), "hint": hint}
+    await audit.note(connection, Action.KEY_CREATED, actor=actor, client=new.client, detail=about)
+
+
+async def _rotate(
+    connection: Connection, name: str, sealed: bytes, kept: bytes | None, grace: float, actor: Actor
+) -> datetime | None:
+    """Store a secret, with its audit entry; returns until when the `kept` one signs too."""
+    lasts = grace if kept is not None else 0
+    about = {"grace": f"{lasts:g}"}
+    await audit.note(connection, Action.SECRET_ROTATED, actor=actor, client=name, detail=about)
+    return await clients.rotate_secret(connection, name, sealed, kept=kept, grace=lasts or None)

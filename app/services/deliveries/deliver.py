@@ -13,7 +13,8 @@ from app.domain.dialect import Dialect
 from app.domain.errors import DatabaseUnavailableError
 from app.metrics import Metrics
 from app.outbound.sender import Sender, Sent
-from app.services.deliveries.signing import Signing, UnopenedSecretError
+from app.services.clients.vault import UnopenedSecretError
+from app.services.deliveries.signing import Signing
 from app.services.inflight import InFlight
 from app.store.deliveries import attempts
 from app.store.deliveries.attempts import Attempt, DueDelivery

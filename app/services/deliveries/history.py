@@ -6,13 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.delivery import webhook_id
-from app.domain.errors import NotFoundError, UrlDisabledError
+from app.domain.errors import NotFoundError, UrlDisabledError, no_such_task
 from app.domain.paging import Chosen
 from app.services.consequences import Consequences, Transact
-from app.services.tasks.read import Columns, Row, no_such_task
 from app.store.deliveries import history
 from app.store.deliveries.history import ANSWERED
-from app.store.engine import Connection, Database
+from app.store.engine import Columns, Connection, Database, Row
 from app.store.signals import DELIVER
 from app.store.tasks import rows
 

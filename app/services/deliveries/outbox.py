@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
+from app.domain.client import url_host
 from app.domain.delivery import DeliveryState
 from app.domain.dialect import Dialect
 from app.domain.exact_json import render
@@ -41,7 +41,7 @@ class Outbox:
             task_id=row["id"],
             event=row["event"],
             url=url,
-            host=urlsplit(url).netloc.lower(),
+            host=url_host(url),
             body=render(_BODIES[dialect](row)).encode(),
             dialect=dialect,
             state=DeliveryState.DISABLED if row["disabled"] else DeliveryState.PENDING,

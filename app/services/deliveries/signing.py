@@ -6,18 +6,15 @@ import hmac
 from collections.abc import Sequence
 from datetime import datetime
 
-from cryptography.fernet import InvalidToken, MultiFernet
 from standardwebhooks import Webhook
 
-
-class UnopenedSecretError(Exception):
-    """A signing secret was sealed with a `GATEWAY_SECRET_KEYS` entry that is gone."""
+from app.services.clients.vault import Vault
 
 
 class Signing:
     """Opens clients' secrets and signs with them."""
 
-    def __init__(self, vault: MultiFernet) -> None:
+    def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
     def headers(
@@ -29,7 +26,9 @@ class Signing:
         """
         text = body.decode()
         signatures = [
-            Webhook(self._opened(secret)).sign(message, now, text) for secret in sealed if secret
+            Webhook(self._vault.open(secret)).sign(message, now, text)
+            for secret in sealed
+            if secret
         ]
         return {
             "webhook-id": message,
@@ -46,14 +45,8 @@ class Signing:
         """
         timestamp = str(int(now.timestamp()))
         message = f"{task_id}.{timestamp}".encode()
-        digest = hmac.digest(self._opened(sealed).encode(), message, hashlib.sha256)
+        digest = hmac.digest(self._vault.open(sealed).encode(), message, hashlib.sha256)
         return {
             "X-Webhook-Timestamp": timestamp,
             "X-Webhook-Signature": base64.b64encode(digest).decode(),
         }
-
-    def _opened(self, sealed: bytes) -> str:
-        try:
-            return self._vault.decrypt(sealed).decode()
-        except InvalidToken:
-            raise UnopenedSecretError from None

@@ -4,11 +4,10 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
-from app.domain.errors import NotCancelableError, NotRefreshableError
+from app.domain.errors import NotCancelableError, NotRefreshableError, no_such_task
 from app.domain.task import Standing, State
 from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
-from app.services.tasks.read import no_such_task
 from app.store.engine import Connection, Database
 from app.store.signals import POLL, Signals
 from app.store.tasks import polls, rows

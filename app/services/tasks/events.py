@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from app.domain.errors import no_such_task
 from app.domain.paging import Position
 from app.domain.task import FINAL
-from app.services.tasks.read import no_such_task
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
 from app.store.signals import Signals
@@ -27,7 +27,7 @@ Page = Callable[[Position], Awaitable[list[Event]]]
 
 
 class Feed:
-    """Reads the events of a client's tasks, in the order in which they count."""
+    """Reads the events of a client's tasks, in the order of the feed."""
 
     def __init__(self, database: Database, signals: Signals, waiters: Waiters) -> None:
         self._database = database
@@ -53,7 +53,7 @@ class Feed:
     async def follow_task(
         self, client_id: UUID, task_id: UUID, *, after: Position
     ) -> AsyncIterator[list[Event]]:
-        """Yield the task's events as they come, in batches that may be empty; ends at rest."""
+        """Yield the task's events as they come, until its final state; batches may be empty."""
 
         async def page(position: Position) -> list[Event]:
             return await self.history(client_id, task_id, after=position, limit=BATCH)
@@ -64,7 +64,7 @@ class Feed:
                 return
 
     async def _is_over(self, client_id: UUID, task_id: UUID, batch: Sequence[Event]) -> bool:
-        """Tell whether the task rests: by its last event, or, where none came, by its state."""
+        """Tell whether the task is final: by its last event, or, where none came, by its state."""
         if batch:
             return batch[-1]["to_state"] in FINAL
         async with self._database.read() as connection:

@@ -1,31 +1,26 @@
-"""Reading for answers: rows go from the store to the edge untouched, but for what is redacted."""
+"""Reading for answers: rows go from the store to the API untouched, but for what is redacted."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Sequence
+from typing import Literal
 from uuid import UUID
 
 from app.domain.admission import Limits
 from app.domain.callback_url import CallbackUrls
-from app.domain.errors import NotFoundError
+from app.domain.errors import no_such_task
 from app.domain.paging import Filter, Place
 from app.domain.redact import redacted_body
 from app.domain.task import FINAL, State
-from app.services.tasks.waiters import Waiters
+from app.services.tasks.waiters import Future, Waiters
 from app.store.account import forecast
-from app.store.engine import Connection, Database
+from app.store.engine import Columns, Connection, Database, Row
 from app.store.tasks import callbacks, lists, rows
 
 CALLBACKS_SHOWN = 200
 
-Row = Mapping[Any, Any]
-
-Columns = Mapping[str, Any]
-"""A task's answered columns."""
-
 
 class Reader:
-    """Answers a client's questions about its own tasks, and knows no others."""
+    """Reads a client's own tasks, and no others."""
 
     def __init__(
         self, database: Database, waiters: Waiters, urls: CallbackUrls, limits: Limits
@@ -41,12 +36,12 @@ class Reader:
             row = await rows.read_task(connection, client_id=client_id, task_id=task_id)
             if row is None:
                 raise no_such_task()
-            return (await self._foretold(connection, client_id, [row]))[0]
+            return (await self._with_forecast(connection, client_id, [row]))[0]
 
-    async def _foretold(
+    async def _with_forecast(
         self, connection: Connection, client_id: UUID, rows: Sequence[Row]
     ) -> list[Columns]:
-        """Say of the queued ones what they wait for, and how long."""
+        """Add to the queued ones why they wait, and how long."""
         queued = [row["id"] for row in rows if row["state"] == State.QUEUED]
         if not queued:
             return [dict(row) for row in rows]
@@ -63,7 +58,7 @@ class Reader:
         ]
 
     async def when_final(self, client_id: UUID, task_id: UUID, *, seconds: float) -> Columns:
-        """Return the task once it rests, or as it is when the time is over.
+        """Return the task in its final state, or as it is when the time is over.
 
         Raises `NotFoundError`.
         """
@@ -77,26 +72,42 @@ class Reader:
         mode: Literal["any", "all"],
         seconds: float,
     ) -> list[Columns]:
-        """Return the tasks, in the order asked for, once any or all of them rest.
+        """Return the tasks, in the order asked for, once any or all of them are final.
 
-        Raises `NotFoundError` where one of them is not the client's.
+        However many they are: one look at the start, and one at the end for those that are not
+        final. Raises `NotFoundError` where one of them is not the client's.
         """
         until = asyncio.get_running_loop().time() + seconds
-        entered = {task_id: self._waiters.enter(task_id) for task_id in dict.fromkeys(ids)}
-        try:
-            tasks_now = {task_id: await self.task(client_id, task_id) for task_id in entered}
-            pending = {one for one, task in tasks_now.items() if task["state"] not in FINAL}
-            while pending and not (mode == "any" and len(pending) < len(entered)):
-                if not await self._waiters.come([entered[one] for one in pending], until=until):
-                    break
-                came = {one for one in pending if entered[one].done()}
-                tasks_now |= {one: entered[one].result() for one in came}
-                pending -= came
-            tasks_now |= {one: await self.task(client_id, one) for one in pending}
-        finally:
-            for task_id, future in entered.items():
-                self._waiters.leave(task_id, future)
-        return [tasks_now[task_id] for task_id in ids]
+        with self._waiters.waiting_for(ids) as futures:
+            found = await self._tasks(client_id, futures)
+            pending = {one for one, task in found.items() if task["state"] not in FINAL}
+            if mode == "all" or len(pending) == len(found):
+                await self._until_final([futures[one] for one in pending], mode, until)
+            came = {one for one in pending if futures[one].done()}
+            found |= {one: futures[one].result() for one in came}
+            if left := pending - came:
+                found |= await self._tasks(client_id, left)
+        return [found[task_id] for task_id in ids]
+
+    async def _until_final(
+        self, futures: Sequence[Future], mode: Literal["any", "all"], until: float
+    ) -> None:
+        """Wait until any or all of them have come, or the time is over."""
+        while left := [future for future in futures if not future.done()]:
+            if mode == "any" and len(left) < len(futures):
+                return
+            if not await self._waiters.wait(left, until=until):
+                return
+
+    async def _tasks(self, client_id: UUID, ids: Collection[UUID]) -> dict[UUID, Columns]:
+        """Return the tasks by their ids; raises `NotFoundError` where one is not the client's."""
+        async with self._database.read() as connection:
+            found = await rows.read_many(connection, client_id=client_id, ids=ids)
+            if len(found) < len(ids):
+                raise no_such_task()
+            return {
+                row["id"]: row for row in await self._with_forecast(connection, client_id, found)
+            }
 
     async def page(
         self, client_id: UUID, narrowed: Filter, *, after: Place | None, limit: int
@@ -106,13 +117,13 @@ class Reader:
             rows = await lists.list_tasks(
                 connection, client_id, narrowed, after=after, limit=limit + 1
             )
-            shown = await self._foretold(connection, client_id, rows[:limit])
+            shown = await self._with_forecast(connection, client_id, rows[:limit])
         if len(rows) <= limit:
             return shown, None
         return shown, Place(created_at=shown[-1]["created_at"], id=shown[-1]["id"])
 
     async def callbacks(self, client_id: UUID, task_id: UUID) -> Sequence[Columns]:
-        """Return what kie.ai said of the task, newest first; raises `NotFoundError`."""
+        """Return kie.ai's statements about the task, newest first; raises `NotFoundError`."""
         async with self._database.read() as connection:
             if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
                 raise no_such_task()
@@ -123,9 +134,3 @@ class Reader:
             | {"raw": redacted_body(row["body"], tokens)}
             for row in found
         ]
-
-
-def no_such_task() -> NotFoundError:
-    """Say the same of a task that is another client's."""
-    detail = "You have no task with this id."
-    return NotFoundError(detail)

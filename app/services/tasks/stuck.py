@@ -13,9 +13,9 @@ from app.domain.callback_url import CallbackUrls
 from app.domain.errors import (
     InvalidRequestError,
     KieNotAnsweringError,
-    NotFoundError,
     NotStuckError,
     PaidTwiceRiskError,
+    no_such_task,
 )
 from app.domain.report import Answered, NoAnswer, NotVisible
 from app.domain.task import Standing, State
@@ -172,7 +172,3 @@ def _require_lost(standing: Standing) -> None:
     if standing.kie_task_id is not None:
         detail = "The task has an id at kie.ai: it was created, and is asked about."
         raise NotStuckError(detail)
-
-
-def no_such_task() -> NotFoundError:
-    return NotFoundError("There is no task with this id.")

@@ -1,4 +1,4 @@
-"""Waiting for tasks to rest: any number of waiters, one look at the database for all of them.
+"""Waiting for final states: any number of waiters, one look at the database for all of them.
 
 A commit's announcement wakes; a look at every task that is waited for, each `POLL` seconds, is the
 guarantee.
@@ -6,8 +6,9 @@ guarantee.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from app.store.engine import Database
@@ -18,10 +19,12 @@ POLL = 2.0
 """Seconds between looks at everything that is waited for."""
 
 GATHER = 0.003
-"""Seconds in which announcements gather into one look."""
+"""Seconds for which announcements are collected into one look."""
 
 Finished = Mapping[str, Any]
-"""A task's answered columns, once it rests."""
+"""The columns of a task in its final state, as its client sees them."""
+
+Future: TypeAlias = "asyncio.Future[Finished]"
 
 
 class Waiters:
@@ -33,23 +36,33 @@ class Waiters:
         self._announced: set[UUID] = set()
         self._woken = asyncio.Event()
         self._closing = asyncio.Event()
-        signals.tap(self._hear)
+        signals.tap(self._note)
 
-    def enter(self, task_id: UUID) -> "asyncio.Future[Finished]":
-        """Wait for a task: its row comes when it rests. Enter first, look at the task then."""
-        future: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+    def enter(self, task_id: UUID) -> Future:
+        """Wait for a task's final state. Enter first and read the task then: nothing is missed."""
+        future: Future = asyncio.get_running_loop().create_future()
         self._waiting[task_id].add(future)
         return future
 
-    def leave(self, task_id: UUID, future: "asyncio.Future[Finished]") -> None:
-        """Wait no longer; whoever enters leaves."""
+    def leave(self, task_id: UUID, future: Future) -> None:
+        """Wait no longer; every `enter` needs its `leave`."""
         future.cancel()
         self._waiting[task_id].discard(future)
         if not self._waiting[task_id]:
             del self._waiting[task_id]
 
-    async def come(self, futures: Collection["asyncio.Future[Finished]"], *, until: float) -> bool:
-        """Wait until one of them has come; False: the time is over, or the process is ending.
+    @contextmanager
+    def waiting_for(self, ids: Iterable[UUID]) -> Iterator[Mapping[UUID, Future]]:
+        """Wait for several tasks for the length of the block."""
+        entered = {task_id: self.enter(task_id) for task_id in dict.fromkeys(ids)}
+        try:
+            yield entered
+        finally:
+            for task_id, future in entered.items():
+                self.leave(task_id, future)
+
+    async def wait(self, futures: Collection[Future], *, until: float) -> bool:
+        """Wait until one of them is done; False: the time is over, or the process is ending.
 
         `until` is a time of the event loop's clock.
         """
@@ -70,22 +83,24 @@ class Waiters:
         return self._closing.is_set()
 
     def close(self) -> None:
-        """Let everyone go with what there is: the process is about to end."""
+        """End every wait at once: the process is about to end."""
         self._closing.set()
 
     async def run(self) -> None:
-        """Look after the waiters until cancelled."""
+        """Serve the waiters until cancelled."""
         loop = asyncio.get_running_loop()
         look_at_all = loop.time() + POLL
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout_at(look_at_all):
                     await self._woken.wait()
-                await asyncio.sleep(GATHER)
-                ids = self._announced & self._waiting.keys()
-            except TimeoutError:
+                    await asyncio.sleep(GATHER)
+            # Not by the timeout alone: an event that is always set is never waited for.
+            if loop.time() >= look_at_all:
                 look_at_all = loop.time() + POLL
                 ids = set(self._waiting)
+            else:
+                ids = self._announced & self._waiting.keys()
             self._woken.clear()
             self._announced.clear()
             if ids:
@@ -93,13 +108,13 @@ class Waiters:
 
     async def _look(self, ids: Collection[UUID]) -> None:
         async with self._database.read() as connection:
-            when_final = await rows.read_finished(connection, ids)
-        for row in when_final:
+            finished = await rows.read_finished(connection, ids)
+        for row in finished:
             for future in self._waiting.get(row["id"], ()):
                 if not future.done():
                     future.set_result(dict(row))
 
-    def _hear(self, topic: str) -> None:
+    def _note(self, topic: str) -> None:
         if topic == EVERYTHING:
             self._announced |= self._waiting.keys()
         elif len(topic) == len(UUID(int=0).hex):

@@ -170,6 +170,19 @@ async def read_task(
     return rows.mappings().one_or_none()
 
 
+_READ_MANY = select(*ANSWERED_COLUMNS).where(
+    Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(), Task.client_id == bindparam("client_id")
+)
+
+
+async def read_many(
+    connection: AsyncConnection, *, client_id: UUID, ids: Collection[UUID]
+) -> Sequence[RowMapping]:
+    """Return those of the tasks that are the client's, as it sees them, in any order."""
+    rows = await connection.execute(_READ_MANY, {"ids": list(ids), "client_id": client_id})
+    return rows.mappings().all()
+
+
 _READ_BY_KIE_ID = (
     select(*ANSWERED_COLUMNS)
     .where(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from app.wiring import Services
+from app.services.services import Services
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway
 from tests.services.stage import (

@@ -13,7 +13,8 @@ from app.domain.draft import Draft
 from app.domain.errors import NotCancelableError, NotFoundError
 from app.domain.task import State
 from app.services.clients.settings import ClientChange
-from app.wiring import Services, new_id
+from app.services.services import Services
+from app.wiring import new_id
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, Gateway, issue_key
 from tests.services.stage import account, probe_is_due, slots_are_free, state, states, turn

@@ -10,8 +10,10 @@ import pytest_asyncio
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.config import Settings
+from app.services.clients.vault import Vault
 from app.services.deliveries.deliver import PER_HOST
-from app.wiring import Services, vault, wired
+from app.services.services import Services
+from app.wiring import wired
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, SECRET, Gateway
 from tests.proxy import between
@@ -103,7 +105,7 @@ class Stage:
 
     async def secret(self) -> str:
         sealed = await self.sql.fetchval("SELECT signing_secret FROM clients")
-        return vault([SECRET]).decrypt(sealed).decode()
+        return Vault([SECRET]).open(sealed)
 
     async def subscribe(self, *events: str) -> None:
         await self.sql.execute("UPDATE clients SET webhook_events = $1", list(events))
@@ -530,12 +532,12 @@ def _verifies(heard: Heard, secret: str) -> bool:
 async def test_both_secrets_sign_during_a_rotation(stage: Stage) -> None:
     old = await stage.secret()
     new = "whsec_" + "bmV3" * 11
-    sealer = vault([SECRET])
+    vault = Vault([SECRET])
     await stage.sql.execute(
         "UPDATE clients SET signing_secret = $1, previous_secret = $2,"
         " previous_secret_until = now() + interval '1 day'",
-        sealer.encrypt(new.encode()),
-        sealer.encrypt(old.encode()),
+        vault.seal(new),
+        vault.seal(old),
     )
     await stage.settled()
     await stage.deliver()
@@ -554,9 +556,7 @@ async def test_a_retry_is_signed_with_the_secret_of_its_own_time(stage: Stage) -
     await stage.settled()
     await stage.deliver()
     new = "whsec_" + "bmV3" * 11
-    await stage.sql.execute(
-        "UPDATE clients SET signing_secret = $1", vault([SECRET]).encrypt(new.encode())
-    )
+    await stage.sql.execute("UPDATE clients SET signing_secret = $1", Vault([SECRET]).seal(new))
     await stage.passes(10)
     await stage.deliver()
     first, second = stage.caller.heard
@@ -575,7 +575,7 @@ async def test_a_changed_body_does_not_verify(stage: Stage) -> None:
 async def test_nothing_is_sent_unsigned(stage: Stage) -> None:
     """The secret's key is gone: the attempt counts, and the host is not blamed for it."""
     await stage.settled()
-    sealed = vault(["another-secret-of-nobody-here"]).encrypt(b"whsec_bmV3")
+    sealed = Vault(["another-secret-of-nobody-here"]).seal("whsec_bmV3")
     await stage.sql.execute("UPDATE clients SET signing_secret = $1", sealed)
     await stage.deliver()
     assert stage.caller.heard == []

@@ -18,7 +18,7 @@ from app.domain.evidence import Signature
 from app.domain.report import Unreadable
 from app.kie import wire
 from app.kie.signature import verify
-from app.wiring import Services
+from app.services.services import Services
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, Gateway
 from tests.services.callers import Heard, listening

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest_asyncio
 
 from app.domain.task import State
-from app.wiring import Services
+from app.services.services import Services
 from app.worker import at_work
 from tests.fixtures.gateway import Wire
 from tests.stage import eventually

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.wiring import Services
+from app.services.services import Services
 from tests.fixtures.gateway import Wire
 from tests.gateway import Gateway
 from tests.services.stage import ask, due_in, due_now, put_asked

@@ -10,8 +10,8 @@ from app.domain.statement import CreateAnswer
 from app.domain.submission import Accepted
 from app.domain.task import State
 from app.services.consequences import Consequences
+from app.services.services import Services
 from app.store.engine import Connection
-from app.wiring import Services
 from tests.store.stage import Sql, put_client, put_task
 
 TASK = UUID(int=7)

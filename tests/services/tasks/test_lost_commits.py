@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from app.config import Settings
 from app.domain.draft import Draft
-from app.wiring import Services, wired
+from app.services.services import Services
+from app.wiring import wired
 from tests.fixtures.gateway import StartGateway
 from tests.proxy import Cutter, between
 from tests.upstream import Upstream, accepted, refused, succeeded

@@ -11,8 +11,8 @@ import structlog
 
 from app.domain.audit import Actor
 from app.domain.errors import NotFoundError, NotRefreshableError, NotStuckError
+from app.services.services import Services
 from app.services.tasks.poll import MAX_POLL_ERRORS, POLL_ERROR_WAIT
-from app.wiring import Services
 from tests.fixtures.gateway import Wire
 from tests.services.stage import ask, due_in, due_now, put_asked, slots_are_free
 from tests.store.stage import put_client

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.domain.task import State
-from app.wiring import Services
+from app.services.services import Services
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway
 from tests.upstream import Upstream, failed, refused, running, succeeded

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from app.domain.task import State
-from app.wiring import Services
+from app.services.services import Services
 from app.worker import at_work, loops
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.services.stage import ask, due_in, due_now, put_asked, slots_are_free

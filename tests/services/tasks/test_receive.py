@@ -14,7 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from app.domain.callback_url import CallbackUrls, derive
-from app.wiring import Services, new_id
+from app.services.services import Services
+from app.wiring import new_id
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import SECRET, Gateway
 from tests.stage import eventually

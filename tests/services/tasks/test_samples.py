@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from app.wiring import Services
+from app.services.services import Services
 from tests.gateway import Gateway
 from tests.upstream import Upstream, accepted
 

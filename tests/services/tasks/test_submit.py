@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from app.domain.dialect import Dialect
 from app.domain.draft import Draft, fingerprint
 from app.domain.exact_json import canonical
-from app.wiring import Services
+from app.services.services import Services
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
 from tests.upstream import Upstream, accepted, refused, succeeded

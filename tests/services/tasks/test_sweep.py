@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.wiring import Services
+from app.services.services import Services
 from tests.gateway import Gateway
 from tests.upstream import Upstream, refused, succeeded
 

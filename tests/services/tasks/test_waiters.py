@@ -1,10 +1,10 @@
-"""The waiting room: nobody is missed, looks are shared, and it works without LISTEN."""
+"""The waiters: nobody is missed, looks are shared, and it works without LISTEN."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -13,9 +13,9 @@ from sqlalchemy import event
 
 from app.domain.errors import NotFoundError
 from app.domain.task import State
+from app.services.services import Services
 from app.services.tasks.waiters import POLL
 from app.store.engine import Database
-from app.wiring import Services
 from app.worker import at_work
 from tests.fixtures.gateway import Wire
 from tests.stage import eventually
@@ -105,7 +105,7 @@ def listeners(sql: Sql) -> Any:
 async def test_a_task_that_rests_while_one_enters_is_not_missed(
     alive: Services, sql: Sql, moment: str
 ) -> None:
-    """The waiter is in the room before it looks: what happens meanwhile comes by either way."""
+    """The waiter enters before it looks: what happens meanwhile comes by either way."""
     client_id = await put_client(sql)
     (task_id,) = await put(sql, client_id, 1)
     if moment == "before the look":
@@ -208,6 +208,34 @@ async def test_nobody_looks_for_what_nobody_waits_for(alive: Services, sql: Sql)
         assert alive.waiters._woken.is_set()
         await eventually(handled)
     assert sent == []
+
+
+@pytest.mark.parametrize("mode", ["any", "all"])
+async def test_many_tasks_are_read_by_one_statement_at_the_start_and_one_at_the_end(
+    services: Services, sql: Sql, mode: Literal["any", "all"]
+) -> None:
+    client_id = await put_client(sql)
+    ids = await put(sql, client_id, 100)
+    with counted(services.waiters._database) as sent:
+        tasks = await services.reader.all_when_final(client_id, ids, mode=mode, seconds=0)
+    assert [task["id"] for task in tasks] == ids
+    assert len(sent) == 2
+    await sql.execute(SETTLE, ids)
+    with counted(services.waiters._database) as sent:
+        tasks = await services.reader.all_when_final(client_id, ids, mode=mode, seconds=50)
+    assert {task["state"] for task in tasks} == {"succeeded"}
+    assert len(sent) == 1
+
+
+async def test_a_strange_task_among_many_is_found_by_the_same_statement(
+    services: Services, sql: Sql
+) -> None:
+    client_id = await put_client(sql)
+    ids = await put(sql, client_id, 10)
+    strange = await put(sql, await put_client(sql, "another"), 1)
+    with counted(services.waiters._database) as sent, pytest.raises(NotFoundError):
+        await wait_for(services, client_id, [*ids, *strange])
+    assert len(sent) == 1
 
 
 # -- without LISTEN

@@ -1,0 +1,41 @@
+"""How refusals look."""
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+
+class FieldError(BaseModel):
+    """One thing wrong in a request: in its body, or in a parameter or header."""
+
+    pointer: str | None = Field(
+        default=None, description="JSON pointer (RFC 6901), for what is in the body."
+    )
+    parameter: str | None = Field(
+        default=None, description="The parameter or header, for what is not in the body."
+    )
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """A refusal (RFC 9457). `code` is stable; `detail` says what to do."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "type": "urn:kie-gateway:error:invalid_request",
+        "title": "The request is not valid",
+        "status": 422,
+        "detail": "/callBackUrl unknown field; did you mean webhook_url?",
+        "code": "invalid_request",
+        "request_id": "0f6e2b6f8f0e4a0f9b1f6d1f6f3f2d10",
+        "errors": [
+            {"pointer": "/callBackUrl", "detail": "unknown field; did you mean webhook_url?"}
+        ],
+    }
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None
+    errors: list[FieldError] | None = None

@@ -1,0 +1,112 @@
+"""`kie-gateway tasks bind`, `requeue`, `release`: an operator's, on the database."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from app.cli.exits import WRONG_USE, give_up
+from app.domain.audit import Actor
+
+if TYPE_CHECKING:
+    from app.services.tasks.stuck import StuckTasks
+
+TaskId = Annotated[str, typer.Argument(help="The task's id, as `kie-gateway stuck` shows it.")]
+
+
+def bind(
+    task_id: TaskId,
+    kie_task_id: Annotated[str, typer.Argument(help="Its id in kie.ai's log.")],
+) -> None:
+    """Give a task the id that you found at kie.ai, and have kie.ai polled for it.
+
+    For an unconfirmed or expired task whose create got no answer. kie.ai is
+    asked first which task the id belongs to: it can never be replaced, and
+    its result goes to the task's client.
+
+    \b
+    kie-gateway tasks bind 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c \\
+        281e5b0f39b9bb3cbcbd9bd01bdcfb1f
+
+    Works on the database itself, for any client's task. Needs
+    GATEWAY_DATABASE_URL, GATEWAY_KIE_API_KEY and, to know its own callback
+    URLs, GATEWAY_SECRET_KEYS as `serve` has them. Exits 1 where the task
+    cannot be bound or kie.ai does not answer, 2 where the id is another task's.
+    """
+    _done(
+        task_id,
+        lambda stuck, known: stuck.bind(Actor.COMMAND_LINE, known, kie_task_id),
+        "bound; kie.ai is polled for it",
+        signs=True,
+    )
+
+
+def requeue(
+    task_id: TaskId,
+    may_pay_again: Annotated[
+        bool, typer.Option("--may-pay-again", help="Say that paying twice is a risk you take.")
+    ] = False,
+) -> None:
+    """Put an unconfirmed task back into the queue: it is sent, and perhaps paid, again.
+
+    Only for a task that you did not find in kie.ai's log; one that is there
+    is bound instead. The audit records who did it.
+
+    \b
+    kie-gateway tasks requeue 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c \\
+        --may-pay-again
+
+    Works on the database itself, for any client's task; needs only
+    GATEWAY_DATABASE_URL. Exits 1 where the task is not unconfirmed, 2
+    without the flag.
+    """
+    if not may_pay_again:
+        give_up(
+            "kie.ai may have taken this task already, and sending it again may pay again: look "
+            "for it in kie.ai's log; if it is there, `kie-gateway tasks bind` it, else say "
+            "--may-pay-again",
+            WRONG_USE,
+        )
+    _done(
+        task_id,
+        lambda stuck, known: stuck.requeue(Actor.COMMAND_LINE, known, may_pay_again=may_pay_again),
+        "queued again",
+    )
+
+
+def release(task_id: TaskId) -> None:
+    """Poll kie.ai again for a task that was set aside.
+
+    After several defects of the gateway's own in a row kie.ai is not polled
+    for a task any more; `kie-gateway stuck` shows the last of them. Release
+    it once that is fixed; if it is not, the task is set aside again.
+
+    \b
+    kie-gateway tasks release 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
+
+    Works on the database itself, for any client's task; needs only
+    GATEWAY_DATABASE_URL. Exits 1 where the task was not set aside.
+    """
+    _done(
+        task_id,
+        lambda stuck, known: stuck.release(Actor.COMMAND_LINE, known),
+        "released; kie.ai is polled for it",
+    )
+
+
+def _done(
+    task_id: str,
+    act: "Callable[[StuckTasks, UUID], Awaitable[None]]",
+    said: str,
+    *,
+    signs: bool = False,
+) -> None:
+    from app.cli.context import with_operations
+
+    try:
+        known = UUID(task_id)
+    except ValueError:
+        give_up("the task's id is a UUID, as `kie-gateway stuck` shows it", WRONG_USE)
+    with_operations(lambda services: act(services.stuck, known), signs=signs)
+    typer.echo(f"{known} {said}")

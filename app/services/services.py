@@ -1,0 +1,72 @@
+"""The one bundle of use cases that the ways in share: API, worker and commands."""
+
+from dataclasses import dataclass, field
+
+from app.kie.client import KieClient
+from app.metrics import Metrics
+from app.services.account.pauses import Pauses
+from app.services.account.probe import Account
+from app.services.clients.keys import Keys
+from app.services.clients.settings import Clients
+from app.services.deliveries.deliver import Deliverer
+from app.services.deliveries.history import Deliveries
+from app.services.dropin import DropIn
+from app.services.health import Health
+from app.services.metrics import MetricsPage
+from app.services.tasks.commands import Commands
+from app.services.tasks.create import Creates
+from app.services.tasks.events import Feed
+from app.services.tasks.leases import Leases
+from app.services.tasks.lifecycle import Lifecycle
+from app.services.tasks.poll import Poller
+from app.services.tasks.read import Reader
+from app.services.tasks.receive import Receiver
+from app.services.tasks.stuck import StuckTasks
+from app.services.tasks.submit import Submitter
+from app.services.tasks.sweep import Sweeper
+from app.services.tasks.waiters import Waiters
+from app.store.signals import Signals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """What the settings say of the HTTP API alone."""
+
+    max_body_bytes: int
+    submit_wait: float
+    """Seconds that a create waits for kie.ai's answer before it answers without."""
+    refresh_wait: float = 5.0
+    """Seconds that a refresh waits for the answer of kie.ai."""
+    admin_key: str | None = field(default=None, repr=False)
+    """None: there is no admin API."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The use cases, and what they share; made by `app/wiring.py`."""
+
+    keys: Keys
+    lifecycle: Lifecycle
+    creates: Creates
+    submitter: Submitter
+    receiver: Receiver
+    poller: Poller
+    account: Account
+    pauses: Pauses
+    stuck: StuckTasks
+    clients: Clients
+    deliverer: Deliverer
+    deliveries: Deliveries
+    dropin: DropIn
+    sweeper: Sweeper
+    reader: Reader
+    commands: Commands
+    feed: Feed
+    waiters: Waiters
+    leases: Leases
+    signals: Signals
+    health: Health
+    metrics: Metrics
+    metrics_page: MetricsPage
+    kie: KieClient
+    api: ApiSettings

@@ -1,0 +1,74 @@
+"""What a command does not need it does not import: the first answer must not take seconds."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from typing import get_args, get_type_hints
+
+import pytest
+
+from app.cli.keys import DAY
+from app.cli.serve import serve
+from app.domain.client import USUAL_GRACE
+from app.main import Surface
+
+HEAVY = ("aiohttp", "alembic", "asyncpg", "fastapi", "httpx", "sqlalchemy", "starlette", "uvicorn")
+LIGHT = (
+    "--help",
+    "--version",
+    "secrets generate",
+    "tasks --help",
+    "tasks list --help",
+    "tasks bind --help",
+    "listen --help",
+    "serve --help",
+    "keys rotate-secret --help",
+    "demo --help",
+)
+SHOW = f"""
+import sys
+from app.cli import main
+try:
+    main()
+finally:
+    print("imported:", *sorted({set(HEAVY)!r} & sys.modules.keys()))
+"""
+"""Runs the command in a process of its own, and prints which of the heavy ones it imported."""
+
+
+def _shown(arguments: str, before: str = "") -> list[str]:
+    done = subprocess.run(  # noqa: S603  # our own command
+        [sys.executable, "-c", before + SHOW, *arguments.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("arguments", LIGHT)
+def test_a_command_imports_only_what_it_needs(arguments: str) -> None:
+    *answer, imported = _shown(arguments)
+
+    assert answer
+    assert imported == "imported:"
+
+
+def test_what_is_imported_is_seen() -> None:
+    assert _shown("--version", "import sqlalchemy")[-1] == "imported: sqlalchemy"
+
+
+def test_the_version_is_the_packages() -> None:
+    assert _shown("--version")[0] == f"kie-gateway {version('kie-gateway')}"
+
+
+# -- values that are written twice, since their homes are heavy
+
+
+def test_the_usual_grace_is_the_apis() -> None:
+    assert DAY == USUAL_GRACE
+
+
+def test_the_surfaces_are_those_there_are() -> None:
+    assert set(get_args(get_type_hints(serve)["surface"])) == set(Surface)
