@@ -24,13 +24,14 @@ from app.domain.audit import Action, Actor
 from app.domain.delivery import DeliveryState, EventType
 from app.domain.dialect import Dialect
 from app.domain.evidence import Signature, Verdict
+from app.domain.polling import DuePoll
 from app.domain.report import Report
 from app.domain.task import FINAL, FailSource, Source, State
 from app.store import schema, tables
 from app.store.account import admission
 from app.store.deliveries import history
 from app.store.engine import Database
-from app.store.tasks import callbacks, moves, polls, rows
+from app.store.tasks import callbacks, moves, rows
 
 
 def config(dsn: str, stdout: TextIO = sys.stdout) -> Config:
@@ -255,7 +256,7 @@ def test_a_new_task_is_stored_under_its_own_names() -> None:
 
 def test_a_slot_has_the_slots_own_name() -> None:
     assert "slot" in columns(tables.KieSlot) & set(admission.ClaimedTask.__slots__)
-    assert "slot" in set(polls.DuePoll.__slots__)
+    assert "slot" in set(DuePoll.__slots__)
 
 
 def test_what_is_accepted_is_what_is_answered() -> None:

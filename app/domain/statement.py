@@ -1,6 +1,6 @@
 """What kie.ai says about a task, whichever way it comes: callback, query, or create's answer."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import UUID
@@ -17,7 +17,7 @@ from app.domain.evidence import (
 from app.domain.redact import redacted_outcome, redacted_report
 from app.domain.report import Progress, Report, Unreadable
 from app.domain.submission import Outcome
-from app.domain.task import Source, Standing
+from app.domain.task import Source, Standing, move
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +68,9 @@ Said = Statement | CreateAnswer
 OneSaid = TypeVar("OneSaid", Statement, CreateAnswer)
 
 
-def redacted(said: OneSaid, tokens: Iterable[str]) -> OneSaid:
+def redacted(said: OneSaid, urls: CallbackUrls) -> OneSaid:
     """Return it without the callback tokens that it echoes; a body stays as it came."""
+    tokens = urls.tokens(said.task_id)
     if isinstance(said, CreateAnswer):
         return replace(said, outcome=redacted_outcome(said.outcome, tokens))
     if isinstance(said.content, Unreadable):
@@ -77,13 +78,23 @@ def redacted(said: OneSaid, tokens: Iterable[str]) -> OneSaid:
     return replace(said, content=redacted_report(said.content, tokens))
 
 
-def judge_said(
+def judged(
     said: Said, standing: Standing | None, urls: CallbackUrls, *, confirm_first: bool
 ) -> Judgement:
     """Judge it by the rules of the way on which it came.
 
-    `confirm_first`: the end that a callback reports is only believed from a query.
+    `confirm_first`: the end that a callback reports is only believed from a query. Raises
+    `NoSuchArrowError` where a rule asks for a move that the task cannot make.
     """
+    judgement = _judgement(said, standing, urls, confirm_first=confirm_first)
+    if standing is not None and judgement.target is not None:
+        move(standing, judgement.target)
+    return judgement
+
+
+def _judgement(
+    said: Said, standing: Standing | None, urls: CallbackUrls, *, confirm_first: bool
+) -> Judgement:
     if isinstance(said, CreateAnswer):
         if standing is None:
             return Judgement(verdict=Verdict.UNMATCHED)

@@ -27,11 +27,11 @@ from app.domain.statement import (
     Said,
     Statement,
     is_kept,
-    judge_said,
+    judged,
     redacted,
 )
 from app.domain.submission import Accepted, Refused, Unknown, message_of
-from app.domain.task import DEADLINES, FINAL, FailSource, Source, Standing, State, move
+from app.domain.task import DEADLINES, FINAL, FailSource, Source, Standing, State
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Work
 from app.services.deliveries.outbox import Outbox
@@ -126,12 +126,15 @@ class Lifecycle:
         said: OneSaid,
     ) -> Applied[OneSaid]:
         """Take in what kie.ai says, whichever way it came: judge it, keep it, and follow it."""
-        said = redacted(said, self._urls.tokens(said.task_id))
+        said = redacted(said, self._urls)  # before anything is locked
         standing = await rows.lock_task(connection, said.task_id)
         confirm_first = self._policy.confirm is Confirm.BEFORE
-        judgement = judge_said(said, standing, self._urls, confirm_first=confirm_first)
+        judgement = judged(said, standing, self._urls, confirm_first=confirm_first)
         consequences.wake(said.task_id)
-        fresh = await _keep(connection, said, judgement)
+        fresh = True
+        match said:
+            case Statement() if is_kept(said, judgement):
+                fresh = await callbacks.insert_callback(connection, said, judgement.verdict)
         if not fresh:
             consequences.wake(QUEUE, POLL, DELIVER)  # what that try has left to do
         elif standing is not None:
@@ -178,9 +181,7 @@ class Lifecycle:
     ) -> None:
         """Carry out a judgement: move, bind, poll."""
         if judgement.target is not None:
-            step = Move(
-                id=said.task_id, left=standing.state, target=move(standing, judgement.target)
-            )
+            step = Move(id=said.task_id, left=standing.state, target=judgement.target)
             match said:
                 case CreateAnswer():
                     await self._record_create(connection, consequences, said, step)
@@ -330,13 +331,6 @@ class Lifecycle:
         if target in FINAL and settled_by is not None:
             for task_id in ids:
                 consequences.count(partial(self._metrics.settled, task_id, settled_by, target))
-
-
-async def _keep(connection: Connection, said: Said, judgement: Judgement) -> bool:
-    """Store what is to be kept of it; False: an earlier try has stored it."""
-    if isinstance(said, CreateAnswer) or not is_kept(said, judgement):
-        return True  # a create's answer is kept as the state that it leads to
-    return await callbacks.insert_callback(connection, said, judgement.verdict)
 
 
 def _won(step: Move, *, won: bool) -> Sequence[UUID]:

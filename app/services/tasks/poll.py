@@ -9,27 +9,24 @@ import structlog
 from app.domain.admission import Call
 from app.domain.audit import Action
 from app.domain.errors import DatabaseUnavailableError
-from app.domain.evidence import Verdict
 from app.domain.policy import Policy
-from app.domain.polling import next_after_expiry, next_poll, schedule_of
+from app.domain.polling import DuePoll, next_poll_of
 from app.domain.report import Answer, Answered, NoAnswer, NotVisible
-from app.domain.retry import backoff
 from app.domain.statement import Statement
-from app.domain.task import FINAL, Source, Standing, State, yields
+from app.domain.task import Source
 from app.kie.client import KieClient
 from app.metrics import Metrics
 from app.services.account.admission import CALL_MARGIN
 from app.services.consequences import Consequences
 from app.services.inflight import InFlight
 from app.services.tasks.leases import Leases
-from app.services.tasks.lifecycle import Applied, Lifecycle
+from app.services.tasks.lifecycle import Lifecycle
 from app.store import slots
 from app.store.clients import audit
 from app.store.engine import Connection, Database
 from app.store.signals import POLL
 from app.store.slots import Held
 from app.store.tasks import polls, rows
-from app.store.tasks.polls import DuePoll
 
 ALLEGED_IDS = 3
 """How many ids that nobody vouched for are asked about, in turn."""
@@ -38,9 +35,6 @@ MAX_POLL_ERRORS = 5
 """Defects of ours in a row after which a task is parked for an operator."""
 
 POLL_ERROR_WAIT = 30.0
-
-CONFIRMATIONS = 8
-"""Fruitless tries after which a settled task stays unconfirmed by query: over half an hour."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +58,6 @@ class Poller:
         self._kie = kie
         self._leases = leases
         self._policy = policy
-        self._schedule = schedule_of(callbacks_expected=policy.callbacks_expected)
         self._new_id = new_id
         self._chance = chance
         self._metrics = metrics
@@ -109,16 +102,13 @@ class Poller:
         answered = self._metrics.now()
 
         async def work(connection: Connection, consequences: Consequences) -> None:
-            await self._release(connection, due, self._metrics.now() - answered)
-            consequences.wake(due.id, POLL)
             await self._record(connection, consequences, due, statement)
+            await self._release(connection, consequences, due, self._metrics.now() - answered)
 
         await self._lifecycle.run(work)
 
     async def _record_error(self, due: DuePoll, name: str) -> None:
         async def work(connection: Connection, consequences: Consequences) -> None:
-            await self._release(connection, due)
-            consequences.wake(due.id, POLL)
             parked = await polls.record_poll_error(
                 connection, due.id, error=name, due_in=POLL_ERROR_WAIT, most=MAX_POLL_ERRORS
             )
@@ -127,15 +117,22 @@ class Poller:
                 await audit.note(
                     connection, Action.TASK_SET_ASIDE, task_id=due.id, detail={"error": name}
                 )
+            await self._release(connection, consequences, due)
 
         await self._lifecycle.run(work)
 
     async def _release(
-        self, connection: Connection, due: DuePoll, answered_ago: float = 0.0
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        due: DuePoll,
+        answered_ago: float = 0.0,
     ) -> None:
+        """Free the query's slot, and wake whoever waits for its answer."""
         held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
         window = self._policy.limits.queries.window
         await slots.release(connection, held, window=window, answered_ago=answered_ago)
+        consequences.wake(due.id, POLL)
 
     async def _query(self, due: DuePoll) -> Statement | None:
         """Send one query; returns what kie.ai says, None where it says nothing of use."""
@@ -171,71 +168,22 @@ class Poller:
         due: DuePoll,
         statement: Statement | None,
     ) -> None:
-        if statement is not None:
+        """Apply what kie.ai says, and say when to ask again where that did not settle the task."""
+        if statement is None:
+            standing, judgement, report = await rows.lock_task(connection, due.id), None, None
+        else:
             applied = await self._lifecycle.apply(connection, consequences, statement)
-            if applied.fresh and applied.standing is not None:
-                await self._plan_next(connection, due, applied.standing, applied)
-        elif (standing := await rows.lock_task(connection, due.id)) is not None:
-            await self._poll_again(connection, due, standing, fruitless=True)
-
-    async def _plan_next(
-        self,
-        connection: Connection,
-        due: DuePoll,
-        standing: Standing,
-        applied: Applied[Statement],
-    ) -> None:
-        """Say when to ask again, as far as the task was not settled just now."""
-        verdict, target = applied.judgement.verdict, applied.judgement.target
-        if verdict in {Verdict.DISAGREED, Verdict.UNVERIFIED}:
-            await self._poll_again(connection, due, standing, fruitless=True)
-        elif not applied.said.ends:
-            after = replace(standing, state=target or standing.state)
-            kie_state = applied.said.report.kie_state if applied.said.report else None
-            await self._poll_again(connection, due, after, kie_state=kie_state)
-        elif target is None:
-            await polls.confirm(connection, due.id)
-
-    async def _poll_again(
-        self,
-        connection: Connection,
-        due: DuePoll,
-        standing: Standing,
-        *,
-        fruitless: bool = False,
-        kie_state: str | None = None,
-    ) -> None:
-        """Come back later: soon at first, then ever more slowly, and never without an end."""
-        tries = due.tries + 1 if fruitless else 0
-        await polls.reschedule(
-            connection,
-            due.id,
-            due_in=self._wait(due, standing, tries, fruitless=fruitless),
-            tries=tries,
-            kie_state=kie_state,
+            if not applied.fresh:
+                return
+            standing, judgement = applied.standing, applied.judgement
+            report = applied.said.report
+        if standing is None:
+            return
+        following = next_poll_of(
+            due, standing, judgement, report, policy=self._policy, share=self._chance()
         )
-
-    def _wait(
-        self, due: DuePoll, standing: Standing, tries: int, *, fruitless: bool
-    ) -> float | None:
-        """Seconds until the next query; None: it is not worth one."""
-        if standing.state is State.EXPIRED:
-            return next_after_expiry(due.final_for or 0)
-        if not self._is_worth_polling(standing, tries):
-            return None
-        queries = self._policy.limits.queries
-        turn = due.sharing * queries.window / queries.calls
-        wait = max(next_poll(self._schedule, due.age), turn)
-        if fruitless:
-            wait = max(wait, backoff(tries, first=2, ceiling=300, share=self._chance()))
-        return wait
-
-    def _is_worth_polling(self, standing: Standing, tries: int) -> bool:
-        if standing.state in FINAL:
-            # A settled task is asked about a few times, one that the gateway ended but once.
-            return not yields(standing) and tries < CONFIRMATIONS
-        # Without an id there is nothing to ask about until a callback names one.
-        return standing.kie_task_id is not None or standing.state is State.RUNNING
+        if following is not None:
+            await polls.reschedule(connection, due.id, following)
 
 
 def _label(answer: Answer) -> str:

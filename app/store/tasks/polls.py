@@ -1,6 +1,5 @@
 """Tasks that are to be polled: claiming them, and what an answer leaves behind."""
 
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import Call
 from app.domain.evidence import Verdict
+from app.domain.polling import DuePoll, NextPoll
 from app.domain.task import State
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, ONCE, later, lease_is_free, seconds, seconds_since
@@ -34,22 +34,6 @@ _NOT_QUEUED: ColumnElement[bool] = literal_column(
     "tasks.state <> 'queued' AND tasks.due_at IS NOT NULL", Boolean
 )
 """The predicate of the index `tasks_polls`, literally: the planner must recognise it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DuePoll:
-    """A task to poll, with a query slot in hand; ages in seconds."""
-
-    id: UUID
-    kie_task_id: str | None
-    tries: int
-    age: float
-    """Since its create was sent."""
-    final_for: float | None
-    """Since it became final; None: it is open."""
-    slot: int
-    sharing: int
-    """How many tasks share the query limit."""
 
 
 _FREE = lease_is_free(Task)
@@ -214,26 +198,33 @@ _RESCHEDULE = (
 )
 
 
-async def reschedule(
-    connection: AsyncConnection,
-    task_id: UUID,
-    *,
-    due_in: float | None,
-    tries: int = 0,
-    kie_state: str | None = None,
-) -> None:
-    """Give the lease back and set when to poll again; None: no more.
+_CONFIRM = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"))
+    .values(
+        confirmed_at=func.coalesce(Task.confirmed_at, NOW),
+        due_at=None,
+        leased_until=None,
+        poll_asap_since=None,
+        poll_errors=0,
+        updated_at=NOW,
+    )
+)
+
+
+async def reschedule(connection: AsyncConnection, task_id: UUID, following: NextPoll) -> None:
+    """Give the lease back and set when to poll again.
 
     A task that somebody wanted polled at once while this poll was under way stays due: the reason
     may be newer than the answer.
     """
     parameters = {
         "task_id": task_id,
-        "due_in": due_in,
-        "new_tries": tries,
-        "new_kie_state": kie_state,
+        "due_in": following.due_in,
+        "new_tries": following.tries,
+        "new_kie_state": following.kie_state,
     }
-    await connection.execute(_RESCHEDULE, parameters)
+    await connection.execute(_CONFIRM if following.confirms else _RESCHEDULE, parameters)
 
 
 _POLL_ASAP = (
@@ -286,25 +277,6 @@ async def bind(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> 
     """Keep kie.ai's id for a task that has none yet."""
     parameters = {"task_id": task_id, "new_kie_task_id": kie_task_id}
     await connection.execute(_BIND, parameters)
-
-
-_CONFIRM = (
-    update(Task)
-    .where(Task.id == bindparam("task_id"))
-    .values(
-        confirmed_at=func.coalesce(Task.confirmed_at, NOW),
-        due_at=None,
-        leased_until=None,
-        poll_asap_since=None,
-        poll_errors=0,
-        updated_at=NOW,
-    )
-)
-
-
-async def confirm(connection: AsyncConnection, task_id: UUID) -> None:
-    """Record that a query said the same as the callback that settled the task."""
-    await connection.execute(_CONFIRM, {"task_id": task_id})
 
 
 _ALLEGED_IDS = (

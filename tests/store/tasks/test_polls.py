@@ -8,13 +8,13 @@ import pytest
 
 from app.domain.admission import Call
 from app.domain.evidence import Verdict
+from app.domain.polling import DuePoll, NextPoll
 from app.domain.report import Progress, Report
 from app.domain.task import FINAL, State
 from app.store import slots
 from app.store.engine import Database
 from app.store.slots import Held
 from app.store.tasks import callbacks, polls
-from app.store.tasks.polls import DuePoll
 from tests.store.stage import (
     Sql,
     admit,
@@ -211,7 +211,9 @@ async def test_rescheduling_gives_the_lease_back(
         await put_task(sql, client_id, State.RUNNING, at=at, kie_state="waiting") for _ in range(2)
     ]
     async with database.begin() as connection:
-        await polls.reschedule(connection, task_id, due_in=due_in, tries=3, kie_state=heard)
+        await polls.reschedule(
+            connection, task_id, NextPoll(due_in=due_in, tries=3, kie_state=heard)
+        )
     row = await task(sql, task_id)
     assert (row["due_at"], row["leased_until"]) == (around(due_in), None)
     assert (row["tries"], row["kie_state"], row["state"]) == (3, kept, "running")
@@ -224,7 +226,7 @@ async def test_a_task_that_is_queued_again_is_not_rescheduled(
 ) -> None:
     task_id = await put_task(sql, client_id, State.QUEUED, at={"due_at": 5}, tries=1)
     async with database.begin() as connection:
-        await polls.reschedule(connection, task_id, due_in=None, tries=9)
+        await polls.reschedule(connection, task_id, NextPoll(due_in=None, tries=9))
     row = await task(sql, task_id)
     assert (row["due_at"], row["tries"]) == (around(5), 1)
 
@@ -297,7 +299,7 @@ async def test_a_fruitful_question_makes_up_for_the_breakdowns_before(
 ) -> None:
     task_id = await put_task(sql, client_id, State.RUNNING, poll_errors=4)
     async with database.begin() as connection:
-        await polls.reschedule(connection, task_id, due_in=5)
+        await polls.reschedule(connection, task_id, NextPoll(due_in=5))
         parked = await polls.record_poll_error(connection, task_id, error="E", due_in=1, most=2)
     assert (parked, (await task(sql, task_id))["poll_errors"]) == (False, 1)
 
@@ -339,7 +341,7 @@ async def test_confirming_ends_the_asking(database: Database, sql: Sql, client_i
     at = {"due_at": -1.0, "leased_until": 20.0, "updated_at": -60.0}
     task_id = await put_task(sql, client_id, State.SUCCEEDED, at=at)
     async with database.begin() as connection:
-        await polls.confirm(connection, task_id)
+        await polls.reschedule(connection, task_id, NextPoll(due_in=None, confirms=True))
     row = await task(sql, task_id)
     assert (row["confirmed_at"], row["updated_at"]) == (around(0), around(0))
     assert (row["due_at"], row["leased_until"], row["state"]) == (None, None, "succeeded")
@@ -349,7 +351,7 @@ async def test_a_task_is_confirmed_once(database: Database, sql: Sql, client_id:
     at = {"confirmed_at": -60.0}
     task_id = await put_task(sql, client_id, State.SUCCEEDED, at=at)
     async with database.begin() as connection:
-        await polls.confirm(connection, task_id)
+        await polls.reschedule(connection, task_id, NextPoll(due_in=None, confirms=True))
     assert (await task(sql, task_id))["confirmed_at"] == around(-60)
 
 
