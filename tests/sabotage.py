@@ -71,8 +71,8 @@ SABOTAGES = (
         2,
         "drop-the-unmatched",
         "app/services/tasks/lifecycle.py",
-        "            case Statement() if is_kept(said, judgement):\n",
-        "            case Statement() if is_kept(said, judgement) and standing:\n",
+        "        if isinstance(either, Statement) and is_kept(either, judgement):\n",
+        "        if isinstance(either, Statement) and is_kept(either, judgement) and standing:\n",
         ("tests/services/tasks/test_receive.py::test_for_an_unknown_task",),
     ),
     Sabotage(

@@ -132,9 +132,9 @@ class Lifecycle:
         judgement = judged(said, standing, self._urls, confirm_first=confirm_first)
         consequences.wake(said.task_id)
         fresh = True
-        match said:
-            case Statement() if is_kept(said, judgement):
-                fresh = await callbacks.insert_callback(connection, said, judgement.verdict)
+        either: Said = said
+        if isinstance(either, Statement) and is_kept(either, judgement):
+            fresh = await callbacks.insert_callback(connection, either, judgement.verdict)
         if not fresh:
             consequences.wake(QUEUE, POLL, DELIVER)  # what that try has left to do
         elif standing is not None:
