@@ -32,10 +32,10 @@ dev: $(READY) ## the same, stays up: prints a URL, a key and lines to paste
 	@$(BIN)/kie-gateway dev
 
 test: $(READY) ## run the tests against a real PostgreSQL that is started for them
-	GATEWAY_TEST_HYPOTHESIS=quick $(PYTEST) -m "not long"
+	KIE_GATEWAY_TESTS_EXAMPLES=quick $(PYTEST) -m "not long"
 
 quick: lint ## linters, and the tests that need no gateway: within a minute
-	GATEWAY_TEST_HYPOTHESIS=quick $(PYTEST) $(QUICK)
+	KIE_GATEWAY_TESTS_EXAMPLES=quick $(PYTEST) $(QUICK)
 
 lint: $(READY) ## formatter, linter, types, import contracts
 	$(BIN)/ruff format --check .

@@ -35,7 +35,7 @@ EMBEDDED = "KIE_GATEWAY_TESTS_EMBEDDED"
 directories: pytest takes the rights of other users away there, and as root the server is one."""
 GIVEN = "GATEWAY_TEST_DATABASE_URL"
 """Names a server to be used instead of an embedded one."""
-HYPOTHESIS = "GATEWAY_TEST_HYPOTHESIS"
+HYPOTHESIS = "KIE_GATEWAY_TESTS_EXAMPLES"
 """Names the profile: how many examples a property is tried with."""
 
 for name, examples in (("quick", 20), ("full", 100), ("long", 500)):

@@ -25,7 +25,7 @@ PROPERTIES = (
     *("tests/domain", "tests/kie", "tests/outbound", "tests/services/tasks/test_any_order.py"),
     *("tests/api/test_schema.py", "tests/api/test_hostile_bodies.py", "tests/api/test_admin.py"),
 )
-ALL_EXAMPLES = {"GATEWAY_TEST_HYPOTHESIS": "full"}
+ALL_EXAMPLES = {"KIE_GATEWAY_TESTS_EXAMPLES": "full"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

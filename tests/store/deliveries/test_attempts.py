@@ -351,6 +351,7 @@ ONE = UUID(int=7_000)
 
 @pytest_asyncio.fixture(scope="module")
 async def crowd(sql_connection: Sql, pool: Database) -> AsyncIterator[Database]:
+    await sql_connection.execute(f"TRUNCATE {CROWDED} CASCADE")  # no rows that are dead and counted
     await sql_connection.execute(CROWD)
     await sql_connection.execute(f"ANALYZE {CROWDED}")
     yield pool
