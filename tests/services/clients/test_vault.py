@@ -20,7 +20,9 @@ def test_the_first_key_seals() -> None:
     assert not Vault([OLD]).opens(sealed)
 
 
-@pytest.mark.parametrize("sealed", [b"", b"nonsense", Vault([OLD]).seal("x")[:-1]])
+@pytest.mark.parametrize(
+    "sealed", [b"", b"nonsense", Vault([OLD]).seal("x")[:-1]], ids=["empty", "nonsense", "cut off"]
+)
 def test_what_cannot_be_opened_says_so(sealed: bytes) -> None:
     vault = Vault([OLD])
     with pytest.raises(UnopenedSecretError):
