@@ -1,7 +1,7 @@
 """Real PostgreSQL for every test that wants it: one server, a database per test process.
 
 Only what every folder may need is here, so that pure tests start at once. The rest are plugins in
-`tests/fixtures`, which `FOLDERS` loads when pytest comes to a folder that uses them.
+`tests/fixtures`, which `FOLDERS` loads when pytest is asked for a folder that uses them.
 """
 
 import os
@@ -45,9 +45,15 @@ for name, examples in (("quick", 20), ("full", 100), ("long", 500)):
 hypothesis.settings.load_profile(os.environ.get(HYPOTHESIS, "full"))
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     if EMBEDDED not in os.environ:
         os.environ[EMBEDDED] = tempfile.mkdtemp(prefix="kie-gateway-tests-")
+    asked = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
+    for folder, plugins in FOLDERS.items():
+        path = Path(__file__).parent / folder
+        if any(path.is_relative_to(one) or one.is_relative_to(path) for one in asked):
+            for plugin in plugins:
+                config.pluginmanager.import_plugin(plugin)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -56,12 +62,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         if given := os.environ.get(GIVEN):
             database.drop_template(given, run)
         shutil.rmtree(run, ignore_errors=True)
-
-
-def pytest_collectstart(collector: pytest.Collector) -> None:
-    if isinstance(collector, pytest.Directory):
-        for plugin in FOLDERS.get(collector.path.name, ()):
-            collector.config.pluginmanager.import_plugin(plugin)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from app.domain.admission import Call, HoldReason
 from app.domain.audit import Action, Actor
 from app.domain.delivery import DeliveryState, EventType
 from app.domain.dialect import Dialect
+from app.domain.draft import Draft
 from app.domain.evidence import Signature, Verdict
 from app.domain.polling import DuePoll
 from app.domain.report import Report
@@ -249,7 +250,7 @@ def test_nothing_that_both_a_report_and_a_table_know_is_left_out() -> None:
 
 
 def test_a_new_task_is_stored_under_its_own_names() -> None:
-    given = set(rows.NewTask.__slots__) - {"submit_within"}
+    given = {*rows.NewTask.__slots__, *Draft.__slots__} - {"draft", "submit_within"}
     assert given <= columns(tables.Task)
     assert set(admission.ClaimedTask.__slots__) - {"slot"} <= columns(tables.Task)
 
