@@ -31,7 +31,7 @@ def run(app: Starlette, listener: socket.socket, command: str) -> None:
             timeout_graceful_shutdown=int(DRAIN),
         ),
         announce=lambda url: log.info(event, url=url),
-        release=lambda: app.state.waiters.close(),  # noqa: PLW0108  # it is there once it is started
+        release=lambda: app.state.services.waiters.close(),  # noqa: PLW0108  # there once started
     )
     server.run(sockets=[listener])
     if not server.started:
