@@ -41,7 +41,8 @@ MEGABYTE = 1_000_000
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 BODY = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
 IMPORTED = (
-    "import json, sys, app.cli, app.main, app.store.schema; app.store.schema.needed(); "
+    "import json, sys, app.cli, app.cli.application, app.cli.examination, app.cli.receiver, "
+    "app.cli.stack, app.main, app.store.schema; app.store.schema.needed(); "
     "print(json.dumps([f for m in sys.modules.values() if (f := getattr(m, '__file__', None))]))"
 )
 STARTED = time.monotonic()

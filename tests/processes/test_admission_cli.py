@@ -284,7 +284,9 @@ async def test_what_cannot_be_done_is_said_in_one_line(stage: Stage, sql: Connec
 
 async def test_what_is_missing_is_named(stage: Stage) -> None:
     commands = [
-        *(("clients", "set"), ("clients", "set", "shop", "--weight", "many"), ("tasks", "bind"))
+        ("clients", "set"),
+        ("clients", "set", "shop", "--weight", "many"),
+        ("tasks", "bind"),
     ]
 
     for ended in await stage.run_each(commands):
