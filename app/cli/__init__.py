@@ -8,24 +8,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli import (
-    admission,
-    clients,
-    deliveries,
-    demo,
-    dev,
-    doctor,
-    keys,
-    listen,
-    migrate,
-    secrets,
-    serve,
-    simulator,
-    stuck,
-    tasks,
-    worker,
-)
+from app.cli.callers import deliveries, tasks
 from app.cli.interrupts import unwind_on_signals
+from app.cli.operators import admission, clients, doctor, keys, secrets, stuck
+from app.cli.processes import demo, dev, listen, migrate, serve, simulator, worker
 
 app = typer.Typer(
     name="kie-gateway",

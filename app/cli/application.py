@@ -7,7 +7,7 @@ import typer
 import uvicorn
 from starlette.applications import Starlette
 
-from app.cli.server import Server
+from app.cli.processes.server import Server
 from app.config import Address
 from app.worker import DRAIN
 

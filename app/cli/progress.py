@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.client import Gateway
+from app.cli.callers.client import Gateway
 
 COLOURS: Mapping[str, str] = {
     "succeeded": "green",

@@ -7,8 +7,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from app.cli.keys import DAY
-from app.cli.serve import serve
+from app.cli.operators.keys import DAY
+from app.cli.processes.serve import serve
 from app.domain.client import USUAL_GRACE
 from app.main import Surface
 

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
-from app.cli.subprocesses import claimed_port
+from app.cli.processes.subprocesses import claimed_port
 from app.embedded import running
 from tests.image import contents
 from tests.image.build import Build, Built
@@ -41,8 +41,9 @@ MEGABYTE = 1_000_000
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 BODY = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
 IMPORTED = (
-    "import json, sys, app.cli, app.cli.application, app.cli.examination, app.cli.receiver, "
-    "app.cli.stack, app.main, app.store.schema; app.store.schema.needed(); "
+    "import json, sys, app.cli, app.cli.application, app.cli.operators.examination; "
+    "import app.cli.processes.receiver, app.cli.processes.stack, app.main, app.store.schema; "
+    "app.store.schema.needed(); "
     "print(json.dumps([f for m in sys.modules.values() if (f := getattr(m, '__file__', None))]))"
 )
 STARTED = time.monotonic()

@@ -40,7 +40,7 @@ def serve(
     """
     from app.cli.application import address, run
     from app.cli.context import ready_settings
-    from app.cli.server import listening
+    from app.cli.processes.server import listening
     from app.main import Surface, create_app
 
     with (

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import recovery
-from app.cli.client import Gateway, calling
+from app.cli.callers.client import Gateway, calling
 from app.cli.exits import WRONG_USE, give_up
+from app.cli.operators import recovery
 from app.cli.options import HERE, AsJson, Key, Url
 from app.cli.output import pretty
 from app.domain.exact_json import UnreadableDocumentError, parse

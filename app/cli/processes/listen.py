@@ -58,8 +58,8 @@ def listen(
     signature was wrong or the port cannot be used, 2 where there is no
     secret.
     """
-    from app.cli.receiver import Heard, Listener, receive
-    from app.cli.server import listening
+    from app.cli.processes.receiver import Heard, Listener, receive
+    from app.cli.processes.server import listening
     from app.config.values import Address
 
     say: Callable[[Heard], str] = Heard.as_json if as_json else Heard.as_line

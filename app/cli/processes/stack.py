@@ -10,10 +10,10 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from app import config, log
-from app.cli.client import CallFailedError
+from app.cli.callers.client import CallFailedError
 from app.cli.context import with_services
 from app.cli.exits import give_up, reason
-from app.cli.subprocesses import (
+from app.cli.processes.subprocesses import (
     Process,
     ProcessFailedError,
     claimed_port,

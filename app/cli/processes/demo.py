@@ -14,7 +14,7 @@ from app.cli.output import pretty
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from app.cli.stack import Stack
+    from app.cli.processes.stack import Stack
 
 TIMEOUT = 10.0
 
@@ -58,7 +58,7 @@ def demo(
     """
     from rich.console import Console
 
-    from app.cli.stack import started
+    from app.cli.processes.stack import started
 
     console = Console(stderr=True)
     with (
@@ -75,7 +75,7 @@ def demo(
 
 
 def _one_task(stack: "Stack", console: "Console") -> dict[str, Any]:
-    from app.cli.client import Gateway
+    from app.cli.callers.client import Gateway
     from app.cli.progress import follow
 
     gateway = Gateway(stack.url, stack.issued.api_key)

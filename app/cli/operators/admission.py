@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.clients import show_clients
+from app.cli.operators.clients import show_clients
 from app.cli.options import AsJson
 from app.cli.output import cell, show_json
 from app.domain.audit import Actor

@@ -22,7 +22,7 @@ def worker(host: Host = None, port: Port = None) -> None:
     """
     from app.cli.application import address, run
     from app.cli.context import ready_settings
-    from app.cli.server import listening
+    from app.cli.processes.server import listening
     from app.main import create_worker
 
     with (

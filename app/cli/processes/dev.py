@@ -14,7 +14,7 @@ import typer
 from app.cli.options import HIGHEST_PORT
 
 if TYPE_CHECKING:
-    from app.cli.stack import Stack
+    from app.cli.processes.stack import Stack
 
 LOOK_EVERY = 0.5
 LISTENING_URL = "http://127.0.0.1:8200/"
@@ -45,7 +45,7 @@ def dev(
     """
     from rich.console import Console
 
-    from app.cli.stack import started
+    from app.cli.processes.stack import started
 
     with (
         started(data_dir, port=port, console=Console(stderr=True)) as stack,

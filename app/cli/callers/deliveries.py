@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.client import Gateway, calling
+from app.cli.callers.client import Gateway, calling
 from app.cli.exits import WRONG_USE, give_up
 from app.cli.options import HERE, Key, Url
 from app.cli.output import pretty, show

@@ -1,4 +1,4 @@
-"""`python -m app.cli.child COMMAND …`: a command that ends when its parent does.
+"""`python -m app.cli.processes.child COMMAND …`: a command that ends when its parent does.
 
 Its standard input is a pipe that the parent holds open. However the parent ends, SIGKILL included,
 the kernel closes the pipe; the command then stops as on SIGTERM, in order.

@@ -7,7 +7,7 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from app.cli.examination import Finding
+    from app.cli.operators.examination import Finding
 
 
 def doctor(
@@ -35,8 +35,8 @@ def doctor(
     from rich.text import Text
 
     from app.cli.context import settings, with_database
-    from app.cli.examination import examined
     from app.cli.interrupts import run
+    from app.cli.operators.examination import examined
 
     with with_database(settings(log_level="warning")) as ready:
         findings = run(examined(ready, url or []))

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.cli.server import Server
+from app.cli.processes.server import Server
 from app.domain.exact_json import parse, render
 
 MAX_BODY = 64 * 1024 * 1024

@@ -74,9 +74,9 @@ def process(
     with (
         log.open("wb") as output,
         subprocess.Popen(  # noqa: S603  # our own commands
-            [sys.executable, "-m", "app.cli.child", *arguments],
+            [sys.executable, "-m", "app.cli.processes.child", *arguments],
             env={**inherited, **environment},
-            stdin=subprocess.PIPE,  # closed when we die: see app/cli/child.py
+            stdin=subprocess.PIPE,  # closed when we die: see app/cli/processes/child.py
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches only us, and we stop them in order

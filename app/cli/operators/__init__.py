@@ -1,0 +1,1 @@
+"""Commands of operators: the account, clients, keys, stuck tasks."""

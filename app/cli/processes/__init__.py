@@ -1,0 +1,1 @@
+"""Commands that run something: servers, the worker, migrations, the demo."""
