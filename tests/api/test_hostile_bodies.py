@@ -177,7 +177,7 @@ async def test_a_wait_is_answered_or_refused(fast: Gateway, sql: Sql, spec: dict
             problem(answer)
 
     await every("wait", send, written({**VALID["wait"], "ids": [task["id"]]}))
-    assert seen == {200, 400, 404, 422}
+    assert {200, 400, 422} <= seen <= {200, 400, 404, 422}  # few bodies name a task that is none
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 1
 
 

@@ -74,7 +74,7 @@ async def inside(start_inside: StartInside, upstream: Upstream) -> Inside:
     Its limit of creates is higher than what the document has sent to it: none of them has to wait.
     """
     inside = await start_inside(
-        refresh_wait=0.0, database_pool_size=5, kie_creates_per_10s=10 * EXAMPLES
+        refresh_wait=0.0, database_pool_size=5, kie_creates_per_10s=1000 + 10 * EXAMPLES
     )
     for record in (succeeded, failed):
         task = await inside.gateway.create(metadata={"order": "A-1017"}, webhook_url=HOOK)

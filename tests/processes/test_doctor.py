@@ -133,5 +133,5 @@ async def test_the_account(
     assert ended.status == 1
     assert list(found) == ["keys", "public URL", "kie.ai"]
     assert "kie-gateway keys create NAME" in found["keys"]
-    assert "something else stands there" in found["public URL"]
+    assert "another server is there" in found["public URL"]
     assert remedy in found["kie.ai"]

@@ -75,7 +75,7 @@ SELECT lpad(to_hex(100000 + n), 32, '0')::uuid,
        '\\x00', now() + interval '1 hour', now() - interval '1 second'
 FROM generate_series(1, 10000) n;
 """
-TABLES = "clients, api_keys, tasks, task_events, callbacks"
+TABLES = "clients, api_keys, tasks, task_events, callbacks, kie_slots"
 
 
 @pytest_asyncio.fixture(scope="module")

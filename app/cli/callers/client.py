@@ -155,10 +155,12 @@ class Gateway:
         if not isinstance(answer, dict) or "detail" not in answer:
             return f"{self._url} is not a kie-gateway: it answers HTTP {response.status_code}"
         flaws = [
-            f"\n  {flaw.get('pointer', flaw.get('parameter'))}: {flaw['detail']}"
+            f"{flaw.get('pointer', flaw.get('parameter'))}: {flaw['detail']}"
             for flaw in answer.get("errors", [])
         ]
-        return f"{answer.get('code')}: {answer['detail']}{''.join(flaws)}"
+        # The sentence of one flaw says the same as the flaw.
+        said = flaws if len(flaws) == 1 else [answer["detail"], *flaws]
+        return f"{answer.get('code')}: " + "\n  ".join(said)
 
 
 def _is_here(url: str) -> bool:

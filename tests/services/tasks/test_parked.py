@@ -64,7 +64,7 @@ async def test_a_task_that_breaks_us_is_set_aside_after_5_times_in_a_row(
     async with poisoned(sql) as logged:
         task_id = await _broken(sql, upstream, services)
         assert len(upstream.queries) == MAX_POLL_ERRORS == 5
-        broken, aside = "question.broken", "task.set_aside"
+        broken, aside = "poll.broken", "task.parked"
         told = [line["event"] for line in logged if line["log_level"] == "error"]
         assert told == [*[broken] * 5, aside]
         assert await sql.fetchval("SELECT parked_at IS NOT NULL FROM tasks")
