@@ -31,11 +31,11 @@ demo: $(READY) ## run one task to its end on this machine: PostgreSQL, a stand-i
 dev: $(READY) ## the same, stays up: prints a URL, a key and lines to paste
 	@$(BIN)/kie-gateway dev
 
-test: $(READY) ## run the tests against a real PostgreSQL that is started for them
+test: $(READY) ## run the tests (all but the long ones) against a real PostgreSQL that is started for them
 	KIE_GATEWAY_TESTS_EXAMPLES=quick $(PYTEST) -m "not long"
 
 quick: lint ## linters, and the tests that need no gateway: within a minute
-	KIE_GATEWAY_TESTS_EXAMPLES=quick $(PYTEST) --ignore tests/store/account/test_admission_race.py $(QUICK)
+	KIE_GATEWAY_TESTS_EXAMPLES=quick $(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/store/account/test_admission_race.py $(QUICK)
 
 lint: $(READY) ## formatter, linter, types, import contracts
 	$(BIN)/ruff format --check .

@@ -7,11 +7,15 @@ import asyncio
 import signal
 from collections import Counter
 
+import pytest
+
 from tests.gateway import Gateway
 from tests.processes.conftest import At, Connection, Start
 from tests.processes.test_deaths import has_gone_through_the_queue
 from tests.stage import eventually
 from tests.upstream import Upstream, succeeded
+
+pytestmark = pytest.mark.long
 
 RESUMED_WITHIN = 60.0
 """Seconds from the death until another process has taken everything up."""
