@@ -209,7 +209,8 @@ async def test_a_hot_statement_goes_by_its_index(
     found = [node for plan in await plans(crowd, work) for node in plan]
     assert found
     used = {node["Index Name"] for node in found if "Index Name" in node}
-    assert used - SHORT_EITHER_WAY == indexes
+    assert used - SHORT_EITHER_WAY - EITHER_COUNTS == indexes - EITHER_COUNTS
+    assert bool(used & EITHER_COUNTS) == bool(indexes & EITHER_COUNTS)
     assert {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"} <= SMALL
 
 
@@ -237,6 +238,8 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
 SMALL = {"kie_account", "kie_slots", "client_queues", "clients", "delivery_hosts"}
 """Tables of a few rows, for which an index would be the longer way."""
 SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}
+EITHER_COUNTS = {"tasks_queue", "tasks_submit_by"}
+"""Both list the queued tasks and nothing else: to count them, one is as good as the other."""
 FIRST_FOUND = {"next_chance": {"tasks"}}
 """One queued task is enough: where a third of all tasks wait, the first page has some."""
 OPEN = {
