@@ -37,6 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: drawing it would cost more than all else that it loads
 )
 app.command("demo")(demo.demo)
 app.command("dev")(dev.dev)
