@@ -67,9 +67,6 @@ UNKNOWNS_IN_A_ROW = 3
 """After so many lost answers kie.ai's front door counts as out of order: the rest of the queue
 should not become `unconfirmed` one by one."""
 
-MAINTENANCE = "455"
-"""The one busy answer that says nothing of who else uses the account."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
@@ -89,6 +86,8 @@ PAUSES: Mapping[HoldReason, Pause] = {
 
 _TROUBLES: Mapping[Fault, HoldReason] = {
     Fault.BUSY: HoldReason.KIE_BUSY,
+    Fault.MAINTENANCE: HoldReason.KIE_BUSY,
+    Fault.PROXY: HoldReason.KIE_UNREACHABLE,
     Fault.ACCOUNT: HoldReason.KIE_ACCOUNT,
 }
 
@@ -142,9 +141,7 @@ def _held(before: Condition, reason: HoldReason, *, unknowns: int) -> Condition:
 
 def is_throttled(outcome: Outcome) -> bool:
     """Tell whether kie.ai counts more calls than we sent: others use the account too."""
-    return (
-        isinstance(outcome, Refused) and outcome.fault is Fault.BUSY and outcome.code != MAINTENANCE
-    )
+    return isinstance(outcome, Refused) and outcome.fault is Fault.BUSY
 
 
 STEP_ASIDE_AFTER = 2

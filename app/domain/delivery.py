@@ -26,6 +26,8 @@ class EventType(StrEnum):
     FAILED = "task.failed"
     EXPIRED = "task.expired"
     CANCELED = "task.canceled"
+    UPDATED = "task.updated"
+    """Of a task that is told of already: its credits, duration or times became known."""
 
 
 EVENTS: Mapping[State, EventType] = {

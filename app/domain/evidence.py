@@ -41,6 +41,8 @@ class Verdict(StrEnum):
     """It moved the task, or told something new about it."""
     DUPLICATE = "duplicate"
     """The end that it reports is known, and from the same source."""
+    HELD = "held"
+    """The end that it reports is asked about first: it may turn around, or shows no result."""
     LATE = "late"
     """It came after the end, which was learnt another way, and agrees with it."""
     DISAGREED = "disagreed"

@@ -13,7 +13,11 @@ class Fault(StrEnum):
     REQUEST = "request"
     """The request itself: sending it again would be refused again."""
     BUSY = "busy"
-    """Too many calls, or maintenance: the same request may be sent later."""
+    """Too many calls from this account: the same request may be sent later."""
+    MAINTENANCE = "maintenance"
+    """The model is out of service for now: the same request may be sent later."""
+    PROXY = "proxy"
+    """Not kie.ai's word, but a page of something on the way: it may be sent later."""
     ACCOUNT = "account"
     """The gateway's own key or credits: nothing can be sent until an operator acts."""
 
@@ -44,9 +48,13 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """The request may have arrived and the answer is lost: it must never be sent again."""
+    """The request may have arrived and nobody said no: it must never be sent again."""
 
     reason: str
+    message: str | None = None
+    """kie.ai's own words, where it answered and they prove nothing; None: the answer is lost."""
+    kie_task_id: str | None = None
+    """The id that the answer named all the same: to be asked about."""
 
 
 Outcome = Accepted | Refused | Unsent | Unknown

@@ -38,6 +38,28 @@ class Source(StrEnum):
     QUERY = "query"
 
 
+class Change(StrEnum):
+    """What an event of a task's history tells of."""
+
+    MOVED = "moved"
+    FILLED = "filled"
+    """Later evidence added what the end had lacked."""
+    CORRECTED = "corrected"
+    """kie.ai's record replaced what a callback had said."""
+
+
+class FailClass(StrEnum):
+    """What kind of trouble a failure was; `app/domain/failure.py` has the table."""
+
+    CONTENT = "content"
+    INPUT = "input"
+    TIMEOUT = "timeout"
+    PROVIDER = "provider"
+    ACCOUNT = "account"
+    GATEWAY = "gateway"
+    UNKNOWN = "unknown"
+
+
 class FailCode(StrEnum):
     """The gateway's own reasons for an end (`fail_source: gateway`); see `docs/errors.md`."""
 
@@ -116,6 +138,8 @@ SETTLED_AS: Mapping[Progress, State] = {
 _AFTER_REFUSAL: Mapping[Fault, State] = {
     Fault.REQUEST: State.FAILED,
     Fault.BUSY: State.QUEUED,
+    Fault.MAINTENANCE: State.QUEUED,
+    Fault.PROXY: State.QUEUED,
     Fault.ACCOUNT: State.QUEUED,
 }
 

@@ -38,7 +38,7 @@ REFUSALS: Mapping[int, Fault] = {
     405: Fault.BUSY,
     429: Fault.BUSY,
     430: Fault.BUSY,
-    455: Fault.BUSY,  # maintenance
+    455: Fault.MAINTENANCE,
 }
 """Envelope codes that prove that a create did not happen. Any other leaves it unknown."""
 

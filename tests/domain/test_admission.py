@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from app.domain.admission import (
     FREE,
-    MAINTENANCE,
     PAUSES,
     UNKNOWNS_IN_A_ROW,
     Condition,
@@ -147,7 +146,7 @@ def test_a_pause_grows_from_its_first_to_its_ceiling(pause: Pause) -> None:
 def test_only_a_refusal_for_the_number_of_calls_tells_of_others() -> None:
     busy = {code: Refused(fault=Fault.BUSY, code=code, message="") for code in ("429", "430")}
     assert all(map(is_throttled, busy.values()))
-    assert not is_throttled(Refused(fault=Fault.BUSY, code=MAINTENANCE, message=""))
+    assert not is_throttled(Refused(fault=Fault.MAINTENANCE, code="455", message=""))
     assert not any(is_throttled(OUTCOMES[name]) for name in OUTCOMES if name != "busy")
 
 

@@ -118,7 +118,7 @@ CODES: list[tuple[int, Outcome]] = [
     (430, refused(Fault.BUSY, 430)),
     (433, refused(Fault.ACCOUNT, 433)),
     (451, refused(Fault.REQUEST, 451)),
-    (455, refused(Fault.BUSY, 455)),
+    (455, refused(Fault.MAINTENANCE, 455)),
     (500, unknown(500)),
     (501, unknown(501)),
     (505, refused(Fault.REQUEST, 505)),

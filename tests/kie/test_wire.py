@@ -36,7 +36,7 @@ CREATE_CODES: dict[int, Fault | None] = {
     430: Fault.BUSY,
     433: Fault.ACCOUNT,
     451: Fault.REQUEST,
-    455: Fault.BUSY,
+    455: Fault.MAINTENANCE,
     505: Fault.REQUEST,
     0: None,
     201: None,

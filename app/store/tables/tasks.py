@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.dialect import Dialect
 from app.domain.evidence import Signature, Verdict
-from app.domain.task import FINAL, FailSource, Source, State
+from app.domain.task import FINAL, Change, FailClass, FailSource, Source, State
 from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
 
@@ -57,10 +57,21 @@ class Task(Base):
     fail_code: Mapped[str | None]
     fail_message: Mapped[str | None]
     fail_source: Mapped[str | None]
+    fail_class: Mapped[str | None]
+    retryable: Mapped[bool | None]
+    """Whether the same task, created again, may succeed; NULL: nobody can say."""
+    kie_message: Mapped[str | None]
+    """kie.ai's last words about the task, whatever became of it."""
+    alleged_kie_id: Mapped[str | None]
+    """The id that the answer to a create named without accepting it."""
     credits_consumed: Mapped[Decimal | None]
     duration_seconds: Mapped[Decimal | None]
     settled_by: Mapped[str | None]
     confirmed_at: Mapped[datetime | None]
+    held_since: Mapped[datetime | None]
+    """Since when an end that kie.ai reported is asked about, before it counts."""
+    unreached_since: Mapped[datetime | None]
+    """Since when kie.ai has given no answer to that question."""
     kie_created_at: Mapped[datetime | None]
     kie_completed_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
@@ -69,6 +80,8 @@ class Task(Base):
     """When the newest create was started; NULL while it is proved that there was none."""
     finished_at: Mapped[datetime | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    """Grows with each change that its client can see."""
     due_at: Mapped[datetime | None]
     """When the row is to be picked up: to be sent while queued, to be polled after."""
     leased_until: Mapped[datetime | None]
@@ -92,6 +105,7 @@ class Task(Base):
     __table_args__ = (
         one_of("state", State),
         one_of("fail_source", FailSource),
+        one_of("fail_class", FailClass),
         one_of("settled_by", Source),
         one_of("dialect", Dialect),
         CheckConstraint("priority BETWEEN 0 AND 9", name="priority"),
@@ -146,7 +160,7 @@ class Task(Base):
 
 
 class TaskEvent(Base):
-    """Each accepted move of a task, append-only."""
+    """Each accepted change of a task, append-only."""
 
     __tablename__ = "task_events"
 
@@ -158,6 +172,7 @@ class TaskEvent(Base):
         BigInteger, server_default=text("(pg_current_xact_id()::text::bigint)")
     )
     """The transaction: ids are given out before commits, so ids do not order a feed."""
+    kind: Mapped[str] = mapped_column(server_default=text("'moved'"))
     from_state: Mapped[str | None]
     to_state: Mapped[str]
     attempt: Mapped[int]
@@ -165,6 +180,7 @@ class TaskEvent(Base):
     at: Mapped[datetime] = mapped_column(server_default=NOW)
 
     __table_args__ = (
+        one_of("kind", Change),
         one_of("from_state", State),
         one_of("to_state", State),
         Index("task_events_task", "task_id", "id"),
