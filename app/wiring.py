@@ -185,12 +185,19 @@ def _api(settings: Settings) -> ApiSettings:
     )
 
 
+def _confirm(settings: Settings) -> Confirm:
+    asked = Confirm(settings.kie_confirm)
+    if asked is not Confirm.AUTO:
+        return asked
+    return Confirm.AFTER if settings.kie_webhook_hmac_keys else Confirm.BEFORE
+
+
 def _policy(settings: Settings) -> Policy:
     return Policy(
         submit_within=settings.submit_within,
         task_expires_after=settings.task_expires_after,
         unconfirmed_expires_after=settings.unconfirmed_expires_after,
-        confirm=Confirm(settings.kie_confirm),
+        confirm=_confirm(settings),
         callbacks_expected=settings.public_url is not None,
         limits=Limits(
             creates=Limit(calls=settings.kie_creates_per_10s, window=settings.kie_create_window),

@@ -116,10 +116,13 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="The account's limit of queries to kie.ai per second, over all replicas.",
     )
-    kie_confirm: Annotated[Literal["before", "after", "off"], BeforeValidator(lowered)] = Field(
-        "after",
-        description="Whether kie.ai is asked about what a callback says: `before` it settles the "
-        "task, `after`, or not at all (`off`).",
+    kie_confirm: Annotated[Literal["auto", "before", "after", "off"], BeforeValidator(lowered)] = (
+        Field(
+            "auto",
+            description="Whether kie.ai is asked about what a callback says: `before` it settles "
+            "the task, `after`, or not at all (`off`). `auto` is `after` with HMAC keys, which "
+            "forgers lack, and `before` without.",
+        )
     )
     kie_timeout: Seconds = Field(30, description="Longest that one call to kie.ai may take.")
     submit_wait: Wait = Field(

@@ -14,31 +14,53 @@ from uuid import UUID
 import structlog
 
 from app.domain.admission import STEP_ASIDE_AFTER
+from app.domain.amendment import Amendment
 from app.domain.callback_url import CallbackUrls
-from app.domain.delivery import EVENTS
-from app.domain.evidence import Judgement, Verdict
+from app.domain.delivery import EVENTS, EventType
+from app.domain.evidence import Judgement, Verdict, is_refuted
+from app.domain.failure import classify
+from app.domain.holding import may_turn, wait_of
 from app.domain.policy import Confirm, Policy
-from app.domain.polling import AFTER_EXPIRY, PollSchedule, next_poll, schedule_of
-from app.domain.report import Report
+from app.domain.polling import (
+    AFTER_EXPIRY,
+    AFTER_TURNING_FAILURE,
+    PollSchedule,
+    next_poll,
+    schedule_of,
+)
+from app.domain.report import Facts, Report
 from app.domain.retry import backoff
 from app.domain.statement import (
     CreateAnswer,
     OneSaid,
     Said,
     Statement,
+    brought_id,
+    disowned,
     is_kept,
     judged,
     redacted,
 )
-from app.domain.submission import Accepted, Refused, Unknown, message_of
-from app.domain.task import DEADLINES, FINAL, FailSource, Source, Standing, State
+from app.domain.submission import Accepted, Refused, Unknown, message_of, words_of
+from app.domain.task import (
+    DEADLINES,
+    FINAL,
+    SETTLED_AS,
+    FailSource,
+    Source,
+    Standing,
+    State,
+    move,
+    yields,
+)
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Work
 from app.services.deliveries.outbox import Outbox
+from app.services.tasks import kept
 from app.store.clients import audit
 from app.store.engine import Connection, Database
 from app.store.signals import DELIVER, POLL, QUEUE, Signals
-from app.store.tasks import callbacks, moves, polls, rows, sweep
+from app.store.tasks import callbacks, facts, moves, polls, rows, sweep
 from app.store.tasks.moves import Move
 
 Result = TypeVar("Result")
@@ -51,6 +73,13 @@ WAKES: Mapping[State, Sequence[str]] = {
     **dict.fromkeys(FINAL, (QUEUE, POLL, DELIVER)),
 }
 """Which loops have something to do once a task has come to a state."""
+
+UNRECOGNISED_EXPIRES_AFTER = 900.0
+"""Seconds in `unconfirmed` of a create that kie.ai answered in words that nobody knows: no task was
+ever seen behind such an answer, and none that ran longer would be lost."""
+
+TAKEN_AFTER_ALL = "a callback says that kie.ai has it"
+OTHERWISE = "kie.ai's record says otherwise"
 
 log = structlog.get_logger(__name__)
 
@@ -128,8 +157,17 @@ class Lifecycle:
         """Take in what kie.ai says, whichever way it came: judge it, keep it, and follow it."""
         said = redacted(said, self._urls)  # before anything is locked
         standing = await rows.lock_task(connection, said.task_id)
-        confirm_first = self._policy.confirm is Confirm.BEFORE
-        judgement = judged(said, standing, self._urls, confirm_first=confirm_first)
+        anothers = await _brings_anothers_id(connection, said, standing)
+        if anothers:
+            said = disowned(said)
+        judgement = judged(
+            said,
+            standing,
+            await _known(connection, said, standing),
+            self._urls,
+            confirm_first=self._policy.confirm is Confirm.BEFORE,
+            anothers=anothers,
+        )
         consequences.wake(said.task_id)
         fresh = True
         either: Said = said
@@ -139,6 +177,8 @@ class Lifecycle:
             consequences.wake(QUEUE, POLL, DELIVER)  # what that try has left to do
         elif standing is not None:
             self._count_disagreement(consequences, said, judgement)
+            if anothers or judgement.foreign:
+                await audit.note_foreign_id(connection, said.task_id)
             await self._note_second_id(connection, consequences, said, standing, judgement)
             await self._follow(connection, consequences, said, standing, judgement)
         return Applied(said=said, standing=standing, judgement=judgement, fresh=fresh)
@@ -147,12 +187,21 @@ class Lifecycle:
         self, consequences: Consequences, said: Said, judgement: Judgement
     ) -> None:
         if judgement.verdict is Verdict.DISAGREED and isinstance(said, Statement):
-            consequences.count(partial(self._metrics.disagreed, said.source))
-            consequences.count(
-                partial(
-                    log.error, "task.disagreement", task_id=str(said.task_id), source=said.source
-                )
+            self._alarm(consequences, said.task_id, said.source, callback=said.id)
+
+    def _alarm(
+        self, consequences: Consequences, task_id: UUID, source: Source, *, callback: UUID
+    ) -> None:
+        consequences.count(partial(self._metrics.disagreed, source))
+        consequences.count(
+            partial(
+                log.error,
+                "task.disagreement",
+                task_id=str(task_id),
+                source=source,
+                callback_id=str(callback),
             )
+        )
 
     async def _note_second_id(
         self,
@@ -179,21 +228,62 @@ class Lifecycle:
         standing: Standing,
         judgement: Judgement,
     ) -> None:
-        """Carry out a judgement: move, bind, poll."""
+        """Carry out a judgement: move or bind, amend, poll."""
         if judgement.target is not None:
             step = Move(id=said.task_id, left=standing.state, target=judgement.target)
-            match said:
-                case CreateAnswer():
-                    await self._record_create(connection, consequences, said, step)
-                case Statement(content=Report() as report, source=source):
-                    await self._record_report(connection, consequences, report, source, step)
-                case Statement():
-                    pass  # what cannot be read moves nothing
+            await self._move(connection, consequences, said, step)
         elif judgement.kie_task_id is not None:
             await polls.bind(connection, said.task_id, judgement.kie_task_id)
-        if judgement.poll and isinstance(said, Statement) and said.source is Source.CALLBACK:
-            await polls.poll_at_once(connection, said.task_id)
-            consequences.wake(POLL)
+        if judgement.alleged_id is not None:
+            await polls.allege(connection, said.task_id, judgement.alleged_id)
+        if judgement.amendment is not None:
+            await self._amend(connection, consequences, said.task_id, standing, judgement.amendment)
+        if isinstance(said, Statement):
+            await self._ask_or_compare(connection, consequences, said, judgement)
+
+    async def _move(
+        self, connection: Connection, consequences: Consequences, said: Said, step: Move
+    ) -> None:
+        match said:
+            case CreateAnswer():
+                await self._record_create(connection, consequences, said, step)
+            case Statement(content=Report() as report, source=source):
+                await self._record_report(connection, consequences, report, source, step)
+            case Statement():
+                pass  # what cannot be read moves nothing
+
+    async def _ask_or_compare(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        said: Statement,
+        judgement: Judgement,
+    ) -> None:
+        """Have kie.ai asked about a callback, and compare its record with what callbacks said."""
+        if said.source is Source.CALLBACK:
+            if judgement.poll:
+                await polls.poll_at_once(connection, said.task_id, holds=judgement.holds)
+                consequences.wake(POLL)
+        elif said.report and (judgement.releases or judgement.target in FINAL):
+            for claim_id, claim in await kept.claims(connection, said.task_id):
+                if is_refuted(claim, said.report):
+                    self._alarm(consequences, said.task_id, Source.CALLBACK, callback=claim_id)
+                    return  # one alarm for one record
+
+    async def _amend(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        task_id: UUID,
+        standing: Standing,
+        amendment: Amendment,
+    ) -> None:
+        """Keep what an end had lacked, and tell its caller."""
+        await facts.amend(connection, task_id, standing.state, amendment)
+        event = None if amendment.retold else EventType.UPDATED
+        await self._outbox.notify(connection, [task_id], event=event)
+        consequences.wake(task_id, DELIVER)
+        consequences.count(partial(self._metrics.amended, amendment.kind))
 
     async def _record_report(
         self,
@@ -204,21 +294,53 @@ class Lifecycle:
         step: Move,
     ) -> None:
         """Move a task by what kie.ai reports of it."""
+        kie_task_id = report.kie_task_ids[0] if report.kie_task_ids else None
         if step.target is State.RUNNING:
-            kie_task_id = report.kie_task_ids[0] if report.kie_task_ids else None
             step = self._running(step)
             won = await moves.start(
                 connection, step, kie_task_id=kie_task_id, kie_state=report.kie_state
             )
+        elif step.target is State.UNCONFIRMED:
+            expires_in = self._policy.unconfirmed_expires_after
+            step = replace(step, due_in=0, expires_in=expires_in, reason=TAKEN_AFTER_ALL)
+            won = await moves.lose(connection, step, kie_message=None)
         else:
-            step = replace(step, due_in=self._confirm_in(source), reason=f"reported by {source}")
+            otherwise = step.left in (State.SUCCEEDED, State.FAILED)
+            reason = OTHERWISE if otherwise else f"reported by {source}"
+            step = replace(step, due_in=self._confirm_in(report, source), reason=reason)
             won = await moves.settle(connection, step, report, source)
+            self._count_failure(consequences, step.target, report)
         await self._moved(connection, consequences, _won(step, won=won), step.target, source)
 
-    def _confirm_in(self, source: Source) -> float | None:
+    def _confirm_in(self, report: Report, source: Source) -> float | None:
         """Seconds until kie.ai is asked whether it is so; None: it said so when it was asked."""
-        confirms = source is Source.CALLBACK and self._policy.confirm is not Confirm.OFF
-        return self._policy.confirm_after if confirms else None
+        if source is Source.QUERY:
+            return AFTER_TURNING_FAILURE[0] if may_turn(report) else None
+        return None if self._policy.confirm is Confirm.OFF else self._policy.confirm_after
+
+    def _count_failure(self, consequences: Consequences, target: State, said: Facts) -> None:
+        if target is State.FAILED:
+            failure = classify(said.fail_code, said.fail_message, FailSource.KIE)
+            consequences.count(partial(self._metrics.failed, failure.fail_class))
+
+    async def believe_held(
+        self, connection: Connection, consequences: Consequences, task_id: UUID, standing: Standing
+    ) -> bool:
+        """Settle a locked task by the end that was reported, since kie.ai cannot be asked.
+
+        False: there is nothing that could be believed yet.
+        """
+        statement = await kept.held(connection, task_id)
+        if statement is None or statement.report is None or not statement.ends:
+            return False
+        report = redacted(statement, self._urls).report or statement.report
+        own = standing.kie_task_id in report.kie_task_ids
+        if not own or (standing.held_for or 0.0) < wait_of(report):
+            return False
+        target = SETTLED_AS[report.progress]
+        step = Move(id=task_id, left=standing.state, target=move(standing, target))
+        await self._record_report(connection, consequences, report, statement.source, step)
+        return True
 
     async def _record_create(
         self, connection: Connection, consequences: Consequences, said: CreateAnswer, step: Move
@@ -231,15 +353,23 @@ class Lifecycle:
                 alleged = await polls.alleged_ids(connection, said.task_id, limit=1)
                 step = self._running(step, poll=bool(alleged))
                 won = await moves.start(connection, step, kie_task_id=kie_task_id, kie_state=None)
-            case Unknown():
+            case Unknown(message=words):
                 expires_in = self._policy.unconfirmed_expires_after
-                won = await moves.lose(connection, replace(step, due_in=0, expires_in=expires_in))
+                if words is not None:  # it answered, and seldom created anything then
+                    expires_in = min(expires_in, UNRECOGNISED_EXPIRES_AFTER)
+                step = replace(step, due_in=0, expires_in=expires_in)
+                won = await moves.lose(connection, step, kie_message=words)
             case Refused(code=code) if step.target is State.FAILED:
+                words = words_of(said.outcome)
                 won = await moves.fail(
-                    connection, step, code=code, message=message or "", source=FailSource.KIE
+                    connection, step, code=code, message=message or "", kie_message=words
                 )
+                said_of_it = Facts(fail_code=code, fail_message=message)
+                self._count_failure(consequences, step.target, said_of_it)
             case _:  # refused for now, or proved not sent
-                won = await moves.requeue(connection, self._back(step, said.tries + 1))
+                step = self._back(step, said.tries + 1)
+                words = words_of(said.outcome)
+                won = await moves.requeue(connection, step, kie_message=words)
         await self._moved(connection, consequences, _won(step, won=won), step.target, "create")
 
     def _running(self, step: Move, *, poll: bool = False) -> Move:
@@ -339,3 +469,21 @@ def _won(step: Move, *, won: bool) -> Sequence[UUID]:
         message = f"{step.id}: {step.left} -> {step.target}"
         raise LostMoveError(message)
     return [step.id]
+
+
+async def _brings_anothers_id(
+    connection: Connection, said: Said, standing: Standing | None
+) -> bool:
+    """Tell whether it would bind an id that another task has."""
+    if standing is None or standing.kie_task_id is not None:
+        return False
+    brought = brought_id(said)
+    return brought is not None and await rows.is_of_another(connection, said.task_id, brought)
+
+
+async def _known(connection: Connection, said: Said, standing: Standing | None) -> Facts:
+    """Read what is kept of an end that kie.ai vouched for, where another is reported."""
+    again = standing is not None and not yields(standing)
+    if again and isinstance(said, Statement) and said.ends:
+        return await facts.read_facts(connection, said.task_id)
+    return Facts()

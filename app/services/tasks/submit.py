@@ -9,7 +9,7 @@ import structlog
 from app.domain.callback_url import CallbackUrls
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.statement import CreateAnswer
-from app.domain.submission import label
+from app.domain.submission import label, named_id
 from app.kie.client import KieClient
 from app.metrics import Metrics
 from app.services.account.admission import Admission, Claim
@@ -124,7 +124,13 @@ class Submitter:
             outcome = await self._kie.create_task(claimed.model, claimed.input, url)
             answered = self._metrics.now()
             self._metrics.submitted(label(outcome), answered - started)
-            log.info("task.sent", task_id=str(claimed.id), outcome=type(outcome).__name__)
+            log.info(
+                "task.sent",
+                task_id=str(claimed.id),
+                outcome=type(outcome).__name__,
+                # Whatever happens to the record, this line has what was paid for.
+                kie_task_id=named_id(outcome),
+            )
             answer = CreateAnswer(
                 task_id=claimed.id, attempt=claimed.attempt, tries=claimed.tries, outcome=outcome
             )

@@ -51,7 +51,7 @@ from app.store.account.limits import (
 )
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, later, seconds, state_literal
-from app.store.tables import Client, ClientQueue, KieAccount, KieSlot, Task
+from app.store.tables import CHANGED, Client, ClientQueue, KieAccount, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
 
 
@@ -153,7 +153,7 @@ def _moved(picked: CTE) -> CTE:
             due_at=None,
             leased_until=later("lease"),
             submitted_at=NOW,
-            updated_at=NOW,
+            **CHANGED,
         )
         .returning(
             *MOVED,

@@ -48,7 +48,7 @@ def start(connection: Connection, move: Move) -> Awaitable[bool]:
 
 
 def fail(connection: Connection, move: Move) -> Awaitable[bool]:
-    return moves.fail(connection, move, code="422", message="no", source=FailSource.KIE)
+    return moves.fail(connection, move, code="422", message="no", kie_message="no")
 
 
 def send_again(connection: Connection, move: Move) -> Awaitable[bool]:
@@ -134,6 +134,9 @@ CASES = {
             "fail_code": "422",
             "fail_message": "no",
             "fail_source": "kie",
+            "fail_class": "input",
+            "retryable": False,
+            "kie_message": "no",
             "settled_by": None,
         },
     ),
