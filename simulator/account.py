@@ -12,7 +12,7 @@ from simulator import result_faults
 from simulator.bodies import CreateBody, RefusedError
 from simulator.chance import Plan
 from simulator.choices import Choice
-from simulator.faults import Kind
+from simulator.faults import OUT_OF_CREDITS, Kind
 from simulator.limits import Limits, Window, is_full
 
 PRICES = (
@@ -140,7 +140,7 @@ class Account:
         """Accept and bill a create; raises `RefusedError` when it cannot be paid."""
         price = price_of(body.model)
         if price > self.balance(now):
-            raise RefusedError(self.limits.out_of_credits_code, "Credits insufficient")
+            raise RefusedError(self.limits.out_of_credits_code, OUT_OF_CREDITS)
         task = self._begin(body, base_url, price, now, plan)
         self._credits -= price
         if task.failure:

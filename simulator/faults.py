@@ -41,22 +41,52 @@ class Refusal:
 
 SERVER_ERROR = Refusal(code=500, message="Server exception, please try again later")
 """Documented nowhere: it does not say whether a task exists."""
+OUT_OF_CREDITS = (
+    "Credits insufficient : Your current balance isn't enough to run this request. "
+    "Please top up to continue."
+)
+"""The live text; it comes under more than one code."""
+TOP_UP = "Insufficient credits, please top up to continue"
 
 CREATE_REFUSALS: Mapping[str, Refusal] = {
     "create-refused-400": Refusal(code=400, message="Invalid request parameters"),
+    "create-refused-400-credits": Refusal(code=400, message=TOP_UP),
     "create-refused-401": Refusal(code=401, message="You do not have access permissions"),
     "create-refused-402": Refusal(code=402, message="Credits insufficient"),
     "create-refused-404": Refusal(code=404, message="Not Found"),
     "create-refused-405": Refusal(code=405, message="Called too often"),
     "create-refused-413": Refusal(code=413, message="The prompt is too long"),
     "create-refused-422": Refusal(code=422, message="The prompt holds prohibited content"),
+    "create-refused-422-credits": Refusal(code=422, message=TOP_UP),
     "create-refused-429": Refusal(code=429, message="Called too often, try again later"),
     "create-refused-430": Refusal(code=430, message="Your call frequency is too high"),
     "create-refused-433": Refusal(code=433, message="The limit of this key is used up"),
     "create-refused-451": Refusal(code=451, message="Failed to fetch the image"),
     "create-refused-455": Refusal(code=455, message="Under maintenance"),
     "create-refused-500-parameter": Refusal(code=500, message="aspect_ratio is required"),
-    "create-refused-500-credits": Refusal(code=500, message="Credits insufficient"),
+    "create-refused-500-option": Refusal(
+        code=500, message="output_format is not within the range of allowed options"
+    ),
+    "create-refused-500-length": Refusal(
+        code=500, message="The text length cannot exceed the maximum limit"
+    ),
+    "create-refused-500-operation": Refusal(
+        code=500, message="Operation not found: google/nano-banana-edit"
+    ),
+    "create-refused-500-file-type": Refusal(code=500, message="File type not supported"),
+    "create-refused-500-file-size": Refusal(
+        code=500, message="File size exceeds the maximum limit"
+    ),
+    "create-refused-500-ratio": Refusal(
+        code=500, message="The image aspect ratio must be between 1:2.5 and 2.5:1"
+    ),
+    "create-refused-500-input-file": Refusal(
+        code=500, message="Unable to read the input file, please check the file URL"
+    ),
+    "create-refused-500-credits": Refusal(code=500, message=OUT_OF_CREDITS),
+    "create-refused-500-maintenance": Refusal(
+        code=500, message="The model is being maintained, please try again later"
+    ),
     "create-refused-500-unknown": SERVER_ERROR,
     "create-refused-501": Refusal(code=501, message="Generation failed"),
     "create-refused-505": Refusal(code=505, message="This feature is disabled"),
@@ -83,17 +113,31 @@ def _hiding(name: str, refusal: Refusal) -> Fault:
 
 _CREATE = (
     *(_refusing(name, refusal) for name, refusal in CREATE_REFUSALS.items()),
+    Fault("create-http-400", "Not accepted; HTTP 400 and a page of HTML."),
     Fault("create-http-404", "Not accepted; HTTP 404 and a page of HTML."),
+    Fault("create-http-413", "Not accepted; HTTP 413 and a page of HTML."),
+    Fault("create-http-422", "Not accepted; HTTP 422 and a page of HTML."),
     Fault("create-http-429", "Not accepted; HTTP 429 and a page of HTML."),
     Fault("create-http-502", "Not accepted; HTTP 502 and a page of HTML."),
     Fault("create-closed-unread", "Not accepted; the connection is reset, the body unread."),
     Fault("create-closed-after-reading", "Not accepted; the connection is closed, no answer."),
     Fault("create-hang", "Not accepted; never answered."),
+    Fault(
+        "create-same-id",
+        "No task and no bill: answered with the task that was accepted last, if there is one.",
+    ),
     Fault("create-http-502-after-accept", "Accepted and billed; HTTP 502 and a page of HTML."),
     Fault(
         "create-500-after-accept",
         f"Accepted and billed; answered code 500, “{SERVER_ERROR.message}”.",
     ),
+    Fault(
+        "create-500-with-id-after-accept",
+        f"Accepted and billed; answered code 500, “{SERVER_ERROR.message}”, and `data.taskId`.",
+    ),
+    Fault("create-code-zero", "Accepted and billed; answered code 0, and `data.taskId`."),
+    Fault("create-id-at-root", "Accepted and billed; `taskId` is at the root, `data` null."),
+    Fault("create-data-is-id", "Accepted and billed; `data` is the id itself, a text."),
     Fault("create-cut-off-after-accept", "Accepted and billed; the connection is closed."),
     Fault("create-half-answer", "Accepted and billed; the answer breaks off in the middle."),
     Fault("create-garbage-answer", "Accepted and billed; HTTP 200, and the body is no JSON."),
