@@ -100,6 +100,12 @@ RECORD_REFUSALS: Mapping[str, Refusal] = {
     "record-refused-501": Refusal(code=501, message="Generation failed"),
 }
 FOR_EVER = {"seconds": None}
+End = Literal["success", "fail"]
+END_WORDS: Mapping[End, tuple[str, ...]] = {
+    "success": ("succeeded", "succeed", "completed", "done"),
+    "fail": ("failed", "error"),
+}
+"""Other words for the states in which a task ends."""
 
 
 def _refusing(name: str, refusal: Refusal) -> Fault:
@@ -109,6 +115,10 @@ def _refusing(name: str, refusal: Refusal) -> Fault:
 def _hiding(name: str, refusal: Refusal) -> Fault:
     said = f"code {refusal.code}, “{refusal.message}”"
     return Fault(name, f"Queries are answered {said}, until `seconds` after the create.", FOR_EVER)
+
+
+def _worded(word: str, end: End) -> Fault:
+    return Fault(f"result-word-{word}", f"Its final state is called `{word}`.", needs=end)
 
 
 _CREATE = (
@@ -166,6 +176,31 @@ _CALLBACK = (
     Fault("callback-ids-disagree", "`taskId` at the root names another task than `data.taskId`."),
     Fault("callback-foreign-url", "`param.callBackUrl` is somebody else's."),
     Fault(
+        "callback-forged-signed",
+        "A forged success comes halfway, its signature valid. The true one follows.",
+    ),
+    Fault(
+        "callback-forged-after",
+        "Followed by a forged success with another result, under the same signature.",
+    ),
+    Fault(
+        "callback-forged-instead",
+        "A forged success comes in its place, the signature valid: also of what fails.",
+    ),
+    Fault("callback-without-result", "A success without `resultJson`.", needs="success"),
+    Fault("callback-result-empty", 'A success whose `resultJson` is `""`.', needs="success"),
+    Fault("callback-without-credits", "No credits; the record has them."),
+    Fault(
+        "callback-code-only-success",
+        "A success by code 200 and `data.taskId` alone: no state, no result.",
+        needs="success",
+    ),
+    Fault(
+        "callback-general-reason",
+        "Fails; neither `failCode` nor `failMsg`, which are 1501 and a reason in the record.",
+        needs="fail",
+    ),
+    Fault(
         "callback-retried",
         "The first `times` answers come too late for kie.ai: sent again though taken.",
         {"times": 1},
@@ -181,6 +216,24 @@ _RESULT = (
     Fault("result-fail-code-number", "Fails; `failCode` is the number 422.", needs="fail"),
     Fault("result-fail-code-word", "Fails; `failCode` is `GENERATION_FAILED`.", needs="fail"),
     Fault("result-fail-code-null", "Fails; `failCode` is null.", needs="fail"),
+    Fault("result-json-twice", "`resultJson` is encoded twice.", needs="success"),
+    Fault("result-urls-text", "`resultUrls` is one URL, a text.", needs="success"),
+    Fault("result-urls-json-text", "`resultUrls` is JSON text of a list.", needs="success"),
+    Fault(
+        "result-large",
+        "`resultJson` is of so many `bytes`: a transcript in `resultObject`.",
+        {"bytes": 1_600_000},
+        needs="success",
+    ),
+    *(_worded(word, end) for end, words in END_WORDS.items() for word in words),
+    Fault("result-timeout", "Fails; 524, “generate task timeout.”.", needs="fail"),
+    Fault(
+        "result-timeout-then-success",
+        "Fails with 524, “generate task timeout.”; succeeds `seconds` later, a second callback.",
+        {"seconds": 60.0},
+        needs="fail",
+    ),
+    Fault("result-withdrawn", "The model is withdrawn: fails with 500.", needs="fail"),
     Fault("result-credits-2025", "Credits as `consumeCredits`, in records too."),
     Fault("result-credits-2026", "Credits as `creditsConsumed`, in callbacks too."),
 )
@@ -194,6 +247,20 @@ _RECORD = (
     Fault("record-unknown-state", "While it runs its state is `post_processing`."),
     Fault("record-contradicts", "Its final state is the opposite of the callback's."),
     Fault("record-input-object", "`param.input` is an object, not a text."),
+    Fault("record-foreign-url", "`param.callBackUrl` is another task's: other digits in its path."),
+    Fault("record-without-param", "No `param`: nothing is echoed."),
+    Fault("record-param-escaped", "`param.input` is escaped once more than usual."),
+    Fault(
+        "record-result-late",
+        'A success; `resultJson` is `""` until `seconds` after the end, callbacks have none.',
+        {"seconds": 3.0},
+        needs="success",
+    ),
+    Fault(
+        "record-credits-late",
+        "Credits are null until `seconds` after the end, callbacks have none.",
+        {"seconds": 3.0},
+    ),
 )
 
 FAULTS: Mapping[str, Fault] = {
