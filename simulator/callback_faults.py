@@ -92,10 +92,10 @@ def _early(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
 
 
 def _forged_before(signing: Signing) -> "CallbackFault":
-    """Send a forged one halfway, and then the true one."""
+    """Send a forged one half a duration before the true one."""
 
     def made(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
-        halfway = ending.task.created_at + ending.task.duration / 2
+        halfway = ending.at - ending.task.duration / 2
         return (ending.forged(due=halfway, signing=signing), ending.callback())
 
     return made
