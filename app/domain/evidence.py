@@ -115,14 +115,14 @@ def judge_query(standing: Standing, report: Report, *, foreign: bool, unproved: 
     return judge(standing, report, Source.QUERY, foreign=foreign)
 
 
-def judge_create(standing: Standing, attempt: int, outcome: Outcome) -> Judgement:
+def judge_create(standing: Standing, attempt: int, outcome: Outcome, tries: int = 0) -> Judgement:
     """Judge how an attempt's create ended.
 
     Where a callback was faster, or another attempt is newer, it moves nothing; the id that it
     brings is compared with the task's all the same.
     """
     takes = takes_outcome(standing, attempt)
-    target = state_after(outcome) if takes else None
+    target = state_after(outcome, tries) if takes else None
     brought = outcome.kie_task_id if isinstance(outcome, Accepted) else None
     known = standing.kie_task_id
     return Judgement(

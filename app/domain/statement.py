@@ -98,7 +98,7 @@ def _judgement(
     if isinstance(said, CreateAnswer):
         if standing is None:
             return Judgement(verdict=Verdict.UNMATCHED)
-        return judge_create(standing, said.attempt, said.outcome)
+        return judge_create(standing, said.attempt, said.outcome, said.tries)
     foreign = urls.is_foreign(said.task_id, said.echoed_url)
     if said.source is Source.CALLBACK:
         return judge_callback(
