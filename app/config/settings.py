@@ -33,6 +33,7 @@ from app.config.values import (
     proxied,
     rising,
     strong,
+    without_api_path,
 )
 
 PREFIX = "GATEWAY_"
@@ -84,7 +85,10 @@ class Settings(BaseSettings):
         "off.",
     )
     kie_api_key: Token | None = Field(None, description="The account's API key at kie.ai.")
-    kie_base_url: WebUrl = Field("https://api.kie.ai", description="kie.ai's API.")
+    kie_base_url: Annotated[WebUrl, AfterValidator(without_api_path)] = Field(
+        "https://api.kie.ai",
+        description="kie.ai's API; an `/api/v1` at its end is dropped.",
+    )
     kie_upload_url: WebUrl = Field(
         "https://kieai.redpandaai.co",
         json_schema_extra=RESERVED,

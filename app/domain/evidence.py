@@ -145,7 +145,7 @@ def judge_query(
     return _judge(standing, known, report, Source.QUERY)
 
 
-def judge_create(standing: Standing, attempt: int, outcome: Outcome) -> Judgement:
+def judge_create(standing: Standing, attempt: int, outcome: Outcome, tries: int = 0) -> Judgement:
     """Judge how an attempt's create ended.
 
     Where a callback was faster, or another attempt is newer, it moves nothing; the id that it
@@ -154,7 +154,7 @@ def judge_create(standing: Standing, attempt: int, outcome: Outcome) -> Judgemen
     """
     taken_after_all = standing.state is State.QUEUED and isinstance(outcome, Accepted)
     takes = takes_outcome(standing, attempt) or taken_after_all
-    target = state_after(outcome) if takes else None
+    target = state_after(outcome, tries) if takes else None
     brought = outcome.kie_task_id if isinstance(outcome, Accepted) else None
     known = standing.kie_task_id
     return Judgement(

@@ -50,10 +50,10 @@ def redacted_outcome(outcome: Outcome, tokens: Iterable[str]) -> Outcome:
         return outcome
     if isinstance(outcome, Refused):
         return replace(outcome, message=redacted_text(outcome.message, tokens))
-    reason = redacted_text(outcome.reason, tokens)
+    outcome = replace(outcome, reason=redacted_text(outcome.reason, tokens))
     if isinstance(outcome, Unknown) and outcome.message is not None:
-        return replace(outcome, reason=reason, message=redacted_text(outcome.message, tokens))
-    return replace(outcome, reason=reason)
+        outcome = replace(outcome, message=redacted_text(outcome.message, tokens))
+    return outcome
 
 
 def redacted_report(report: Report, tokens: Iterable[str]) -> Report:

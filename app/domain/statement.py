@@ -112,7 +112,7 @@ def _judgement(
     if isinstance(said, CreateAnswer):
         if standing is None:
             return Judgement(verdict=Verdict.UNMATCHED)
-        return judge_create(standing, said.attempt, said.outcome)
+        return judge_create(standing, said.attempt, said.outcome, said.tries)
     echo = urls.echo(said.task_id, said.echoed_url)
     if said.source is Source.CALLBACK:
         return judge_callback(

@@ -169,12 +169,22 @@ _AFTER_REFUSAL: Mapping[Fault, State] = {
     Fault.ACCOUNT: State.QUEUED,
 }
 
+TOO_LARGE = "413"
+TOO_LARGE_AFTER = 3
+"""Refusals in a row after which a body that a proxy finds too large is not sent again."""
 
-def state_after(outcome: Outcome) -> State:
-    """Say where an attempt's outcome leads; only what is proved not created is queued again."""
+
+def state_after(outcome: Outcome, tries: int = 0) -> State:
+    """Say where an attempt's outcome leads; only what is proved not created is queued again.
+
+    `tries`: refusals of the task in a row before it. A proxy's word is no verdict on a task; what
+    it says of the task's size holds for that task alone, and no other proves it wrong.
+    """
     match outcome:
         case Accepted():
             return State.RUNNING
+        case Refused(fault=Fault.PROXY, code=code) if code == TOO_LARGE:
+            return State.FAILED if tries + 1 >= TOO_LARGE_AFTER else State.QUEUED
         case Refused(fault=fault):
             return _AFTER_REFUSAL[fault]
         case Unsent():

@@ -157,6 +157,13 @@ def test_every_fault_has_a_sequel_and_none_leads_to_a_second_create_of_what_may_
     assert after is (State.FAILED if fault is Fault.REQUEST else State.QUEUED)
 
 
+@pytest.mark.parametrize(("tries", "state"), [(0, "queued"), (1, "queued"), (2, "failed")])
+def test_what_a_proxy_finds_too_large_is_tried_three_times(tries: int, state: str) -> None:
+    too_large = Refused(fault=Fault.PROXY, code="413", message="HTTP 413")
+    assert state_after(too_large, tries) == state
+    assert state_after(Refused(fault=Fault.PROXY, code="404", message=""), 99) is State.QUEUED
+
+
 @pytest.mark.parametrize("attempt", [1, 2, 3])
 @pytest.mark.parametrize("state", State)
 def test_only_the_newest_attempt_records_and_only_while_its_outcome_is_open(

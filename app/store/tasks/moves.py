@@ -87,7 +87,9 @@ _KIE_MESSAGE = func.coalesce(given("kie_message"), Task.kie_message)
 _REQUEUE = _moving(submitted_at=null(), kie_message=_KIE_MESSAGE)
 
 
-async def requeue(connection: AsyncConnection, move: Move, *, kie_message: str | None = None) -> bool:
+async def requeue(
+    connection: AsyncConnection, move: Move, *, kie_message: str | None = None
+) -> bool:
     """Put a task back that is proved not to have been created; `submit_by` stays as it was."""
     return await _carried_out(connection, _REQUEUE, move, kie_message=kie_message)
 
@@ -142,7 +144,12 @@ _FAIL = _moving(
 
 
 async def fail(
-    connection: AsyncConnection, move: Move, *, code: str, message: str, kie_message: str | None = None
+    connection: AsyncConnection,
+    move: Move,
+    *,
+    code: str,
+    message: str,
+    kie_message: str | None = None,
 ) -> bool:
     """End a task whose create was refused."""
     return await _carried_out(

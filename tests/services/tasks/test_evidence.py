@@ -5,19 +5,20 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
+from starlette.responses import JSONResponse
 
 from app.services.services import Services
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway
 from tests.services.stage import ask, due_in, due_now, lost
-from tests.upstream import Upstream, accepted, failed, running, succeeded
+from tests.upstream import Upstream, accepted, failed, refused, running, succeeded
 
 HMAC_KEY = "the-account-owner-s-key"
 TRUE = "https://tempfile.test/true.png"
@@ -301,7 +302,7 @@ async def test_as_long_as_kie_is_there_only_its_record_counts(
 # -- forged callbacks
 
 
-RECORDS = {
+RECORDS: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "runs": running,
     "succeeded": lambda kie_task_id: pictures(kie_task_id, TRUE),
     "failed": failed,
@@ -366,15 +367,9 @@ async def test_a_correction_is_in_the_history(stage: Stage) -> None:
 # -- ids
 
 
-def _told_by(code: int, message: str, **members: Any) -> dict[str, Any]:
-    return {"code": code, "msg": message, **members}
-
-
 async def test_an_id_under_a_refusing_code_is_asked_about_and_bound(
-    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+    gateway: Gateway, services: Services, upstream: Upstream
 ) -> None:
-    from starlette.responses import JSONResponse  # noqa: PLC0415
-
     said = {"code": 500, "msg": "Server exception", "data": {"taskId": "alleged"}}
     upstream.answers(lambda: JSONResponse(said))
     task = await gateway.create()
@@ -388,8 +383,6 @@ async def test_an_id_under_a_refusing_code_is_asked_about_and_bound(
 async def test_what_kie_says_in_unknown_words_is_shown_and_bounded(
     gateway: Gateway, upstream: Upstream, sql: Any
 ) -> None:
-    from tests.upstream import refused  # noqa: PLC0415
-
     upstream.answers(lambda: refused(500, "The stars are not aligned"))
     task = await gateway.create()
     assert (task["state"], task["kie_message"]) == ("unconfirmed", "The stars are not aligned")
