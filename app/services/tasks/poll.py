@@ -20,8 +20,8 @@ from app.metrics import Metrics
 from app.services.account.admission import CALL_MARGIN
 from app.services.consequences import Consequences
 from app.services.inflight import InFlight
+from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
-from app.services.tasks.lifecycle import Lifecycle
 from app.store import slots
 from app.store.clients import audit
 from app.store.engine import Connection, Database
@@ -46,7 +46,7 @@ class Poller:
     def __init__(
         self,
         database: Database,
-        lifecycle: Lifecycle,
+        intake: Intake,
         kie: KieClient,
         leases: Leases,
         policy: Policy,
@@ -55,7 +55,7 @@ class Poller:
         metrics: Metrics,
     ) -> None:
         self._database = database
-        self._lifecycle = lifecycle
+        self._intake = intake
         self._kie = kie
         self._leases = leases
         self._policy = policy
@@ -109,7 +109,7 @@ class Poller:
                 await self._record_silence(connection, consequences, due, answer)
             await self._release(connection, consequences, due, self._metrics.now() - answered)
 
-        await self._lifecycle.run(work)
+        await self._intake.run(work)
 
     async def _record_error(self, due: DuePoll, name: str) -> None:
         async def work(connection: Connection, consequences: Consequences) -> None:
@@ -123,7 +123,7 @@ class Poller:
                 )
             await self._release(connection, consequences, due)
 
-        await self._lifecycle.run(work)
+        await self._intake.run(work)
 
     async def _release(
         self,
@@ -173,7 +173,7 @@ class Poller:
         statement: Statement,
     ) -> None:
         """Apply what kie.ai says, and say when to ask again where that did not settle the task."""
-        applied = await self._lifecycle.apply(connection, consequences, statement)
+        applied = await self._intake.apply(connection, consequences, statement)
         if applied.fresh and applied.standing is not None:
             following = next_poll_of(
                 due,
@@ -200,7 +200,7 @@ class Poller:
             return
         reached = isinstance(answer, NotVisible) or answer.throttled
         if not reached and (standing.unreached_for or 0.0) >= UNREACHED:
-            believe = self._lifecycle.believe_held
+            believe = self._intake.believe_held
             if await believe(connection, consequences, due.id, standing):
                 return
         following = next_poll_of(

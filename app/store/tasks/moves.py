@@ -4,7 +4,7 @@ Each names the state that it leaves and answers whether it won; the caller holds
 takes losing as normal. Durations are seconds from the database's clock; None: nothing is owed.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from uuid import UUID
 
 from sqlalchemy import (
@@ -20,27 +20,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.move import Move
 from app.domain.report import Facts, Report
 from app.domain.task import FINAL, FailSource, Source, State
 from app.store.sql import NOW, as_given, given, later
 from app.store.tables import CHANGED, Task
 from app.store.tasks.events import MOVED, logged
 from app.store.tasks.facts import GIVEN_FACTS, GIVEN_FAILURE, facts_given, failure_given
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """One move, and what the row owes after it."""
-
-    id: UUID
-    left: State
-    target: State
-    due_in: float | None = None
-    expires_in: float | None = None
-    tries: int = 0
-    reason: str | None = None
-    """A sentence for the task's history."""
-
 
 _IS_FINAL = given("target").in_([state.value for state in FINAL])
 

@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 
 from app.domain.exact_json import parse
+from app.domain.move import Move
 from app.domain.report import Progress, Report
 from app.domain.task import FailSource, Source, State
 from app.store.engine import Connection, Database
 from app.store.tasks import moves
-from app.store.tasks.moves import Move
 from tests.store.stage import Sql, around, events, put_task, task
 
 Carry = Callable[[Connection, Move], Awaitable[bool]]
