@@ -31,10 +31,13 @@ _TURNING_WORDS = re.compile(r"generate task timeout", re.IGNORECASE)
 
 def may_turn(report: Report) -> bool:
     """Tell whether it is the failure that kie.ai was seen to take back."""
-    if report.progress is not Progress.FAILED:
-        return False
-    words = _TURNING_WORDS.search(report.fail_message or "")
-    return report.fail_code == _TURNING_CODE or words is not None
+    return report.progress is Progress.FAILED and turns(report.fail_code, report.fail_message)
+
+
+def turns(fail_code: str | None, fail_message: str | None) -> bool:
+    """Tell whether a failure of this code and these words is that one."""
+    words = _TURNING_WORDS.search(fail_message or "")
+    return fail_code == _TURNING_CODE or words is not None
 
 
 def wait_of(report: Report) -> float:

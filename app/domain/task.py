@@ -109,6 +109,8 @@ class Standing:
     settled_by: Source | None = None
     confirmed: bool = False
     """kie.ai's record said the same."""
+    may_turn: bool = False
+    """It failed in a way that kie.ai was seen to take back."""
     held_for: float | None = None
     """Seconds since an end was reported that is still asked about; None: there is none."""
     unreached_for: float | None = None
@@ -145,13 +147,15 @@ def yields(standing: Standing) -> bool:
 def overturns(standing: Standing, target: State, source: Source | None) -> bool:
     """Tell whether kie.ai's record may turn an end that kie.ai vouched for into another.
 
-    It may where only a callback vouched, which can be forged; and a success may always follow a
-    failure: kie.ai was seen to take failures back.
+    It may where only a callback vouched, which can be forged. A success may also follow a failure
+    that kie.ai was seen to take back, and a refusal: then it had taken the create all the same.
     """
     if source is not Source.QUERY or target is standing.state:
         return False
     only_called_back = standing.settled_by is Source.CALLBACK and not standing.confirmed
-    return only_called_back or target is State.SUCCEEDED
+    was_refused = standing.settled_by is None
+    turned = target is State.SUCCEEDED and (standing.may_turn or was_refused)
+    return only_called_back or turned
 
 
 SETTLED_AS: Mapping[Progress, State] = {

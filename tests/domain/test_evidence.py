@@ -20,7 +20,7 @@ from app.domain.evidence import (
 )
 from app.domain.report import Facts, Progress, Report, Unreadable
 from app.domain.submission import Accepted, Outcome, Unknown
-from app.domain.task import FINAL, FailSource, Source, Standing, State, move
+from app.domain.task import FINAL, FailSource, Source, Standing, State, move, yields
 
 QUERY, CALLBACK = Source.QUERY, Source.CALLBACK
 APPLIED, DUPLICATE, LATE, DISAGREED = (
@@ -150,7 +150,8 @@ def by_callback(
         (replace(SUCCEEDED, confirmed=True), FAILURE, unmoved(DISAGREED)),
         # and kie.ai was seen to take failures back
         (FAILED, RUNNING, unmoved(LATE)),
-        (FAILED, SUCCESS, applied(State.SUCCEEDED)),
+        (FAILED, SUCCESS, unmoved(DISAGREED)),
+        (replace(FAILED, may_turn=True), SUCCESS, applied(State.SUCCEEDED)),
         (REFUSED, FAILURE, unmoved(LATE)),
         (REFUSED, SUCCESS, applied(State.SUCCEEDED, bind="k")),
         # it names another task than the one that is known
@@ -436,7 +437,8 @@ def test_a_result_that_kie_s_record_vouched_for_is_never_moved_or_bound(
 ) -> None:
     standing, _, judgement = case
     doubted = standing.settled_by is CALLBACK and not standing.confirmed
-    if standing.state is State.SUCCEEDED and not doubted:
+    yields_to_success = standing.may_turn or standing.settled_by is None
+    if not yields(standing) and not doubted and not yields_to_success:
         assert judgement.target is None
         assert judgement.kie_task_id is None
 

@@ -77,6 +77,8 @@ FAILED = Standing(
     state=State.FAILED, fail_source=FailSource.KIE, settled_by=Source.QUERY, confirmed=True
 )
 
+REFUSED = Standing(state=State.FAILED, fail_source=FailSource.KIE)
+
 
 @pytest.mark.parametrize(
     ("standing", "target", "source", "allowed"),
@@ -86,8 +88,11 @@ FAILED = Standing(
         (BY_CALLBACK, State.FAILED, None, False),
         (replace(BY_CALLBACK, confirmed=True), State.FAILED, Source.QUERY, False),
         (BY_QUERY, State.FAILED, Source.QUERY, False),
-        (FAILED, State.SUCCEEDED, Source.QUERY, True),
-        (FAILED, State.SUCCEEDED, Source.CALLBACK, False),
+        (FAILED, State.SUCCEEDED, Source.QUERY, False),
+        (replace(FAILED, may_turn=True), State.SUCCEEDED, Source.QUERY, True),
+        (replace(FAILED, may_turn=True), State.SUCCEEDED, Source.CALLBACK, False),
+        (REFUSED, State.SUCCEEDED, Source.QUERY, True),
+        (REFUSED, State.SUCCEEDED, Source.CALLBACK, False),
         (FAILED, State.FAILED, Source.QUERY, False),
     ],
 )

@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.draft import Draft
+from app.domain.holding import turns
 from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.sql import NOW, later, seconds_since
 from app.store.tables import RESULT_URLS_CUT, Task
@@ -107,6 +108,8 @@ _LOCK = (
         Task.kie_task_id,
         Task.fail_source,
         Task.settled_by,
+        Task.fail_code,
+        Task.fail_message,
         Task.confirmed_at.is_not(None).label("confirmed"),
         seconds_since(Task.held_since).label("held_for"),
         seconds_since(Task.unreached_since).label("unreached_for"),
@@ -129,6 +132,7 @@ async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | No
         fail_source=FailSource(row.fail_source) if row.fail_source else None,
         settled_by=Source(row.settled_by) if row.settled_by else None,
         confirmed=row.confirmed,
+        may_turn=row.state == State.FAILED and turns(row.fail_code, row.fail_message),
         held_for=row.held_for,
         unreached_for=row.unreached_for,
         final_for=row.final_for,
