@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Uuid, bindparam, select, update
+from sqlalchemy import Boolean, ColumnElement, Uuid, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.amendment import NAMES, Amendment
@@ -52,7 +52,14 @@ async def read_facts(connection: AsyncConnection, task_id: UUID) -> Facts:
 _AMENDED = (
     update(Task)
     .where(Task.id == given("id", Uuid))
-    .values({**GIVEN_FACTS, **GIVEN_FAILURE, **CHANGED})
+    .values(
+        {
+            **GIVEN_FACTS,
+            **GIVEN_FAILURE,
+            "kie_message": func.coalesce(given("fail_message"), Task.kie_message),
+            **CHANGED,
+        }
+    )
     .returning(*MOVED)
     .cte("moved")
 )

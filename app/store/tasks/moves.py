@@ -172,7 +172,7 @@ async def settle(connection: AsyncConnection, move: Move, report: Report, source
         **facts_given(report),
         **failure_given(report if failed else None),
         kie_state=report.kie_state,
-        kie_message=report.message,
+        kie_message=report.fail_message or report.message,
         kie_task_id=report.kie_task_ids[0] if report.kie_task_ids else None,
         fail_source=FailSource.KIE if failed else None,
         settled_by=source,
