@@ -49,12 +49,16 @@ async def insert_callback(
     return await connection.scalar(_INSERT, values) is not None
 
 
+COMPARED_AT_MOST = 1024 * 1024
+"""Bytes of a callback that is compared with the record: forged ones are many, and may be large."""
+
 _CLAIMS = (
     select(Callback.id, Callback.body)
     .where(
         Callback.task_id == bindparam("task_id"),
         Callback.source == Source.CALLBACK.value,
         Callback.verdict.in_([Verdict.UNVERIFIED, Verdict.HELD, Verdict.STALE]),
+        func.length(Callback.body) <= COMPARED_AT_MOST,
     )
     .order_by(Callback.id.desc())
     .limit(bindparam("limit"))
