@@ -191,7 +191,7 @@ async def test_what_is_not_the_requests_fault_is_accepted(
 async def test_a_task_that_fails_before_the_create_is_answered_was_taken(
     start_gateway: StartGateway, upstream: Upstream
 ) -> None:
-    gateway = await start_gateway(submit_wait=10)
+    gateway = await start_gateway(submit_wait=10, worker=True)
     go = upstream.holds()
     creating = asyncio.create_task(post(gateway))
 
@@ -199,11 +199,16 @@ async def test_a_task_that_fails_before_the_create_is_answered_was_taken(
         return bool(upstream.creates) or None
 
     await eventually(look)
-    await gateway.call_back(upstream.callback_path, failed("an-id"))
+    upstream.records[upstream.last_id] = failed(upstream.last_id)
+    await gateway.call_back(upstream.callback_path, failed(upstream.last_id))
     go.set()
     content = envelope(await creating)
     assert content["code"] == 200
-    assert (await record(gateway, content["data"]["taskId"]))["state"] == "fail"
+
+    async def is_over() -> bool | None:
+        return (await record(gateway, content["data"]["taskId"]))["state"] == "fail" or None
+
+    await eventually(is_over)
 
 
 # -- refusals of ours
