@@ -7,15 +7,19 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.admission import FREE, PAUSES, Condition, HoldReason
+from app.domain.admission import FREE, PAUSES, Condition, HoldReason, Pair, Run
 from app.domain.task import State
 from app.store.account import condition
-from app.store.account.condition import Found
+from app.store.account.standing import Standing, standing
 from app.store.engine import Database
 from tests.store.stage import Sql, admit, around, limits, pass_time, put_queue, put_task
 
 BUSY, ACCOUNT = HoldReason.KIE_BUSY, HoldReason.KIE_ACCOUNT
-HOLD = Condition(hold_reason=BUSY, hold_tries=2, unknowns=1)
+PAIR = Pair(client_id=UUID(int=1), model="m")
+RUN = Run(
+    failures=3, clients=frozenset({UUID(int=1), UUID(int=2)}), models=frozenset({"m", "größer"})
+)
+HOLD = Condition(hold_reason=BUSY, hold_tries=2, run=RUN)
 
 
 async def set_condition(
@@ -27,9 +31,9 @@ async def set_condition(
         )
 
 
-async def found(database: Database, since: datetime, *, lock: bool = False) -> Found:
+async def found(database: Database, since: datetime, *, lock: bool = False) -> Standing:
     async with database.begin() as connection:
-        return await condition.condition(connection, since=since, lock=lock)
+        return await standing(connection, PAIR, since=since, lock=lock)
 
 
 async def claim_probe(database: Database) -> int | None:
@@ -66,16 +70,17 @@ async def now(sql: Sql) -> datetime:
     "kept",
     [
         FREE,
-        Condition(unknowns=2),
-        *(Condition(hold_reason=reason, hold_tries=3, unknowns=1) for reason in PAUSES),
+        Condition(run=RUN),
+        Condition(hold_reason=BUSY, hold_tries=3, hold_client_id=UUID(int=7), run=RUN),
+        *(Condition(hold_reason=reason, hold_tries=3) for reason in PAUSES),
     ],
 )
 async def test_a_condition_is_kept(
     database: Database, sql: Sql, kept: Condition, *, lock: bool
 ) -> None:
     await set_condition(database, kept)
-    kept_condition = await found(database, await now(sql), lock=lock)
-    assert kept_condition == Found(condition=kept, probed=True)
+    look = await found(database, await now(sql), lock=lock)
+    assert (look.account, look.probed) == (kept, True)
 
 
 async def test_an_attempt_probes_a_hold_that_it_began_after(database: Database, sql: Sql) -> None:
@@ -116,7 +121,8 @@ async def test_a_free_account_says_nothing(database: Database, sql: Sql) -> None
     found = await row(sql)
     names = ("hold_reason", "hold_detail", "held_since", "held_at", "held_until", "probed_at")
     assert [found[name] for name in names] == [None] * len(names)
-    assert (found["hold_tries"], found["unknowns"]) == (0, 0)
+    assert (found["hold_tries"], found["failures"]) == (0, 0)
+    assert (found["failed_clients"], found["failed_models"]) == ([], [])
 
 
 async def test_a_new_hold_has_to_be_proved_anew(database: Database, sql: Sql) -> None:
