@@ -19,8 +19,9 @@ contrast, costs nothing and is kie.ai's own word: the first one holds.
 BREAKERS_PER_CLIENT = 100
 """A client may name any model, existing or not: what is remembered of it has to end somewhere."""
 
-FORGOTTEN_AFTER = 3600.0
-"""Seconds without news after which a pair's breaker is removed: nobody sends it anything."""
+FORGOTTEN_AFTER = 900.0
+"""Seconds without news, since the hold ended, after which a breaker is removed: its pair has no
+tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,16 @@ class AdmissionStatus:
     held_pairs_total: int
     clients: Sequence[Mapping[str, Any]]
 
+    @property
+    def shown(self) -> dict[str, Any]:
+        """Return it as one object, as operators read it."""
+        return {
+            **self.account,
+            "held_pairs": self.held_pairs,
+            "held_pairs_total": self.held_pairs_total,
+            "clients": self.clients,
+        }
+
 
 class Pauses:
     """Pauses and resumes; `actor` is the way an operator said so."""

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     case,
+    exists,
     func,
     literal,
     or_,
@@ -45,10 +46,10 @@ from app.store.account.limits import (
     given_limits,
 )
 from app.store.account.pairs import has_task, queues
-from app.store.account.turns import account_with, next_tasks
+from app.store.account.turns import IS_PLAIN, account_with, next_tasks
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, later, seconds, state_literal
-from app.store.tables import ClientQueue, KieAccount, KieSlot, Task
+from app.store.tables import ClientQueue, KieAccount, KieBreaker, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
 
 
@@ -120,11 +121,11 @@ def _moved(picked: CTE) -> CTE:
     )
 
 
-def _admit() -> Select[Any]:
+def _admit(*, plain: bool) -> Select[Any]:
     wanted = bindparam("limit", type_=Integer)
     at_once = case((IS_HELD, 1), else_=wanted)
     n = func.greatest(0, func.least(wanted, FREE_SLOTS, FREE_SEATS, at_once), type_=Integer)
-    moved = _moved(next_tasks(account_with(n, OPEN, PROBE_TURN), lock=True))
+    moved = _moved(next_tasks(account_with(n, OPEN, PROBE_TURN), plain=plain))
     return (
         select(*(moved.c[name] for name in ClaimedTask.__slots__))
         .order_by(moved.c.tag)
@@ -175,7 +176,8 @@ def _ticked(moved: CTE) -> CTE:
     )
 
 
-_ADMIT = _admit()
+_ADMIT = {plain: _admit(plain=plain) for plain in (False, True)}
+_LOOK = select(IS_PLAIN).select_from(KieAccount)
 
 
 async def admit(
@@ -199,7 +201,8 @@ async def admit(
         "taken_for": taken_for,
         "new_claim": claim,
     }
-    rows = await connection.execute(_ADMIT, parameters)
+    plain = bool(await connection.scalar(_LOOK))
+    rows = await connection.execute(_ADMIT[plain], parameters)
     return [ClaimedTask(**row) for row in rows.mappings()]
 
 
@@ -231,10 +234,13 @@ async def claimed_by(connection: AsyncConnection, claim: UUID) -> list[ClaimedTa
     return [ClaimedTask(**row) for row in rows.mappings()]
 
 
-_PROBED = next_tasks(account_with(literal(1)), lock=False)
+_PROBED = next_tasks(account_with(literal(1)), plain=False, lock=False)
 _PROBED_MODEL = select(Task.model).join(_PROBED, _PROBED.c.id == Task.id)
-_HIGHEST_COST = select(func.max(Task.credits_consumed)).where(
-    Task.model == _PROBED_MODEL.scalar_subquery()
+_HIGHEST_COST = (
+    select(Task.credits_consumed)
+    .where(Task.model == _PROBED_MODEL.scalar_subquery(), Task.credits_consumed.is_not(None))
+    .order_by(Task.credits_consumed.desc())
+    .limit(1)
 )
 
 
@@ -247,20 +253,18 @@ async def highest_cost(connection: AsyncConnection) -> Decimal | None:
     return await connection.scalar(_HIGHEST_COST)
 
 
-def _next_chance() -> Select[tuple[float]]:
-    found = queues().cte("queues")
-    opens_in = select(func.min(found.c.opens_in)).where(has_task(found, QUEUED)).scalar_subquery()
-    chance = func.greatest(
+_NEXT_CHANCE = select(
+    func.greatest(
         0.0,
         seconds(HELD_UNTIL - NOW),
         case((~HAS_SLOT, seconds(NEXT_FREE - NOW))),
-        opens_in,
         type_=Float,
-    )
-    return select(chance).where(opens_in.is_not(None), OPENS_BY_ITSELF, PROBE_TURN, HAS_SEAT)
+    ).label("chance"),
+    exists(KieBreaker.client_id).label("has_breakers"),
+).where(select(Task.id).where(QUEUED).exists(), OPENS_BY_ITSELF, PROBE_TURN, HAS_SEAT)
 
-
-_NEXT_CHANCE = _next_chance()
+_QUEUES = queues().cte("queues")
+_QUEUE_OPENS_IN = select(func.min(_QUEUES.c.opens_in)).where(has_task(_QUEUES, QUEUED))
 
 
 async def next_chance(connection: AsyncConnection, limits: Limits) -> float | None:
@@ -269,5 +273,8 @@ async def next_chance(connection: AsyncConnection, limits: Limits) -> float | No
     It takes no lock and reads no task: after 0 it may turn out that none is eligible. Where only
     pairs that are held wait, it is the time until the first of them is probed.
     """
-    chance: float | None = await connection.scalar(_NEXT_CHANCE, given_limits(limits))
-    return chance
+    found = (await connection.execute(_NEXT_CHANCE, given_limits(limits))).one_or_none()
+    if found is None or not found.has_breakers:
+        return None if found is None else float(found.chance)
+    opens_in: float | None = await connection.scalar(_QUEUE_OPENS_IN)
+    return None if opens_in is None else max(float(found.chance), opens_in)

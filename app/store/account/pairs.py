@@ -138,8 +138,21 @@ def _by_model() -> Select[Any]:
     )
 
 
+def has_first(
+    client_id: SQLColumnExpression[Any], *conditions: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Tell whether the client has such a task, by looking for the first in the queue's order.
+
+    For just any, PostgreSQL would read the table until it met one: perhaps all of another client's.
+    """
+    first = select(Task.id).where(Task.client_id == client_id, *conditions)
+    return first.order_by(Task.priority.desc(), Task.id).limit(1).scalar_subquery().is_not(None)
+
+
 def has_task(queue: CTE, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Tell whether such a task is in the queue; each kind by its own index."""
-    own = select(Task.id).where(Task.client_id == queue.c.client_id, *conditions)
-    of_model = own.where(Task.model == queue.c.model)
-    return case((queue.c.model.is_(None), own.exists()), else_=of_model.exists())
+    """Tell whether such a task is in the queue; each kind of queue has an index."""
+    client_id, model = queue.c.client_id, queue.c.model
+    return case(
+        (model.is_(None), has_first(client_id, *conditions)),
+        else_=has_first(client_id, Task.model == model, *conditions),
+    )

@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import (
     CTE,
     ColumnElement,
+    CompoundSelect,
+    FromClause,
     Integer,
     Select,
     and_,
@@ -23,8 +25,12 @@ from sqlalchemy import (
 )
 
 from app.store.account.limits import CLIENT_OPEN, ELIGIBLE, IS_HELD, start_tag, tag
-from app.store.account.pairs import has_task, held_pair_of, queues
+from app.store.account.pairs import has_first, has_task, held_pair_of, queues
 from app.store.tables import Client, ClientQueue, KieAccount, KieBreaker, Task
+
+IS_PLAIN: ColumnElement[bool] = ~IS_HELD & ~exists(KieBreaker.client_id)
+"""Nothing is known against any pair and the account is not held: nearly always so. Whose turn it is
+is a much shorter question then, and planning it is most of what it costs."""
 
 
 def account_with(n: ColumnElement[int], *conditions: ColumnElement[bool]) -> CTE:
@@ -42,12 +48,70 @@ def account_with(n: ColumnElement[int], *conditions: ColumnElement[bool]) -> CTE
     )
 
 
-def next_tasks(account: CTE, *, lock: bool) -> CTE:
-    """Find the tasks whose turn it is, by their `place`; locked unless it is only a look."""
+def next_tasks(account: CTE, *, plain: bool, lock: bool = True) -> CTE:
+    """Find the tasks whose turn it is, by their `place`; `plain` only where `IS_PLAIN`."""
     n = select(account.c.n).scalar_subquery()
+    first = _first_of_clients if plain else _first_of_queues
+    return _numbered(_tagged(first(account, n, lock=lock).cte("first_tasks")), n)
+
+
+def _first(
+    of: CTE, limit: ColumnElement[int], *conditions: ColumnElement[bool], lock: bool
+) -> FromClause:
+    first = (
+        select(Task.id, Task.priority)
+        .where(Task.client_id == of.c.client_id, *conditions, *ELIGIBLE)
+        .order_by(Task.priority.desc(), Task.id)
+        .limit(limit)
+    )
+    if lock:
+        first = first.with_for_update(skip_locked=True)
+    return first.lateral("first")
+
+
+# -- where nothing is held
+
+
+def _first_of_clients(account: CTE, n: ColumnElement[int], *, lock: bool) -> Select[Any]:
+    """Find the first of the tasks of each client whose turn it is."""
+    start = start_tag(account.c.vtime).label("start")
+    client = select(ClientQueue.client_id, Client.weight, start).join(
+        Client, Client.id == ClientQueue.client_id
+    )
+    heads = (
+        client.join(account, true())
+        .where(n > 0, CLIENT_OPEN, has_first(ClientQueue.client_id, *ELIGIBLE))
+        .order_by(start, ClientQueue.client_id)
+        .limit(n)
+        .cte("heads")
+    )
+    first = _first(heads, n, lock=lock)
+    return select(first, heads.c.client_id, heads.c.weight, heads.c.start).select_from(
+        heads.join(first, true())
+    )
+
+
+# -- where something is
+
+
+def _first_of_queues(account: CTE, n: ColumnElement[int], *, lock: bool) -> CompoundSelect[Any]:
+    """Find the first tasks of each queue of the clients whose turn it is: two indexes."""
     ready = _queues(account)
     heads = _heads(account, ready, n)
-    return _numbered(_candidates(heads, ready, n, lock=lock), n)
+    mine = and_(ready.c.client_id == heads.c.client_id, ready.c.rank == heads.c.rank)
+    room = func.least(ready.c.room, n)
+    kinds = (
+        (ready.c.model.is_(None), _first(ready, room, lock=lock)),
+        (ready.c.model.is_not(None), _first(ready, room, Task.model == ready.c.model, lock=lock)),
+    )
+    return union_all(
+        *(
+            select(first, heads.c.client_id, heads.c.weight, heads.c.start)
+            .select_from(heads.join(ready, mine).join(first, true()))
+            .where(kind)
+            for kind, first in kinds
+        )
+    )
 
 
 def _queues(account: CTE) -> CTE:
@@ -103,34 +167,10 @@ def _heads(account: CTE, ready: CTE, n: ColumnElement[int]) -> CTE:
     )
 
 
-def _first(
-    heads: CTE, ready: CTE, n: ColumnElement[int], *, of_model: bool, lock: bool
-) -> Select[Any]:
-    """Find the first tasks of each queue, of all the client's models or of one: two indexes."""
-    model = (Task.model == ready.c.model,) if of_model else ()
-    first = (
-        select(Task.id, Task.priority)
-        .where(Task.client_id == ready.c.client_id, *model, *ELIGIBLE)
-        .order_by(Task.priority.desc(), Task.id)
-        .limit(func.least(ready.c.room, n))
-    )
-    if lock:
-        first = first.with_for_update(skip_locked=True)
-    tasks = first.lateral("first")
-    mine = and_(ready.c.client_id == heads.c.client_id, ready.c.rank == heads.c.rank)
-    kind_of_queue = ready.c.model.is_not(None) if of_model else ready.c.model.is_(None)
-    return (
-        select(tasks.c.id, tasks.c.priority, heads.c.client_id, heads.c.weight, heads.c.start)
-        .select_from(heads.join(ready, mine).join(tasks, true()))
-        .where(kind_of_queue)
-    )
+# -- in which order
 
 
-def _candidates(heads: CTE, ready: CTE, n: ColumnElement[int], *, lock: bool) -> CTE:
-    """Take the first of each client's tasks and tag them."""
-    of = union_all(
-        *(_first(heads, ready, n, of_model=each, lock=lock) for each in (False, True))
-    ).cte("first_tasks")
+def _tagged(of: CTE) -> CTE:
     place = func.row_number().over(
         partition_by=of.c.client_id, order_by=(of.c.priority.desc(), of.c.id)
     )

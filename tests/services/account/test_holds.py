@@ -147,6 +147,7 @@ async def test_the_back_off_grows_and_an_accepted_create_resets_it(
     upstream.on_create = None
     await _probe(services, sql)
     assert await is_free(sql)
+    await slots_are_free(sql)
     upstream.answers(answer)
     await gateway.create()
     assert (await account(sql))["hold_tries"] == 1
