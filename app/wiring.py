@@ -38,6 +38,7 @@ from app.services.services import ApiSettings, Services
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
+from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.poll import Poller
@@ -135,16 +136,18 @@ def build(
     admission = Admission(database, policy, chance)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     health = Health(database, monotonic, policy.limits)
-    lifecycle = Lifecycle(database, signals, outbox, urls, policy, chance, metrics)
-    submitter = Submitter(lifecycle, kie, leases, urls, admission, new_id, metrics)
+    lifecycle = Lifecycle(database, signals, outbox, policy, chance, metrics)
+    intake = Intake(lifecycle, urls, policy, metrics)
+    submitter = Submitter(intake, kie, leases, urls, admission, new_id, metrics)
     account = Account(database, kie, lifecycle.run, policy, chance)
     return Services(
         keys=Keys(database, vault, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
+        intake=intake,
         creates=Creates(database, lifecycle, submitter, guard, policy, new_id),
         submitter=submitter,
-        receiver=Receiver(lifecycle, urls, hmac_keys, new_id, utc_now, metrics),
-        poller=Poller(database, lifecycle, kie, leases, policy, new_id, chance, metrics),
+        receiver=Receiver(intake, urls, hmac_keys, new_id, utc_now, metrics),
+        poller=Poller(database, intake, kie, leases, policy, new_id, chance, metrics),
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),
         stuck=StuckTasks(database, lifecycle, kie, urls),
@@ -185,12 +188,19 @@ def _api(settings: Settings) -> ApiSettings:
     )
 
 
+def _confirm(settings: Settings) -> Confirm:
+    asked = Confirm(settings.kie_confirm)
+    if asked is not Confirm.AUTO:
+        return asked
+    return Confirm.AFTER if settings.kie_webhook_hmac_keys else Confirm.BEFORE
+
+
 def _policy(settings: Settings) -> Policy:
     return Policy(
         submit_within=settings.submit_within,
         task_expires_after=settings.task_expires_after,
         unconfirmed_expires_after=settings.unconfirmed_expires_after,
-        confirm=Confirm(settings.kie_confirm),
+        confirm=_confirm(settings),
         callbacks_expected=settings.public_url is not None,
         limits=Limits(
             creates=Limit(calls=settings.kie_creates_per_10s, window=settings.kie_create_window),

@@ -6,13 +6,15 @@ import secrets
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 from urllib.parse import quote
 
 from simulator import result_faults
 from simulator.bodies import CreateBody, RefusedError
 from simulator.chance import Plan
 from simulator.choices import Choice
-from simulator.faults import Kind
+from simulator.failures import FAILURES, Failure
+from simulator.faults import OUT_OF_CREDITS, Kind
 from simulator.limits import Limits, Window, is_full
 
 PRICES = (
@@ -30,6 +32,8 @@ USUAL_PLAN = Plan()
 NO_LIMITS = Limits()
 EARLY = "callback-early"
 """Its task is finished when it is created."""
+TURNING = "result-timeout-then-success"
+"""Its task succeeds after it has failed."""
 
 
 class State(StrEnum):
@@ -48,14 +52,6 @@ STAGES = ((0.2, State.WAITING), (0.4, State.QUEUING))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a task fails, as kie.ai words it."""
-
-    code: str | int | None
-    message: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One accepted create. Its whole course is fixed when it is created: only the clock reveals it.
 
@@ -70,6 +66,8 @@ class Task:
     duration: float
     failure: Failure | None
     """None: it will succeed."""
+    turns_after: float | None = None
+    """Seconds after its end in which the failure becomes a success. None: it stays one."""
     calls_back: bool
     base_url: str
     """Where its result is served."""
@@ -84,18 +82,42 @@ class Task:
         return self.created_at + self.duration
 
     @property
+    def ends(self) -> tuple[float, ...]:
+        """The instants at which it comes to an end: two of a failure that turns around."""
+        if self.turns_after is None:
+            return (self.finished_at,)
+        return (self.finished_at, self.finished_at + self.turns_after)
+
+    def ended_at(self, now: float) -> float:
+        """When it came to the end that holds now."""
+        return max((end for end in self.ends if end <= now), default=self.finished_at)
+
+    def failure_at(self, now: float) -> Failure | None:
+        """Return why it has failed, unless that has turned around by now."""
+        return self.failure if self.turns_after is None or now < self.ends[-1] else None
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What a success brings in truth."""
+        return result_faults.result(self.faults, self.usual_result)
+
+    @property
+    def usual_result(self) -> dict[str, Any]:
+        return {"resultUrls": [self.result_url]}
+
+    @property
     def result_url(self) -> str:
         return f"{self.base_url}/files/{quote(self.id, safe='')}.png"
 
     def state(self, now: float) -> State:
         if now >= self.finished_at:
-            return State.FAIL if self.failure else State.SUCCESS
+            return State.FAIL if self.failure_at(now) else State.SUCCESS
         elapsed = now - self.created_at
         reached = (state for until, state in STAGES if elapsed < until * self.duration)
         return next(reached, State.GENERATING)
 
     def billed(self, now: float) -> Decimal:
-        """Credits taken for it: at once, and given back when it fails."""
+        """Credits taken for it: at once, given back when it fails, and taken if that turns."""
         return Decimal("0.0") if self.state(now) is State.FAIL else self.credits
 
 
@@ -119,6 +141,7 @@ class Account:
         self._random = random.Random(seed)  # noqa: S311  # repeatable failures, no secret
         self._credits = start_credits
         self._refunds: list[tuple[float, Decimal]] = []
+        """When how much is given back; less than nothing is taken again."""
         self._ends: list[float] = []
         self._creates = Window()
         self._queries = Window()
@@ -140,11 +163,12 @@ class Account:
         """Accept and bill a create; raises `RefusedError` when it cannot be paid."""
         price = price_of(body.model)
         if price > self.balance(now):
-            raise RefusedError(self.limits.out_of_credits_code, "Credits insufficient")
+            raise RefusedError(self.limits.out_of_credits_code, OUT_OF_CREDITS)
         task = self._begin(body, base_url, price, now, plan)
         self._credits -= price
         if task.failure:
-            heapq.heappush(self._refunds, (task.finished_at, price))
+            for end, amount in zip(task.ends, (price, -price), strict=False):
+                heapq.heappush(self._refunds, (end, amount))
         heapq.heappush(self._ends, task.finished_at)
         self._creates.add(now)
         self._tasks[task.id] = task
@@ -196,13 +220,15 @@ class Account:
     ) -> Task:
         behaviour = plan.behaviour
         duration = self._duration if behaviour.duration is None else behaviour.duration
+        failure = self._failure(plan)
         return Task(
             id=behaviour.task_id or secrets.token_hex(16),
             body=body,
             credits=price,
             created_at=now,
             duration=0.0 if plan.fault(Kind.CALLBACK) == EARLY else duration,
-            failure=self._failure(plan),
+            failure=failure,
+            turns_after=_turns_after(plan) if failure else None,
             calls_back=behaviour.callback,
             base_url=base_url,
             faults=plan.faults,
@@ -210,14 +236,23 @@ class Account:
 
     def _failure(self, plan: Plan) -> Failure | None:
         unlucky = self._random.random() < self._failure_rate  # drawn always: the seed fixes the row
-        chosen = plan.faults.get(Kind.RESULT)
-        needed = chosen.fault.needs if chosen else None
-        outcome = plan.behaviour.outcome or needed or ("fail" if unlucky else "success")
+        needs = (chosen.fault.needs for chosen in plan.faults.values() if chosen.fault.needs)
+        outcome = plan.behaviour.outcome or next(needs, "fail" if unlucky else "success")
         if outcome == "success":
             return None
-        usual = plan.behaviour.fail_code
-        code = result_faults.FAIL_CODES.get(chosen.name, usual) if chosen else usual
-        return Failure(code=code, message=plan.behaviour.fail_msg)
+        fixed = (FAILURES[each.name] for each in plan.faults.values() if each.name in FAILURES)
+        return next(fixed, None) or _usual_failure(plan)
+
+
+def _usual_failure(plan: Plan) -> Failure:
+    behaviour = plan.behaviour
+    code = result_faults.FAIL_CODES.get(plan.fault(Kind.RESULT) or "", behaviour.fail_code)
+    return Failure(code=code, message=behaviour.fail_msg)
+
+
+def _turns_after(plan: Plan) -> float | None:
+    chosen = plan.faults.get(Kind.RESULT)
+    return chosen.seconds if chosen and chosen.name == TURNING else None
 
 
 def price_of(model: str) -> Decimal:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Any
 
-from simulator import envelopes, json_codec
+from simulator import envelopes, json_codec, record_faults
 from simulator.account import State, Task
 from simulator.choices import Chosen
 from simulator.faults import Kind
@@ -23,6 +23,8 @@ class Signing(Enum):
     FORGED = auto()
     """With a wrong key; without a key as well."""
     STALE = auto()
+    REPLAYED = auto()
+    """By the signature of the callback before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,22 +46,31 @@ class Callback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """The end of a task, and its usual callback."""
+    """One end of a task, and the usual callback about it."""
 
     task: Task
+    at: float
+    """The instant of that end."""
     balance: Callable[[], Decimal]
     delay: float
 
     def callback(self) -> Callback:
-        return Callback(due=self.task.finished_at + self.delay, write=self.written())
+        return Callback(due=self.at + self.delay, write=self.written())
 
     def written(
         self, change: Callable[[Task, Any], Any] = lambda _, body: body
     ) -> Callable[[], bytes]:
         """Write the usual body, changed."""
-        return lambda: json_codec.encode(
-            change(self.task, envelopes.callback(self.task, self.balance()))
-        )
+        return lambda: json_codec.encode(change(self.task, self._body()))
+
+    def _body(self) -> dict[str, Any]:
+        body = envelopes.callback(self.task, self.balance(), self.at)
+        return body | {"data": record_faults.told_later(self.task, body["data"])}
+
+    def forged(self, *, due: float, signing: Signing) -> Callback:
+        """Write what somebody could who has seen a callback: a success with his own result."""
+        task = replace(self.task, failure=None, base_url=ELSEWHERE, faults={})
+        return Callback(due=due, write=replace(self, task=task).written(), signing=signing)
 
 
 def _changed(change: Callable[[Task, dict[str, Any]], object]) -> "CallbackFault":
@@ -77,18 +88,26 @@ def _late(ending: Ending, chosen: Chosen) -> tuple[Callback, ...]:
 
 
 def _early(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
-    return (replace(ending.callback(), due=ending.task.created_at),)
+    return (replace(ending.callback(), due=ending.at),)
 
 
-def _forged(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
-    """Send what somebody could who has seen a callback: all but the signature looks right."""
-    task = replace(ending.task, failure=None, base_url=ELSEWHERE)
-    forged = Callback(
-        due=task.created_at + task.duration / 2,
-        write=replace(ending, task=task).written(),
-        signing=Signing.FORGED,
-    )
-    return (forged, ending.callback())
+def _forged_before(signing: Signing) -> "CallbackFault":
+    """Send a forged one half a duration before the true one."""
+
+    def made(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
+        halfway = ending.at - ending.task.duration / 2
+        return (ending.forged(due=halfway, signing=signing), ending.callback())
+
+    return made
+
+
+def _forged_after(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
+    callback = ending.callback()
+    return (replace(callback, then=ending.forged(due=callback.due, signing=Signing.REPLAYED)),)
+
+
+def _forged_instead(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
+    return (ending.forged(due=ending.callback().due, signing=Signing.USUAL),)
 
 
 def _with_progress(ending: Ending, _: Chosen) -> tuple[Callback, ...]:
@@ -109,6 +128,24 @@ def _disagreeing(task: Task, body: dict[str, Any]) -> object:
 def _misdirected(task: Task, body: dict[str, Any]) -> object:
     param = envelopes.param(task, callBackUrl=f"{ELSEWHERE}/callback")
     return body | {"data": body["data"] | {"param": param}}
+
+
+def _lacking(*names: str) -> "CallbackFault":
+    """Send the usual callback without some members of `data`."""
+
+    def lacking(_: Task, body: dict[str, Any]) -> object:
+        kept = {name: value for name, value in body["data"].items() if name not in names}
+        return body | {"data": kept}
+
+    return _changed(lacking)
+
+
+def _with_empty_result(_: Task, body: dict[str, Any]) -> object:
+    return body | {"data": body["data"] | {"resultJson": ""}}
+
+
+def _by_code_alone(task: Task, body: dict[str, Any]) -> object:
+    return body | {"data": {"taskId": task.id}}
 
 
 def _dropped(_: Ending, __: Chosen) -> tuple[Callback, ...]:
@@ -138,7 +175,10 @@ CALLBACK_FAULTS: Mapping[str, CallbackFault] = {
     "callback-duplicated": _duplicated,
     "callback-late": _late,
     "callback-early": _early,
-    "callback-forged": _forged,
+    "callback-forged": _forged_before(Signing.FORGED),
+    "callback-forged-signed": _forged_before(Signing.USUAL),
+    "callback-forged-after": _forged_after,
+    "callback-forged-instead": _forged_instead,
     "callback-stale": _signed(Signing.STALE),
     "callback-unsigned": _signed(Signing.MISSING),
     "callback-progress-after-end": _with_progress,
@@ -146,11 +186,16 @@ CALLBACK_FAULTS: Mapping[str, CallbackFault] = {
     "callback-unparsable": _unparsable,
     "callback-ids-disagree": _changed(_disagreeing),
     "callback-foreign-url": _changed(_misdirected),
+    "callback-without-result": _lacking("resultJson"),
+    "callback-result-empty": _changed(_with_empty_result),
+    "callback-without-credits": _lacking(*record_faults.CREDITS),
+    "callback-code-only-success": _changed(_by_code_alone),
+    "callback-general-reason": _lacking("failCode", "failMsg"),
     "callback-retried": _retried,
 }
 
 
 def callbacks(ending: Ending) -> tuple[Callback, ...]:
-    """Return all callbacks of a task, as its callback fault has them."""
+    """Return all callbacks about one end of a task, as its callback fault has them."""
     chosen = ending.task.faults.get(Kind.CALLBACK)
     return CALLBACK_FAULTS[chosen.name](ending, chosen) if chosen else (ending.callback(),)

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -20,6 +20,7 @@ RETRY_STEPS = (1, 2, 4)
 """What is waited before each retry, in units of the retry delay."""
 STALE_AGE = 600
 """Seconds: twice what kie.ai recommends that receivers allow."""
+NOTHING: Mapping[str, str] = {}
 WRONG_KEY = "whoever wrote this does not have the key"
 
 log = logging.getLogger(__name__)
@@ -78,16 +79,23 @@ class CallbackSender:
         await self._client.aclose()
 
     async def _deliver(
-        self, task_id: str, url: str, callback: Callback, tried: asyncio.Event
+        self,
+        task_id: str,
+        url: str,
+        callback: Callback,
+        tried: asyncio.Event,
+        seen: Mapping[str, str] = NOTHING,
     ) -> None:
+        """`seen` is the signature of the callback before it."""
         await _until(callback.due)
         if callback.wait_for_another:
             await self._wait_for_another(task_id, callback.wait_for_another)
-        body = callback.write()
+        body, headers = callback.write(), seen
         for attempt, step in enumerate((0, *RETRY_STEPS), start=1):
             await asyncio.sleep(step * self._retry_delay)
             at = time.time()
-            headers = self._signature(task_id, int(at), callback.signing)
+            if callback.signing is not Signing.REPLAYED:
+                headers = self._signature(task_id, int(at), callback.signing)
             status = await self._post(url, body, headers)
             heard = status if attempt > callback.lost_answers else None
             self.attempts.append(
@@ -98,7 +106,7 @@ class CallbackSender:
                 self._release(task_id)
                 break
         if callback.then:
-            await self._deliver(task_id, url, callback.then, tried)
+            await self._deliver(task_id, url, callback.then, tried, headers)
 
     async def _wait_for_another(self, task_id: str, seconds: float) -> None:
         """Wait until another task's callback has been acknowledged, or for so long."""
@@ -117,7 +125,7 @@ class CallbackSender:
             if waiting_id != task_id:
                 overtaken.set()
 
-    async def _post(self, url: str, body: bytes, headers: dict[str, str]) -> int | None:
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int | None:
         """POST once. A caller's URL can be wrong in more ways than httpx has exceptions for."""
         try:
             async with asyncio.timeout(TIMEOUT):

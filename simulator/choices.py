@@ -21,6 +21,7 @@ class Parameters(BaseModel):
 
     seconds: Seconds | None = None
     times: Annotated[int, Field(ge=1, le=100)] = 1
+    bytes: Annotated[int, Field(ge=1, le=16 * 1024 * 1024)] = 1
 
 
 class FaultRate(Parameters):
@@ -45,6 +46,7 @@ class Chosen:
     seconds: float | None = None
     """None: for ever."""
     times: int = 1
+    bytes: int = 1
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from simulator import envelopes, record_faults
 from simulator.account import Account, Task
 from simulator.answers import answer
 from simulator.behaviour import Next
@@ -82,6 +83,7 @@ class Control:
             Route("/simulator/account", self.change_account, methods=["PUT"]),
             Route("/simulator/ledger", self.ledger, methods=["GET"]),
             Route("/simulator/ledger", self.reset, methods=["DELETE"]),
+            Route("/simulator/truth", self.truth),
             Route("/simulator/creates", self.creates),
             Route("/simulator/queries", self.queries),
             Route("/simulator/tasks/{task_id:path}", self.task),
@@ -148,6 +150,10 @@ class Control:
         rows = [_row(task, now) for task in self._account.ledger]
         return answer({"data": rows, "balance": self._account.balance(now)})
 
+    async def truth(self, _: Request) -> Response:
+        """Show what is true of every accepted create in the end, its end to come included."""
+        return answer({"data": [_truth(task) for task in self._account.ledger]})
+
     async def creates(self, _: Request) -> Response:
         """Show every create that arrived, accepted or not."""
         return answer({"data": [_create(record) for record in self._vendor.creates]})
@@ -170,12 +176,12 @@ class Control:
         return await self.ledger(request)
 
     async def task(self, request: Request) -> Response:
-        """Show one row of the ledger, and the state of its task."""
+        """Show one row of the ledger, the state of its task, and what is true in the end."""
         task = self._account.find(request.path_params["task_id"])
         if task is None:
             raise HTTPException(404)
         now = time.time()
-        return answer(_row(task, now) | {"state": task.state(now)})
+        return answer(_row(task, now) | {"state": task.state(now), "truth": _truth(task)})
 
     async def callbacks(self, _: Request) -> Response:
         """Show every callback attempt that is over, in that order."""
@@ -192,6 +198,12 @@ def _row(task: Task, now: float) -> dict[str, object]:
         "input": RawJSON(task.body.input),
         "faults": task.fault_names,
     }
+
+
+def _truth(task: Task) -> dict[str, object]:
+    told = {"taskId": task.id, "callBackUrl": task.body.callback_url, "model": task.body.model}
+    shown = {"completeAt": record_faults.complete_at(task, task.ends[-1])}
+    return told | envelopes.truth(task) | shown | {"faults": task.fault_names}
 
 
 def _create(record: CreateRecord) -> dict[str, object]:

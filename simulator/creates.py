@@ -24,6 +24,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     DROPPED = "dropped"
     """Neither accepted nor answered."""
+    REPEATED = "repeated"
+    """No task of its own: answered with an earlier one's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,20 +75,33 @@ class Creates:
             if task is None:
                 self._plans.give_back(plan)
         seconds = chosen.seconds if chosen else None
-        if task is None:
-            return await treatment.reply(request, Response(), seconds)
-        await self._on_accepted(task)
-        return await treatment.reply(request, answer(envelopes.created(task)), seconds)
+        if task is not None:
+            await self._on_accepted(task)
+        named = task or self._repeated(treatment)
+        usual = answer(envelopes.created(named)) if named else Response()
+        return await treatment.reply(request, usual, seconds)
+
+    def _repeated(self, treatment: Treatment) -> Task | None:
+        """Return the task that the answer names although it is not this create's."""
+        ledger = self._account.ledger
+        return ledger[-1] if treatment.repeats and ledger else None
 
     def _accept(
         self, request: Request, body: bytes, plan: Plan, treatment: Treatment
     ) -> Task | None:
         """Accept a create or drop it; raises `RefusedError`. Nothing else happens meanwhile."""
         now = time.time()
-        if not treatment.accepts:
-            outcome = Outcome.DROPPED if treatment.code is None else Outcome.REFUSED
+        repeated = self._repeated(treatment)
+        if not treatment.accepts and (repeated or not treatment.repeats):
             faults = [chosen.name for kind, chosen in plan.faults.items() if kind is Kind.CREATE]
-            self._record(now, outcome, treatment.code, bodies.callback_url(body), faults=faults)
+            self._record(
+                now,
+                _unaccepted(treatment),
+                treatment.code,
+                bodies.callback_url(body),
+                task_id=repeated.id if repeated else None,
+                faults=faults,
+            )
             return None
         try:
             self._check_key(request)
@@ -119,3 +134,10 @@ class Creates:
                 faults=faults,
             )
         )
+
+
+def _unaccepted(treatment: Treatment) -> Outcome:
+    """Tell what becomes of a create that makes no task."""
+    if treatment.repeats:
+        return Outcome.REPEATED
+    return Outcome.DROPPED if treatment.code is None else Outcome.REFUSED

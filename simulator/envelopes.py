@@ -34,30 +34,33 @@ def record(task: Task, now: float) -> dict[str, Any]:
         "creditsConsumed": task.billed(now),
     }
     if state in ENDS:
-        data |= _times(task) | _ending(task)
+        data |= _times(task, now) | _ending(task, now)
     if state is State.FAIL:
-        data["updateTime"] = _milliseconds(task.finished_at)
+        data["updateTime"] = _milliseconds(task.ended_at(now))
     return envelope(OK, "success", result_faults.apply(task.faults, data))
 
 
-def callback(task: Task, balance: object) -> dict[str, Any]:
-    """Write a callback about a finished task, in the form of 2025, with the credits that remain."""
+def callback(task: Task, balance: object, end: float) -> dict[str, Any]:
+    """Write a callback about one end of a task, in the form of 2025, with the credits that remain.
+
+    `end` is the instant of that end.
+    """
     code, message = (
         (501, "Playground task failed.")
-        if task.failure
+        if task.failure_at(end)
         else (OK, "Playground task completed successfully.")
     )
     data = {
-        "consumeCredits": task.billed(task.finished_at),
+        "consumeCredits": task.billed(end),
         "createTime": _milliseconds(task.created_at),
         "model": task.body.model,
         "param": param(task),
         "remainedCredits": balance,
-        "state": task.state(task.finished_at),
+        "state": task.state(end),
         "taskId": task.id,
-        "updateTime": _milliseconds(task.finished_at),
+        "updateTime": _milliseconds(end),
     }
-    data = result_faults.apply(task.faults, data | _times(task) | _ending(task))
+    data = result_faults.apply(task.faults, data | _times(task, end) | _ending(task, end))
     return {"code": code, "data": data, "msg": message}
 
 
@@ -69,18 +72,36 @@ def param(task: Task, **instead: object) -> str:
     return json_codec.text(echoed | {"model": task.body.model} | instead)
 
 
-def _times(task: Task) -> dict[str, Any]:
-    """`costTime` is whole seconds live, though the documentation says milliseconds."""
+def truth(task: Task) -> dict[str, Any]:
+    """Tell what is true of a task in the end, whatever records and callbacks make of it."""
+    end = task.ends[-1]
+    failure = task.failure_at(end)
+    result = None if failure else task.result
     return {
-        "costTime": int(task.duration),
-        "completeTime": _milliseconds(task.finished_at),
+        "state": task.state(end),
+        "settledAt": end,
+        "credits": task.billed(end),
+        "failCode": failure.code if failure else None,
+        "failMsg": failure.message if failure else None,
+        "resultUrls": (result or {}).get("resultUrls", []),
+        "result": result,
+        **_times(task, end),
     }
 
 
-def _ending(task: Task) -> dict[str, Any]:
-    if task.failure:
-        return {"failCode": task.failure.code, "failMsg": task.failure.message}
-    return {"resultJson": json_codec.text({"resultUrls": [task.result_url]})}
+def _times(task: Task, now: float) -> dict[str, Any]:
+    """`costTime` is whole seconds live, though the documentation says milliseconds."""
+    end = task.ended_at(now)
+    return {
+        "costTime": int(task.duration + (end - task.finished_at)),
+        "completeTime": _milliseconds(end),
+    }
+
+
+def _ending(task: Task, now: float) -> dict[str, Any]:
+    if failure := task.failure_at(now):
+        return {"failCode": failure.code, "failMsg": failure.message}
+    return {"resultJson": json_codec.text(task.result or task.usual_result)}
 
 
 def _milliseconds(instant: float) -> int:

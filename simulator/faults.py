@@ -41,22 +41,52 @@ class Refusal:
 
 SERVER_ERROR = Refusal(code=500, message="Server exception, please try again later")
 """Documented nowhere: it does not say whether a task exists."""
+OUT_OF_CREDITS = (
+    "Credits insufficient : Your current balance isn't enough to run this request. "
+    "Please top up to continue."
+)
+"""The live text; it comes under more than one code."""
+TOP_UP = "Insufficient credits, please top up to continue"
 
 CREATE_REFUSALS: Mapping[str, Refusal] = {
     "create-refused-400": Refusal(code=400, message="Invalid request parameters"),
+    "create-refused-400-credits": Refusal(code=400, message=TOP_UP),
     "create-refused-401": Refusal(code=401, message="You do not have access permissions"),
     "create-refused-402": Refusal(code=402, message="Credits insufficient"),
     "create-refused-404": Refusal(code=404, message="Not Found"),
     "create-refused-405": Refusal(code=405, message="Called too often"),
     "create-refused-413": Refusal(code=413, message="The prompt is too long"),
     "create-refused-422": Refusal(code=422, message="The prompt holds prohibited content"),
+    "create-refused-422-credits": Refusal(code=422, message=TOP_UP),
     "create-refused-429": Refusal(code=429, message="Called too often, try again later"),
     "create-refused-430": Refusal(code=430, message="Your call frequency is too high"),
     "create-refused-433": Refusal(code=433, message="The limit of this key is used up"),
     "create-refused-451": Refusal(code=451, message="Failed to fetch the image"),
     "create-refused-455": Refusal(code=455, message="Under maintenance"),
     "create-refused-500-parameter": Refusal(code=500, message="aspect_ratio is required"),
-    "create-refused-500-credits": Refusal(code=500, message="Credits insufficient"),
+    "create-refused-500-option": Refusal(
+        code=500, message="output_format is not within the range of allowed options"
+    ),
+    "create-refused-500-length": Refusal(
+        code=500, message="The text length cannot exceed the maximum limit"
+    ),
+    "create-refused-500-operation": Refusal(
+        code=500, message="Operation not found: google/nano-banana-edit"
+    ),
+    "create-refused-500-file-type": Refusal(code=500, message="File type not supported"),
+    "create-refused-500-file-size": Refusal(
+        code=500, message="File size exceeds the maximum limit"
+    ),
+    "create-refused-500-ratio": Refusal(
+        code=500, message="The image aspect ratio must be between 1:2.5 and 2.5:1"
+    ),
+    "create-refused-500-input-file": Refusal(
+        code=500, message="Unable to read the input file, please check the file URL"
+    ),
+    "create-refused-500-credits": Refusal(code=500, message=OUT_OF_CREDITS),
+    "create-refused-500-maintenance": Refusal(
+        code=500, message="The model is being maintained, please try again later"
+    ),
     "create-refused-500-unknown": SERVER_ERROR,
     "create-refused-501": Refusal(code=501, message="Generation failed"),
     "create-refused-505": Refusal(code=505, message="This feature is disabled"),
@@ -70,6 +100,12 @@ RECORD_REFUSALS: Mapping[str, Refusal] = {
     "record-refused-501": Refusal(code=501, message="Generation failed"),
 }
 FOR_EVER = {"seconds": None}
+End = Literal["success", "fail"]
+END_WORDS: Mapping[End, tuple[str, ...]] = {
+    "success": ("succeeded", "succeed", "completed", "done"),
+    "fail": ("failed", "error"),
+}
+"""Other words for the states in which a task ends."""
 
 
 def _refusing(name: str, refusal: Refusal) -> Fault:
@@ -81,19 +117,37 @@ def _hiding(name: str, refusal: Refusal) -> Fault:
     return Fault(name, f"Queries are answered {said}, until `seconds` after the create.", FOR_EVER)
 
 
+def _worded(word: str, end: End) -> Fault:
+    return Fault(f"result-word-{word}", f"Its final state is called `{word}`.", needs=end)
+
+
 _CREATE = (
     *(_refusing(name, refusal) for name, refusal in CREATE_REFUSALS.items()),
+    Fault("create-http-400", "Not accepted; HTTP 400 and a page of HTML."),
     Fault("create-http-404", "Not accepted; HTTP 404 and a page of HTML."),
+    Fault("create-http-413", "Not accepted; HTTP 413 and a page of HTML."),
+    Fault("create-http-422", "Not accepted; HTTP 422 and a page of HTML."),
     Fault("create-http-429", "Not accepted; HTTP 429 and a page of HTML."),
     Fault("create-http-502", "Not accepted; HTTP 502 and a page of HTML."),
     Fault("create-closed-unread", "Not accepted; the connection is reset, the body unread."),
     Fault("create-closed-after-reading", "Not accepted; the connection is closed, no answer."),
     Fault("create-hang", "Not accepted; never answered."),
+    Fault(
+        "create-same-id",
+        "No task and no bill: answered with the task that was accepted last, if there is one.",
+    ),
     Fault("create-http-502-after-accept", "Accepted and billed; HTTP 502 and a page of HTML."),
     Fault(
         "create-500-after-accept",
         f"Accepted and billed; answered code 500, “{SERVER_ERROR.message}”.",
     ),
+    Fault(
+        "create-500-with-id-after-accept",
+        f"Accepted and billed; answered code 500, “{SERVER_ERROR.message}”, and `data.taskId`.",
+    ),
+    Fault("create-code-zero", "Accepted and billed; answered code 0, and `data.taskId`."),
+    Fault("create-id-at-root", "Accepted and billed; `taskId` is at the root, `data` null."),
+    Fault("create-data-is-id", "Accepted and billed; `data` is the id itself, a text."),
     Fault("create-cut-off-after-accept", "Accepted and billed; the connection is closed."),
     Fault("create-half-answer", "Accepted and billed; the answer breaks off in the middle."),
     Fault("create-garbage-answer", "Accepted and billed; HTTP 200, and the body is no JSON."),
@@ -122,6 +176,31 @@ _CALLBACK = (
     Fault("callback-ids-disagree", "`taskId` at the root names another task than `data.taskId`."),
     Fault("callback-foreign-url", "`param.callBackUrl` is somebody else's."),
     Fault(
+        "callback-forged-signed",
+        "A forged success comes halfway, its signature valid. The true one follows.",
+    ),
+    Fault(
+        "callback-forged-after",
+        "Followed by a forged success with another result, under the same signature.",
+    ),
+    Fault(
+        "callback-forged-instead",
+        "A forged success comes in its place, the signature valid: also of what fails.",
+    ),
+    Fault("callback-without-result", "A success without `resultJson`.", needs="success"),
+    Fault("callback-result-empty", 'A success whose `resultJson` is `""`.', needs="success"),
+    Fault("callback-without-credits", "No credits; the record has them."),
+    Fault(
+        "callback-code-only-success",
+        "A success by code 200 and `data.taskId` alone: no state, no result.",
+        needs="success",
+    ),
+    Fault(
+        "callback-general-reason",
+        "Fails; neither `failCode` nor `failMsg`, which are 1501 and a reason in the record.",
+        needs="fail",
+    ),
+    Fault(
         "callback-retried",
         "The first `times` answers come too late for kie.ai: sent again though taken.",
         {"times": 1},
@@ -137,6 +216,24 @@ _RESULT = (
     Fault("result-fail-code-number", "Fails; `failCode` is the number 422.", needs="fail"),
     Fault("result-fail-code-word", "Fails; `failCode` is `GENERATION_FAILED`.", needs="fail"),
     Fault("result-fail-code-null", "Fails; `failCode` is null.", needs="fail"),
+    Fault("result-json-twice", "`resultJson` is encoded twice.", needs="success"),
+    Fault("result-urls-text", "`resultUrls` is one URL, a text.", needs="success"),
+    Fault("result-urls-json-text", "`resultUrls` is JSON text of a list.", needs="success"),
+    Fault(
+        "result-large",
+        "`resultJson` is of so many `bytes`: a transcript in `resultObject`.",
+        {"bytes": 1_600_000},
+        needs="success",
+    ),
+    *(_worded(word, end) for end, words in END_WORDS.items() for word in words),
+    Fault("result-timeout", "Fails; 524, “generate task timeout.”.", needs="fail"),
+    Fault(
+        "result-timeout-then-success",
+        "Fails with 524, “generate task timeout.”; succeeds `seconds` later, a second callback.",
+        {"seconds": 60.0},
+        needs="fail",
+    ),
+    Fault("result-withdrawn", "The model is withdrawn: fails with 500.", needs="fail"),
     Fault("result-credits-2025", "Credits as `consumeCredits`, in records too."),
     Fault("result-credits-2026", "Credits as `creditsConsumed`, in callbacks too."),
 )
@@ -150,6 +247,20 @@ _RECORD = (
     Fault("record-unknown-state", "While it runs its state is `post_processing`."),
     Fault("record-contradicts", "Its final state is the opposite of the callback's."),
     Fault("record-input-object", "`param.input` is an object, not a text."),
+    Fault("record-foreign-url", "`param.callBackUrl` is another task's: other digits in its path."),
+    Fault("record-without-param", "No `param`: nothing is echoed."),
+    Fault("record-param-escaped", "`param.input` is escaped once more than usual."),
+    Fault(
+        "record-result-late",
+        'A success; `resultJson` is `""` until `seconds` after the end, callbacks have none.',
+        {"seconds": 3.0},
+        needs="success",
+    ),
+    Fault(
+        "record-credits-late",
+        "Credits are null until `seconds` after the end, callbacks have none.",
+        {"seconds": 3.0},
+    ),
 )
 
 FAULTS: Mapping[str, Fault] = {

@@ -8,11 +8,12 @@ from typing import Any
 from simplejson import RawJSON
 from starlette.responses import Response
 
-from simulator import envelopes
-from simulator.account import ENDS, Failure, Task
+from simulator import envelopes, json_codec
+from simulator.account import ENDS, Task
 from simulator.answers import answer, page
 from simulator.bodies import RefusedError
 from simulator.choices import Chosen
+from simulator.failures import Failure
 from simulator.faults import RECORD_REFUSALS, Kind
 
 NOT_VISIBLE = "record-null"
@@ -20,7 +21,17 @@ NOT_VISIBLE = "record-null"
 UNKNOWN_STATE = "post_processing"
 OPPOSITE = Failure(code="500", message="Internal server error")
 
+CREDITS = ("creditsConsumed", "consumeCredits")
+OTHER_DIGITS = str.maketrans("0123456789", "1234567890")
+
 Envelope = dict[str, Any]
+Data = dict[str, Any]
+
+LATE: Mapping[str, Mapping[str, str | None]] = {
+    "record-result-late": {"resultJson": ""},
+    "record-credits-late": dict.fromkeys(CREDITS),
+}
+"""Members that callbacks lack and records show late, and what the record says until then."""
 
 
 def _with_unknown_state(task: Task, now: float) -> Envelope:
@@ -31,21 +42,71 @@ def _with_unknown_state(task: Task, now: float) -> Envelope:
 
 
 def _contradicting(task: Task, now: float) -> Envelope:
-    return envelopes.record(replace(task, failure=None if task.failure else OPPOSITE), now)
+    opposite = None if task.failure_at(now) else OPPOSITE
+    return envelopes.record(replace(task, failure=opposite, turns_after=None), now)
 
 
-def _with_input_object(task: Task, now: float) -> Envelope:
+def _echoing(members: Callable[[Task], dict[str, object]]) -> "Write":
+    """Echo the create with other members."""
+
+    def write(task: Task, now: float) -> Envelope:
+        envelope = envelopes.record(task, now)
+        envelope["data"]["param"] = envelopes.param(task, **members(task))
+        return envelope
+
+    return write
+
+
+def _foreign_url(task: Task) -> dict[str, object]:
+    """Name another task's URL, as far as it was given one: an id's digits are other ones."""
+    if task.body.callback_url is None:
+        return {}
+    scheme, slashes, rest = task.body.callback_url.partition("//")
+    host, slash, path = rest.partition("/")
+    return {"callBackUrl": scheme + slashes + host + slash + path.translate(OTHER_DIGITS)}
+
+
+def _without_param(task: Task, now: float) -> Envelope:
     envelope = envelopes.record(task, now)
-    envelope["data"]["param"] = envelopes.param(task, input=RawJSON(task.body.input))
+    del envelope["data"]["param"]
     return envelope
 
 
-RECORDS: Mapping[str, Callable[[Task, float], Envelope]] = {
+def _with_late_members(task: Task, now: float) -> Envelope:
+    envelope = envelopes.record(task, now)
+    if now < complete_at(task, now):
+        late = LATE[task.faults[Kind.RECORD].name]
+        envelope["data"] |= {name: late[name] for name in late if name in envelope["data"]}
+    return envelope
+
+
+Write = Callable[[Task, float], Envelope]
+
+
+RECORDS: Mapping[str, Write] = {
     "record-unknown-state": _with_unknown_state,
     "record-contradicts": _contradicting,
-    "record-input-object": _with_input_object,
+    "record-input-object": _echoing(lambda task: {"input": RawJSON(task.body.input)}),
+    "record-foreign-url": _echoing(_foreign_url),
+    "record-without-param": _without_param,
+    "record-param-escaped": _echoing(lambda task: {"input": json_codec.text(task.body.input)}),
+    **dict.fromkeys(LATE, _with_late_members),
 }
 """Records that are not as usual. The other faults of this kind show no record."""
+
+
+def told_later(task: Task, data: Data) -> Data:
+    """Return a callback's data without what the record is to show late."""
+    chosen = task.faults.get(Kind.RECORD)
+    late = LATE.get(chosen.name, {}) if chosen else {}
+    return {name: value for name, value in data.items() if name not in late}
+
+
+def complete_at(task: Task, now: float) -> float:
+    """Tell from when on the record shows all of the end that holds now."""
+    chosen = task.faults.get(Kind.RECORD)
+    late = chosen.seconds if chosen and chosen.name in LATE else None
+    return task.ended_at(now) + (late or 0.0)
 
 
 def answer_query(task: Task | None, now: float) -> Response:

@@ -107,18 +107,24 @@ class Vendor:
         return Response(pictures.draw(task.id), media_type="image/png")
 
     async def _send_callbacks(self, task: Task) -> None:
-        """Schedule the callbacks about the task's end, if it has a callback URL."""
+        """Schedule the callbacks about each end of the task, if it has a callback URL."""
         url = task.body.callback_url
         if url is None or not task.calls_back:
             return
-        ending = Ending(
+        tried = [
+            self._callback_sender.send(task.id, url, callbacks(self._ending(task, at)))
+            for at in task.ends
+        ]
+        if EARLY in task.fault_names:
+            await asyncio.gather(*(event.wait() for event in tried[0]))
+
+    def _ending(self, task: Task, at: float) -> Ending:
+        return Ending(
             task=task,
+            at=at,
             balance=lambda: self._account.balance(time.time()),
             delay=self._callback_delay,
         )
-        tried = self._callback_sender.send(task.id, url, callbacks(ending))
-        if EARLY in task.fault_names:
-            await asyncio.gather(*(event.wait() for event in tried))
 
     def _base_url(self, request: Request) -> str:
         """Where results are served: without an URL of ours, where the client reached us.

@@ -106,6 +106,13 @@ def test_overrides_win_and_are_checked() -> None:
         load({}, listen="127.0.0.1")
 
 
+@pytest.mark.parametrize("end", ["", "/", "/api/v1", "/api/v1/"])
+@pytest.mark.parametrize("start", ["https://api.kie.ai", "http://proxy.internal:81/kie"])
+def test_the_base_url_may_have_the_apis_path_in_it(start: str, end: str) -> None:
+    assert load(environ(KIE_BASE_URL=start + end)).kie_base_url == start
+    assert load(environ(PUBLIC_URL=start + "/api/v1")).public_url == start + "/api/v1"
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         load({}).kie_timeout = 1  # type: ignore[misc]

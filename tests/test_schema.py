@@ -20,6 +20,7 @@ from alembic.config import Config
 from app.api.schemas import deliveries as delivery_schemas
 from app.api.schemas import tasks as task_schemas
 from app.domain.admission import Call, HoldReason
+from app.domain.amendment import NAMES
 from app.domain.audit import Action, Actor
 from app.domain.delivery import DeliveryState, EventType
 from app.domain.dialect import Dialect
@@ -27,12 +28,12 @@ from app.domain.draft import Draft
 from app.domain.evidence import Signature, Verdict
 from app.domain.polling import DuePoll
 from app.domain.report import Report
-from app.domain.task import FINAL, FailSource, Source, State
+from app.domain.task import FINAL, Change, FailClass, FailSource, Source, State
 from app.store import schema, tables
 from app.store.account import admission
 from app.store.deliveries import history
 from app.store.engine import Database
-from app.store.tasks import callbacks, moves, rows
+from app.store.tasks import callbacks, rows
 
 
 def config(dsn: str, stdout: TextIO = sys.stdout) -> Config:
@@ -123,6 +124,7 @@ async def test_down_to_nothing_and_up_again(scratch: str) -> None:
 WORDS: dict[str, type[StrEnum]] = {
     "tasks.state": State,
     "tasks.fail_source": FailSource,
+    "tasks.fail_class": FailClass,
     "tasks.settled_by": Source,
     "tasks.dialect": Dialect,
     "deliveries.event": EventType,
@@ -133,6 +135,7 @@ WORDS: dict[str, type[StrEnum]] = {
     "kie_slots.kind": Call,
     "audit_entries.actor": Actor,
     "audit_entries.action": Action,
+    "task_events.kind": Change,
     "task_events.from_state": State,
     "task_events.to_state": State,
     "callbacks.source": Source,
@@ -210,8 +213,9 @@ def columns(table: type[tables.Base]) -> set[str]:
 
 
 def test_a_task_has_one_name_for_one_thing() -> None:
-    made_up = {"hold_reason", "estimated_start_at", "urls"}
-    assert list(task_schemas.Task.model_fields) == [*rows.ANSWERED, "urls"]
+    made_up = {"hold_reason", "estimated_start_at", "confirmed", "result_expires_at", "urls"}
+    computed = ["confirmed", "result_expires_at", "urls"]
+    assert list(task_schemas.Task.model_fields) == [*rows.ANSWERED, *computed]
     assert set(rows.ANSWERED) - made_up <= columns(tables.Task)
     assert not made_up & columns(tables.Task)
     assert len(set(rows.ANSWERED)) == len(rows.ANSWERED)
@@ -231,9 +235,12 @@ def test_a_delivery_has_one_name_for_one_thing() -> None:
     assert attempt == columns(tables.DeliveryAttempt) - {"delivery_id"}
 
 
+KEPT_BY_TASK = (*NAMES, "kie_state")
+
+
 @pytest.mark.parametrize(
     ("kept", "table"),
-    [(moves._REPORTED, tables.Task), (callbacks._REPORTED, tables.Callback)],
+    [(KEPT_BY_TASK, tables.Task), (callbacks._REPORTED, tables.Callback)],
     ids=["task", "callback"],
 )
 def test_what_is_kept_of_a_report_has_the_reports_names(
@@ -246,7 +253,7 @@ def test_what_is_kept_of_a_report_has_the_reports_names(
 
 def test_nothing_that_both_a_report_and_a_table_know_is_left_out() -> None:
     known = {field.name for field in fields(Report)}
-    for kept, table in ((moves._REPORTED, tables.Task), (callbacks._REPORTED, tables.Callback)):
+    for kept, table in ((KEPT_BY_TASK, tables.Task), (callbacks._REPORTED, tables.Callback)):
         # `result_urls` is a tuple there and a list here, so a callback's is written by hand
         assert known & columns(table) <= {*kept, "result_urls"}
 

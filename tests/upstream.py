@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,10 @@ class Upstream:
     on_download: Callable[[], Response] | None = None
     records: dict[str, Any] = field(default_factory=dict)
     """Envelopes by id; an id that is not here runs."""
+    urls: dict[str, str] = field(default_factory=dict)
+    """The callback URL that each accepted create came with: its record echoes it."""
+    last_id: str = ""
+    """The newest that was given out, answered or not."""
     _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def reset(self) -> None:
@@ -79,6 +84,11 @@ class Upstream:
         """The path of the newest create's callback URL."""
         url: str = self.creates[-1]["callBackUrl"]
         return "/" + url.split("/", 3)[3]
+
+    def has(self, kie_task_id: str, envelope: dict[str, Any]) -> None:
+        """Keep a record under an id that was not answered, for the newest create."""
+        self.records[kie_task_id] = envelope
+        self.urls[kie_task_id] = self.creates[-1]["callBackUrl"]
 
     def answers(self, response: Callable[[], Response]) -> None:
         """Answer every create from now on like this."""
@@ -109,7 +119,8 @@ class Upstream:
         return go
 
     def next_id(self) -> str:
-        return f"{next(self._numbers):032x}"
+        self.last_id = f"{next(self._numbers):032x}"
+        return self.last_id
 
     async def _create(self, request: Request) -> Response:
         self.bodies.append(await request.body())
@@ -117,8 +128,18 @@ class Upstream:
         self.creates.append(body)
         self.headers.append(dict(request.headers))
         if self.on_create is not None:
-            return await self.on_create(body)
-        return accepted(self.next_id())
+            answer = await self.on_create(body)
+            self._note(answer, body)
+            return answer
+        answer = accepted(self.next_id())
+        self._note(answer, body)
+        return answer
+
+    def _note(self, answer: Response, body: Mapping[str, Any]) -> None:
+        """Remember the URL under the id that was answered."""
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            kie_task_id = json.loads(bytes(answer.body))["data"]["taskId"]
+            self.urls[kie_task_id] = body["callBackUrl"]
 
     async def _record(self, request: Request) -> Response:
         kie_task_id = request.query_params["taskId"]
@@ -126,7 +147,15 @@ class Upstream:
         self.queried_at.append(asyncio.get_running_loop().time())
         if self.on_query is not None:
             await self.on_query(kie_task_id)
-        return JSONResponse(self.records.get(kie_task_id) or running(kie_task_id))
+        return JSONResponse(self._echoing(kie_task_id))
+
+    def _echoing(self, kie_task_id: str) -> Any:  # JSON
+        envelope = self.records.get(kie_task_id) or running(kie_task_id)
+        data = envelope.get("data") if isinstance(envelope, dict) else None
+        if not isinstance(data, dict) or "param" in data or kie_task_id not in self.urls:
+            return envelope
+        param = json.dumps({"callBackUrl": self.urls[kie_task_id], "input": "{}"})
+        return {**envelope, "data": {**data, "param": param}}
 
     async def _credit(self, _: Request) -> Response:
         self.credit_calls += 1

@@ -16,6 +16,7 @@ from app.api.parameters import only_known_parameters
 from app.api.schemas.events import EventList
 from app.domain.exact_json import render
 from app.domain.paging import Position
+from app.domain.task import Change
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(only_known_parameters)])
 
@@ -95,10 +96,15 @@ async def client_events(services: ServicesDep, client: ClientDep, asked: Reading
 def _shown(event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "id": event_id(Position(xid=event["xid"], id=event["id"])),
-        "type": f"task.{event['to_state']}",
+        "type": _type(event),
         **{name: event[name] for name in ("task_id", "from_state", "to_state")},
         **{name: event[name] for name in ("attempt", "reason", "at")},
     }
+
+
+def _type(event: Mapping[str, Any]) -> str:
+    moved = event["kind"] == Change.MOVED
+    return f"task.{event['to_state'] if moved else event['kind']}"
 
 
 def _listed(events: Sequence[Mapping[str, Any]], after: Position) -> Response:

@@ -24,7 +24,7 @@ from app.domain.draft import Draft
 from app.domain.errors import DatabaseUnavailableError, bad_parameter
 from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
-from app.domain.task import FINAL, State
+from app.domain.task import FINAL, FailClass, State
 from app.services.services import Services
 from app.services.tasks.create import Created
 
@@ -94,6 +94,9 @@ async def list_tasks(
         list[State] | None, Query(description="One or more states; repeat the parameter.")
     ] = None,
     model: Annotated[str | None, Query(max_length=200)] = None,
+    fail_class: Annotated[
+        FailClass | None, Query(description="Failures of this kind only.")
+    ] = None,
     created_after: Instant = None,
     created_before: Instant = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
@@ -103,6 +106,7 @@ async def list_tasks(
     narrowed = Filter(
         states=state or (),
         model=_without_nul(model),
+        fail_class=fail_class,
         created_after=query_instant("created_after", created_after),
         created_before=query_instant("created_before", created_before),
         metadata=metadata_filter(request),

@@ -33,6 +33,7 @@ from app.config.values import (
     proxied,
     rising,
     strong,
+    without_api_path,
 )
 
 PREFIX = "GATEWAY_"
@@ -84,7 +85,10 @@ class Settings(BaseSettings):
         "off.",
     )
     kie_api_key: Token | None = Field(None, description="The account's API key at kie.ai.")
-    kie_base_url: WebUrl = Field("https://api.kie.ai", description="kie.ai's API.")
+    kie_base_url: Annotated[WebUrl, AfterValidator(without_api_path)] = Field(
+        "https://api.kie.ai",
+        description="kie.ai's API; an `/api/v1` at its end is dropped.",
+    )
     kie_upload_url: WebUrl = Field(
         "https://kieai.redpandaai.co",
         json_schema_extra=RESERVED,
@@ -116,10 +120,13 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="The account's limit of queries to kie.ai per second, over all replicas.",
     )
-    kie_confirm: Annotated[Literal["before", "after", "off"], BeforeValidator(lowered)] = Field(
-        "after",
-        description="Whether kie.ai is asked about what a callback says: `before` it settles the "
-        "task, `after`, or not at all (`off`).",
+    kie_confirm: Annotated[Literal["auto", "before", "after", "off"], BeforeValidator(lowered)] = (
+        Field(
+            "auto",
+            description="Whether kie.ai is asked about what a callback says: `before` it settles "
+            "the task, `after`, or not at all (`off`). `auto` is `after` with HMAC keys, which "
+            "forgers lack, and `before` without.",
+        )
     )
     kie_timeout: Seconds = Field(30, description="Longest that one call to kie.ai may take.")
     submit_wait: Wait = Field(

@@ -72,6 +72,11 @@ def _has_host(parts: SplitResult) -> bool:
         return False
 
 
+def without_api_path(value: str) -> str:
+    """Drop the `/api/v1` that people copy along: it stands in every path that is added."""
+    return value.removesuffix("/api/v1").rstrip("/")
+
+
 def proxied(value: SecretStr) -> SecretStr:
     parts = split(value.get_secret_value())
     if parts.scheme not in {"http", "https"} or not _has_host(parts):

@@ -25,5 +25,7 @@ class Action(StrEnum):
     TASK_RELEASED = "task_released"
     """A task that was set aside is worked on again."""
     TASK_SET_ASIDE = "task_set_aside"
+    FOREIGN_ID = "foreign_id"
+    """kie.ai has the id that it gave for one task for another one."""
     PAID_TWICE = "paid_twice"
     """kie.ai has a second id for one task."""

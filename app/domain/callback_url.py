@@ -7,12 +7,28 @@ gateway's secret, so it survives any loss of ours, and every retired secret stil
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
+from enum import StrEnum
 from uuid import UUID
 
 CALLBACK_PATH = "/callbacks/kie"
 TOKEN_BYTES = 16
 """128 bits: RFC 2104 section 5 allows half of the hash; guessing 2**128 is out of reach."""
+
+_OURS = re.compile(rf"{CALLBACK_PATH}/(?P<task>[0-9a-f-]{{36}})/[^/]*\Z")
+
+
+class Echo(StrEnum):
+    """Whose callback URL kie.ai echoes about a task."""
+
+    NONE = "none"
+    OWN = "own"
+    """The task's: it proves whose id it is."""
+    ANOTHERS = "anothers"
+    """Another task's of a gateway: what is reported is not for this one."""
+    STRANGE = "strange"
+    """No gateway's."""
 
 
 def derive(secret: str, purpose: str) -> bytes:
@@ -46,17 +62,20 @@ class CallbackUrls:
         found = [hmac.compare_digest(given, right.encode()) for right in self.tokens(task_id)]
         return any(found)
 
-    def is_foreign(self, task_id: UUID, url: str | None) -> bool:
-        """Tell whether `url` is somebody else's; no URL at all is nobody's."""
-        return url is not None and not self.is_own(task_id, url)
-
-    def is_own(self, task_id: UUID, url: str | None) -> bool:
-        """Tell whether `url` is this task's callback URL, under whichever public URL of ours.
+    def echo(self, task_id: UUID, url: str | None) -> Echo:
+        """Tell whose callback URL this is, under whichever public URL of ours.
 
         Only the path is compared: the public URL may have changed since the create.
         """
-        head, _, token = (url or "").rpartition("/")
-        return head.endswith(f"{CALLBACK_PATH}/{task_id}") and self.verifies(task_id, token)
+        if url is None:
+            return Echo.NONE
+        found = _OURS.search(url)
+        if found is None:
+            return Echo.STRANGE
+        if found["task"] != str(task_id):
+            return Echo.ANOTHERS
+        token = url.rpartition("/")[2]
+        return Echo.OWN if self.verifies(task_id, token) else Echo.STRANGE
 
 
 def _token(key: bytes, task_id: UUID) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.domain.delivery import DeliveryState
-from app.domain.task import State
+from app.domain.task import FailClass, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +15,7 @@ class Filter:
 
     states: Sequence[State] = ()
     model: str | None = None
+    fail_class: FailClass | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)

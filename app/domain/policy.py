@@ -9,6 +9,8 @@ from app.domain.admission import Limits
 class Confirm(StrEnum):
     """When a callback's word is checked by a query: its signature does not cover its body."""
 
+    AUTO = "auto"
+    """`before` without HMAC keys, `after` with them."""
     BEFORE = "before"
     AFTER = "after"
     OFF = "off"

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.domain.evidence import Judgement, Verdict
+from app.domain.holding import may_turn, next_question, wait_of
 from app.domain.policy import Policy
 from app.domain.report import Progress, Report
 from app.domain.retry import backoff
-from app.domain.task import FINAL, Standing, State, yields
+from app.domain.task import FINAL, Source, Standing, State, yields
 
 PollSchedule = Sequence[tuple[float, float]]
 """Rows of (age below, seconds until the next question); the last row's age is infinite."""
@@ -39,9 +40,13 @@ AFTER_EXPIRY: Sequence[float] = (2 * 3600.0, 6 * 3600.0, 24 * 3600.0)
 """Ages of an expired task, in seconds since it expired, at which kie.ai is asked once more."""
 
 
-def next_after_expiry(age: float) -> float | None:
-    """Seconds until the next question about a task that expired `age` seconds ago; None: none."""
-    return next((at - age for at in AFTER_EXPIRY if at > age), None)
+AFTER_TURNING_FAILURE: Sequence[float] = (300.0, 1800.0)
+"""The same for a failure that kie.ai was seen to take back, since it was believed."""
+
+
+def next_look(ages: Sequence[float], age: float) -> float | None:
+    """Seconds until the next of these ages of a final task; None: there is none."""
+    return next((at - age for at in ages if at > age), None)
 
 
 CONFIRMATIONS = 8
@@ -57,6 +62,7 @@ class DuePoll:
 
     id: UUID
     kie_task_id: str | None
+    """The task's, or else the one that the answer to its create named without accepting it."""
     tries: int
     age: float
     """Since its create was sent."""
@@ -76,7 +82,11 @@ class NextPoll:
     tries: int = 0
     kie_state: str | None = None
     confirms: bool = False
-    """kie.ai said the same as the callback that settled the task."""
+    """kie.ai's record vouches for the end."""
+    held: bool = False
+    """An end was reported that is still asked about."""
+    unreached: bool = False
+    """kie.ai gave no answer to that."""
 
 
 def next_poll_of(
@@ -85,22 +95,73 @@ def next_poll_of(
     judgement: Judgement | None,
     report: Report | None,
     *,
+    reached: bool,
     policy: Policy,
     share: float,
 ) -> NextPoll | None:
     """Say what follows from the answer to a poll; None: it settled the task.
 
-    `standing` is the task before it; without a judgement kie.ai gave no answer of use. `share` is
-    a random number in [0, 1): it spreads what was due together.
+    `standing` is the task before it; without a judgement kie.ai gave no answer of use, and without
+    `reached` none at all. `share` is a random number in [0, 1): it spreads what was due together.
     """
-    if judgement is None or report is None or judgement.verdict in FRUITLESS:
-        tries = due.tries + 1
-        wait = backoff(tries, first=2, ceiling=300, share=share)
-        return NextPoll(due_in=_wait(due, standing, tries, policy, at_least=wait), tries=tries)
-    if report.progress is Progress.RUNNING:
-        after = replace(standing, state=judgement.target or standing.state)
-        return NextPoll(due_in=_wait(due, after, 0, policy), kie_state=report.kie_state)
-    return NextPoll(due_in=None, confirms=True) if judgement.target is None else None
+    if judgement is None or report is None:
+        return _fruitless(due, standing, policy, share, unreached=not reached)
+    if judgement.target in FINAL:
+        return None
+    runs = report.progress is Progress.RUNNING
+    if judgement.verdict in FRUITLESS and not (
+        judgement.amendment or (runs and _is_doubted(standing))
+    ):
+        return _fruitless(due, standing, policy, share)
+    if runs:
+        return _while_it_runs(due, standing, judgement, report, policy)
+    if judgement.holds:
+        return _held(due, standing.held_for or 0.0, policy, wait_of(report))
+    ages = AFTER_TURNING_FAILURE if may_turn(report) else ()
+    return NextPoll(due_in=next_look(ages, standing.final_for or 0.0), confirms=True)
+
+
+def _fruitless(
+    due: DuePoll, standing: Standing, policy: Policy, share: float, *, unreached: bool = False
+) -> NextPoll:
+    tries = due.tries + 1
+    wait = backoff(tries, first=2, ceiling=300, share=share)
+    held = standing.held_for is not None
+    if (
+        held
+    ):  # somebody waits for this answer, and whatever was reported has to be believed some day
+        due_in = max(_turn(due, policy), next_question(standing.held_for or 0.0, 0.0))
+        return NextPoll(due_in=due_in, tries=tries, held=True, unreached=unreached)
+    return NextPoll(due_in=_wait(due, standing, tries, policy, at_least=wait), tries=tries)
+
+
+def _while_it_runs(
+    due: DuePoll, standing: Standing, judgement: Judgement, report: Report, policy: Policy
+) -> NextPoll:
+    """Poll on; more often while somebody said that it is over."""
+    if standing.held_for is not None and not judgement.releases:
+        return replace(_held(due, standing.held_for, policy), kie_state=report.kie_state)
+    if _is_doubted(standing):
+        age = standing.final_for or 0.0
+        due_in = next_question(age, 0.0) if age < policy.task_expires_after else None
+        return NextPoll(due_in=due_in)
+    after = replace(standing, state=judgement.target or standing.state)
+    return NextPoll(due_in=_wait(due, after, 0, policy), kie_state=report.kie_state)
+
+
+def _is_doubted(standing: Standing) -> bool:
+    """Only a callback told of the end, and kie.ai's record has not said the same."""
+    return standing.settled_by is Source.CALLBACK and not standing.confirmed
+
+
+def _held(due: DuePoll, held_for: float, policy: Policy, wait: float = 0.0) -> NextPoll:
+    return NextPoll(due_in=max(_turn(due, policy), next_question(held_for, wait)), held=True)
+
+
+def _turn(due: DuePoll, policy: Policy) -> float:
+    """Seconds that all who share the query limit take for one question each."""
+    queries = policy.limits.queries
+    return due.sharing * queries.window / queries.calls
 
 
 def _wait(
@@ -108,18 +169,16 @@ def _wait(
 ) -> float | None:
     """Come back soon at first, then ever more slowly, and never without an end."""
     if standing.state is State.EXPIRED:
-        return next_after_expiry(due.final_for or 0)
-    if not _is_worth_polling(standing, tries):
+        return next_look(AFTER_EXPIRY, due.final_for or 0)
+    if not _is_worth_polling(due, standing, tries):
         return None
-    queries = policy.limits.queries
-    turn = due.sharing * queries.window / queries.calls
     schedule = schedule_of(callbacks_expected=policy.callbacks_expected)
-    return max(next_poll(schedule, due.age), turn, at_least)
+    return max(next_poll(schedule, due.age), _turn(due, policy), at_least)
 
 
-def _is_worth_polling(standing: Standing, tries: int) -> bool:
+def _is_worth_polling(due: DuePoll, standing: Standing, tries: int) -> bool:
     if standing.state in FINAL:
         # A settled task is polled a few times, one that the gateway ended but once.
         return not yields(standing) and tries < CONFIRMATIONS
-    # Without an id there is nothing to ask about until a callback names one.
-    return standing.kie_task_id is not None or standing.state is State.RUNNING
+    # Without an id there is nothing to ask about until somebody names one.
+    return due.kie_task_id is not None or standing.state is State.RUNNING

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.domain.report import Report
-from app.domain.submission import Accepted, Outcome, Refused
+from app.domain.submission import Accepted, Outcome, Refused, Unknown
 
 REDACTED = "[redacted]"
 _BALANCE = ("remainedCredits", "creditsRemaining")
@@ -50,7 +50,10 @@ def redacted_outcome(outcome: Outcome, tokens: Iterable[str]) -> Outcome:
         return outcome
     if isinstance(outcome, Refused):
         return replace(outcome, message=redacted_text(outcome.message, tokens))
-    return replace(outcome, reason=redacted_text(outcome.reason, tokens))
+    outcome = replace(outcome, reason=redacted_text(outcome.reason, tokens))
+    if isinstance(outcome, Unknown) and outcome.message is not None:
+        outcome = replace(outcome, message=redacted_text(outcome.message, tokens))
+    return outcome
 
 
 def redacted_report(report: Report, tokens: Iterable[str]) -> Report:

@@ -1,5 +1,6 @@
 """What kie.ai says of a task, in one shape whichever way it came: callback or query."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +17,23 @@ class Progress(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Facts:
+    """What kie.ai gives about an end: in a report, and as a task keeps it."""
+
+    result: dict[str, Any] | None = None
+    """`resultJson` as an object, exact numbers (see `app/domain/exact_json.py`)."""
+    result_urls: Sequence[str] = ()
+    """Every media URL in `result`, in order, each once."""
+    fail_code: str | None = None
+    fail_message: str | None = None
+    credits_consumed: Decimal | None = None
+    duration_seconds: Decimal | None = None
+    kie_created_at: datetime | None = None
+    kie_completed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Facts):
     """One readable statement of kie.ai about one task."""
 
     progress: Progress
@@ -28,18 +45,8 @@ class Report:
     """The envelope's `msg` or `message`."""
     kie_state: str | None = None
     """kie.ai's own word for the state, as it stands there."""
-    result: dict[str, Any] | None = None
-    """`resultJson` as an object, exact numbers (see `app/domain/exact_json.py`)."""
-    result_urls: tuple[str, ...] = ()
-    """Every media URL in `result`, in order, each once."""
-    fail_code: str | None = None
-    fail_message: str | None = None
-    credits_consumed: Decimal | None = None
-    duration_seconds: Decimal | None = None
     callback_url: str | None = field(default=None, repr=False)
     """`param.callBackUrl`, the echo of the create. It holds our token: never shown."""
-    kie_created_at: datetime | None = None
-    kie_completed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +76,8 @@ class NoAnswer:
     reason: str
     account: bool = False
     """The gateway's own key or credits were refused (envelope 401 or 402)."""
+    throttled: bool = False
+    """kie.ai is there, and says that it is asked too often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

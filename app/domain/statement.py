@@ -15,8 +15,8 @@ from app.domain.evidence import (
     judge_query,
 )
 from app.domain.redact import redacted_outcome, redacted_report
-from app.domain.report import Progress, Report, Unreadable
-from app.domain.submission import Outcome
+from app.domain.report import Facts, Progress, Report, Unreadable
+from app.domain.submission import Accepted, Outcome, Unknown
 from app.domain.task import Source, Standing, move
 
 
@@ -79,35 +79,69 @@ def redacted(said: OneSaid, urls: CallbackUrls) -> OneSaid:
 
 
 def judged(
-    said: Said, standing: Standing | None, urls: CallbackUrls, *, confirm_first: bool
+    said: Said,
+    standing: Standing | None,
+    known: Facts,
+    urls: CallbackUrls,
+    *,
+    confirm_first: bool,
+    anothers: bool = False,
 ) -> Judgement:
     """Judge it by the rules of the way on which it came.
 
-    `confirm_first`: the end that a callback reports is only believed from a query. Raises
+    `known`: what is kept of an end. `confirm_first`: the end that a callback reports is only
+    believed from a query. `anothers`: the id that it would bind is another task's. Raises
     `NoSuchArrowError` where a rule asks for a move that the task cannot make.
     """
-    judgement = _judgement(said, standing, urls, confirm_first=confirm_first)
+    if anothers and isinstance(said, Statement):
+        return Judgement(verdict=Verdict.DISAGREED)
+    judgement = _judgement(said, standing, known, urls, confirm_first=confirm_first)
     if standing is not None and judgement.target is not None:
-        move(standing, judgement.target)
+        move(standing, judgement.target, said.source if isinstance(said, Statement) else None)
     return judgement
 
 
 def _judgement(
-    said: Said, standing: Standing | None, urls: CallbackUrls, *, confirm_first: bool
+    said: Said,
+    standing: Standing | None,
+    known: Facts,
+    urls: CallbackUrls,
+    *,
+    confirm_first: bool,
 ) -> Judgement:
     if isinstance(said, CreateAnswer):
         if standing is None:
             return Judgement(verdict=Verdict.UNMATCHED)
-        return judge_create(standing, said.attempt, said.outcome)
-    foreign = urls.is_foreign(said.task_id, said.echoed_url)
+        return judge_create(standing, said.attempt, said.outcome, said.tries)
+    echo = urls.echo(said.task_id, said.echoed_url)
     if said.source is Source.CALLBACK:
         return judge_callback(
-            standing, said.content, said.signature, foreign=foreign, confirm_first=confirm_first
+            standing,
+            known,
+            said.content,
+            said.signature,
+            echo=echo,
+            confirm_first=confirm_first,
         )
     if standing is None or said.report is None:
         return Judgement(verdict=Verdict.UNMATCHED)
-    unproved = said.alleged and not urls.is_own(said.task_id, said.echoed_url)
-    return judge_query(standing, said.report, foreign=foreign, unproved=unproved)
+    return judge_query(standing, known, said.report, echo=echo, alleged=said.alleged)
+
+
+def brought_id(said: Said) -> str | None:
+    """Return kie.ai's id that it would bind; None: it names none, or is no proof of one."""
+    if isinstance(said, CreateAnswer):
+        return said.outcome.kie_task_id if isinstance(said.outcome, Accepted) else None
+    if said.source is Source.CALLBACK or said.report is None:
+        return None
+    return said.report.kie_task_ids[0] if said.report.kie_task_ids else None
+
+
+def disowned(said: OneSaid) -> OneSaid:
+    """Return what remains of it where the id that it brings is another task's: nobody knows."""
+    if isinstance(said, CreateAnswer):
+        return replace(said, outcome=Unknown(reason="kie.ai answered with another task's id"))
+    return said
 
 
 def is_kept(statement: Statement, judgement: Judgement) -> bool:

@@ -71,6 +71,22 @@ def message_of(outcome: Outcome) -> str | None:
             return None
 
 
+def named_id(outcome: Outcome) -> str | None:
+    """Return kie.ai's id where the answer named one, accepted or not."""
+    return outcome.kie_task_id if isinstance(outcome, Accepted | Unknown) else None
+
+
+def words_of(outcome: Outcome) -> str | None:
+    """Return kie.ai's own words; None: it said nothing, or something on the way spoke."""
+    match outcome:
+        case Refused(fault=fault, message=message) if fault is not Fault.PROXY:
+            return message
+        case Unknown(message=message):
+            return message
+        case _:
+            return None
+
+
 def with_code(outcome: Outcome) -> str | None:
     """Return what was said, with kie.ai's code before it: operators look it up."""
     message = message_of(outcome)

@@ -70,7 +70,9 @@ class FailCode(StrEnum):
 
 ARROWS: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset(
-        {State.SUBMITTING, State.CANCELED, State.RUNNING, State.SUCCEEDED, State.FAILED}
+        # The last three where an earlier create turns up, which was not known to be taken.
+        {State.SUBMITTING, State.CANCELED, State.UNCONFIRMED, State.RUNNING}
+        | {State.SUCCEEDED, State.FAILED}
     ),
     State.SUBMITTING: frozenset(
         {State.RUNNING, State.QUEUED, State.UNCONFIRMED, State.SUCCEEDED, State.FAILED}
@@ -80,10 +82,11 @@ ARROWS: Mapping[State, frozenset[State]] = {
     ),
     State.RUNNING: frozenset({State.SUCCEEDED, State.FAILED, State.EXPIRED}),
     State.EXPIRED: frozenset({State.SUCCEEDED, State.FAILED}),
-    # Only where the gateway declared the end on its own: see `yields`.
+    # Only where the gateway declared the end on its own, or kie.ai's record says otherwise: see
+    # `yields` and `overturns`.
     State.CANCELED: frozenset({State.SUCCEEDED, State.FAILED}),
     State.FAILED: frozenset({State.SUCCEEDED, State.FAILED}),
-    State.SUCCEEDED: frozenset(),
+    State.SUCCEEDED: frozenset({State.FAILED}),
 }
 """From each state, the states that it may move to. What is not here cannot happen."""
 
@@ -104,13 +107,26 @@ class Standing:
     kie_task_id: str | None = None
     fail_source: FailSource | None = None
     settled_by: Source | None = None
+    confirmed: bool = False
+    """kie.ai's record said the same."""
+    may_turn: bool = False
+    """It failed in a way that kie.ai was seen to take back."""
+    held_for: float | None = None
+    """Seconds since an end was reported that is still asked about; None: there is none."""
+    unreached_for: float | None = None
+    """Seconds since kie.ai gave an answer to that question; None: it answered the last one."""
+    final_for: float | None = None
+    """Seconds since it became final; None: it is open."""
 
 
-def move(standing: Standing, target: State) -> State:
-    """Return `target` when the table allows it; raises `NoSuchArrowError` otherwise."""
+def move(standing: Standing, target: State, source: Source | None = None) -> State:
+    """Return `target` when the table allows it; raises `NoSuchArrowError` otherwise.
+
+    `source`: which way the report came that asks for it, where one does.
+    """
     allowed = target in ARROWS[standing.state]
     if standing.state in FINAL and not yields(standing):
-        allowed = False
+        allowed = allowed and overturns(standing, target, source)
     if not allowed:
         message = f"{standing.state} -> {target}"
         raise NoSuchArrowError(message)
@@ -128,6 +144,20 @@ def yields(standing: Standing) -> bool:
     return not vouched
 
 
+def overturns(standing: Standing, target: State, source: Source | None) -> bool:
+    """Tell whether kie.ai's record may turn an end that kie.ai vouched for into another.
+
+    It may where only a callback vouched, which can be forged. A success may also follow a failure
+    that kie.ai was seen to take back, and a refusal: then it had taken the create all the same.
+    """
+    if source is not Source.QUERY or target is standing.state:
+        return False
+    only_called_back = standing.settled_by is Source.CALLBACK and not standing.confirmed
+    was_refused = standing.settled_by is None
+    turned = target is State.SUCCEEDED and (standing.may_turn or was_refused)
+    return only_called_back or turned
+
+
 SETTLED_AS: Mapping[Progress, State] = {
     Progress.SUCCEEDED: State.SUCCEEDED,
     Progress.FAILED: State.FAILED,
@@ -143,12 +173,22 @@ _AFTER_REFUSAL: Mapping[Fault, State] = {
     Fault.ACCOUNT: State.QUEUED,
 }
 
+TOO_LARGE = "413"
+TOO_LARGE_AFTER = 3
+"""Refusals in a row after which a body that a proxy finds too large is not sent again."""
 
-def state_after(outcome: Outcome) -> State:
-    """Say where an attempt's outcome leads; only what is proved not created is queued again."""
+
+def state_after(outcome: Outcome, tries: int = 0) -> State:
+    """Say where an attempt's outcome leads; only what is proved not created is queued again.
+
+    `tries`: refusals of the task in a row before it. A proxy's word is no verdict on a task; what
+    it says of the task's size holds for that task alone, and no other proves it wrong.
+    """
     match outcome:
         case Accepted():
             return State.RUNNING
+        case Refused(fault=Fault.PROXY, code=code) if code == TOO_LARGE:
+            return State.FAILED if tries + 1 >= TOO_LARGE_AFTER else State.QUEUED
         case Refused(fault=fault):
             return _AFTER_REFUSAL[fault]
         case Unsent():

@@ -1,80 +1,26 @@
 """Makes a `Report` of what an envelope says about a task, whichever family it comes from.
 
-The families spell the same facts differently; the tables below hold every spelling that was
-recorded or is documented, the preferred one first. Where a table knows nothing, nothing is said.
+The families spell the same facts differently; the tables, here and in `states.py`, hold every
+spelling that was recorded or is documented, the preferred one first. Where a table knows nothing,
+nothing is said.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
 from app.domain.report import Progress, Report
 from app.kie import values
+from app.kie.envelope import ALONE, IDS, MAX_FAIL_MESSAGE, MAX_MESSAGE, SUCCESSES, Envelope
+from app.kie.states import SIGNALS, TOLERATED
 
-MAX_MESSAGE = 1_000
 MAX_FAIL_CODE = 200
-MAX_FAIL_MESSAGE = 4_000
 MAX_STATE = 100
 MAX_CALLBACK_URL = 2_000
 
-OK = 200
-
 _T = TypeVar("_T")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
-    """The outside of every answer and callback, `{"code", "msg" or "message", "data"}`."""
-
-    code: int | None
-    message: str | None
-    data: Any
-    root: Mapping[str, Any]
-
-
-_RUNNING, _SUCCEEDED, _FAILED = Progress.RUNNING, Progress.SUCCEEDED, Progress.FAILED
-
-SIGNALS: tuple[tuple[str, Mapping[str, Progress]], ...] = (
-    (
-        "state",  # the market models; "wait" and "queueing" are Runway's
-        {
-            "waiting": _RUNNING,
-            "wait": _RUNNING,
-            "queuing": _RUNNING,
-            "queueing": _RUNNING,
-            "generating": _RUNNING,
-            "success": _SUCCEEDED,
-            "fail": _FAILED,
-        },
-    ),
-    (
-        "successFlag",  # Veo, 4o image, Flux Kontext, Aleph; the word is Suno's, seen live
-        {"0": _RUNNING, "1": _SUCCEEDED, "2": _FAILED, "3": _FAILED, "成功": _SUCCEEDED},
-    ),
-    (
-        "status",  # Suno's queries
-        {
-            "pending": _RUNNING,
-            "text_success": _RUNNING,
-            "first_success": _RUNNING,
-            "success": _SUCCEEDED,
-            "create_task_failed": _FAILED,
-            "generate_audio_failed": _FAILED,
-            "callback_exception": _FAILED,
-            "sensitive_word_error": _FAILED,
-        },
-    ),
-    (
-        "callbackType",  # Suno's callbacks
-        {"text": _RUNNING, "first": _RUNNING, "complete": _SUCCEEDED, "error": _FAILED},
-    ),
-)
-"""Where a task's state can stand, and what kie.ai's words mean, in lower case.
-
-The first field with anything in it decides; a word that is not listed counts as running.
-"""
 
 RESULTS = ("resultJson", "response", "info", "videoInfo", "resultInfoJson", "data")
 """Members of `data` that hold the result as a document, or as a document's text."""
@@ -84,7 +30,6 @@ TEXTS = ("resultJson", "result")
 """Members that are kept under their own name, as they stand, when nothing better is found."""
 
 PARAMS = ("param", "paramJson", "promptJson", "generateParam")
-IDS = ("taskId", "task_id")
 FAIL_CODES = ("failCode", "errorCode")
 FAIL_MESSAGES = ("failMsg", "errorMessage", "errorMsg")
 CREDITS = ("creditsConsumed", "consumeCredits")
@@ -96,9 +41,21 @@ _SECONDS_AT_MOST = 10
 def signal(envelope: Envelope) -> tuple[Progress, str] | None:
     """How far the task is and kie.ai's own word for it; None where no state is named."""
     record = _record(envelope)
-    for name, words in SIGNALS:
+    for name, meanings in SIGNALS:
         if (word := values.text(record.get(name), MAX_STATE)) is not None:
-            return words.get(word.lower(), Progress.RUNNING), word
+            known = meanings.get(word.lower()) or _tolerated(word.lower(), envelope, record)
+            return known or Progress.RUNNING, word
+    return None
+
+
+def _tolerated(word: str, envelope: Envelope, record: Mapping[str, Any]) -> Progress | None:
+    """Take a tolerated end word where something beside it bears it out."""
+    progress = TOLERATED.get(word)
+    if progress is Progress.SUCCEEDED:
+        return progress if envelope.code in (None, *SUCCESSES) and _result(record) else None
+    if progress is Progress.FAILED:
+        marks = (values.text(record.get(name), 1) for name in (*FAIL_CODES, *FAIL_MESSAGES))
+        return progress if any(marks) or envelope.code not in (None, *SUCCESSES) else None
     return None
 
 
@@ -137,7 +94,7 @@ def _task_ids(record: Mapping[str, Any], root: Mapping[str, Any]) -> tuple[str, 
     """Every id there is, each once. `recordId` repeats `taskId`, so it counts only alone."""
     named = [record.get(name) for name in IDS] + [root.get(name) for name in IDS]
     found = [found for name in named if (found := values.identifier(name)) is not None]
-    if not found and (alone := values.identifier(record.get("recordId"))) is not None:
+    if not found and (alone := values.identifier(record.get(ALONE))) is not None:
         found = [alone]
     return tuple(dict.fromkeys(found))
 
@@ -173,7 +130,7 @@ def _is_flat(name: str) -> bool:
 
 def _fail_code(envelope: Envelope, record: Mapping[str, Any]) -> str | None:
     said = _first(values.text(record.get(name), MAX_FAIL_CODE) for name in FAIL_CODES)
-    return said or (None if envelope.code in (None, OK) else str(envelope.code))
+    return said or (None if envelope.code in (None, *SUCCESSES) else str(envelope.code))
 
 
 def _fail_message(envelope: Envelope, record: Mapping[str, Any]) -> str | None:

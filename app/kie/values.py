@@ -15,6 +15,13 @@ from app.domain.exact_json import UnreadableDocumentError, read
 MAX_ID = 200
 """Characters. kie.ai's ids have 32; a longer one is no id, since half an id names nothing."""
 
+MAX_NESTED = 3
+"""Texts inside texts that are read as documents; each is shorter than the one around it."""
+MAX_NESTED_TEXT = 4 * 1024 * 1024
+"""Characters of a text inside a result that is searched for URLs."""
+_DOCUMENTS = ("{", "[", '"')
+_HOLDERS = ("url", "urls", "result", "results", "resultjson", "resultobject", "data", "info")
+
 _INTEGER = re.compile(r"\d{1,9}", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,15}(?:\.\d{1,30})?", re.ASCII)
 _URL = re.compile(r"https?://[^\s/]\S*", re.IGNORECASE)
@@ -96,7 +103,16 @@ def _from_iso(value: str) -> datetime | None:
 
 
 def document(value: object) -> Any:  # noqa: ANN401  # JSON is any of six types
-    """Read JSON that may stand inside a text; a text that is not JSON stays a text."""
+    """Read JSON that may stand inside a text, or twice inside one; no JSON stays a text."""
+    found = _inside(value)
+    for _ in range(MAX_NESTED - 1):
+        if not isinstance(found, str) or not found.lstrip().startswith(_DOCUMENTS):
+            break
+        found = _inside(found)
+    return found
+
+
+def _inside(value: object) -> Any:  # noqa: ANN401  # as above
     if not isinstance(value, str):
         return value
     try:
@@ -105,14 +121,33 @@ def document(value: object) -> Any:  # noqa: ANN401  # JSON is any of six types
         return value
 
 
-def urls(value: object) -> Iterator[str]:
-    """Yield every text in the document that is wholly an http(s) URL, in order."""
-    if isinstance(value, str):
-        if _URL.fullmatch(value):
-            yield value
-    elif isinstance(value, dict | list):
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from urls(member)
+def urls(value: object, nested: int = MAX_NESTED) -> Iterator[str]:
+    """Yield every text in the document that is wholly an http(s) URL, in order.
+
+    A member that is named for URLs or results may hold them as a document's text; any other text
+    is left shut: a prompt that is JSON holds its caller's URLs.
+    """
+    pending: list[tuple[Any, int, bool]] = [(value, nested, True)]
+    while pending:
+        found, left, holds = pending.pop()
+        if isinstance(found, str):
+            if _URL.fullmatch(found):
+                yield found
+            elif holds and left and _is_document(found):
+                inside = _inside(found)
+                pending.append((inside, left - 1, inside is not found))
+        elif isinstance(found, dict):
+            pending += [
+                (member, left, name.lower().endswith(_HOLDERS))
+                for name, member in reversed(found.items())
+                if not is_private(name)
+            ]
+        elif isinstance(found, list):
+            pending += [(member, left, holds) for member in reversed(found)]
+
+
+def _is_document(value: str) -> bool:
+    return len(value) <= MAX_NESTED_TEXT and value.lstrip().startswith(_DOCUMENTS)
 
 
 def without_private(value: Any) -> Any:  # noqa: ANN401  # JSON is any of six types

@@ -8,7 +8,7 @@ from app.domain.admission import PAUSES, HoldReason
 from app.domain.evidence import Verdict
 from app.domain.report import Progress
 from app.domain.submission import Fault
-from app.domain.task import DEADLINES, FINAL, Source, State
+from app.domain.task import DEADLINES, FINAL, Change, FailClass, Source, State
 
 PREFIX = "kie_gateway_"
 
@@ -153,6 +153,20 @@ DISAGREEMENTS = Metric(
     meaning="Statements of kie.ai that contradict themselves, the task's id, or its final state.",
     alert="any increase: look at the task's callbacks",
 )
+FAILURES = Metric(
+    name="kie_gateway_failures_total",
+    kind=Kind.COUNTER,
+    labels={"fail_class": tuple(FailClass)},
+    meaning="Tasks that kie.ai refused or let fail, by the kind of trouble.",
+    alert="`account` or `provider` rises",
+)
+AMENDMENTS = Metric(
+    name="kie_gateway_amendments_total",
+    kind=Kind.COUNTER,
+    labels={"kind": (Change.FILLED, Change.CORRECTED)},
+    meaning="Ends that later evidence filled, or that kie.ai's record corrected.",
+    alert="`corrected` rises: somebody forges callbacks",
+)
 DELIVERY_ATTEMPTS = Metric(
     name="kie_gateway_delivery_attempts_total",
     kind=Kind.COUNTER,
@@ -294,6 +308,8 @@ CATALOGUE: tuple[Metric, ...] = (
     TASK_DURATION,
     SWEPT,
     PAID_TWICE,
+    FAILURES,
+    AMENDMENTS,
     DISAGREEMENTS,
     DELIVERY_ATTEMPTS,
     DELIVERY_LAG,

@@ -102,6 +102,14 @@ class Metrics:
         """Count a delivery that is given up."""
         self._count(catalogue.DELIVERIES_EXHAUSTED)
 
+    def failed(self, fail_class: str) -> None:
+        """Count a failure that kie.ai told of."""
+        self._count(catalogue.FAILURES, fail_class)
+
+    def amended(self, kind: str) -> None:
+        """Count an end that later evidence filled or corrected."""
+        self._count(catalogue.AMENDMENTS, kind)
+
     def disagreed(self, source: str) -> None:
         self._count(catalogue.DISAGREEMENTS, source)
 

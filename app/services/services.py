@@ -16,6 +16,7 @@ from app.services.metrics import MetricsPage
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
+from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.poll import Poller
@@ -47,6 +48,7 @@ class Services:
 
     keys: Keys
     lifecycle: Lifecycle
+    intake: Intake
     creates: Creates
     submitter: Submitter
     receiver: Receiver

@@ -61,6 +61,11 @@ def given(name: str, kind: Any = Text) -> BindParameter[Any]:  # noqa: ANN401  #
     return bindparam(f"given_{name}", type_=kind)
 
 
+def as_given(**values: object) -> dict[str, object]:
+    """Return the parameters of a statement that binds these names as `given`."""
+    return {f"given_{name}": value for name, value in values.items()}
+
+
 def lease_is_free(
     leased: Any,  # noqa: ANN401  # a table with `leased_until`
     at: ColumnElement[datetime] = NOW,

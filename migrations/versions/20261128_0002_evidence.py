@@ -31,6 +31,12 @@ _VERDICTS = (
 )
 _EVENTS = "'task.running', 'task.succeeded', 'task.failed', 'task.expired', 'task.canceled'{}"
 
+_ACTIONS = (
+    "'admission_paused', 'admission_resumed', 'client_changed', 'key_created', 'key_revoked', "
+    "'secret_rotated', 'task_bound', 'task_requeued', 'task_released', 'task_set_aside', "
+    "{}'paid_twice'"
+)
+
 
 def upgrade() -> None:
     for column in _task_columns():
@@ -52,11 +58,14 @@ def upgrade() -> None:
     )
     _check("callbacks", "verdict", _VERDICTS.format("'held', "))
     _check("deliveries", "event", _EVENTS.format(", 'task.updated'"))
+    _check("audit_entries", "action", _ACTIONS.format("'foreign_id', "))
 
 
 def downgrade() -> None:
     op.execute("UPDATE callbacks SET verdict = 'unverified' WHERE verdict = 'held'")
     op.execute("DELETE FROM deliveries WHERE event = 'task.updated'")
+    op.execute("DELETE FROM audit_entries WHERE action = 'foreign_id'")
+    _check("audit_entries", "action", _ACTIONS.format(""))
     _check("callbacks", "verdict", _VERDICTS.format(""))
     _check("deliveries", "event", _EVENTS.format(""))
     op.drop_column("task_events", "kind")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.callback_url import CALLBACK_PATH, CallbackUrls, derive
+from app.domain.callback_url import CALLBACK_PATH, CallbackUrls, Echo, derive
 
 TASK = UUID("0193a5b0-0000-7000-8000-000000000001")
 SECOND = UUID("0193a5b0-0000-7000-8000-000000000002")
@@ -47,7 +47,8 @@ def test_without_a_public_url_there_is_none_and_the_tokens_still_verify() -> Non
 )
 def test_what_verifies(token: str, verifies: bool) -> None:  # noqa: FBT001  # a column of the table
     assert URLS.verifies(TASK, token) is verifies
-    assert URLS.is_own(TASK, f"{HOME}{CALLBACK_PATH}/{TASK}/{token}") is verifies
+    found = URLS.echo(TASK, f"{HOME}{CALLBACK_PATH}/{TASK}/{token}")
+    assert (found is Echo.OWN) is verifies
 
 
 def test_tokens_are_128_bits_and_fit_a_path_unescaped() -> None:
@@ -61,25 +62,25 @@ def test_a_retired_key_only_verifies() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "is_own", "is_foreign"),
+    ("url", "echo"),
     [
-        pytest.param(f"{HOME}{CALLBACK_PATH}/{TASK}/{TOKEN}", True, False, id="as sent"),
-        pytest.param(f"http://old.test{CALLBACK_PATH}/{TASK}/{RETIRED}", True, False, id="moved"),
-        pytest.param(None, False, False, id="none: nobody's"),
-        pytest.param("", False, True, id="empty"),
-        pytest.param("https://somebody.test/hook", False, True, id="somebody's"),
-        pytest.param(f"{HOME}{CALLBACK_PATH}/{SECOND}/{TOKEN}", False, True, id="other task"),
-        pytest.param(f"{HOME}{CALLBACK_PATH}/{TASK}/", False, True, id="no token"),
-        pytest.param(f"{HOME}{CALLBACK_PATH}/{TASK}/{TOKEN}/", False, True, id="trailing slash"),
-        pytest.param(f"{HOME}{CALLBACK_PATH}/{TASK}/{TOKEN}?a", False, True, id="query"),
-        pytest.param(f"{HOME}/x/{TASK}/{TOKEN}", False, True, id="other path"),
-        pytest.param(TOKEN, False, True, id="token alone"),
-        pytest.param("\ud800/\0/\u00e9", False, True, id="odd characters"),
+        pytest.param(f"{HOME}{CALLBACK_PATH}/{TASK}/{TOKEN}", Echo.OWN, id="as sent"),
+        pytest.param(f"http://old.test{CALLBACK_PATH}/{TASK}/{RETIRED}", Echo.OWN, id="moved"),
+        pytest.param(None, Echo.NONE, id="none: nobody's"),
+        pytest.param("", Echo.STRANGE, id="empty"),
+        pytest.param("https://somebody.test/hook", Echo.STRANGE, id="somebody's"),
+        pytest.param(f"{HOME}{CALLBACK_PATH}/{SECOND}/{TOKEN}", Echo.ANOTHERS, id="other task"),
+        pytest.param(f"{HOME}{CALLBACK_PATH}/{SECOND}/", Echo.ANOTHERS, id="other, no token"),
+        pytest.param(f"{HOME}{CALLBACK_PATH}/{TASK}/", Echo.STRANGE, id="no token"),
+        pytest.param(f"{HOME}{CALLBACK_PATH}/{TASK}/{TOKEN}/", Echo.STRANGE, id="trailing slash"),
+        pytest.param(f"{HOME}{CALLBACK_PATH}/{TASK}/{TOKEN}?a", Echo.STRANGE, id="query"),
+        pytest.param(f"{HOME}/x/{TASK}/{TOKEN}", Echo.STRANGE, id="other path"),
+        pytest.param(TOKEN, Echo.STRANGE, id="token alone"),
+        pytest.param("\ud800/\0/\u00e9", Echo.STRANGE, id="odd characters"),
     ],
 )
-def test_whose_url_it_is(url: str | None, is_own: bool, is_foreign: bool) -> None:  # noqa: FBT001
-    assert URLS.is_own(TASK, url) is is_own
-    assert URLS.is_foreign(TASK, url) is is_foreign
+def test_whose_url_it_is(url: str | None, echo: Echo) -> None:
+    assert URLS.echo(TASK, url) is echo
 
 
 anything = st.text(st.characters(codec=None, exclude_categories=()))
@@ -88,8 +89,7 @@ anything = st.text(st.characters(codec=None, exclude_categories=()))
 @given(st.uuids(), anything)
 def test_no_text_verifies_by_chance_or_raises(task_id: UUID, text: str) -> None:
     assert not URLS.verifies(task_id, text)
-    assert not URLS.is_own(task_id, text)
-    assert URLS.is_foreign(task_id, text)
+    assert URLS.echo(task_id, text) is Echo.STRANGE
 
 
 @given(st.uuids(), st.uuids())

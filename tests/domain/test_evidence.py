@@ -1,14 +1,25 @@
 """What is made of kie.ai's word: each rule, their order, and what no statement can do."""
 
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.evidence import Judgement, Signature, Verdict, judge, judge_callback
-from app.domain.report import Progress, Report, Unreadable
+from app.domain.callback_url import Echo
+from app.domain.evidence import (
+    Judgement,
+    Signature,
+    Verdict,
+    is_refuted,
+    judge_callback,
+    judge_create,
+    judge_query,
+)
+from app.domain.report import Facts, Progress, Report, Unreadable
+from app.domain.submission import Accepted, Outcome, Unknown
 from app.domain.task import FINAL, FailSource, Source, Standing, State, move, yields
 
 QUERY, CALLBACK = Source.QUERY, Source.CALLBACK
@@ -19,11 +30,14 @@ APPLIED, DUPLICATE, LATE, DISAGREED = (
     Verdict.DISAGREED,
 )
 RUNNING = Report(progress=Progress.RUNNING, kie_task_ids=("k",))
-SUCCESS = Report(progress=Progress.SUCCEEDED, kie_task_ids=("k",))
+RESULT = {"resultObject": "done"}
+SUCCESS = Report(progress=Progress.SUCCEEDED, kie_task_ids=("k",), result=RESULT)
+EMPTY = Report(progress=Progress.SUCCEEDED, kie_task_ids=("k",))
+TURNING = Report(progress=Progress.FAILED, kie_task_ids=("k",), fail_code="524")
 FAILURE = Report(progress=Progress.FAILED, kie_task_ids=("k",))
-NAMELESS = Report(progress=Progress.SUCCEEDED)
-OTHER = Report(progress=Progress.SUCCEEDED, kie_task_ids=("x",))
-TWO = Report(progress=Progress.SUCCEEDED, kie_task_ids=("k", "x"))
+NAMELESS = Report(progress=Progress.SUCCEEDED, result=RESULT)
+OTHER = Report(progress=Progress.SUCCEEDED, kie_task_ids=("x",), result=RESULT)
+TWO = Report(progress=Progress.SUCCEEDED, kie_task_ids=("k", "x"), result=RESULT)
 GARBAGE = Unreadable(reason="not JSON")
 
 QUEUED = Standing(state=State.QUEUED)
@@ -45,6 +59,10 @@ FAILED = Standing(
 REFUSED = Standing(state=State.FAILED, attempt=1, fail_source=FailSource.KIE)
 
 
+KNOWN = Facts(result=RESULT)
+ASKED = Judgement(verdict=Verdict.UNVERIFIED, poll=True, holds=True)
+
+
 def applied(
     target: State | None = None, *, bind: str | None = None, poll: bool = False
 ) -> Judgement:
@@ -55,7 +73,34 @@ def unmoved(verdict: Verdict, *, poll: bool = False, second: str | None = None) 
     return Judgement(verdict=verdict, poll=poll, second_id=second)
 
 
-@pytest.mark.parametrize("source", Source)
+def moved(verdict: Verdict, target: State, *, poll: bool = False) -> Judgement:
+    return Judgement(verdict=verdict, target=target, poll=poll)
+
+
+def held(*, target: State | None = None, bind: str | None = None, poll: bool) -> Judgement:
+    return Judgement(verdict=Verdict.HELD, target=target, kie_task_id=bind, poll=poll, holds=True)
+
+
+def by_query(
+    standing: Standing, report: Report, *, echo: Echo = Echo.OWN, known: Facts = KNOWN
+) -> Judgement:
+    return judge_query(standing, known, report, echo=echo, alleged=False)
+
+
+def by_callback(
+    standing: Standing | None,
+    content: Report | Unreadable,
+    signature: Signature = Signature.VALID,
+    *,
+    echo: Echo = Echo.NONE,
+    confirm_first: bool = False,
+    known: Facts = KNOWN,
+) -> Judgement:
+    return judge_callback(
+        standing, known, content, signature, echo=echo, confirm_first=confirm_first
+    )
+
+
 @pytest.mark.parametrize(
     ("standing", "report", "expected"),
     [
@@ -72,6 +117,20 @@ def unmoved(verdict: Verdict, *, poll: bool = False, second: str | None = None) 
         (RUNS, SUCCESS, applied(State.SUCCEEDED)),
         (RUNS, FAILURE, applied(State.FAILED)),
         (RUNS, NAMELESS, applied(State.SUCCEEDED)),
+        # an end that shows no result, or that may turn around, is asked about first
+        (RUNS, EMPTY, held(poll=False)),
+        (RUNS, TURNING, held(poll=False)),
+        (UNCONFIRMED, TURNING, held(target=State.RUNNING, bind="k", poll=False)),
+        (replace(RUNS, held_for=51.0), EMPTY, held(poll=False)),
+        (replace(RUNS, held_for=52.0), EMPTY, applied(State.SUCCEEDED)),
+        (replace(RUNS, held_for=149.0), TURNING, held(poll=False)),
+        (replace(RUNS, held_for=150.0), TURNING, applied(State.FAILED)),
+        # what the gateway gave up is not held
+        (EXPIRED, EMPTY, applied(State.SUCCEEDED)),
+        (EXPIRED, TURNING, applied(State.FAILED)),
+        # a record that still runs after half a minute refutes what a callback said
+        (replace(RUNS, held_for=29.0), RUNNING, applied()),
+        (replace(RUNS, held_for=31.0), RUNNING, replace(applied(), releases=True)),
         # an end of the gateway's own yields, and is followed up when kie.ai says that it runs
         (EXPIRED, SUCCESS, applied(State.SUCCEEDED)),
         (EXPIRED, FAILURE, applied(State.FAILED)),
@@ -83,29 +142,74 @@ def unmoved(verdict: Verdict, *, poll: bool = False, second: str | None = None) 
         (DEADLINE, RUNNING, applied(bind="k", poll=True)),
         (CANCELED, SUCCESS, applied(State.SUCCEEDED, bind="k")),
         (CANCELED, RUNNING, applied(bind="k", poll=True)),
-        # an end that kie.ai vouched for stays
+        # an end that only a callback told of is kie.ai's record's to turn
         (SUCCEEDED, RUNNING, unmoved(LATE)),
-        (SUCCEEDED, FAILURE, unmoved(DISAGREED)),
+        (replace(SUCCEEDED, final_for=31.0), RUNNING, unmoved(DISAGREED)),
+        (SUCCEEDED, FAILURE, moved(DISAGREED, State.FAILED)),
+        (replace(SUCCEEDED, confirmed=True, final_for=31.0), RUNNING, unmoved(LATE)),
+        (replace(SUCCEEDED, confirmed=True), FAILURE, unmoved(DISAGREED)),
+        # and kie.ai was seen to take failures back
         (FAILED, RUNNING, unmoved(LATE)),
         (FAILED, SUCCESS, unmoved(DISAGREED)),
+        (replace(FAILED, may_turn=True), SUCCESS, applied(State.SUCCEEDED)),
         (REFUSED, FAILURE, unmoved(LATE)),
-        (REFUSED, SUCCESS, unmoved(DISAGREED)),
-        # it names another task than the one that is known: kie.ai took a second create
-        (RUNS, OTHER, unmoved(DISAGREED, poll=True, second="x")),
-        (SUCCEEDED, OTHER, unmoved(DISAGREED, poll=True, second="x")),
-        (EXPIRED, OTHER, unmoved(DISAGREED, poll=True, second="x")),
+        (REFUSED, SUCCESS, applied(State.SUCCEEDED, bind="k")),
+        # it names another task than the one that is known
+        (RUNS, OTHER, unmoved(DISAGREED, poll=True)),
+        (SUCCEEDED, OTHER, unmoved(DISAGREED, poll=True)),
+        (EXPIRED, OTHER, unmoved(DISAGREED, poll=True)),
         # or two at once, which proves nothing
         (QUEUED, TWO, unmoved(DISAGREED, poll=True)),
         (RUNS, TWO, unmoved(DISAGREED, poll=True)),
         (SUCCEEDED, TWO, unmoved(DISAGREED, poll=True)),
     ],
 )
-def test_what_is_made_of_a_report(
-    standing: Standing, report: Report, source: Source, expected: Judgement
+def test_what_is_made_of_a_record(standing: Standing, report: Report, expected: Judgement) -> None:
+    assert by_query(standing, report) == expected
+
+
+@pytest.mark.parametrize(
+    ("standing", "report", "believed", "confirmed_first"),
+    [
+        # without an id nothing is believed: kie.ai's record proves whose an id is
+        (SUBMITTING, RUNNING, *[unmoved(Verdict.UNVERIFIED, poll=True)] * 2),
+        (SUBMITTING, SUCCESS, *[unmoved(Verdict.UNVERIFIED, poll=True)] * 2),
+        (UNCONFIRMED, FAILURE, *[unmoved(Verdict.UNVERIFIED, poll=True)] * 2),
+        (LOST, SUCCESS, *[unmoved(Verdict.UNVERIFIED, poll=True)] * 2),
+        (DEADLINE, SUCCESS, *[unmoved(Verdict.UNVERIFIED, poll=True)] * 2),
+        (CANCELED, SUCCESS, *[unmoved(Verdict.UNVERIFIED, poll=True)] * 2),
+        (REFUSED, SUCCESS, *[unmoved(Verdict.UNVERIFIED, poll=True)] * 2),
+        (REFUSED, FAILURE, *[unmoved(LATE)] * 2),
+        # and what kie.ai may have is not sent again
+        (QUEUED, RUNNING, *[moved(Verdict.UNVERIFIED, State.UNCONFIRMED, poll=True)] * 2),
+        (QUEUED, SUCCESS, *[moved(Verdict.UNVERIFIED, State.UNCONFIRMED, poll=True)] * 2),
+        # an end moves the task, or is no more than a reason to ask
+        (RUNS, SUCCESS, applied(State.SUCCEEDED), ASKED),
+        (RUNS, FAILURE, applied(State.FAILED), ASKED),
+        (RUNS, EMPTY, held(poll=True), ASKED),
+        (RUNS, TURNING, held(poll=True), ASKED),
+        (replace(RUNS, held_for=200.0), TURNING, held(poll=True), ASKED),
+        (RUNS, RUNNING, *[applied()] * 2),
+        (EXPIRED, SUCCESS, applied(State.SUCCEEDED), unmoved(Verdict.UNVERIFIED, poll=True)),
+        (EXPIRED, RUNNING, *[applied(poll=True)] * 2),
+        # an end that kie.ai vouched for stays, and a contradiction is asked about
+        (SUCCEEDED, RUNNING, *[unmoved(LATE)] * 2),
+        (SUCCEEDED, SUCCESS, *[unmoved(DUPLICATE)] * 2),
+        (SUCCEEDED, FAILURE, *[unmoved(DISAGREED, poll=True)] * 2),
+        (FAILED, FAILURE, *[unmoved(LATE)] * 2),
+        (FAILED, SUCCESS, *[unmoved(DISAGREED, poll=True)] * 2),
+        # it names another task than the one that is known: kie.ai took a second create
+        (RUNS, OTHER, *[unmoved(DISAGREED, poll=True, second="x")] * 2),
+        (SUCCEEDED, OTHER, *[unmoved(DISAGREED, poll=True, second="x")] * 2),
+        (EXPIRED, OTHER, *[unmoved(DISAGREED, poll=True, second="x")] * 2),
+        (RUNS, TWO, *[unmoved(DISAGREED, poll=True)] * 2),
+    ],
+)
+def test_what_is_made_of_a_callback(
+    standing: Standing, report: Report, believed: Judgement, confirmed_first: Judgement
 ) -> None:
-    if source is QUERY:  # it was sent under the id that is known: its answer is no second create
-        expected = replace(expected, second_id=None)
-    assert judge(standing, report, source, foreign=False) == expected
+    assert by_callback(standing, report) == believed
+    assert by_callback(standing, report, confirm_first=True) == confirmed_first
 
 
 @pytest.mark.parametrize(
@@ -120,30 +224,124 @@ def test_what_is_made_of_a_report(
 def test_the_same_end_again_is_a_duplicate_from_the_same_source_and_late_from_the_other(
     standing: Standing, report: Report, source: Source, verdict: Verdict
 ) -> None:
-    assert judge(standing, report, source, foreign=False) == unmoved(verdict)
+    judge = by_query if source is QUERY else by_callback
+    assert judge(standing, report) == unmoved(verdict)
+
+
+RIGHT = Facts(result={"resultUrls": ["https://kie/a.png"]}, result_urls=("https://kie/a.png",))
+WRONG = Facts(result={"resultUrls": ["https://evil/x.png"]}, result_urls=("https://evil/x.png",))
+
+
+def saying(facts: Facts, progress: Progress = Progress.SUCCEEDED, **more: Any) -> Report:
+    values = {field.name: getattr(facts, field.name) for field in fields(Facts)}
+    return Report(progress=progress, kie_task_ids=("k",), **(values | more))
 
 
 @pytest.mark.parametrize(
-    ("standing", "expected"),
+    ("source", "confirm_first", "known", "said", "verdict", "asks", "amended"),
     [
-        # it would bind an id, and echoes somebody else's URL
-        (SUBMITTING, unmoved(DISAGREED, poll=True)),
-        (UNCONFIRMED, unmoved(DISAGREED, poll=True)),
-        (LOST, unmoved(DISAGREED, poll=True)),
-        (REFUSED, unmoved(DISAGREED, poll=True)),
-        # the id is bound already and agrees: the echo decides nothing
-        (RUNS, applied(State.SUCCEEDED)),
-        (EXPIRED, applied(State.SUCCEEDED)),
+        # later evidence fills what is missing
+        (QUERY, False, Facts(), RIGHT, APPLIED, False, ("result", "result_urls")),
+        (CALLBACK, False, Facts(), RIGHT, APPLIED, True, ("result", "result_urls")),
+        # which a callback may not where only the record is believed
+        (CALLBACK, True, Facts(), RIGHT, Verdict.UNVERIFIED, True, None),
+        # a record's word is put in the place of another; a callback's is asked about
+        (QUERY, False, WRONG, RIGHT, DISAGREED, False, ("result", "result_urls")),
+        (CALLBACK, False, RIGHT, WRONG, DISAGREED, True, None),
+        (CALLBACK, True, RIGHT, WRONG, DISAGREED, True, None),
+        (QUERY, False, RIGHT, RIGHT, LATE, False, None),
     ],
 )
-def test_a_foreign_echo_counts_while_no_id_is_bound(
-    standing: Standing, expected: Judgement
+def test_a_report_of_the_same_end_fills_or_contradicts(
+    source: Source,
+    confirm_first: bool,  # noqa: FBT001  # columns of the table
+    known: Facts,
+    said: Facts,
+    verdict: Verdict,
+    asks: bool,  # noqa: FBT001
+    amended: tuple[str, ...] | None,
 ) -> None:
-    assert judge(standing, SUCCESS, CALLBACK, foreign=True) == expected
+    if source is QUERY:
+        judgement = by_query(SUCCEEDED, saying(said), known=known)
+    else:
+        judgement = by_callback(SUCCEEDED, saying(said), known=known, confirm_first=confirm_first)
+    assert (judgement.verdict, judgement.poll) == (verdict, asks)
+    changed = judgement.amendment
+    assert (changed and changed.filled + changed.corrected) == amended
 
 
-def test_a_second_id_under_somebody_else_s_url_is_not_this_task_s() -> None:
-    assert judge(RUNS, OTHER, CALLBACK, foreign=True) == unmoved(DISAGREED, poll=True)
+@pytest.mark.parametrize(
+    ("claim", "record", "refuted"),
+    [
+        (saying(WRONG), saying(RIGHT), True),
+        (saying(RIGHT), saying(RIGHT), False),
+        (saying(Facts()), saying(RIGHT), False),
+        (saying(WRONG), saying(Facts(), Progress.FAILED), True),
+        (saying(WRONG), saying(Facts(), Progress.RUNNING), True),
+        (saying(Facts(), Progress.FAILED), saying(RIGHT), True),
+        (saying(Facts(fail_code="524"), Progress.FAILED), saying(RIGHT), False),
+        (saying(Facts(), Progress.RUNNING), saying(RIGHT), False),
+    ],
+)
+def test_what_a_record_refutes(claim: Report, record: Report, refuted: bool) -> None:  # noqa: FBT001
+    assert is_refuted(claim, record) is refuted
+
+
+@pytest.mark.parametrize(
+    ("standing", "echo", "expected"),
+    [
+        # it would bind an id, and echoes somebody else's URL
+        (SUBMITTING, Echo.STRANGE, unmoved(DISAGREED, poll=True)),
+        (UNCONFIRMED, Echo.STRANGE, unmoved(DISAGREED, poll=True)),
+        (LOST, Echo.STRANGE, unmoved(DISAGREED, poll=True)),
+        (REFUSED, Echo.STRANGE, unmoved(DISAGREED, poll=True)),
+        # the id is bound already and agrees: an echo that is nobody's decides nothing
+        (RUNS, Echo.STRANGE, applied(State.SUCCEEDED)),
+        (EXPIRED, Echo.STRANGE, applied(State.SUCCEEDED)),
+        # but another task's result is never this one's
+        (RUNS, Echo.ANOTHERS, replace(unmoved(DISAGREED, poll=True), foreign=True)),
+        (UNCONFIRMED, Echo.ANOTHERS, replace(unmoved(DISAGREED, poll=True), foreign=True)),
+    ],
+)
+def test_whose_url_a_record_echoes(standing: Standing, echo: Echo, expected: Judgement) -> None:
+    assert by_query(standing, SUCCESS, echo=echo) == expected
+
+
+@pytest.mark.parametrize(
+    ("echo", "verdict"),
+    [(Echo.NONE, Verdict.UNVERIFIED), (Echo.OWN, APPLIED), (Echo.ANOTHERS, DISAGREED)],
+)
+def test_an_id_that_only_a_callback_named_needs_the_own_url(echo: Echo, verdict: Verdict) -> None:
+    judgement = judge_query(UNCONFIRMED, KNOWN, SUCCESS, echo=echo, alleged=True)
+    assert judgement.verdict is verdict
+    assert (judgement.kie_task_id is not None) is (verdict is APPLIED)
+
+
+@pytest.mark.parametrize("echo", [Echo.STRANGE, Echo.ANOTHERS])
+def test_a_second_id_under_somebody_else_s_url_is_not_this_task_s(echo: Echo) -> None:
+    assert by_callback(RUNS, OTHER, echo=echo) == unmoved(DISAGREED, poll=True)
+
+
+@pytest.mark.parametrize(
+    ("standing", "attempt", "outcome", "expected"),
+    [
+        (SUBMITTING, 1, Accepted(kie_task_id="k"), applied(State.RUNNING, bind="k")),
+        # queued again, and taken after all: it must not be sent a second time
+        (QUEUED, 0, Accepted(kie_task_id="k"), applied(State.RUNNING, bind="k")),
+        (RUNS, 0, Accepted(kie_task_id="x"), unmoved(LATE, second="x")),
+        (
+            SUBMITTING,
+            1,
+            Unknown(reason="?", kie_task_id="k"),
+            replace(applied(State.UNCONFIRMED), alleged_id="k"),
+        ),
+        (RUNS, 1, Unknown(reason="?", kie_task_id="x"), unmoved(LATE)),
+    ],
+)
+def test_what_is_made_of_the_answer_to_a_create(
+    standing: Standing, attempt: int, outcome: Outcome, expected: Judgement
+) -> None:
+    assert judge_create(standing, attempt, outcome) == expected
 
 
 @pytest.mark.parametrize(
@@ -161,16 +359,15 @@ def test_a_second_id_under_somebody_else_s_url_is_not_this_task_s() -> None:
         # then whether there is a task at all
         (SUCCESS, Signature.VALID, None, True, unmoved(Verdict.UNMATCHED)),
         (TWO, Signature.UNCHECKED, None, False, unmoved(Verdict.UNMATCHED)),
-        # then whether an end must be confirmed first: only an end, only where it would move
-        (SUCCESS, Signature.VALID, RUNS, True, unmoved(Verdict.UNVERIFIED, poll=True)),
+        # then whether it is of one mind with itself and the task
+        (TWO, Signature.VALID, RUNS, True, unmoved(DISAGREED, poll=True)),
+        (TWO, Signature.VALID, RUNS, False, unmoved(DISAGREED, poll=True)),
+        # then whether an end must be confirmed first: only an end
+        (SUCCESS, Signature.VALID, RUNS, True, ASKED),
         (FAILURE, Signature.VALID, EXPIRED, True, unmoved(Verdict.UNVERIFIED, poll=True)),
-        (TWO, Signature.VALID, RUNS, True, unmoved(Verdict.UNVERIFIED, poll=True)),
-        (RUNNING, Signature.VALID, UNCONFIRMED, True, applied(State.RUNNING, bind="k")),
-        (SUCCESS, Signature.VALID, SUCCEEDED, True, unmoved(DUPLICATE)),
         # then the report itself
         (SUCCESS, Signature.VALID, RUNS, False, applied(State.SUCCEEDED)),
         (SUCCESS, Signature.UNCHECKED, RUNS, False, applied(State.SUCCEEDED)),
-        (TWO, Signature.VALID, RUNS, False, unmoved(DISAGREED, poll=True)),
     ],
 )
 def test_the_order_of_the_rules_for_callbacks(
@@ -180,10 +377,7 @@ def test_the_order_of_the_rules_for_callbacks(
     confirm_first: bool,  # noqa: FBT001  # a column of the table
     expected: Judgement,
 ) -> None:
-    judged = judge_callback(
-        standing, statement, signature, foreign=False, confirm_first=confirm_first
-    )
-    assert judged == expected
+    assert by_callback(standing, statement, signature, confirm_first=confirm_first) == expected
 
 
 @pytest.mark.parametrize(
@@ -198,24 +392,12 @@ def test_the_order_of_the_rules_for_callbacks(
 def test_what_is_not_genuine_moves_and_binds_nothing_and_has_kie_asked(
     signature: Signature, standing: Standing | None
 ) -> None:
-    judged = judge_callback(standing, SUCCESS, signature, foreign=False, confirm_first=False)
+    judged = by_callback(standing, SUCCESS, signature)
     assert (judged.target, judged.kie_task_id, judged.poll) == (None, None, True)
 
 
-def test_a_callback_is_judged_as_one() -> None:
-    """It is a duplicate of a callback's end, and late after a query's."""
-    after_callback, after_query = (
-        judge_callback(standing, report, Signature.VALID, foreign=False, confirm_first=False)
-        for standing, report in ((SUCCEEDED, SUCCESS), (FAILED, FAILURE))
-    )
-    assert (after_callback.verdict, after_query.verdict) == (DUPLICATE, LATE)
-
-
 def test_a_foreign_echo_reaches_the_report_s_rules() -> None:
-    judged = judge_callback(
-        UNCONFIRMED, SUCCESS, Signature.VALID, foreign=True, confirm_first=False
-    )
-    assert judged == unmoved(DISAGREED, poll=True)
+    assert by_callback(UNCONFIRMED, SUCCESS, echo=Echo.STRANGE) == unmoved(DISAGREED, poll=True)
 
 
 IDS = ("k", "x", "y")
@@ -236,19 +418,13 @@ judged = st.tuples(standings, reports).flatmap(
     lambda pair: st.tuples(
         st.just(pair[0]),
         st.just(pair[1]),
-        st.builds(
-            judge,
-            st.just(pair[0]),
-            st.just(pair[1]),
-            st.sampled_from(Source),
-            foreign=st.booleans(),
-        )
+        st.builds(by_query, st.just(pair[0]), st.just(pair[1]), echo=st.sampled_from(Echo))
         | st.builds(
-            judge_callback,
+            by_callback,
             st.just(pair[0]),
             st.just(pair[1]),
             st.sampled_from(Signature),
-            foreign=st.booleans(),
+            echo=st.sampled_from(Echo),
             confirm_first=st.booleans(),
         ),
     )
@@ -256,11 +432,13 @@ judged = st.tuples(standings, reports).flatmap(
 
 
 @given(judged)
-def test_an_end_that_kie_vouched_for_is_never_moved_or_bound(
+def test_a_result_that_kie_s_record_vouched_for_is_never_moved_or_bound(
     case: tuple[Standing, Report, Judgement],
 ) -> None:
     standing, _, judgement = case
-    if not yields(standing):
+    doubted = standing.settled_by is CALLBACK and not standing.confirmed
+    yields_to_success = standing.may_turn or standing.settled_by is None
+    if not yields(standing) and not doubted and not yields_to_success:
         assert judgement.target is None
         assert judgement.kie_task_id is None
 
@@ -271,8 +449,7 @@ def test_a_target_is_always_one_that_the_task_may_move_to(
 ) -> None:
     standing, _, judgement = case
     if judgement.target is not None:
-        assert judgement.verdict is APPLIED
-        assert move(standing, judgement.target) is judgement.target
+        assert move(standing, judgement.target, QUERY) is judgement.target
         assert standing.state not in FINAL or judgement.target in FINAL
 
 

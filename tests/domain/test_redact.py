@@ -10,8 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.redact import REDACTED, redacted_body, redacted_report, redacted_text
+from app.domain.redact import (
+    REDACTED,
+    redacted_body,
+    redacted_outcome,
+    redacted_report,
+    redacted_text,
+)
 from app.domain.report import Progress, Report
+from app.domain.submission import Unknown
 
 TOKEN, RETIRED = "6YufA4NH15rep1MT3_-5Kw", "ICy5YqxZB1uWSwcVLSNLcA"
 TOKENS = (TOKEN, RETIRED)
@@ -185,3 +192,11 @@ def test_what_rules_read_of_a_report_stays() -> None:
 def test_a_report_without_tokens_is_left_as_it_is() -> None:
     bare = Report(progress=Progress.SUCCEEDED, result={"a": [1, {"b": "c"}]})
     assert redacted_report(bare, TOKENS) == bare
+
+
+def test_what_is_said_of_a_create_loses_the_tokens() -> None:
+    said = Unknown(reason=f"code 500: {URL}", message=URL, kie_task_id="t")
+    clean = URL.replace(TOKEN, REDACTED)
+    expected = Unknown(reason=f"code 500: {clean}", message=clean, kie_task_id="t")
+    assert redacted_outcome(said, TOKENS) == expected
+    assert redacted_outcome(Unknown(reason="lost"), TOKENS) == Unknown(reason="lost")

@@ -1,6 +1,7 @@
 """The life of a task: the whole state x state product, and where each outcome leads."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from app.domain.task import (
     Standing,
     State,
     move,
+    overturns,
     state_after,
     takes_outcome,
     yields,
@@ -25,16 +27,17 @@ from app.domain.task import (
 
 MATRIX = """
              queued submitting unconfirmed running expired succeeded failed canceled
-queued       -      yes        -           yes     -       yes       yes    yes
+queued       -      yes        yes         yes     -       yes       yes    yes
 submitting   yes    -          yes         yes     -       yes       yes    -
 unconfirmed  yes    -          -           yes     yes     yes       yes    -
 running      -      -          -           -       yes     yes       yes    -
 expired      -      -          -           -       -       yes       yes    -
-succeeded    -      -          -           -       -       -         -      -
+succeeded    -      -          -           -       -       -         record -
 failed       -      -          -           -       -       ours      ours   -
 canceled     -      -          -           -       -       yes       yes    -
 """
-"""The design's table of states, row to column; "ours": only an end that the gateway declared."""
+"""The design's table of states, row to column; "ours": only an end that the gateway declared;
+"record": only by kie.ai's record, see `overturns`."""
 
 HEADER, *ROWS = (line.split() for line in MATRIX.strip().splitlines())
 CELLS = [
@@ -66,6 +69,45 @@ def test_a_move_is_allowed_exactly_where_the_matrix_says(
 @pytest.mark.parametrize(("left", "target", "cell"), CELLS)
 def test_the_arrows_are_the_matrix(left: State, target: State, cell: str) -> None:
     assert (target in ARROWS[left]) is (cell != "-")
+
+
+BY_CALLBACK = Standing(state=State.SUCCEEDED, settled_by=Source.CALLBACK)
+BY_QUERY = Standing(state=State.SUCCEEDED, settled_by=Source.QUERY, confirmed=True)
+FAILED = Standing(
+    state=State.FAILED, fail_source=FailSource.KIE, settled_by=Source.QUERY, confirmed=True
+)
+
+REFUSED = Standing(state=State.FAILED, fail_source=FailSource.KIE)
+
+
+@pytest.mark.parametrize(
+    ("standing", "target", "source", "allowed"),
+    [
+        (BY_CALLBACK, State.FAILED, Source.QUERY, True),
+        (BY_CALLBACK, State.FAILED, Source.CALLBACK, False),
+        (BY_CALLBACK, State.FAILED, None, False),
+        (replace(BY_CALLBACK, confirmed=True), State.FAILED, Source.QUERY, False),
+        (BY_QUERY, State.FAILED, Source.QUERY, False),
+        (FAILED, State.SUCCEEDED, Source.QUERY, False),
+        (replace(FAILED, may_turn=True), State.SUCCEEDED, Source.QUERY, True),
+        (replace(FAILED, may_turn=True), State.SUCCEEDED, Source.CALLBACK, False),
+        (REFUSED, State.SUCCEEDED, Source.QUERY, True),
+        (REFUSED, State.SUCCEEDED, Source.CALLBACK, False),
+        (FAILED, State.FAILED, Source.QUERY, False),
+    ],
+)
+def test_only_kies_record_turns_an_end_that_kie_vouched_for(
+    standing: Standing,
+    target: State,
+    source: Source | None,
+    allowed: bool,  # noqa: FBT001  # a column of the table
+) -> None:
+    assert overturns(standing, target, source) is allowed
+    if allowed:
+        assert move(standing, target, source) is target
+    else:
+        with pytest.raises(NoSuchArrowError):
+            move(standing, target, source)
 
 
 @pytest.mark.parametrize("settled_by", [None, *Source])
@@ -118,6 +160,13 @@ def test_every_fault_has_a_sequel_and_none_leads_to_a_second_create_of_what_may_
 ) -> None:
     after = state_after(Refused(fault=fault, code="1", message=""))
     assert after is (State.FAILED if fault is Fault.REQUEST else State.QUEUED)
+
+
+@pytest.mark.parametrize(("tries", "state"), [(0, "queued"), (1, "queued"), (2, "failed")])
+def test_what_a_proxy_finds_too_large_is_tried_three_times(tries: int, state: str) -> None:
+    too_large = Refused(fault=Fault.PROXY, code="413", message="HTTP 413")
+    assert state_after(too_large, tries) == state
+    assert state_after(Refused(fault=Fault.PROXY, code="404", message=""), 99) is State.QUEUED
 
 
 @pytest.mark.parametrize("attempt", [1, 2, 3])

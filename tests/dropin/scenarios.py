@@ -118,6 +118,7 @@ RESULTS = tuple(
 HELD = (
     *("create-refused-401", "create-refused-402", "create-refused-405", "create-refused-429"),
     *("create-refused-430", "create-refused-433", "create-refused-455"),
+    "create-refused-500-credits",
 )
 """Refusals about the account, or of the moment: the gateway waits, and sends again."""
 UNCLEAR = ("create-refused-500-unknown", "create-refused-501")

@@ -82,7 +82,7 @@ LINKS: list[tuple[bytes, DownloadLink | NoAnswer]] = [
     (envelope(422, "https://t.test/l"), DownloadLink(code=422, message="because", url=None)),
     (envelope(401), NoAnswer(reason="kie.ai answered code 401: because", account=True)),
     (envelope(402), NoAnswer(reason="kie.ai answered code 402: because", account=True)),
-    (envelope(429), NoAnswer(reason="kie.ai answered code 429: because")),
+    (envelope(429), NoAnswer(reason="kie.ai answered code 429: because", throttled=True)),
     (envelope(500), NoAnswer(reason="kie.ai answered code 500: because")),
     (envelope(200), NoAnswer(reason="the link is no text")),
     (envelope(200, {"remainedCredits": 5}), NoAnswer(reason="the link is no text")),
@@ -102,7 +102,7 @@ def refused(fault: Fault, code: int, message: str = "because") -> Refused:
 
 
 def unknown(code: int) -> Unknown:
-    return Unknown(reason=f"kie.ai answered code {code}: because")
+    return Unknown(reason=f"kie.ai answered code {code}: because", message="because")
 
 
 CODES: list[tuple[int, Outcome]] = [
@@ -138,7 +138,7 @@ PAGE = b"<!DOCTYPE html><title>Not kie.ai</title><h1>cdn-not-to-be-quoted</h1>"
 PAGES: list[tuple[int, Outcome]] = [
     (200, Unknown(reason="HTTP 200 without a kie.ai envelope")),
     (403, Unknown(reason="HTTP 403 without a kie.ai envelope")),
-    (404, refused(Fault.REQUEST, 404, "HTTP 404 without a kie.ai envelope")),
+    (404, refused(Fault.PROXY, 404, "HTTP 404 without a kie.ai envelope")),
     (429, refused(Fault.BUSY, 429, "HTTP 429 without a kie.ai envelope")),
     (500, Unknown(reason="HTTP 500 without a kie.ai envelope")),
     (502, Unknown(reason="HTTP 502 without a kie.ai envelope")),

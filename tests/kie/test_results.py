@@ -8,7 +8,7 @@ import pytest
 
 from app.domain import exact_json
 from app.domain.report import Answered, Progress, Report, Unreadable
-from app.kie import wire
+from app.kie import values, wire
 
 ID = {"taskId": "t"}
 
@@ -72,6 +72,47 @@ def test_each_familys_words(name: str, word: object, progress: Progress) -> None
         assert (report.progress, report.kie_state) == (progress, str(word))
 
 
+RESULT: dict[str, object] = {"resultJson": '{"resultUrls":["https://a/1"]}'}
+SUCCESSES = ["succeeded", "succeed", "Successful", "completed", "complete", "done", "finished"]
+FAILURES = ["failed", "failure", "ERROR"]
+
+
+@pytest.mark.parametrize("name", ["state", "status"])
+@pytest.mark.parametrize("word", SUCCESSES)
+def test_a_tolerated_success_needs_a_result(word: str, name: str) -> None:
+    assert called({**ID, name: word, **RESULT}).progress is Progress.SUCCEEDED
+    assert told({**ID, name: word, **RESULT}).progress is Progress.SUCCEEDED
+    assert told({**ID, name: word, "resultJson": ""}).progress is Progress.RUNNING
+    assert called({**ID, name: word}).progress is Progress.RUNNING
+    assert called({**ID, name: word, **RESULT}, 501).progress is Progress.RUNNING
+
+
+@pytest.mark.parametrize("name", ["state", "status"])
+@pytest.mark.parametrize("word", FAILURES)
+def test_a_tolerated_failure_needs_a_reason_or_a_code(word: str, name: str) -> None:
+    for mark in ({"failCode": "422"}, {"failMsg": "blocked"}, {"errorCode": 7}):
+        report = told({**ID, name: word, **mark})
+        assert (report.progress, report.kie_state) == (Progress.FAILED, word)
+    assert called({**ID, name: word}, 501).progress is Progress.FAILED
+    assert called({**ID, name: word}, 400).progress is Progress.FAILED
+    for nothing in ({}, {"failCode": None, "failMsg": ""}):
+        assert told({**ID, name: word, **nothing}).progress is Progress.RUNNING
+        assert called({**ID, name: word, **nothing}, None).progress is Progress.RUNNING
+
+
+def test_a_notice_of_completion_is_a_success_without_a_result() -> None:
+    for report in (called({**ID}), called(None, **ID), called({**ID, "resultJson": ""})):
+        assert (report.progress, report.result) == (Progress.SUCCEEDED, None)
+        assert report.kie_task_ids == ("t",)
+
+
+def test_code_0_is_a_success_where_a_result_shows_it() -> None:
+    assert called({**ID, **RESULT}, 0).progress is Progress.SUCCEEDED
+    answer = wire.read_query(200, envelope(0, {**ID, "state": "fail"}))
+    assert isinstance(answer, Answered)
+    assert (answer.report.progress, answer.report.fail_code) == (Progress.FAILED, None)
+
+
 @pytest.mark.parametrize("nothing", [None, "", True, {}, []])
 def test_an_empty_state_leaves_it_to_the_next(nothing: object) -> None:
     report = told({"state": nothing, "successFlag": 1, "status": "PENDING"})
@@ -106,8 +147,8 @@ def test_a_callback_needs_no_code_beside_a_state() -> None:
         (b"[]", "not a JSON object"),
         (b"{}", "neither a state nor a code"),
         (b'{"data":{"taskId":"t"}}', "neither a state nor a code"),
-        (b'{"code":200}', "code 200 with neither a state nor a result"),
-        (b'{"code":200,"data":{"taskId":"t"}}', "code 200 with neither a state nor a result"),
+        (b'{"code":200}', "no task id"),
+        (b'{"code":0,"data":{"taskId":"t"}}', "code 0 with neither a state nor a result"),
         (b'{"code":501,"data":{}}', "no task id"),
         (b'{"code":200,"data":{"state":"success","resultJson":"{}"}}', "no task id"),
     ],
@@ -141,6 +182,9 @@ def test_half_an_id_is_none() -> None:
         ('"https://a/1"', {"resultJson": "https://a/1"}),
         ("https://a/1", {"resultJson": "https://a/1"}),
         ("{}", None),
+        (exact_json.render('{"resultUrls":["https://a/1"]}'), {"resultUrls": ["https://a/1"]}),
+        (exact_json.render('["https://a/1"]'), {"data": ["https://a/1"]}),
+        ('"12"', {"resultJson": "12"}),
         ("null", None),
         ("", None),
         (None, None),
@@ -161,6 +205,8 @@ def test_result_json_in_every_dress(said: object, result: object) -> None:
         ({"info": "done", "resultUrls": ["https://a/1"]}, {"resultUrls": ["https://a/1"]}),
         ({"response": '{"sunoData":[1]}'}, {"sunoData": [1]}),
         ({"resultJson": "cut off {", "response": {"a": 1}}, {"a": 1}),
+        ({"info": {"fullResultUrls": ["https://a/1"]}}, {"fullResultUrls": ["https://a/1"]}),
+        ({"data": [{"audio_url": "https://a/1"}]}, {"data": [{"audio_url": "https://a/1"}]}),
         ({"callBackUrl": "https://g/token", "result": "words"}, {"result": "words"}),
     ],
 )
@@ -181,6 +227,33 @@ def test_urls_are_whole_ordered_and_unique() -> None:
     }
     report = succeeded(resultJson=said)
     assert report.result_urls == ("https://a/2", "https://a/1", "HTTP://a/3?x=1#y")
+
+
+def once(*urls: str) -> str:
+    return exact_json.render(list(urls))
+
+
+@pytest.mark.parametrize(
+    ("said", "urls"),
+    [
+        ({"resultUrls": "https://a/1"}, ["https://a/1"]),
+        ({"resultUrls": once("https://a/1", "https://a/2")}, ["https://a/1", "https://a/2"]),
+        ({"resultUrls": exact_json.render(once("https://a/1"))}, ["https://a/1"]),
+        ({"resultUrls": [once("https://a/1")]}, ["https://a/1"]),
+        ({"resultObject": {"resultUrls": once("https://a/1")}}, ["https://a/1"]),
+        ({"resultObject": '{"video":{"url":"https://a/1"}}'}, ["https://a/1"]),
+        ({"fullResultUrls": " " + once("https://a/1")}, ["https://a/1"]),
+        ({"prompt": once("https://a/1")}, []),  # its caller's URL, and no result
+        ({"promptJson": '{"url":"https://a/1"}'}, []),
+        ({"resultObject": '{"callBackUrl":"https://g/token"}'}, []),
+        ({"resultUrls": "[not JSON"}, []),
+        ({"resultUrls": once(once(once(once("https://a/1"))))}, []),
+    ],
+)
+def test_urls_in_texts_that_hold_a_document(said: dict[str, object], urls: list[str]) -> None:
+    report = succeeded(resultJson=said)
+    assert list(report.result_urls) == urls
+    assert report.result == values.without_private(said)
 
 
 def test_balance_and_callback_url_are_dropped_at_any_depth() -> None:

@@ -556,7 +556,10 @@ EXPECTED: dict[str, tuple[Callable[[bytes], Expected], Expected]] = {
     ),
     "other-05-upload-base64-ok": (
         create,
-        Unknown(reason="kie.ai answered code 200: File uploaded successfully"),
+        Unknown(
+            reason="kie.ai answered code 200: File uploaded successfully",
+            message="File uploaded successfully",
+        ),
     ),
 }
 

@@ -48,15 +48,8 @@ CREATE_CODES: dict[int, Fault | None] = {
     999: None,
 }
 HTTP_STATUSES: dict[int, Fault | None] = {
-    400: Fault.REQUEST,
-    401: Fault.ACCOUNT,
-    402: Fault.ACCOUNT,
-    404: Fault.REQUEST,
-    405: Fault.BUSY,
-    413: Fault.REQUEST,
-    422: Fault.REQUEST,
+    **dict.fromkeys((400, 401, 402, 404, 405, 407, 413, 422, 451), Fault.PROXY),
     429: Fault.BUSY,
-    451: Fault.REQUEST,
     200: None,
     204: None,
     302: None,
@@ -98,7 +91,8 @@ def test_the_envelopes_code_decides(
     said = str(code) if as_text else code
     outcome = wire.read_create(http_status, envelope(said, msg="because"))
     if fault is None:
-        assert outcome == Unknown(reason=f"kie.ai answered code {code}: because")
+        reason = f"kie.ai answered code {code}: because"
+        assert outcome == Unknown(reason=reason, message="because")
     else:
         assert outcome == Refused(fault=fault, code=str(code), message="because")
 
@@ -148,43 +142,76 @@ def test_a_task_id_is_opaque_text(data: object, kie_task_id: str) -> None:
     ],
 )
 def test_accepted_without_a_usable_id_is_unknown(data: object) -> None:
-    expected = Unknown(reason="kie.ai answered code 200: (no message)")
-    assert wire.read_create(200, envelope(200, data)) == expected
+    words = "kie.ai answered code 200: (no message)"
+    assert wire.read_create(200, envelope(200, data)) == Unknown(reason=words, message=words)
 
 
-@pytest.mark.parametrize("code", [code for code in CREATE_CODES if code != 200])
+@pytest.mark.parametrize("code", [code for code in CREATE_CODES if code not in (0, 200)])
 def test_a_refusal_that_names_a_task_proves_nothing(code: int) -> None:
     outcome = wire.read_create(200, envelope(code, {"taskId": "t"}, msg="no"))
-    assert outcome == Unknown(reason=f"kie.ai answered code {code}: no")
+    said = f"kie.ai answered code {code}: no"
+    assert outcome == Unknown(reason=said, message="no", kie_task_id="t")
+
+
+HEX = "738a001e654c7be865970326162fdc65"
+UUID = "e32df5d7-d3a8-4661-a2fd-6c96114807f3"
+
+
+@pytest.mark.parametrize("code", [200, 0])
+@pytest.mark.parametrize(
+    ("data", "root", "kie_task_id"),
+    [
+        ({"taskId": "t"}, {}, "t"),
+        (None, {"taskId": "t"}, "t"),
+        ({}, {"task_id": 7}, "7"),
+        ("success", {"recordId": "t"}, "t"),
+        (HEX, {}, HEX),
+        (UUID, {}, UUID),
+        ("task_12345678", {}, "task_12345678"),
+        ("a", {"taskId": "t"}, "t"),
+    ],
+)
+def test_an_id_in_hand_is_never_thrown_away(
+    code: int, data: object, root: dict[str, object], kie_task_id: str
+) -> None:
+    accepted = Accepted(kie_task_id=kie_task_id)
+    assert wire.read_create(200, envelope(code, data, **root)) == accepted
+
+
+@pytest.mark.parametrize("code", [200, 0])
+@pytest.mark.parametrize(
+    "data", ["success", "OK", "12345", "https://a.test/12345678", "task 12345678", "x1" * 101]
+)
+def test_a_text_that_is_no_id_is_none(code: int, data: str) -> None:
+    outcome = wire.read_create(200, envelope(code, data, msg="hm"))
+    assert outcome == Unknown(reason=f"kie.ai answered code {code}: hm", message="hm")
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("body", "kie_task_id"),
     [
-        "aspect_ratio is required",
-        "The prompt field is required.",
-        "prompt cannot be empty",
-        "Credits insufficient",
-        "Your credits are insufficient, please top up",
-        "Insufficient credits",
+        (envelope(500, HEX, msg="no"), HEX),
+        (envelope(422, UUID, msg="no"), UUID),
+        (envelope(500, None, msg="no", taskId="t"), "t"),
+        (envelope(500, "task_12345678", msg="no"), None),
+        (envelope(500, "NullPointerException at line 47", msg="no"), None),
+        (envelope(500, None, msg=f"queue is full, taskId: {HEX}"), HEX),
+        (envelope(501, None, msg=f'"task_id":"{UUID}" failed'), UUID),
+        (envelope(500, None, msg=f"https://a.test/{HEX}.png broke something"), None),
     ],
 )
-def test_known_words_under_500_are_a_refusal(message: str) -> None:
-    expected = Refused(fault=Fault.REQUEST, code="500", message=message)
-    assert wire.read_create(200, envelope(500, msg=message)) == expected
+def test_an_id_beside_a_failure_is_kept_to_be_asked_about(
+    body: bytes, kie_task_id: str | None
+) -> None:
+    outcome = wire.read_create(200, body)
+    assert isinstance(outcome, Unknown)
+    assert outcome.kie_task_id == kie_task_id
+    assert outcome.message is not None
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "",
-        "Server exception, please try again later or contact customer service",
-        "Internal error after the task was created: a callback is required by the worker",
-        "task submitted, credits deducted",
-    ],
-)
-def test_other_words_under_500_are_not(message: str) -> None:
-    assert isinstance(wire.read_create(200, envelope(500, msg=message)), Unknown)
+def test_an_error_text_under_a_refusing_code_is_no_id() -> None:
+    refused = Refused(fault=Fault.REQUEST, code="422", message="no")
+    assert wire.read_create(200, envelope(422, "bad_value_12345678", msg="no")) == refused
 
 
 def test_messages_are_bounded() -> None:
@@ -193,6 +220,7 @@ def test_messages_are_bounded() -> None:
     unknown = wire.read_create(200, envelope(999, msg="x" * 5000))
     assert isinstance(unknown, Unknown)
     assert len(unknown.reason) == 1000
+    assert unknown.message == "x" * 1000
 
 
 @pytest.mark.parametrize("body", [b'{"code":422}', b'{"code":422,"msg":null,"message":""}'])
@@ -202,7 +230,7 @@ def test_a_refusal_without_words_gets_some(body: bytes) -> None:
     assert wire.read_create(200, body) == expected
 
 
-@pytest.mark.parametrize("code", [200, 404, 422])
+@pytest.mark.parametrize("code", [200, 0, 404, 422])
 @pytest.mark.parametrize("data", [None, "", [], {}])
 def test_no_record_is_not_visible(code: int, data: object) -> None:
     assert wire.read_query(200, envelope(code, data)) == NotVisible()
@@ -224,7 +252,8 @@ def test_some_codes_say_that_the_task_failed(code: int) -> None:
 @pytest.mark.parametrize("code", [400, 405, 429, 430, 451, 455, 500, 503, 505, 999])
 def test_other_codes_are_no_answer(code: int) -> None:
     reason = f"kie.ai answered code {code}: no"
-    assert wire.read_query(200, envelope(code, msg="no")) == NoAnswer(reason=reason)
+    expected = NoAnswer(reason=reason, throttled=code in (405, 429, 430))
+    assert wire.read_query(200, envelope(code, msg="no")) == expected
 
 
 @pytest.mark.parametrize("code", [401, 402, 433])
@@ -238,8 +267,7 @@ def test_the_accounts_own_trouble_is_told_apart(code: int) -> None:
 @pytest.mark.parametrize("body", NO_ENVELOPES)
 def test_without_an_envelope_there_is_no_answer(status: int, body: bytes) -> None:
     reason = f"HTTP {status} without a kie.ai envelope"
-    expected = NoAnswer(reason=reason, account=status in {401, 402})
-    assert wire.read_query(status, body) == expected
+    assert wire.read_query(status, body) == NoAnswer(reason=reason)
 
 
 def test_a_record_without_a_state_is_no_answer() -> None:

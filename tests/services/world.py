@@ -34,7 +34,7 @@ DRAFT = Draft(
 SHIFTED: Mapping[str, tuple[str, ...]] = {
     "tasks": (
         *("created_at", "submit_by", "submitted_at", "finished_at", "due_at", "leased_until"),
-        *("expires_at", "poll_asap_since"),
+        *("expires_at", "poll_asap_since", "held_since", "unreached_since"),
     ),
     "kie_slots": ("free_at", "taken_at"),
     "kie_account": (
@@ -76,7 +76,9 @@ class Billed:
     @property
     def record(self) -> dict[str, Any]:
         make = {"running": running, "succeeded": succeeded, "failed": failed}
-        return make[self.end](self.kie_task_id)
+        envelope = make[self.end](self.kie_task_id)
+        envelope["data"]["param"] = json.dumps({"callBackUrl": self.path})
+        return envelope
 
 
 @dataclass

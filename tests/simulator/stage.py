@@ -97,6 +97,10 @@ class Simulator:
     async def ledger(self) -> dict[str, Any]:
         return _object(await self.http.get("/simulator/ledger"))
 
+    async def truth(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = _object(await self.http.get("/simulator/truth"))["data"]
+        return rows
+
     async def attempts(self, count: int) -> list[dict[str, Any]]:
         """Wait until `count` callback attempts are on record."""
 

@@ -131,6 +131,112 @@ async def test_forged_praises_what_fails(simulator: Simulator, receiver: Receive
     assert "x-webhook-signature" in headers
 
 
+async def test_forged_with_a_valid_signature(simulate: Simulate, receiver: Receiver) -> None:
+    simulator = await simulate(Options(duration=0.4, hmac_key=KEY))
+    await simulator.expect(fault="callback-forged-signed")
+    task_id = await simulator.create(callBackUrl=receiver.url)
+
+    (forged_headers, forged), (headers, true) = await receiver.received(2)
+
+    record = await simulator.query(task_id)
+    assert signature(task_id, forged_headers)
+    assert signature(task_id, headers)
+    assert urls(forged) != urls(true) == urls(record)
+    assert receiver.at[0] < record["data"]["completeTime"] / 1000
+
+
+@pytest.mark.parametrize("outcome", ["success", "fail"])
+async def test_forged_after_the_true_one(
+    signing: Simulator, receiver: Receiver, outcome: str
+) -> None:
+    await signing.expect(fault="callback-forged-after", outcome=outcome)
+    task_id = await signing.create(callBackUrl=receiver.url)
+
+    (headers, true), (replayed, forged) = await receiver.received(2)
+
+    assert signature(task_id, headers)
+    for name in ("x-webhook-timestamp", "x-webhook-signature"):
+        assert replayed[name] == headers[name]
+    assert (true["data"]["state"], forged["data"]["state"]) == (outcome, "success")
+    assert urls(forged)[0].startswith("https://forged.example/")
+
+
+@pytest.mark.parametrize("outcome", ["success", "fail"])
+async def test_forged_in_its_place(signing: Simulator, receiver: Receiver, outcome: str) -> None:
+    await signing.expect(fault="callback-forged-instead", outcome=outcome)
+    task_id = await signing.create(callBackUrl=receiver.url)
+
+    await signing.attempts(1)
+
+    ((headers, forged),) = receiver.requests
+    assert signature(task_id, headers)
+    assert (forged["code"], forged["data"]["state"]) == (200, "success")
+    assert urls(forged)[0].startswith("https://forged.example/")
+    assert (await signing.query(task_id))["data"]["state"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking"),
+    [
+        ("callback-without-result", {"resultJson"}),
+        ("callback-without-credits", {"consumeCredits"}),
+        ("callback-general-reason", {"failCode", "failMsg"}),
+    ],
+)
+async def test_what_only_the_record_tells(
+    simulator: Simulator, receiver: Receiver, name: str, lacking: set[str]
+) -> None:
+    outcome = FAULTS[name].needs or "success"
+    await simulator.expect(outcome=outcome)
+    await simulator.create(callBackUrl=receiver.url)
+    await simulator.expect(fault=name)
+    task_id = await simulator.create(callBackUrl=receiver.url)
+
+    bodies = {body["data"]["taskId"]: body for _, body in await receiver.received(2)}
+
+    body = bodies.pop(task_id)
+    (usual,) = bodies.values()
+    assert (body["code"], body["msg"]) == (usual["code"], usual["msg"])
+    assert usual["data"].keys() - body["data"].keys() == lacking
+    record = (await simulator.query(task_id))["data"]
+    recorded = {"creditsConsumed" if each == "consumeCredits" else each for each in lacking}
+    assert all(record[each] for each in recorded)
+
+
+async def test_a_general_reason(simulator: Simulator, receiver: Receiver) -> None:
+    await simulator.expect(fault="callback-general-reason")
+    task_id = await simulator.create(callBackUrl=receiver.url)
+
+    ((_, body),) = await receiver.received()
+
+    record = (await simulator.query(task_id))["data"]
+    assert (body["code"], body["msg"]) == (501, "Playground task failed.")
+    assert (record["failCode"], record["failMsg"]) == (
+        "1501",
+        "Content review failed, please change the prompt.",
+    )
+
+
+async def test_an_empty_result(simulator: Simulator, receiver: Receiver) -> None:
+    await simulator.expect(fault="callback-result-empty")
+    task_id = await simulator.create(callBackUrl=receiver.url)
+
+    ((_, body),) = await receiver.received()
+
+    assert (body["data"]["state"], body["data"]["resultJson"]) == ("success", "")
+    assert urls(await simulator.query(task_id))
+
+
+async def test_by_code_alone(signing: Simulator, receiver: Receiver) -> None:
+    await signing.expect(fault="callback-code-only-success")
+    task_id = await signing.create(callBackUrl=receiver.url)
+
+    ((headers, body),) = await receiver.received()
+
+    assert (body["code"], body["data"]) == (200, {"taskId": task_id})
+    assert signature(task_id, headers)
+
+
 async def test_stale(signing: Simulator, receiver: Receiver) -> None:
     await signing.expect(fault="callback-stale")
     task_id = await signing.create(callBackUrl=receiver.url)
@@ -239,8 +345,9 @@ async def test_a_fault_does_not_change_the_task(simulator: Simulator, name: str)
     task_id = await simulator.create()
 
     (row,) = (await simulator.ledger())["data"]
-    assert (row["faults"], row["credits"]) == ([name], 4)
-    assert (await simulator.finished(task_id))["data"]["state"] == "success"
+    end = FAULTS[name].needs or "success"
+    assert (row["faults"], row["credits"]) == ([name], 4 if end == "success" else 0)
+    assert (await simulator.finished(task_id))["data"]["state"] == end
     assert (await simulator.http.get("/simulator/callbacks")).json() == []
 
 

@@ -43,8 +43,105 @@ async def test_shows_one_task(simulator: Simulator) -> None:
     shown = (await simulator.http.get(f"/simulator/tasks/{task_id}")).json()
 
     (row,) = (await simulator.ledger())["data"]
-    assert shown == row | {"state": "fail"}
+    (truth,) = await simulator.truth()
+    assert shown == row | {"state": "fail", "truth": truth}
     assert shown["credits"] == 0
+
+
+async def test_the_truth_of_a_success(simulator: Simulator) -> None:
+    await simulator.expect(fault=["callback-forged-instead", "record-contradicts"], duration=3600)
+    task_id = await simulator.create(callBackUrl="http://127.0.0.1:1/a")
+
+    (truth,) = await simulator.truth()
+
+    url = f"{simulator.url}/files/{task_id}.png"
+    end = (await simulator.ledger())["data"][0]["createdAt"] + 3600
+    assert truth == {
+        "taskId": task_id,
+        "callBackUrl": "http://127.0.0.1:1/a",
+        "model": "google/nano-banana",
+        "state": "success",
+        "settledAt": end,
+        "completeAt": end,
+        "credits": 4,
+        "failCode": None,
+        "failMsg": None,
+        "resultUrls": [url],
+        "result": {"resultUrls": [url]},
+        "costTime": 3600,
+        "completeTime": int(end * 1000),
+        "faults": ["callback-forged-instead", "record-contradicts"],
+    }
+
+
+async def test_the_truth_of_a_failure(simulator: Simulator) -> None:
+    await simulator.expect(outcome="fail", failCode=422, failMsg="Invalid prompt")
+    await simulator.create()
+
+    (truth,) = await simulator.truth()
+
+    told = {name: truth[name] for name in ("state", "credits", "failCode", "failMsg")}
+    assert told == {"state": "fail", "credits": 0, "failCode": 422, "failMsg": "Invalid prompt"}
+    assert (truth["result"], truth["resultUrls"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "result"),
+    [
+        ("result-json-null", "success", None),
+        ("result-json-empty", "success", None),
+        ("result-json-absent", "success", None),
+        ("result-without-urls", "success", {"resultUrls": []}),
+        ("result-object", "success", {"resultObject": {"text": "a cat", "score": 0.98}}),
+        ("result-timeout", "fail", None),
+        ("result-word-failed", "fail", None),
+    ],
+)
+async def test_the_truth_of_other_results(
+    simulator: Simulator, fault: str, state: str, result: object
+) -> None:
+    await simulator.expect(fault=fault)
+    await simulator.create()
+
+    (truth,) = await simulator.truth()
+
+    assert (truth["state"], truth["result"], truth["resultUrls"]) == (state, result, [])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["result-urls-text", "result-urls-json-text", "result-json-twice", "result-word-done"],
+)
+async def test_the_truth_is_the_same_however_it_is_told(simulator: Simulator, fault: str) -> None:
+    await simulator.expect(fault=fault)
+    task_id = await simulator.create()
+
+    (truth,) = await simulator.truth()
+
+    assert (truth["state"], truth["credits"]) == ("success", 4)
+    assert truth["resultUrls"] == [f"{simulator.url}/files/{task_id}.png"]
+
+
+async def test_the_truth_is_shown_late(simulator: Simulator) -> None:
+    await simulator.expect(fault={"record-result-late": {"seconds": 5}})
+    await simulator.create()
+
+    (truth,) = await simulator.truth()
+
+    assert truth["completeAt"] == truth["settledAt"] + 5
+    assert len(truth["resultUrls"]) == 1
+
+
+async def test_the_truth_of_what_turns_around(simulator: Simulator) -> None:
+    await simulator.expect(fault="result-timeout-then-success")
+    await simulator.create()
+
+    (truth,) = await simulator.truth()
+
+    (row,) = (await simulator.ledger())["data"]
+    assert truth["settledAt"] - row["createdAt"] == pytest.approx(60)
+    assert (truth["state"], truth["credits"], truth["failCode"]) == ("success", 4, None)
+    assert (truth["costTime"], len(truth["resultUrls"])) == (60, 1)
 
 
 async def test_reset_forgets_everything(simulate: Simulate, receiver: Receiver) -> None:

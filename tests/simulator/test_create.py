@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from simulator.faults import OUT_OF_CREDITS
 from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.shape import sample, shape
@@ -135,7 +136,7 @@ async def test_refuses_what_cannot_be_paid(simulate: Simulate) -> None:
 
     answer = await simulator.post({"model": "nano-banana-pro", "input": INPUT})
 
-    assert answer == {"code": 402, "msg": "Credits insufficient", "data": None}
+    assert answer == {"code": 402, "msg": OUT_OF_CREDITS, "data": None}
     assert len((await simulator.ledger())["data"]) == 1
     assert await simulator.balance() == 3.5
 

@@ -1,11 +1,12 @@
 import asyncio
+import json
 from typing import Any
 
 import httpx
 import pytest
 
 from simulator.create_faults import CREATE_FAULTS
-from simulator.faults import CREATE_REFUSALS, FAULTS, Kind
+from simulator.faults import CREATE_REFUSALS, FAULTS, OUT_OF_CREDITS, Kind
 from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Simulator
@@ -56,7 +57,16 @@ async def test_refuses_by_envelope(simulator: Simulator, name: str) -> None:
     ("name", "message"),
     [
         ("create-refused-500-parameter", "aspect_ratio is required"),
-        ("create-refused-500-credits", "Credits insufficient"),
+        ("create-refused-500-option", "output_format is not within the range of allowed options"),
+        ("create-refused-500-length", "The text length cannot exceed the maximum limit"),
+        ("create-refused-500-operation", "Operation not found: google/nano-banana-edit"),
+        ("create-refused-500-file-type", "File type not supported"),
+        ("create-refused-500-file-size", "File size exceeds the maximum limit"),
+        ("create-refused-500-credits", OUT_OF_CREDITS),
+        (
+            "create-refused-500-maintenance",
+            "The model is being maintained, please try again later",
+        ),
         ("create-refused-500-unknown", "Server exception, please try again later"),
     ],
 )
@@ -70,7 +80,7 @@ async def test_500_has_known_texts_and_an_unknown_one(
 
 @pytest.mark.parametrize(
     ("name", "status"),
-    [("create-http-404", 404), ("create-http-429", 429), ("create-http-502", 502)],
+    [(f"create-http-{status}", status) for status in (400, 404, 413, 422, 429, 502)],
 )
 async def test_refuses_without_an_envelope(simulator: Simulator, name: str, status: int) -> None:
     await simulator.expect(fault=name)
@@ -166,6 +176,63 @@ async def test_bills_a_create_and_answers_nonsense(
     assert await only_create(simulator) == expected(
         name, outcome="accepted", code=code, taskId=task_id
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message", "members"),
+    [
+        ("create-code-zero", 0, "success", {"data": {"taskId": "an-id"}}),
+        ("create-id-at-root", 200, "success", {"taskId": "an-id", "data": None}),
+        ("create-data-is-id", 200, "success", {"data": "an-id"}),
+        (
+            "create-500-with-id-after-accept",
+            500,
+            "Server exception, please try again later",
+            {"data": {"taskId": "an-id"}},
+        ),
+    ],
+)
+async def test_bills_a_create_and_tells_its_id_oddly(
+    simulator: Simulator, name: str, code: int, message: str, members: dict[str, Any]
+) -> None:
+    await simulator.expect(fault=name, taskId="an-id")
+
+    response = await simulator.send(callback_url=URL)
+
+    assert response.json() == {"code": code, "msg": message} | members
+    assert (await only_billed(simulator))["taskId"] == "an-id"
+    assert await only_create(simulator) == expected(
+        name, outcome="accepted", code=code, taskId="an-id"
+    )
+    assert (await simulator.finished("an-id"))["data"]["state"] == "success"
+
+
+async def test_answers_with_the_id_of_another_task(simulator: Simulator) -> None:
+    name = "create-same-id"
+    await simulator.create()
+    earlier = await simulator.create(callBackUrl=URL)
+    balance = await simulator.balance()
+    await simulator.expect(fault=name)
+
+    response = await simulator.send(callback_url="http://127.0.0.1:1/another")
+
+    assert response.json()["data"] == {"taskId": earlier, "recordId": earlier}
+    assert await simulator.balance() == balance
+    assert len((await simulator.ledger())["data"]) == 2
+    row = (await simulator.creates())[-1]
+    assert (row["outcome"], row["code"], row["taskId"]) == ("repeated", 200, earlier)
+    assert (row["callBackUrl"], row["faults"]) == ("http://127.0.0.1:1/another", [name])
+    param = json.loads((await simulator.query(earlier))["data"]["param"])
+    assert param["callBackUrl"] == URL
+
+
+async def test_a_first_create_repeats_nothing(simulator: Simulator) -> None:
+    await simulator.expect(fault="create-same-id", count=2)
+
+    ids = [await simulator.create() for _ in range(2)]
+
+    assert ids[0] == ids[1] == (await only_billed(simulator))["taskId"]
+    assert [row["outcome"] for row in await simulator.creates()] == ["accepted", "repeated"]
 
 
 async def test_garbage_cannot_be_read(simulator: Simulator) -> None:

@@ -21,7 +21,7 @@ def blocks(language: str) -> list[str]:
 
 def parameters(fault: Fault) -> str:
     return ", ".join(
-        f"`{name}` {'for ever' if value is None else f'{value:g}'}"
+        f"`{name}` {'for ever' if value is None else f'{value:.10g}'}"
         for name, value in fault.defaults.items()
     )
 

@@ -6,6 +6,7 @@ import pytest
 
 from simulator.account import Account
 from simulator.bodies import CreateBody, RefusedError
+from simulator.faults import OUT_OF_CREDITS
 from simulator.limits import Limits, Window
 from simulator.server import Options
 from tests.simulator.conftest import Simulate
@@ -138,7 +139,7 @@ async def test_a_balance_that_runs_out(simulate: Simulate, code: Any) -> None:
     answers = [await simulator.post(BODY) for _ in range(3)]
 
     assert [answer["code"] for answer in answers] == [200, 200, code]
-    assert answers[2]["msg"] == "Credits insufficient"
+    assert answers[2]["msg"] == OUT_OF_CREDITS
     assert await simulator.balance() == 0
 
 

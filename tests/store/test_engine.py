@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import exc, text
 
 from app.domain.errors import DatabaseUnavailableError
+from app.domain.move import Move
 from app.domain.task import State
 from app.store.engine import Connection, Database
 from app.store.tasks import moves, rows
-from app.store.tasks.moves import Move
 from tests.store.stage import Sql, events, new_task, put_client, put_task
 
 DIRECTLY = 3.0

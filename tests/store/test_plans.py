@@ -13,6 +13,7 @@ import pytest_asyncio
 from sqlalchemy import event
 
 from app.domain.evidence import Verdict
+from app.domain.move import Move
 from app.domain.polling import DuePoll
 from app.domain.task import State
 from app.store.account import admission, condition, forecast, queues
@@ -20,7 +21,6 @@ from app.store.backlog import read_backlog
 from app.store.clients import clients
 from app.store.engine import Connection, Database
 from app.store.tasks import callbacks, leases, moves, polls, rows, stuck, sweep
-from app.store.tasks.moves import Move
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)

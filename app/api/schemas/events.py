@@ -9,10 +9,13 @@ from app.domain.task import State
 
 
 class Event(BaseModel):
-    """One move of a task."""
+    """One change of a task."""
 
     id: str = Field(description="The place in the feed: give it as `after`.")
-    type: str = Field(description="`task.` and the state moved to.")
+    type: str = Field(
+        description="`task.` and the state moved to; `task.filled` or `task.corrected` where later "
+        "evidence added to an end or replaced it."
+    )
     task_id: UUID
     from_state: State | None
     to_state: State

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from app.api.schemas.bodies import Number, RequestBody, Url, number
 from app.domain.admission import HoldReason
 from app.domain.evidence import Signature, Verdict
-from app.domain.task import FailSource, Source, State
+from app.domain.task import FailClass, FailSource, Source, State
 
 MAX_WAIT = 55
 """Seconds that an answer is held at most: below the usual 60 of proxies."""
@@ -125,6 +125,13 @@ class Task(BaseModel):
     fail_code: str | None
     fail_message: str | None
     fail_source: FailSource | None = Field(description="Who declared the failure.")
+    fail_class: FailClass | None = Field(description="What kind of trouble it was.")
+    retryable: bool | None = Field(
+        description="Whether the same task, created again, may succeed; null: nobody can say."
+    )
+    kie_message: str | None = Field(
+        description="kie.ai's last words about the task, also while it waits or is unconfirmed."
+    )
     credits_consumed: Number | None
     duration_seconds: Number | None
     settled_by: Source | None = Field(description="How the end was learnt.")
@@ -137,6 +144,13 @@ class Task(BaseModel):
     submitted_at: datetime | None
     finished_at: datetime | None
     updated_at: datetime
+    version: int = Field(
+        description="Grows with each change. Of two bodies of a task the higher one is the newer."
+    )
+    confirmed: bool = Field(description="Whether kie.ai's record vouches for the end.")
+    result_expires_at: datetime | None = Field(
+        description="When kie.ai deletes the media: 14 days after the end."
+    )
     urls: TaskUrls
 
 

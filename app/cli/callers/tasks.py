@@ -93,6 +93,9 @@ def list_tasks(
         list[str] | None, typer.Option(help="Only tasks in this state; repeatable.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only tasks of this model.")] = None,
+    fail_class: Annotated[
+        str | None, typer.Option(help="Only failures of this kind, such as content or timeout.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
     as_json: AsJson = False,
     url: Url = HERE,
@@ -103,11 +106,12 @@ def list_tasks(
 
     \b
     kie-gateway tasks list --state queued --state running
+    kie-gateway tasks list --fail-class content
     kie-gateway tasks list --json --limit 200 | jq -r '.[].result_urls[]'
     """
     params: dict[str, Any] = {"limit": limit, "state": state or []}
-    if model is not None:
-        params["model"] = model
+    params |= {"model": model} if model is not None else {}
+    params |= {"fail_class": fail_class} if fail_class is not None else {}
     with calling(url, key) as gateway:
         found = gateway.tasks(params)
     if as_json:

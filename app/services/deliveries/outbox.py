@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.client import url_host
-from app.domain.delivery import DeliveryState
+from app.domain.delivery import DeliveryState, EventType
 from app.domain.dialect import Dialect
 from app.domain.exact_json import render
 from app.domain.shapes.kie import callback
@@ -24,11 +24,13 @@ class Outbox:
         self._new_id = new_id
         self._first_wait = first_wait
 
-    async def notify(self, connection: Connection, ids: Collection[UUID]) -> None:
-        """Tell of the state that these tasks have just come to, where somebody listens."""
+    async def notify(
+        self, connection: Connection, ids: Collection[UUID], *, event: EventType | None = None
+    ) -> None:
+        """Tell of the state that these tasks are in, or of `event`, where somebody listens."""
         if not ids:
             return
-        rows = await outbox.to_notify(connection, ids)
+        rows = await outbox.to_notify(connection, ids, event=event)
         new = [self._delivery(row) for row in rows]
         await outbox.put(connection, new, due_in=self._first_wait)
 

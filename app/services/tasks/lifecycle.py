@@ -6,40 +6,46 @@ there and published after its commit, and only of the try that committed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
 
 from app.domain.admission import STEP_ASIDE_AFTER
-from app.domain.callback_url import CallbackUrls
-from app.domain.delivery import EVENTS
-from app.domain.evidence import Judgement, Verdict
+from app.domain.amendment import Amendment
+from app.domain.delivery import EVENTS, EventType
+from app.domain.failure import classify
+from app.domain.holding import may_turn
+from app.domain.move import Move
 from app.domain.policy import Confirm, Policy
-from app.domain.polling import AFTER_EXPIRY, PollSchedule, next_poll, schedule_of
-from app.domain.report import Report
+from app.domain.polling import (
+    AFTER_EXPIRY,
+    AFTER_TURNING_FAILURE,
+    PollSchedule,
+    next_poll,
+    schedule_of,
+)
+from app.domain.report import Facts, Report
 from app.domain.retry import backoff
 from app.domain.statement import (
     CreateAnswer,
-    OneSaid,
-    Said,
-    Statement,
-    is_kept,
-    judged,
-    redacted,
 )
-from app.domain.submission import Accepted, Refused, Unknown, message_of
-from app.domain.task import DEADLINES, FINAL, FailSource, Source, Standing, State
+from app.domain.submission import Accepted, Refused, Unknown, message_of, words_of
+from app.domain.task import (
+    DEADLINES,
+    FINAL,
+    FailSource,
+    Source,
+    State,
+)
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Work
 from app.services.deliveries.outbox import Outbox
-from app.store.clients import audit
 from app.store.engine import Connection, Database
 from app.store.signals import DELIVER, POLL, QUEUE, Signals
-from app.store.tasks import callbacks, moves, polls, rows, sweep
-from app.store.tasks.moves import Move
+from app.store.tasks import facts, moves, polls, sweep
 
 Result = TypeVar("Result")
 
@@ -52,25 +58,18 @@ WAKES: Mapping[State, Sequence[str]] = {
 }
 """Which loops have something to do once a task has come to a state."""
 
+UNRECOGNISED_EXPIRES_AFTER = 900.0
+"""Seconds in `unconfirmed` of a create that kie.ai answered in words that nobody knows: no task was
+ever seen behind such an answer, and none that ran longer would be lost."""
+
+TAKEN_AFTER_ALL = "a callback says that kie.ai has it"
+OTHERWISE = "kie.ai's record says otherwise"
+
 log = structlog.get_logger(__name__)
 
 
 class LostMoveError(Exception):
     """A row that is locked was not in the state that was read of it: a defect."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied(Generic[OneSaid]):
-    """What was made of something that kie.ai said."""
-
-    said: OneSaid
-    """The same without the callback tokens that it echoed."""
-    standing: Standing | None
-    """The task as it was before; None: no such task is kept."""
-    judgement: Judgement
-    fresh: bool = True
-    """False: an earlier try of the same transaction was committed after all, and nothing is left
-    to do."""
 
 
 class Lifecycle:
@@ -81,7 +80,6 @@ class Lifecycle:
         database: Database,
         signals: Signals,
         outbox: Outbox,
-        urls: CallbackUrls,
         policy: Policy,
         chance: Callable[[], float],
         metrics: Metrics,
@@ -89,7 +87,6 @@ class Lifecycle:
         self._database = database
         self._signals = signals
         self._outbox = outbox
-        self._urls = urls
         self._policy = policy
         self._chance = chance
         self._metrics = metrics
@@ -117,85 +114,22 @@ class Lifecycle:
             counting()
         return result
 
-    # -- what kie.ai says
-
-    async def apply(
+    async def amend(
         self,
         connection: Connection,
         consequences: Consequences,
-        said: OneSaid,
-    ) -> Applied[OneSaid]:
-        """Take in what kie.ai says, whichever way it came: judge it, keep it, and follow it."""
-        said = redacted(said, self._urls)  # before anything is locked
-        standing = await rows.lock_task(connection, said.task_id)
-        confirm_first = self._policy.confirm is Confirm.BEFORE
-        judgement = judged(said, standing, self._urls, confirm_first=confirm_first)
-        consequences.wake(said.task_id)
-        fresh = True
-        either: Said = said
-        if isinstance(either, Statement) and is_kept(either, judgement):
-            fresh = await callbacks.insert_callback(connection, either, judgement.verdict)
-        if not fresh:
-            consequences.wake(QUEUE, POLL, DELIVER)  # what that try has left to do
-        elif standing is not None:
-            self._count_disagreement(consequences, said, judgement)
-            await self._note_second_id(connection, consequences, said, standing, judgement)
-            await self._follow(connection, consequences, said, standing, judgement)
-        return Applied(said=said, standing=standing, judgement=judgement, fresh=fresh)
-
-    def _count_disagreement(
-        self, consequences: Consequences, said: Said, judgement: Judgement
+        task_id: UUID,
+        state: State,
+        amendment: Amendment,
     ) -> None:
-        if judgement.verdict is Verdict.DISAGREED and isinstance(said, Statement):
-            consequences.count(partial(self._metrics.disagreed, said.source))
-            consequences.count(
-                partial(
-                    log.error, "task.disagreement", task_id=str(said.task_id), source=said.source
-                )
-            )
+        """Keep what an end had lacked, and tell its caller."""
+        await facts.amend(connection, task_id, state, amendment)
+        event = None if amendment.retold else EventType.UPDATED
+        await self._outbox.notify(connection, [task_id], event=event)
+        consequences.wake(task_id, DELIVER)
+        consequences.count(partial(self._metrics.amended, amendment.kind))
 
-    async def _note_second_id(
-        self,
-        connection: Connection,
-        consequences: Consequences,
-        said: Said,
-        standing: Standing,
-        judgement: Judgement,
-    ) -> None:
-        """Keep another id than the one that is bound: kie.ai took a second create for the task."""
-        second = judgement.second_id
-        if second is None:
-            return
-        known = standing.kie_task_id
-        await audit.note_paid_twice(connection, said.task_id, known=known, second=second)
-        consequences.count(self._metrics.paid_twice)
-        consequences.count(partial(log.error, "task.paid_twice", task_id=str(said.task_id)))
-
-    async def _follow(
-        self,
-        connection: Connection,
-        consequences: Consequences,
-        said: Said,
-        standing: Standing,
-        judgement: Judgement,
-    ) -> None:
-        """Carry out a judgement: move, bind, poll."""
-        if judgement.target is not None:
-            step = Move(id=said.task_id, left=standing.state, target=judgement.target)
-            match said:
-                case CreateAnswer():
-                    await self._record_create(connection, consequences, said, step)
-                case Statement(content=Report() as report, source=source):
-                    await self._record_report(connection, consequences, report, source, step)
-                case Statement():
-                    pass  # what cannot be read moves nothing
-        elif judgement.kie_task_id is not None:
-            await polls.bind(connection, said.task_id, judgement.kie_task_id)
-        if judgement.poll and isinstance(said, Statement) and said.source is Source.CALLBACK:
-            await polls.poll_at_once(connection, said.task_id)
-            consequences.wake(POLL)
-
-    async def _record_report(
+    async def record_report(
         self,
         connection: Connection,
         consequences: Consequences,
@@ -204,23 +138,36 @@ class Lifecycle:
         step: Move,
     ) -> None:
         """Move a task by what kie.ai reports of it."""
+        kie_task_id = report.kie_task_ids[0] if report.kie_task_ids else None
         if step.target is State.RUNNING:
-            kie_task_id = report.kie_task_ids[0] if report.kie_task_ids else None
             step = self._running(step)
             won = await moves.start(
                 connection, step, kie_task_id=kie_task_id, kie_state=report.kie_state
             )
+        elif step.target is State.UNCONFIRMED:
+            expires_in = self._policy.unconfirmed_expires_after
+            step = replace(step, due_in=0, expires_in=expires_in, reason=TAKEN_AFTER_ALL)
+            won = await moves.lose(connection, step, kie_message=None)
         else:
-            step = replace(step, due_in=self._confirm_in(source), reason=f"reported by {source}")
+            otherwise = step.left in (State.SUCCEEDED, State.FAILED)
+            reason = OTHERWISE if otherwise else f"reported by {source}"
+            step = replace(step, due_in=self._confirm_in(report, source), reason=reason)
             won = await moves.settle(connection, step, report, source)
+            self._count_failure(consequences, step.target, report)
         await self._moved(connection, consequences, _won(step, won=won), step.target, source)
 
-    def _confirm_in(self, source: Source) -> float | None:
+    def _confirm_in(self, report: Report, source: Source) -> float | None:
         """Seconds until kie.ai is asked whether it is so; None: it said so when it was asked."""
-        confirms = source is Source.CALLBACK and self._policy.confirm is not Confirm.OFF
-        return self._policy.confirm_after if confirms else None
+        if source is Source.QUERY:
+            return AFTER_TURNING_FAILURE[0] if may_turn(report) else None
+        return None if self._policy.confirm is Confirm.OFF else self._policy.confirm_after
 
-    async def _record_create(
+    def _count_failure(self, consequences: Consequences, target: State, said: Facts) -> None:
+        if target is State.FAILED:
+            failure = classify(said.fail_code, said.fail_message, FailSource.KIE)
+            consequences.count(partial(self._metrics.failed, failure.fail_class))
+
+    async def record_create(
         self, connection: Connection, consequences: Consequences, said: CreateAnswer, step: Move
     ) -> None:
         """Move a task by how its create ended."""
@@ -231,15 +178,23 @@ class Lifecycle:
                 alleged = await polls.alleged_ids(connection, said.task_id, limit=1)
                 step = self._running(step, poll=bool(alleged))
                 won = await moves.start(connection, step, kie_task_id=kie_task_id, kie_state=None)
-            case Unknown():
+            case Unknown(message=words):
                 expires_in = self._policy.unconfirmed_expires_after
-                won = await moves.lose(connection, replace(step, due_in=0, expires_in=expires_in))
+                if words is not None:  # it answered, and seldom created anything then
+                    expires_in = min(expires_in, UNRECOGNISED_EXPIRES_AFTER)
+                step = replace(step, due_in=0, expires_in=expires_in)
+                won = await moves.lose(connection, step, kie_message=words)
             case Refused(code=code) if step.target is State.FAILED:
+                words = words_of(said.outcome)
                 won = await moves.fail(
-                    connection, step, code=code, message=message or "", source=FailSource.KIE
+                    connection, step, code=code, message=message or "", kie_message=words
                 )
+                said_of_it = Facts(fail_code=code, fail_message=message)
+                self._count_failure(consequences, step.target, said_of_it)
             case _:  # refused for now, or proved not sent
-                won = await moves.requeue(connection, self._back(step, said.tries + 1))
+                step = self._back(step, said.tries + 1)
+                words = words_of(said.outcome)
+                won = await moves.requeue(connection, step, kie_message=words)
         await self._moved(connection, consequences, _won(step, won=won), step.target, "create")
 
     def _running(self, step: Move, *, poll: bool = False) -> Move:

@@ -9,6 +9,7 @@ import structlog
 from app.domain.admission import Call
 from app.domain.audit import Action
 from app.domain.errors import DatabaseUnavailableError
+from app.domain.holding import UNREACHED
 from app.domain.policy import Policy
 from app.domain.polling import DuePoll, next_poll_of
 from app.domain.report import Answer, Answered, NoAnswer, NotVisible
@@ -19,8 +20,8 @@ from app.metrics import Metrics
 from app.services.account.admission import CALL_MARGIN
 from app.services.consequences import Consequences
 from app.services.inflight import InFlight
+from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
-from app.services.tasks.lifecycle import Lifecycle
 from app.store import slots
 from app.store.clients import audit
 from app.store.engine import Connection, Database
@@ -45,7 +46,7 @@ class Poller:
     def __init__(
         self,
         database: Database,
-        lifecycle: Lifecycle,
+        intake: Intake,
         kie: KieClient,
         leases: Leases,
         policy: Policy,
@@ -54,7 +55,7 @@ class Poller:
         metrics: Metrics,
     ) -> None:
         self._database = database
-        self._lifecycle = lifecycle
+        self._intake = intake
         self._kie = kie
         self._leases = leases
         self._policy = policy
@@ -98,14 +99,17 @@ class Poller:
             await self._record_error(due, type(error).__name__)
 
     async def _query_and_record(self, due: DuePoll) -> None:
-        statement = await self._query(due)
+        answer = await self._query(due)
         answered = self._metrics.now()
 
         async def work(connection: Connection, consequences: Consequences) -> None:
-            await self._record(connection, consequences, due, statement)
+            if isinstance(answer, Statement):
+                await self._record(connection, consequences, due, answer)
+            else:
+                await self._record_silence(connection, consequences, due, answer)
             await self._release(connection, consequences, due, self._metrics.now() - answered)
 
-        await self._lifecycle.run(work)
+        await self._intake.run(work)
 
     async def _record_error(self, due: DuePoll, name: str) -> None:
         async def work(connection: Connection, consequences: Consequences) -> None:
@@ -119,7 +123,7 @@ class Poller:
                 )
             await self._release(connection, consequences, due)
 
-        await self._lifecycle.run(work)
+        await self._intake.run(work)
 
     async def _release(
         self,
@@ -134,17 +138,17 @@ class Poller:
         await slots.release(connection, held, window=window, answered_ago=answered_ago)
         consequences.wake(due.id, POLL)
 
-    async def _query(self, due: DuePoll) -> Statement | None:
-        """Send one query; returns what kie.ai says, None where it says nothing of use."""
+    async def _query(self, due: DuePoll) -> Statement | NotVisible | NoAnswer:
+        """Send one query; returns what kie.ai says, or how it says nothing of use."""
         kie_task_id = due.kie_task_id or await self._alleged_id(due)
         if kie_task_id is None:
-            return None
+            return NotVisible()
         started = self._metrics.now()
         answer = await self._kie.record_info(kie_task_id)
         self._metrics.queried(_label(answer), self._metrics.now() - started)
         if not isinstance(answer, Answered):
             log.info("poll.unanswered", task_id=str(due.id), answer=repr(answer))
-            return None
+            return answer
         report = answer.report
         return Statement(
             id=self._new_id(),
@@ -166,21 +170,47 @@ class Poller:
         connection: Connection,
         consequences: Consequences,
         due: DuePoll,
-        statement: Statement | None,
+        statement: Statement,
     ) -> None:
         """Apply what kie.ai says, and say when to ask again where that did not settle the task."""
-        if statement is None:
-            standing, judgement, report = await rows.lock_task(connection, due.id), None, None
-        else:
-            applied = await self._lifecycle.apply(connection, consequences, statement)
-            if not applied.fresh:
-                return
-            standing, judgement = applied.standing, applied.judgement
-            report = applied.said.report
+        applied = await self._intake.apply(connection, consequences, statement)
+        if applied.fresh and applied.standing is not None:
+            following = next_poll_of(
+                due,
+                applied.standing,
+                applied.judgement,
+                applied.said.report,
+                reached=True,
+                policy=self._policy,
+                share=self._chance(),
+            )
+            if following is not None:
+                await polls.reschedule(connection, due.id, following)
+
+    async def _record_silence(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        due: DuePoll,
+        answer: NotVisible | NoAnswer,
+    ) -> None:
+        """Ask again later; an end that kie.ai cannot be asked about is believed one day."""
+        standing = await rows.lock_task(connection, due.id)
         if standing is None:
             return
+        reached = isinstance(answer, NotVisible) or answer.throttled
+        if not reached and (standing.unreached_for or 0.0) >= UNREACHED:
+            believe = self._intake.believe_held
+            if await believe(connection, consequences, due.id, standing):
+                return
         following = next_poll_of(
-            due, standing, judgement, report, policy=self._policy, share=self._chance()
+            due,
+            standing,
+            None,
+            None,
+            reached=reached,
+            policy=self._policy,
+            share=self._chance(),
         )
         if following is not None:
             await polls.reschedule(connection, due.id, following)

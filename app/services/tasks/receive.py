@@ -17,7 +17,7 @@ from app.kie.signature import verify
 from app.kie.wire import read_callback
 from app.metrics import Metrics
 from app.services.consequences import Consequences
-from app.services.tasks.lifecycle import Lifecycle
+from app.services.tasks.intake import Intake
 from app.store.engine import Connection
 
 PATIENCE = 12.0
@@ -41,14 +41,14 @@ class Receiver:
 
     def __init__(
         self,
-        lifecycle: Lifecycle,
+        intake: Intake,
         urls: CallbackUrls,
         hmac_keys: Sequence[bytes],
         new_id: Callable[[], UUID],
         clock: Callable[[], datetime],
         metrics: Metrics,
     ) -> None:
-        self._lifecycle = lifecycle
+        self._intake = intake
         self._urls = urls
         self._hmac_keys = hmac_keys
         self._new_id = new_id
@@ -71,12 +71,12 @@ class Receiver:
         callback = self._statement(task_id, body, headers)
 
         async def work(connection: Connection, consequences: Consequences) -> Verdict:
-            applied = await self._lifecycle.apply(connection, consequences, callback)
+            applied = await self._intake.apply(connection, consequences, callback)
             verdict = applied.judgement.verdict
             consequences.count(partial(self._metrics.called_back, verdict))
             return verdict
 
-        verdict = await self._lifecycle.run(work, patience=PATIENCE)
+        verdict = await self._intake.run(work, patience=PATIENCE)
         log.info("callback.received", task_id=str(task_id), verdict=verdict)
         return verdict
 

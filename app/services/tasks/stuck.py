@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.audit import Action, Actor
-from app.domain.callback_url import CallbackUrls
+from app.domain.callback_url import CallbackUrls, Echo
 from app.domain.errors import (
     InvalidRequestError,
     KieNotAnsweringError,
@@ -72,7 +72,7 @@ class StuckTasks:
 
         async def check(connection: Connection) -> None:
             _require_bindable(await self._locked(connection, task_id), kie_task_id)
-            if await stuck.is_of_another(connection, task_id, kie_task_id):
+            if await rows.is_of_another(connection, task_id, kie_task_id):
                 detail = "This id at kie.ai belongs to another task of the gateway's."
                 raise InvalidRequestError(detail)
 
@@ -98,8 +98,9 @@ class StuckTasks:
         """Ask kie.ai whose id this is, as far as it says."""
         match await self._kie.record_info(kie_task_id):
             case Answered(report=report):
-                echoed = self._urls.is_foreign(task_id, report.callback_url)
-                if echoed or kie_task_id not in (report.kie_task_ids or (kie_task_id,)):
+                echo = self._urls.echo(task_id, report.callback_url)
+                foreign = echo in {Echo.ANOTHERS, Echo.STRANGE}
+                if foreign or kie_task_id not in (report.kie_task_ids or (kie_task_id,)):
                     detail = "kie.ai has this id for something else than this task."
                     raise InvalidRequestError(detail)
             case NotVisible():

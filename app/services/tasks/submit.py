@@ -9,14 +9,14 @@ import structlog
 from app.domain.callback_url import CallbackUrls
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.statement import CreateAnswer
-from app.domain.submission import label
+from app.domain.submission import label, named_id
 from app.kie.client import KieClient
 from app.metrics import Metrics
 from app.services.account.admission import Admission, Claim
 from app.services.consequences import Consequences
 from app.services.inflight import InFlight, InFlightWork
+from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
-from app.services.tasks.lifecycle import Lifecycle
 from app.store.account.admission import ClaimedTask
 from app.store.engine import Connection
 from app.store.signals import QUEUE
@@ -38,7 +38,7 @@ class Submitter:
 
     def __init__(
         self,
-        lifecycle: Lifecycle,
+        intake: Intake,
         kie: KieClient,
         leases: Leases,
         urls: CallbackUrls,
@@ -46,7 +46,7 @@ class Submitter:
         new_id: Callable[[], UUID],
         metrics: Metrics,
     ) -> None:
-        self._lifecycle = lifecycle
+        self._intake = intake
         self._kie = kie
         self._leases = leases
         self._urls = urls
@@ -75,7 +75,7 @@ class Submitter:
         Raises `DatabaseUnavailableError`.
         """
         async with self.recovered(Claim(self._new_id())) as claim:
-            claimed = await self._lifecycle.run(
+            claimed = await self._intake.run(
                 lambda connection, _: self.claim(connection, claim, limit=limit, wait=True),
                 patience=patience,
             )
@@ -98,7 +98,7 @@ class Submitter:
 
     async def _recover(self, claim: Claim) -> None:
         """Send what was claimed by a commit that went through unheard: nobody else may."""
-        claimed = await self._lifecycle.run(
+        claimed = await self._intake.run(
             lambda connection, _: self._admission.claimed(connection, claim),
             patience=RECORD_PATIENCE,
         )
@@ -124,7 +124,13 @@ class Submitter:
             outcome = await self._kie.create_task(claimed.model, claimed.input, url)
             answered = self._metrics.now()
             self._metrics.submitted(label(outcome), answered - started)
-            log.info("task.sent", task_id=str(claimed.id), outcome=type(outcome).__name__)
+            log.info(
+                "task.sent",
+                task_id=str(claimed.id),
+                outcome=type(outcome).__name__,
+                # Whatever happens to the record, this line has what was paid for.
+                kie_task_id=named_id(outcome),
+            )
             answer = CreateAnswer(
                 task_id=claimed.id, attempt=claimed.attempt, tries=claimed.tries, outcome=outcome
             )
@@ -132,7 +138,7 @@ class Submitter:
             async def record(connection: Connection, consequences: Consequences) -> None:
                 await self._record(connection, consequences, claimed, answer, answered)
 
-            await self._lifecycle.run(record, patience=RECORD_PATIENCE)
+            await self._intake.run(record, patience=RECORD_PATIENCE)
 
     async def _record(
         self,
@@ -143,7 +149,7 @@ class Submitter:
         answered: float,
     ) -> None:
         """Record the outcome: of the task, of the account, and of the slot that it used."""
-        applied = await self._lifecycle.apply(connection, consequences, answer)
+        applied = await self._intake.apply(connection, consequences, answer)
         if applied.standing is None:
             log.error("submission.task_gone", task_id=str(claimed.id))
         await self._admission.record_outcome(

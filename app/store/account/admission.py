@@ -49,7 +49,7 @@ from app.store.account.pairs import has_task, queues
 from app.store.account.turns import IS_PLAIN, account_with, next_tasks
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, later, seconds, state_literal
-from app.store.tables import ClientQueue, KieAccount, KieBreaker, KieSlot, Task
+from app.store.tables import CHANGED, ClientQueue, KieAccount, KieBreaker, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
 
 
@@ -105,7 +105,7 @@ def _moved(picked: CTE) -> CTE:
             due_at=None,
             leased_until=later("lease"),
             submitted_at=NOW,
-            updated_at=NOW,
+            **CHANGED,
         )
         .returning(
             *MOVED,

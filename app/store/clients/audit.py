@@ -52,6 +52,20 @@ async def note_paid_twice(
     await note(connection, Action.PAID_TWICE, task_id=task_id, detail=ids)
 
 
+_NOTED = (
+    select(AuditEntry.id)
+    .where(AuditEntry.task_id == bindparam("task_id"), AuditEntry.action == Action.FOREIGN_ID.value)
+    .exists()
+)
+_IS_NOTED = select(_NOTED)
+
+
+async def note_foreign_id(connection: AsyncConnection, task_id: UUID) -> None:
+    """Note once that kie.ai gave this task an id that it has for another one."""
+    if not await connection.scalar(_IS_NOTED, {"task_id": task_id}):
+        await note(connection, Action.FOREIGN_ID, task_id=task_id)
+
+
 _LIST = select(AuditEntry.__table__).order_by(AuditEntry.id.desc()).limit(bindparam("limit"))
 
 

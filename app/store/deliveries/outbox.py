@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.delivery import USUAL_EVENTS, DeliveryState
+from app.domain.delivery import USUAL_EVENTS, DeliveryState, EventType
 from app.domain.dialect import Dialect
 from app.store.sql import NOW, later
 from app.store.tables import Client, Delivery, DisabledUrl, Task
@@ -31,7 +31,7 @@ _AS_KIE = and_(Task.dialect == Dialect.KIE.value, Task.webhook_url.is_not(None))
 """Who gave kie.ai's API a URL is called there as kie.ai calls: for final states, all and only."""
 _EVERY_FINAL = bindparam("usual", type_=ARRAY(Text))
 _SUBSCRIBED = func.coalesce(case((~_AS_KIE, Client.webhook_events)), _EVERY_FINAL)
-_EVENT = literal_column("'task.'", Text) + Task.state
+_EVENT = func.coalesce(bindparam("event", type_=Text), literal_column("'task.'", Text) + Task.state)
 
 _TO_NOTIFY = (
     select(
@@ -55,13 +55,17 @@ _TO_NOTIFY = (
 )
 
 
-async def to_notify(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
-    """Return those of the tasks of whose present state somebody is to be notified, as answered.
+async def to_notify(
+    connection: AsyncConnection, ids: Collection[UUID], *, event: EventType | None = None
+) -> Sequence[RowMapping]:
+    """Return those of the tasks, as answered, of which somebody is to be notified.
+
+    Without an event of its own it is of their present state.
 
     Beside the answered columns: `client_id`, `event`, `notify_url`, `disabled`, `notified_at`,
     `notify_dialect`.
     """
-    rows = await connection.execute(_TO_NOTIFY, {"ids": list(ids), "usual": _USUAL})
+    rows = await connection.execute(_TO_NOTIFY, {"ids": list(ids), "usual": _USUAL, "event": event})
     return rows.mappings().all()
 
 

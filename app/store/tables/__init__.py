@@ -4,9 +4,10 @@ from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlo
 from app.store.tables.base import Base
 from app.store.tables.clients import ApiKey, AuditEntry, Client
 from app.store.tables.deliveries import Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
-from app.store.tables.tasks import RESULT_URLS_CUT, Callback, Task, TaskEvent
+from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
 
 __all__ = [
+    "CHANGED",
     "RESULT_URLS_CUT",
     "ApiKey",
     "AuditEntry",

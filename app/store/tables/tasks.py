@@ -1,5 +1,6 @@
 """Tasks, their history, and what kie.ai reported of them."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ from sqlalchemy import (
     VARCHAR,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     ForeignKey,
     Identity,
     Index,
@@ -171,6 +173,10 @@ class Task(Base):
             postgresql_where=text("state = 'succeeded'"),
         ),
     )
+
+
+CHANGED: Mapping[str, ColumnElement[Any]] = {"updated_at": NOW, "version": Task.version + 1}
+"""What every change of a task sets that its client can see."""
 
 
 class TaskEvent(Base):

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, bindparam, select
+from sqlalchemy import RowMapping, and_, bindparam, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.evidence import Verdict
+from app.domain.evidence import Signature, Verdict
 from app.domain.report import Unreadable
 from app.domain.statement import Statement
+from app.domain.task import Source
 from app.store.tables import Callback
 
 _AS_IT_CAME = ("id", "task_id", "source", "body", "signature")
@@ -46,6 +47,56 @@ async def insert_callback(
         values["result_urls"] = list(report.result_urls)
         values["kie_task_id"] = report.kie_task_ids[0] if report.kie_task_ids else None
     return await connection.scalar(_INSERT, values) is not None
+
+
+_CLAIMS = (
+    select(Callback.id, Callback.body)
+    .where(
+        Callback.task_id == bindparam("task_id"),
+        Callback.source == Source.CALLBACK.value,
+        Callback.verdict.in_([Verdict.UNVERIFIED, Verdict.HELD, Verdict.STALE]),
+    )
+    .order_by(Callback.id.desc())
+    .limit(bindparam("limit"))
+)
+
+
+async def read_claims(
+    connection: AsyncConnection, task_id: UUID, *, limit: int
+) -> Sequence[RowMapping]:
+    """Return the callbacks that only kie.ai's record could bear out: `id`, `body`, newest first."""
+    rows = await connection.execute(_CLAIMS, {"task_id": task_id, "limit": limit})
+    return rows.mappings().all()
+
+
+_HELD = (
+    select(
+        Callback.id,
+        Callback.task_id,
+        Callback.source,
+        Callback.body,
+        Callback.headers,
+        Callback.signature,
+    )
+    .where(
+        Callback.task_id == bindparam("task_id"),
+        or_(
+            Callback.verdict == Verdict.HELD.value,
+            and_(
+                Callback.verdict == Verdict.UNVERIFIED.value,
+                Callback.signature.in_([Signature.UNCHECKED.value, Signature.VALID.value]),
+            ),
+        ),
+    )
+    .order_by(Callback.id.desc())
+    .limit(1)
+)
+
+
+async def read_held(connection: AsyncConnection, task_id: UUID) -> RowMapping | None:
+    """Return the newest statement of an end that is held, as it came; None: there is none."""
+    rows = await connection.execute(_HELD, {"task_id": task_id})
+    return rows.mappings().one_or_none()
 
 
 ANSWERED = (

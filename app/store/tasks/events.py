@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     RowMapping,
+    Text,
     bindparam,
     insert,
     literal_column,
@@ -23,19 +24,29 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.paging import Position
+from app.domain.task import Change
 from app.store.tables import Task, TaskEvent
 
 MOVED = (Task.id, Task.client_id, Task.state, Task.attempt)
 """What `logged` reads of each row that moved."""
 
+_MOVE = literal_column(f"'{Change.MOVED.value}'", Text)
+
 
 def logged(
-    moved: CTE, *, left: ColumnElement[Any], reason: ColumnElement[Any] | None = None
+    moved: CTE,
+    *,
+    left: ColumnElement[Any],
+    reason: ColumnElement[Any] | None = None,
+    kind: ColumnElement[Any] | None = None,
 ) -> CTE:
     """Append an event for every row of `moved`, which returns `MOVED`."""
-    columns = ["task_id", "client_id", "from_state", "to_state", "attempt", "reason"]
+    columns = ["task_id", "client_id", "from_state", "to_state", "attempt", "reason", "kind"]
     reason = null() if reason is None else reason
-    rows = select(moved.c.id, moved.c.client_id, left, moved.c.state, moved.c.attempt, reason)
+    kind = _MOVE if kind is None else kind
+    rows = select(
+        *(moved.c.id, moved.c.client_id, left, moved.c.state, moved.c.attempt, reason, kind)
+    )
     return insert(TaskEvent).from_select(columns, rows).cte("logged")
 
 
@@ -43,6 +54,7 @@ _COLUMNS = (
     TaskEvent.xid,
     TaskEvent.id,
     TaskEvent.task_id,
+    TaskEvent.kind,
     TaskEvent.from_state,
     TaskEvent.to_state,
     TaskEvent.attempt,

@@ -43,6 +43,8 @@ def _narrowed(statement: Select[tuple[object, ...]], by: Filter) -> Select[tuple
         statement = statement.where(Task.state.in_(by.states))
     if by.model is not None:
         statement = statement.where(Task.model == by.model)
+    if by.fail_class is not None:
+        statement = statement.where(Task.fail_class == by.fail_class)
     if by.created_after is not None:
         statement = statement.where(Task.created_at > by.created_after)
     if by.created_before is not None:

@@ -4,17 +4,13 @@ Each names the state that it leaves and answers whether it won; the caller holds
 takes losing as normal. Durations are seconds from the database's clock; None: nothing is owed.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Executable,
     Integer,
-    Numeric,
     Select,
-    Text,
     Uuid,
     case,
     func,
@@ -24,31 +20,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.report import Report
+from app.domain.move import Move
+from app.domain.report import Facts, Report
 from app.domain.task import FINAL, FailSource, Source, State
-from app.store.sql import NOW, given, later
-from app.store.tables import Task
+from app.store.sql import NOW, as_given, given, later
+from app.store.tables import CHANGED, Task
 from app.store.tasks.events import MOVED, logged
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """One move, and what the row owes after it."""
-
-    id: UUID
-    left: State
-    target: State
-    due_in: float | None = None
-    expires_in: float | None = None
-    tries: int = 0
-    reason: str | None = None
-    """A sentence for the task's history."""
-
+from app.store.tasks.facts import GIVEN_FACTS, GIVEN_FAILURE, facts_given, failure_given
 
 _IS_FINAL = given("target").in_([state.value for state in FINAL])
 
 
-def _moving(**values: ColumnElement[Any]) -> Select[tuple[UUID]]:
+def _moving(**values: object) -> Select[tuple[UUID]]:
     """Build the statement of a move; every move sets anew what the row owes and until when."""
     moved = (
         update(Task)
@@ -64,7 +47,9 @@ def _moving(**values: ColumnElement[Any]) -> Select[tuple[UUID]]:
                 "poll_errors": 0,
                 "parked_at": null(),
                 "finished_at": case((_IS_FINAL, NOW), else_=null()),
-                "updated_at": NOW,
+                "held_since": null(),
+                "unreached_since": null(),
+                **CHANGED,
                 **values,
             }
         )
@@ -78,16 +63,21 @@ def _moving(**values: ColumnElement[Any]) -> Select[tuple[UUID]]:
 async def _carried_out(
     connection: AsyncConnection, statement: Executable, move: Move, **values: object
 ) -> bool:
-    parameters = {f"given_{name}": value for name, value in (asdict(move) | values).items()}
+    parameters = as_given(**asdict(move), **values)
     return await connection.scalar(statement, parameters) is not None
 
 
-_REQUEUE = _moving(submitted_at=null())
+_KIE_MESSAGE = func.coalesce(given("kie_message"), Task.kie_message)
+"""kie.ai's last words stay until it says something else."""
+
+_REQUEUE = _moving(submitted_at=null(), kie_message=_KIE_MESSAGE)
 
 
-async def requeue(connection: AsyncConnection, move: Move) -> bool:
+async def requeue(
+    connection: AsyncConnection, move: Move, *, kie_message: str | None = None
+) -> bool:
     """Put a task back that is proved not to have been created; `submit_by` stays as it was."""
-    return await _carried_out(connection, _REQUEUE, move)
+    return await _carried_out(connection, _REQUEUE, move, kie_message=kie_message)
 
 
 _SEND_AGAIN = _moving(submitted_at=null(), submit_by=later("given_submit_within"))
@@ -98,12 +88,12 @@ async def send_again(connection: AsyncConnection, move: Move, *, submit_within: 
     return await _carried_out(connection, _SEND_AGAIN, move, submit_within=submit_within)
 
 
-_LOSE = _moving()
+_LOSE = _moving(kie_message=_KIE_MESSAGE)
 
 
-async def lose(connection: AsyncConnection, move: Move) -> bool:
-    """Record that a create's answer is lost."""
-    return await _carried_out(connection, _LOSE, move)
+async def lose(connection: AsyncConnection, move: Move, *, kie_message: str | None = None) -> bool:
+    """Record that nobody knows whether a create was taken."""
+    return await _carried_out(connection, _LOSE, move, kie_message=kie_message)
 
 
 _START = _moving(
@@ -133,34 +123,37 @@ async def cancel(connection: AsyncConnection, move: Move) -> bool:
 _FAIL = _moving(
     fail_code=given("fail_code"),
     fail_message=given("fail_message"),
-    fail_source=given("fail_source"),
+    fail_source=FailSource.KIE,
+    kie_message=_KIE_MESSAGE,
+    **GIVEN_FAILURE,
 )
 
 
 async def fail(
-    connection: AsyncConnection, move: Move, *, code: str, message: str, source: FailSource
+    connection: AsyncConnection,
+    move: Move,
+    *,
+    code: str,
+    message: str,
+    kie_message: str | None = None,
 ) -> bool:
-    """End a task without a report: kie.ai refused its create, or the gateway gave up."""
+    """End a task whose create was refused."""
     return await _carried_out(
-        connection, _FAIL, move, fail_code=code, fail_message=message, fail_source=source
+        connection,
+        _FAIL,
+        move,
+        fail_code=code,
+        fail_message=message,
+        kie_message=kie_message,
+        **failure_given(Facts(fail_code=code, fail_message=message)),
     )
 
 
-_REPORTED: dict[str, Any] = {
-    "kie_state": Text,
-    "result": Task.__table__.c.result.type,
-    "result_urls": Task.__table__.c.result_urls.type,
-    "fail_code": Text,
-    "fail_message": Text,
-    "credits_consumed": Numeric,
-    "duration_seconds": Numeric,
-    "kie_created_at": Task.__table__.c.kie_created_at.type,
-    "kie_completed_at": Task.__table__.c.kie_completed_at.type,
-}
-"""What a settled task keeps of the report, under the report's own names."""
-
 _SETTLE = _moving(
-    **{name: given(name, kind) for name, kind in _REPORTED.items()},
+    **GIVEN_FACTS,
+    **GIVEN_FAILURE,
+    kie_state=given("kie_state"),
+    kie_message=_KIE_MESSAGE,
     fail_source=given("fail_source"),
     settled_by=given("settled_by"),
     kie_task_id=func.coalesce(Task.kie_task_id, given("kie_task_id")),
@@ -171,14 +164,16 @@ _SETTLE = _moving(
 
 async def settle(connection: AsyncConnection, move: Move, report: Report, source: Source) -> bool:
     """Record the end that kie.ai reports; a query's answer needs no confirmation."""
-    values = {name: getattr(report, name) for name in _REPORTED}
-    values["result_urls"] = list(report.result_urls)
+    failed = move.target is State.FAILED
     return await _carried_out(
         connection,
         _SETTLE,
         move,
-        **values,
+        **facts_given(report),
+        **failure_given(report if failed else None),
+        kie_state=report.kie_state,
+        kie_message=report.fail_message or report.message,
         kie_task_id=report.kie_task_ids[0] if report.kie_task_ids else None,
-        fail_source=FailSource.KIE if move.target is State.FAILED else None,
+        fail_source=FailSource.KIE if failed else None,
         settled_by=source,
     )

@@ -28,7 +28,7 @@ from app.domain.polling import DuePoll, NextPoll
 from app.domain.task import State
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, ONCE, later, lease_is_free, seconds, seconds_since
-from app.store.tables import Callback, KieSlot, Task
+from app.store.tables import CHANGED, Callback, KieSlot, Task
 
 _NOT_QUEUED: ColumnElement[bool] = literal_column(
     "tasks.state <> 'queued' AND tasks.due_at IS NOT NULL", Boolean
@@ -93,7 +93,7 @@ def _claim() -> Select[Any]:
         .values(leased_until=later("lease"), poll_asap_since=None)
         .returning(
             Task.id,
-            Task.kie_task_id,
+            func.coalesce(Task.kie_task_id, Task.alleged_kie_id).label("kie_task_id"),
             Task.tries,
             seconds_since(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
             seconds_since(Task.finished_at).label("final_for"),
@@ -185,6 +185,7 @@ async def unpark(connection: AsyncConnection, task_id: UUID) -> bool:
     return await connection.scalar(_UNPARK, {"task_id": task_id}) is not None
 
 
+_KIE_STATE = func.coalesce(bindparam("new_kie_state", type_=Text), Task.kie_state)
 _RESCHEDULE = (
     update(Task)
     .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
@@ -193,7 +194,13 @@ _RESCHEDULE = (
         leased_until=None,
         poll_errors=0,
         tries=bindparam("new_tries"),
-        kie_state=func.coalesce(bindparam("new_kie_state", type_=Text), Task.kie_state),
+        kie_state=_KIE_STATE,
+        updated_at=case((_KIE_STATE.is_distinct_from(Task.kie_state), NOW), else_=Task.updated_at),
+        version=Task.version + case((_KIE_STATE.is_distinct_from(Task.kie_state), 1), else_=0),
+        held_since=case((bindparam("held", type_=Boolean), func.coalesce(Task.held_since, NOW))),
+        unreached_since=case(
+            (bindparam("unreached", type_=Boolean), func.coalesce(Task.unreached_since, NOW))
+        ),
     )
 )
 
@@ -203,11 +210,11 @@ _CONFIRM = (
     .where(Task.id == bindparam("task_id"))
     .values(
         confirmed_at=func.coalesce(Task.confirmed_at, NOW),
-        due_at=None,
+        due_at=later("due_in"),
         leased_until=None,
         poll_asap_since=None,
         poll_errors=0,
-        updated_at=NOW,
+        **CHANGED,
     )
 )
 
@@ -218,13 +225,17 @@ async def reschedule(connection: AsyncConnection, task_id: UUID, following: Next
     A task that somebody wanted polled at once while this poll was under way stays due: the reason
     may be newer than the answer.
     """
-    parameters = {
-        "task_id": task_id,
-        "due_in": following.due_in,
+    parameters: dict[str, object] = {"task_id": task_id, "due_in": following.due_in}
+    if following.confirms:
+        await connection.execute(_CONFIRM, parameters)
+        return
+    parameters |= {
         "new_tries": following.tries,
         "new_kie_state": following.kie_state,
+        "held": following.held,
+        "unreached": following.unreached,
     }
-    await connection.execute(_CONFIRM if following.confirms else _RESCHEDULE, parameters)
+    await connection.execute(_RESCHEDULE, parameters)
 
 
 _POLL_ASAP = (
@@ -240,18 +251,22 @@ _POLL_ASAP = (
             (or_(_FREE, not_(bindparam("joins", type_=Boolean))), NOW), else_=Task.poll_asap_since
         ),
         tries=0,
+        held_since=func.coalesce(Task.held_since, case((bindparam("holds", type_=Boolean), NOW))),
     )
     .returning(Task.id)
 )
 
 
-async def poll_at_once(connection: AsyncConnection, task_id: UUID, *, joins: bool = False) -> bool:
+async def poll_at_once(
+    connection: AsyncConnection, task_id: UUID, *, joins: bool = False, holds: bool = False
+) -> bool:
     """Make the task the next to be polled, once more if a poll is under way.
 
-    `joins`: the answer to that one will do. False where nobody would poll: it is still on its way
-    to kie.ai, or is parked.
+    `joins`: the answer to that one will do. `holds`: an end was reported that is asked about from
+    now on. False where nobody would poll: it is still on its way to kie.ai, or is parked.
     """
-    return await connection.scalar(_POLL_ASAP, {"task_id": task_id, "joins": joins}) is not None
+    parameters = {"task_id": task_id, "joins": joins, "holds": holds}
+    return await connection.scalar(_POLL_ASAP, parameters) is not None
 
 
 _ANSWERED = select(
@@ -269,7 +284,7 @@ async def is_answered(connection: AsyncConnection, task_id: UUID) -> bool:
 _BIND = (
     update(Task)
     .where(Task.id == bindparam("task_id"), Task.kie_task_id.is_(None))
-    .values(kie_task_id=bindparam("new_kie_task_id"), updated_at=NOW)
+    .values(kie_task_id=bindparam("new_kie_task_id"), **CHANGED)
 )
 
 
@@ -277,6 +292,19 @@ async def bind(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> 
     """Keep kie.ai's id for a task that has none yet."""
     parameters = {"task_id": task_id, "new_kie_task_id": kie_task_id}
     await connection.execute(_BIND, parameters)
+
+
+_ALLEGE = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"), Task.kie_task_id.is_(None))
+    .values(alleged_kie_id=bindparam("new_alleged_id"))
+)
+
+
+async def allege(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> None:
+    """Keep an id that kie.ai named for a task without accepting it: it is asked about."""
+    parameters = {"task_id": task_id, "new_alleged_id": kie_task_id}
+    await connection.execute(_ALLEGE, parameters)
 
 
 _ALLEGED_IDS = (

@@ -25,8 +25,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.draft import Draft
+from app.domain.holding import turns
 from app.domain.task import FINAL, FailSource, Source, Standing, State
-from app.store.sql import NOW, later
+from app.store.sql import NOW, later, seconds_since
 from app.store.tables import RESULT_URLS_CUT, Task
 from app.store.tasks.events import MOVED, logged
 
@@ -101,7 +102,19 @@ async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
 
 
 _LOCK = (
-    select(Task.state, Task.attempt, Task.kie_task_id, Task.fail_source, Task.settled_by)
+    select(
+        Task.state,
+        Task.attempt,
+        Task.kie_task_id,
+        Task.fail_source,
+        Task.settled_by,
+        Task.fail_code,
+        Task.fail_message,
+        Task.confirmed_at.is_not(None).label("confirmed"),
+        seconds_since(Task.held_since).label("held_for"),
+        seconds_since(Task.unreached_since).label("unreached_for"),
+        seconds_since(Task.finished_at).label("final_for"),
+    )
     .where(Task.id == bindparam("id"))
     .with_for_update()
 )
@@ -118,7 +131,25 @@ async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | No
         kie_task_id=row.kie_task_id,
         fail_source=FailSource(row.fail_source) if row.fail_source else None,
         settled_by=Source(row.settled_by) if row.settled_by else None,
+        confirmed=row.confirmed,
+        may_turn=row.state == State.FAILED and turns(row.fail_code, row.fail_message),
+        held_for=row.held_for,
+        unreached_for=row.unreached_for,
+        final_for=row.final_for,
     )
+
+
+_OF_ANOTHER = select(
+    select(Task.id)
+    .where(Task.kie_task_id == bindparam("new_kie_task_id"), Task.id != bindparam("task_id"))
+    .exists()
+)
+
+
+async def is_of_another(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> bool:
+    """Return whether another task has this id of kie.ai's."""
+    parameters = {"task_id": task_id, "new_kie_task_id": kie_task_id}
+    return bool(await connection.scalar(_OF_ANOTHER, parameters))
 
 
 ANSWERED = (
@@ -136,6 +167,9 @@ ANSWERED = (
     "fail_code",
     "fail_message",
     "fail_source",
+    "fail_class",
+    "retryable",
+    "kie_message",
     "credits_consumed",
     "duration_seconds",
     "settled_by",
@@ -146,6 +180,7 @@ ANSWERED = (
     "submitted_at",
     "finished_at",
     "updated_at",
+    "version",
 )
 """The columns that callers see, in the order of the answer."""
 

@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     RowMapping,
-    Text,
     Uuid,
     bindparam,
     case,
@@ -86,18 +85,3 @@ async def read_one(
     """Return any task as the list shows it; `why` is None where it is not stuck."""
     found = await connection.execute(_ONE, {"task_id": task_id, "grace": grace})
     return found.mappings().one_or_none()
-
-
-_OWNER = (
-    select(Task.id)
-    .where(
-        Task.kie_task_id == bindparam("known", type_=Text),
-        Task.id != bindparam("task_id", type_=Uuid),
-    )
-    .limit(1)
-)
-
-
-async def is_of_another(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -> bool:
-    """Return whether kie.ai's id belongs to another task here."""
-    return await connection.scalar(_OWNER, {"task_id": task_id, "known": kie_task_id}) is not None

@@ -1,13 +1,15 @@
 """What ends by itself: leases of the dead, and states whose bound has passed."""
 
+from dataclasses import asdict
 from uuid import UUID
 
 from sqlalchemy import Select, Text, bindparam, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.failure import classify
 from app.domain.task import DEADLINES, Deadline, FailSource, State
 from app.store.sql import NOW, ONCE, later, state_literal
-from app.store.tables import Task
+from app.store.tables import CHANGED, Task
 from app.store.tasks.events import MOVED, logged
 
 _LOST = (
@@ -26,7 +28,7 @@ _UNCONFIRMED = (
         leased_until=None,
         due_at=NOW,
         expires_at=later("expires_in"),
-        updated_at=NOW,
+        **CHANGED,
     )
     .returning(*MOVED)
     .cte("moved")
@@ -64,8 +66,11 @@ def _expiring(state: State, deadline: Deadline) -> Select[tuple[UUID]]:
             fail_code=deadline.fail_code,
             fail_message=deadline.fail_message,
             fail_source=FailSource.GATEWAY,
+            **asdict(classify(deadline.fail_code, deadline.fail_message, FailSource.GATEWAY)),
             finished_at=NOW,
-            updated_at=NOW,
+            held_since=None,
+            unreached_since=None,
+            **CHANGED,
             due_at=later("ask_in"),
             leased_until=None,
             expires_at=None,

@@ -190,9 +190,10 @@ class AnyOrder(RuleBasedStateMachine):
         for taken in self.world.billed:
             taken.end = "succeeded" if taken.end == "running" else taken.end
             run(self.loop, self.world.call_back(taken, taken.record))
-        for _ in range(3):
-            run(self.loop, self.world.passes(4000))
+        for seconds in (0, 31, 31, 4000, 4000, 4000):
+            run(self.loop, self.world.passes(seconds))
             run(self.loop, self.world.services.sweeper.sweep())
+            run(self.loop, self.world.ask())
         rows = run(self.loop, self.world.rows())
         assert {State(row["state"]) for row in rows} <= FINAL
         told = {one.task_id: one.end for one in self.world.billed}

@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from app.domain.errors import NotFoundError
+from app.domain.move import Move
 from app.domain.paging import Position
 from app.domain.task import State
 from app.services.services import Services
 from app.services.tasks.events import BATCH
 from app.store.tasks import moves
-from app.store.tasks.moves import Move
 from app.worker import at_work
 from tests.fixtures.gateway import Wire
 from tests.stage import PATIENCE, eventually

@@ -86,7 +86,7 @@ async def test_an_accepted_id_is_compared_with_the_one_that_is_bound(
     )
 
     async def work(connection: Connection, consequences: Consequences) -> Any:
-        return await services.lifecycle.apply(connection, consequences, answer)
+        return await services.intake.apply(connection, consequences, answer)
 
     applied = await services.lifecycle.run(work)
     assert applied.judgement.second_id == "second"

@@ -93,7 +93,7 @@ async def test_a_callback_is_confirmed_by_one_query(
     assert await due_in(sql, task["id"]) is None
 
 
-async def test_a_confirmation_that_disagrees_is_kept_and_changes_nothing(
+async def test_a_record_that_says_otherwise_corrects_what_a_callback_said(
     gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
     task = await gateway.create()
@@ -101,8 +101,11 @@ async def test_a_confirmation_that_disagrees_is_kept_and_changes_nothing(
     upstream.records[task["kie_task_id"]] = failed(task["kie_task_id"])
     await ask(services, sql)
     after = await gateway.task(task["id"])
-    assert (after["state"], after["confirmed_at"]) == ("succeeded", None)
+    assert (after["state"], after["confirmed"], after["settled_by"]) == ("failed", True, "query")
+    assert (after["result"], after["result_urls"], after["fail_code"]) == (None, [], "500")
     assert await gateway.verdicts(task["id"]) == ["applied", "disagreed"]
+    history = await sql.fetch("SELECT from_state, to_state, reason FROM task_events ORDER BY id")
+    assert tuple(history[-1]) == ("succeeded", "failed", "kie.ai's record says otherwise")
 
 
 async def test_without_confirmation_a_settled_task_is_not_asked_about(

@@ -131,7 +131,7 @@ async def test_the_raw_bytes_are_kept_exactly(
 
 
 async def test_before_the_creates_own_answer(
-    start_gateway: StartGateway, upstream: Upstream
+    start_gateway: StartGateway, wire: Wire, upstream: Upstream
 ) -> None:
     gateway = await start_gateway(submit_wait=0)
     go = upstream.holds()
@@ -142,11 +142,21 @@ async def test_before_the_creates_own_answer(
         return True if upstream.creates else None
 
     await eventually(asked)
-    await gateway.call_back(upstream.callback_path, succeeded(f"{0:032x}"))
-    settled = await gateway.task(task["id"])
-    assert (settled["state"], settled["kie_task_id"]) == ("succeeded", f"{0:032x}")
-    assert await gateway.verdicts(task["id"]) == ["applied"]
+    kie_task_id = upstream.last_id
+    await gateway.call_back(upstream.callback_path, succeeded(kie_task_id))
+    assert (await gateway.task(task["id"]))["state"] == "submitting"
+    assert await gateway.verdicts(task["id"]) == ["unverified"]
+    upstream.records[kie_task_id] = succeeded(kie_task_id)
     go.set()
+    services = await wire()
+
+    async def settled() -> bool | None:
+        await services.poller.poll_due()
+        await services.poller.drain()
+        return (await gateway.task(task["id"]))["state"] == "succeeded" or None
+
+    await eventually(settled)
+    assert (await gateway.task(task["id"]))["kie_task_id"] == kie_task_id
 
 
 async def test_twice(gateway: Gateway, upstream: Upstream, sql: Any) -> None:
@@ -323,27 +333,50 @@ async def test_an_oversized_body_is_413_and_nothing_is_kept(
 
 @pytest.mark.parametrize("state", ["queued", "submitting", "unconfirmed", "expired", "canceled"])
 async def test_evidence_settles_whatever_the_gateway_believed(
-    state: str, gateway: Gateway, upstream: Upstream, sql: Any
+    state: str, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
+    """A callback names the id, and kie.ai's record proves by our own URL whose it is."""
     task = await gateway.create()
     await _forget_kie(sql, state)
+    upstream.has("told-by-callback", succeeded("told-by-callback"))
     await gateway.call_back(upstream.callback_path, succeeded("told-by-callback"))
+    assert (await gateway.task(task["id"]))["kie_task_id"] is None
+    if state == "submitting":  # whose process is gone
+        await sql.execute("UPDATE tasks SET leased_until = now()")
+        await services.sweeper.sweep()
+    await _ask(services, sql)
     after = await gateway.task(task["id"])
     assert (after["state"], after["kie_task_id"]) == ("succeeded", "told-by-callback")
-    assert await gateway.verdicts(task["id"]) == ["applied"]
+    assert await gateway.verdicts(task["id"]) == ["unverified", "applied"]
+
+
+@pytest.mark.parametrize("param", [None, '{"callBackUrl": "https://somebody.test/hook"}'])
+async def test_an_id_whose_record_does_not_echo_our_url_is_never_bound(
+    param: str | None, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    await _forget_kie(sql, "unconfirmed")
+    upstream.records["forged"] = succeeded("forged", **({"param": param} if param else {}))
+    await gateway.call_back(upstream.callback_path, succeeded("forged"))
+    await _ask(services, sql)
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["kie_task_id"], after["result"]) == ("unconfirmed", None, None)
 
 
 async def test_a_failure_of_the_gateways_own_yields(
-    gateway: Gateway, upstream: Upstream, sql: Any
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
     task = await gateway.create()
     await sql.execute(
         "UPDATE tasks SET state = 'failed', fail_source = 'gateway', fail_code = 'submit_deadline',"
         " fail_message = 'too late', finished_at = now(), kie_task_id = NULL"
     )
+    upstream.has("told-by-callback", succeeded("told-by-callback"))
     await gateway.call_back(upstream.callback_path, succeeded("told-by-callback"))
+    await _ask(services, sql)
     after = await gateway.task(task["id"])
     assert (after["state"], after["fail_code"], after["fail_source"]) == ("succeeded", None, None)
+    assert (after["fail_class"], after["retryable"]) == (None, None)
 
 
 async def test_many_at_once_settle_once(gateway: Gateway, upstream: Upstream, sql: Any) -> None:

@@ -14,6 +14,7 @@ from app.domain.draft import Draft, fingerprint
 from app.services.services import Services
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
+from tests.services.stage import ask
 from tests.upstream import Upstream, accepted, refused, succeeded
 
 Answer = Callable[[], Response]
@@ -169,7 +170,7 @@ async def test_an_attempt_that_is_not_the_newest_moves_nothing(
 @pytest.mark.parametrize(
     "answer", [accepted("told-by-callback"), refused(422, "no"), accepted("z")]
 )
-async def test_the_answer_after_the_callback_changes_nothing(
+async def test_the_answer_after_the_record_changes_nothing(
     answer: Response, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
     asked, go = asyncio.Event(), asyncio.Event()
@@ -182,7 +183,11 @@ async def test_the_answer_after_the_callback_changes_nothing(
     upstream.on_create = create
     task_id = await _sent_by(services, sql)
     await asked.wait()
+    upstream.has("told-by-callback", succeeded("told-by-callback"))
     await gateway.call_back(upstream.callback_path, succeeded("told-by-callback"))
+    await sql.execute("UPDATE tasks SET due_at = now(), leased_until = NULL")
+    await ask(services)
+    assert (await gateway.task(task_id))["state"] == "succeeded"
     before = await gateway.task(task_id)
     go.set()
     await services.submitter.drain()

@@ -6,6 +6,7 @@ import pytest
 
 from app.services.services import Services
 from tests.gateway import Gateway
+from tests.services.stage import ask
 from tests.upstream import Upstream, refused, succeeded
 
 
@@ -21,7 +22,9 @@ async def test_a_create_whose_process_died_is_unconfirmed_and_never_queued(
     assert (await gateway.task(task["id"]))["state"] == "unconfirmed"
     assert await services.submitter.submit_due(10) is None
     assert len(upstream.creates) == 1
+    upstream.has("told-by-callback", succeeded("told-by-callback"))
     await gateway.call_back(upstream.callback_path, succeeded("told-by-callback"))
+    await ask(services)
     assert (await gateway.task(task["id"]))["state"] == "succeeded"
 
 

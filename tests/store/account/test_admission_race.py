@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from app.domain.admission import Call, Limits
+from app.domain.move import Move
 from app.domain.policy import Policy
 from app.domain.submission import Unsent
 from app.domain.task import State
@@ -22,7 +23,6 @@ from app.store.account.admission import ClaimedTask
 from app.store.engine import Connection, Database
 from app.store.slots import Held
 from app.store.tasks import moves
-from app.store.tasks.moves import Move
 from tests.stage import eventually
 from tests.store.stage import TAKEN_FOR, Sql, admit, limits, pass_time, put_client, put_queue
 

@@ -8,11 +8,11 @@ from uuid import UUID
 import asyncpg
 import pytest_asyncio
 
+from app.domain.move import Move
 from app.domain.paging import Position
 from app.domain.task import State
 from app.store.engine import Database
 from app.store.tasks import events, moves
-from app.store.tasks.moves import Move
 from tests.stage import eventually
 from tests.store.stage import Sql, put_client, put_task
 

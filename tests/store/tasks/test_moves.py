@@ -11,11 +11,11 @@ from uuid import UUID
 import pytest
 
 from app.domain.exact_json import parse
+from app.domain.move import Move
 from app.domain.report import Progress, Report
 from app.domain.task import FailSource, Source, State
 from app.store.engine import Connection, Database
 from app.store.tasks import moves
-from app.store.tasks.moves import Move
 from tests.store.stage import Sql, around, events, put_task, task
 
 Carry = Callable[[Connection, Move], Awaitable[bool]]
@@ -48,7 +48,7 @@ def start(connection: Connection, move: Move) -> Awaitable[bool]:
 
 
 def fail(connection: Connection, move: Move) -> Awaitable[bool]:
-    return moves.fail(connection, move, code="422", message="no", source=FailSource.KIE)
+    return moves.fail(connection, move, code="422", message="no", kie_message="no")
 
 
 def send_again(connection: Connection, move: Move) -> Awaitable[bool]:
@@ -134,6 +134,9 @@ CASES = {
             "fail_code": "422",
             "fail_message": "no",
             "fail_source": "kie",
+            "fail_class": "input",
+            "retryable": False,
+            "kie_message": "no",
             "settled_by": None,
         },
     ),

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from app.domain.exact_json import parse
-from app.domain.task import FailSource, Source, Standing, State
+from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.engine import Database
 from app.store.tasks import rows
 from app.store.tasks.rows import NewTask, StoredTask
@@ -149,11 +149,14 @@ async def test_what_the_rules_read_of_a_task(
     columns: dict[str, Any] = {
         name: None if value is None else str(value)
         for name, value in dataclasses.asdict(standing).items()
-        if name not in {"state", "attempt"}
+        if name in {"kie_task_id", "fail_source", "settled_by"}
     }
     task_id = await put_task(sql, client_id, standing.state, attempt=standing.attempt, **columns)
     async with database.begin() as connection:
-        assert await rows.lock_task(connection, task_id) == standing
+        found = await rows.lock_task(connection, task_id)
+        assert found is not None
+        assert dataclasses.replace(found, final_for=None) == standing
+        assert (found.final_for is not None) is (standing.state in FINAL)
         assert await rows.lock_task(connection, uuid.uuid4()) is None
 
 

@@ -1,0 +1,20 @@
+"""One move of a task from state to state, as the lifecycle has it carried out."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.domain.task import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One move, and what the row owes after it; durations in seconds, None: nothing is owed."""
+
+    id: UUID
+    left: State
+    target: State
+    due_in: float | None = None
+    expires_in: float | None = None
+    tries: int = 0
+    reason: str | None = None
+    """A sentence for the task's history."""
