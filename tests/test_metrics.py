@@ -40,7 +40,7 @@ def of_database(tasks: Mapping[str, int]) -> Callable[[Metrics], None]:
 
 def show_held(metrics: Metrics, reasons: Collection[str]) -> None:
     metrics.show_tasks({}, 0, {})
-    metrics.show_admission(reasons, slots_free=3, seats_free=40, set_aside=2)
+    metrics.show_admission(reasons, {"kie_busy": 4}, slots_free=3, seats_free=40, set_aside=2)
 
 
 REQUEST = 'method="GET",route="/v1/tasks/{task_id}"'
@@ -134,6 +134,7 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         {
             "kie_gateway_database_up": 1,
             'kie_gateway_admission_held{reason="kie_account"}': 1,
+            'kie_gateway_held_pairs{reason="kie_busy"}': 4,
             "kie_gateway_create_slots_free": 3,
             "kie_gateway_running_seats_free": 40,
             "kie_gateway_tasks_set_aside": 2,
@@ -178,7 +179,15 @@ def test_what_the_database_holds_is_left_out_while_it_is_away() -> None:
     metrics.show_database_away()
     page = samples(metrics.page().decode())
     assert page["kie_gateway_database_up"] == 0
-    gone = ("tasks", "oldest", "overdue", "admission", "create_slots", "running_seats")
+    gone = (
+        "tasks",
+        "oldest",
+        "overdue",
+        "admission",
+        "held_pairs",
+        "create_slots",
+        "running_seats",
+    )
     own = [series.removeprefix("kie_gateway_") for series in page]
     assert [series for series in own if series.startswith(gone)] == []
     of_database({"queued": 1})(metrics)
@@ -236,7 +245,7 @@ def test_no_label_has_a_value_that_is_not_listed() -> None:
 
 def test_alerts_speak_of_metrics_that_are_there() -> None:
     known = {metric.name: metric for metric in CATALOGUE}
-    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 8
+    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 9
     for alert in ALERTS:
         used = re.findall(r"kie_gateway_\w+", alert.expr)
         assert used, alert.name

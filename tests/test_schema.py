@@ -131,6 +131,7 @@ WORDS: dict[str, type[StrEnum]] = {
     "deliveries.state": DeliveryState,
     "deliveries.dialect": Dialect,
     "kie_account.hold_reason": HoldReason,
+    "kie_breakers.hold_reason": HoldReason,
     "kie_slots.kind": Call,
     "audit_entries.actor": Actor,
     "audit_entries.action": Action,
@@ -148,6 +149,7 @@ OTHERS = {
     "tasks.final",
     "kie_account.single",
     "kie_account.held",
+    "kie_breakers.held",
 }
 """Checks of something else than words."""
 

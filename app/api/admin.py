@@ -90,8 +90,7 @@ async def resume_admission(
 
 
 async def _admission(pauses: Pauses) -> dict[str, Any]:
-    found = await pauses.status()
-    return {**found.account, "clients": found.clients}
+    return (await pauses.status()).shown
 
 
 # -- stuck work

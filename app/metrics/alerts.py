@@ -69,6 +69,14 @@ ALERTS: tuple[Alert, ...] = (
         "waits is sent by itself afterwards",
     ),
     Alert(
+        name="KieGatewayPairsHeld",
+        expr="max by (job, reason) (kie_gateway_held_pairs) > 0",
+        lasting="30m",
+        severity="warning",
+        summary="one client's tasks of one model have not gone through for half an hour: see "
+        "kie-gateway admission status",
+    ),
+    Alert(
         name="KieGatewayTasksSetAside",
         expr="max by (job) (kie_gateway_tasks_set_aside) > 0",
         lasting="0m",

@@ -45,6 +45,8 @@ class Metric:
 LOOPS = ("submit", "poll", "deliver", "probe", "sweep")
 HOLDS = (HoldReason.ADMISSION_PAUSED, *PAUSES)
 """What keeps everything in the queue."""
+PAIR_HOLDS = tuple(reason for reason in PAUSES if reason is not HoldReason.KIE_ACCOUNT)
+"""What keeps one client's tasks of one model there."""
 
 CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 """Seconds: kie.ai answers in tenths, and is given up after GATEWAY_KIE_TIMEOUT."""
@@ -223,6 +225,16 @@ ADMISSION_HELD = Metric(
     "of a single client does not show here.",
     alert="`kie_account` for 5 minutes: key or credits; `admission_paused` that was forgotten",
 )
+HELD_PAIRS = Metric(
+    name="kie_gateway_held_pairs",
+    kind=Kind.GAUGE,
+    from_database=True,
+    labels={"reason": PAIR_HOLDS},
+    meaning="Pairs of a client and a model to which nothing is sent for this reason, but for a "
+    "probe now and then; all others go on. `kie-gateway admission status` lists them.",
+    alert="above 0 for half an hour: a model in maintenance, or a client that sends what kie.ai "
+    "does not understand",
+)
 CREATE_SLOTS_FREE = Metric(
     name="kie_gateway_create_slots_free",
     kind=Kind.GAUGE,
@@ -306,6 +318,7 @@ CATALOGUE: tuple[Metric, ...] = (
     OLDEST_QUEUED,
     OVERDUE,
     ADMISSION_HELD,
+    HELD_PAIRS,
     CREATE_SLOTS_FREE,
     RUNNING_SEATS_FREE,
     TASKS_SET_ASIDE,

@@ -127,11 +127,22 @@ class Metrics:
             self._set(catalogue.OVERDUE, seconds, work)
 
     def show_admission(
-        self, held: Collection[str], *, slots_free: int, seats_free: int, set_aside: int
+        self,
+        held: Collection[str],
+        held_pairs: Mapping[str, int],
+        *,
+        slots_free: int,
+        seats_free: int,
+        set_aside: int,
     ) -> None:
-        """Show what keeps tasks in the queue; `held` are the reasons for which all wait."""
+        """Show what keeps tasks in the queue.
+
+        `held` are the reasons for which all wait, `held_pairs` how many pairs do, by reason.
+        """
         for reason in catalogue.HOLDS:
             self._set(catalogue.ADMISSION_HELD, reason in held, reason)
+        for reason in catalogue.PAIR_HOLDS:
+            self._set(catalogue.HELD_PAIRS, held_pairs.get(reason, 0), reason)
         self._set(catalogue.CREATE_SLOTS_FREE, slots_free)
         self._set(catalogue.RUNNING_SEATS_FREE, seats_free)
         self._set(catalogue.TASKS_SET_ASIDE, set_aside)

@@ -58,6 +58,7 @@ class MetricsPage:
         self._metrics.show_tasks(tasks, found.oldest_queued, found.overdue)
         self._metrics.show_admission(
             {str(reason) for reason in found.held},
+            {str(reason): count for reason, count in found.held_pairs.items()},
             slots_free=found.slots_free,
             seats_free=found.seats_free,
             set_aside=found.parked,

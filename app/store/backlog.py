@@ -5,16 +5,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, ScalarSelect, SQLColumnExpression, case, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    ScalarSelect,
+    SQLColumnExpression,
+    case,
+    false,
+    func,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import HoldReason, Limits
 from app.domain.task import DEADLINES, State
+from app.store.account import breakers
 from app.store.account.limits import (
     CLIENT_OPEN,
     ELIGIBLE,
     FREE_SEATS,
     FREE_SLOTS,
+    HELD_UNTIL,
+    IS_HELD,
     MAY_SEND,
     PROBE_DUE,
     QUEUED,
@@ -22,9 +34,17 @@ from app.store.account.limits import (
     SLOT_SINCE,
     given_limits,
 )
+from app.store.account.pairs import HELD_BACK, held_pair_of
 from app.store.deliveries.attempts import PENDING, pending_hosts
 from app.store.sql import NOW, lease_is_free, seconds_since, state_literal
-from app.store.tables import ClientQueue, Delivery, DeliveryHost, KieAccount, Task
+from app.store.tables import (
+    ClientQueue,
+    Delivery,
+    DeliveryHost,
+    KieAccount,
+    KieBreaker,
+    Task,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +59,8 @@ class Backlog:
     """By loop: for how long the work that waits longest has been due."""
     held: Collection[HoldReason]
     """What keeps all queued tasks back."""
+    held_pairs: Mapping[HoldReason, int]
+    """How many pairs of a client and a model are held, by reason."""
     slots_free: int
     seats_free: int
     parked: int
@@ -71,19 +93,19 @@ _COUNTS: Mapping[State, ScalarSelect[int]] = {
     **{state: _count(*_bounded(state)) for state in _BOUNDED},
 }
 
-_ELIGIBLE_SINCE: ScalarSelect[datetime | None] = (
-    select(func.min(Task.due_at))
+_ELIGIBLE_SINCE: ScalarSelect[datetime] = (
+    select(func.min(func.greatest(Task.due_at, KieBreaker.held_until, type_=NOW.type)))
     .join(ClientQueue, ClientQueue.client_id == Task.client_id)
-    .where(*ELIGIBLE, CLIENT_OPEN)
+    .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
+    .where(*ELIGIBLE, CLIENT_OPEN, ~func.coalesce(HELD_BACK, false()))
     .scalar_subquery()
 )
+"""Since when a task could have been sent: of a held pair, since its probe is due."""
 
 
 def _unsent() -> ColumnElement[float]:
     """Build the seconds for which both a task that may be sent and a place for it have waited."""
-    since = func.greatest(
-        _ELIGIBLE_SINCE, SLOT_SINCE, SEAT_SINCE, KieAccount.held_until, type_=NOW.type
-    )
+    since = func.greatest(_ELIGIBLE_SINCE, SLOT_SINCE, SEAT_SINCE, HELD_UNTIL, type_=NOW.type)
     return case((MAY_SEND & _ELIGIBLE_SINCE.is_not(None), seconds_since(since)))
 
 
@@ -135,7 +157,7 @@ _READ = select(
     _never_negative(_waited(Task.created_at, QUEUED)).label("oldest_queued"),
     *(_never_negative(seconds).label(loop) for loop, seconds in _OVERDUE.items()),
     KieAccount.paused_at,
-    KieAccount.hold_reason,
+    case((IS_HELD, KieAccount.hold_reason)).label("hold_reason"),
     func.greatest(0, FREE_SLOTS).label("slots_free"),
     func.greatest(0, FREE_SEATS).label("seats_free"),
     _count(Task.parked_at.is_not(None)).label("parked"),
@@ -152,6 +174,7 @@ async def read_backlog(connection: AsyncConnection, limits: Limits) -> Backlog:
         oldest_queued=float(row["oldest_queued"]),
         overdue={loop: float(row[loop]) for loop in _OVERDUE},
         held=held,
+        held_pairs=await breakers.count_held(connection),
         slots_free=row["slots_free"],
         seats_free=row["seats_free"],
         parked=row["parked"],

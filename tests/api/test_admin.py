@@ -132,6 +132,18 @@ async def test_a_pause_stops_spending_and_a_resume_goes_on(
     assert (after["creates_free"], after["running"]) == (18, 2)
 
 
+async def test_held_pairs_are_listed_with_what_kie_said(admin: Admin, upstream: Upstream) -> None:
+    upstream.answers(lambda: refused(455, "back at noon"))
+    await admin.gateway.create(model="resting")
+    found = await admin.get("/admission")
+    assert (found["hold_reason"], found["held_pairs_total"]) == (None, 1)
+    (pair,) = found["held_pairs"]
+    assert (pair["client"], pair["model"]) == ("tests", "resting")
+    assert (pair["hold_reason"], pair["hold_detail"]) == ("kie_busy", "455: back at noon")
+    assert pair["held_since"] < pair["held_until"]
+    assert pair["hold_tries"] == 1
+
+
 async def test_one_clients_pause_stops_that_client_alone(
     admin: Admin, upstream: Upstream, sql: Sql
 ) -> None:

@@ -423,6 +423,19 @@ async def test_a_credit_call_that_nobody_makes_is_overdue(gateway: Gateway, sql:
     assert 150 <= found['kie_gateway_overdue_seconds{work="probe"}'] < 160
 
 
+async def test_held_pairs_are_counted(gateway: Gateway, upstream: Upstream) -> None:
+    upstream.answers(lambda: refused(455, "maintenance"))
+    for model in ("one", "two", "two"):
+        await gateway.create(model=model)
+    page = await scrape(gateway)
+    found = samples(page)
+    assert found['kie_gateway_held_pairs{reason="kie_busy"}'] == 2
+    assert found['kie_gateway_held_pairs{reason="kie_unanswered"}'] == 0
+    assert found['kie_gateway_admission_held{reason="kie_busy"}'] == 0
+    assert found['kie_gateway_overdue_seconds{work="submit"}'] == 0
+    assert "two" not in page
+
+
 async def test_the_accounts_room_is_shown(
     start_gateway: StartGateway, upstream: Upstream, sql: Any
 ) -> None:

@@ -9,10 +9,14 @@ from starlette.responses import PlainTextResponse, Response
 from app.domain.task import State
 from app.services.services import Services
 from app.wiring import new_id
+from tests.gateway import BODY
 from tests.store.stage import put_task
 from tests.upstream import Upstream, refused
 
 Answer = Callable[[], Response]
+
+MODEL: str = BODY["model"]
+"""Of tasks that name no other."""
 
 
 def says(code: int, message: str) -> Answer:
@@ -37,7 +41,7 @@ async def is_free(sql: Any) -> bool | None:
     """Tell whether nothing is left of any hold; None, for `eventually`: something is."""
     query = """
     SELECT (hold_reason, hold_detail, held_since, held_at, held_until, probed_at) IS NULL
-        AND hold_tries = 0 AND unknowns = 0 FROM kie_account
+        AND hold_tries = 0 AND failures = 0 FROM kie_account
     """
     return await sql.fetchval(query) or None
 
@@ -57,14 +61,33 @@ async def until_probe(sql: Any) -> float:
     return float(await sql.fetchval(query))
 
 
+# -- pairs
+
+
+async def breaker(sql: Any, model: str = MODEL) -> dict[str, Any] | None:
+    """What is known against the only client's pair with the model; None: nothing."""
+    row = await sql.fetchrow("SELECT * FROM kie_breakers WHERE model = $1", model)
+    return None if row is None else dict(row)
+
+
+async def pair_pause_of(sql: Any, model: str = MODEL) -> float:
+    """Seconds from the moment when the pair was held, or held again, to its next probe."""
+    query = """
+    SELECT extract(epoch FROM held_until - held_at)::float FROM kie_breakers WHERE model = $1
+    """
+    return round(float(await sql.fetchval(query, model)), 3)
+
+
 # -- time passes
 
 
 async def probe_is_due(sql: Any) -> None:
-    """Let the wait of a hold pass, and a task's own after it was refused."""
-    await sql.execute(
-        "UPDATE kie_account SET held_until = clock_timestamp() WHERE held_until IS NOT NULL"
-    )
+    """Let the wait of every hold pass, and a task's own after it was refused."""
+    for table in ("kie_account", "kie_breakers"):
+        await sql.execute(
+            f"UPDATE {table} SET held_until = clock_timestamp()"  # noqa: S608  # our own names
+            " WHERE held_until IS NOT NULL"
+        )
     await sql.execute(
         "UPDATE tasks SET due_at = clock_timestamp() WHERE state = 'queued' AND due_at > now()"
     )

@@ -37,7 +37,10 @@ SHIFTED: Mapping[str, tuple[str, ...]] = {
         *("expires_at", "poll_asap_since", "held_since", "unreached_since"),
     ),
     "kie_slots": ("free_at", "taken_at"),
-    "kie_account": ("held_since", "held_at", "held_until", "probed_at", "throttled_at"),
+    "kie_account": (
+        *("held_since", "held_at", "held_until", "probed_at", "throttled_at", "succeeded_at"),
+    ),
+    "kie_breakers": ("held_since", "held_at", "held_until", "updated_at"),
 }
 """Every instant that a rule compares with the clock: time passes by shifting them."""
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.domain.admission import Call, Limit, Limits
+from app.domain.admission import Call, HoldReason, Limit, Limits
 from app.domain.draft import Draft
 from app.domain.evidence import Signature
 from app.domain.report import Progress, Report
@@ -153,20 +153,46 @@ TAKEN_FOR = 70.0
 
 
 async def put_queue(
-    sql: Sql, client_id: UUID, tasks: int, *, first: int = 1, priority: int = 5
+    sql: Sql, client_id: UUID, tasks: int, *, first: int = 1, priority: int = 5, model: str = "m"
 ) -> list[UUID]:
     """Queue so many tasks in the order of their ids, which count from `first`."""
     ids = [UUID(int=number) for number in range(first, first + tasks)]
     await sql.execute(
         "INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,"
-        " due_at, submit_by) SELECT id, $2, 'queued', 'm', '{}', '{}', $3, '\\x00',"
+        " due_at, submit_by) SELECT id, $2, 'queued', $4, '{}', '{}', $3, '\\x00',"
         " clock_timestamp() - interval '1 s', clock_timestamp() + interval '1 day'"
         " FROM unnest($1::uuid[]) id",
         ids,
         client_id,
         priority,
+        model,
     )
     return ids
+
+
+async def put_breaker(
+    sql: Sql,
+    client_id: UUID,
+    model: str = "m",
+    *,
+    reason: HoldReason | None = HoldReason.KIE_BUSY,
+    held_for: float = 30,
+    tries: int = 1,
+    unknowns: int = 0,
+    since: float = -60,
+) -> None:
+    """Hold a pair since a minute ago, until in so many seconds; without a reason, only note it."""
+    instants = {"held_since": since, "held_at": since, "held_until": held_for}
+    held = {name: seconds if reason else None for name, seconds in instants.items()}
+    later = "clock_timestamp() + make_interval(secs => ${})"
+    await sql.execute(
+        "INSERT INTO kie_breakers (client_id, model, hold_reason, hold_detail, hold_tries,"
+        " unknowns, held_since, held_at, held_until, updated_at) SELECT $1, $2, $3, '455: no', $4,"
+        f" $5, {', '.join(later.format(number) for number in (6, 7, 8, 9))}",
+        *(client_id, model, reason, tries if reason else 0, unknowns),
+        *(held.values()),
+        since,
+    )
 
 
 async def admit(
@@ -196,7 +222,10 @@ async def release(
 
 _INSTANTS = {
     "kie_slots": ("free_at", "taken_at"),
-    "kie_account": ("held_since", "held_at", "held_until", "probed_at", "throttled_at"),
+    "kie_account": (
+        *("held_since", "held_at", "held_until", "probed_at", "throttled_at", "succeeded_at"),
+    ),
+    "kie_breakers": ("held_since", "held_at", "held_until", "updated_at"),
     "tasks": ("submitted_at", "due_at", "leased_until", "expires_at", "finished_at"),
 }
 

@@ -91,7 +91,9 @@ async def crowd(sql_connection: Sql, pool: Database) -> AsyncIterator[Database]:
 Work = Callable[[Connection], Awaitable[object]]
 
 
-async def plans(database: Database, work: Work) -> list[list[dict[str, Any]]]:
+async def plans(
+    database: Database, work: Work, explain: str = "EXPLAIN (FORMAT JSON)"
+) -> list[list[dict[str, Any]]]:
     """Carry out `work`, undo it, and return the nodes of the plan of every statement it sent."""
     sent: list[tuple[str, Any]] = []
 
@@ -105,7 +107,7 @@ async def plans(database: Database, work: Work) -> list[list[dict[str, Any]]]:
         await work(connection)
         event.remove(connection.sync_connection, "before_cursor_execute", note)
         found = [
-            await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+            await connection.exec_driver_sql(f"{explain} {statement}", parameters)
             for statement, parameters in sent
         ]
         explained = [result.scalar_one() for result in found]
@@ -191,7 +193,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         lambda connection: read_backlog(connection, WIDE),
         {
             *("tasks_leases", "tasks_submit_by", "tasks_expires", "tasks_polls"),
-            *("tasks_seats", "tasks_parked"),
+            *("tasks_seats", "tasks_parked", "tasks_listed_by_state"),
             *("deliveries_due", "deliveries_leased"),
         },
     ),
@@ -235,22 +237,28 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
     "list_queues": (queues.list_queues, set()),
     "list_stuck": (lambda connection: stuck.list_stuck(connection, grace=60, limit=200), set()),
 }
-SMALL = {"kie_account", "kie_slots", "client_queues", "clients", "delivery_hosts"}
+SMALL = {
+    *("kie_account", "kie_slots", "kie_breakers"),
+    *("client_queues", "clients", "delivery_hosts"),
+}
 """Tables of a few rows, for which an index would be the longer way."""
 SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}
-EITHER_COUNTS = {"tasks_queue", "tasks_submit_by"}
-"""Both list the queued tasks and nothing else: to count them, one is as good as the other."""
+EITHER_COUNTS = {"tasks_queue", "tasks_queue_by_model", "tasks_submit_by"}
+"""All list the queued tasks and nothing else: to count them, one is as good as another."""
 FIRST_FOUND = {"next_chance": {"tasks"}}
 """One queued task is enough: where a third of all tasks wait, the first page has some."""
 OPEN = {
     "tasks_queue",
+    "tasks_queue_by_model",
     "tasks_seats",
     "tasks_polls",
     "tasks_leases",
     "tasks_submit_by",
     "tasks_pkey",
+    "tasks_listed_by_state",
 }
-"""The partial indexes of open tasks, of which several may serve a statement equally well."""
+"""The partial indexes of open tasks, of which several may serve a statement equally well; and the
+one that finds a client's tasks in one state, which may be `submitting`."""
 
 
 @pytest.mark.parametrize("name", LIMITED)
@@ -267,11 +275,39 @@ async def test_what_keeps_the_limits_reads_open_tasks_alone(crowd: Database, nam
 
 async def test_the_queue_is_read_in_its_order(crowd: Database) -> None:
     """The first tasks of a client come from the index, however many wait behind them."""
-    (plan,) = await plans(crowd, admit)
+    *_, plan = await plans(crowd, admit)
     scans = [node for node in plan if node.get("Index Name") == "tasks_queue"]
     assert {node["Node Type"] for node in scans} == {"Index Scan"}
     locked = [node for node in plan if node["Node Type"] == "LockRows"]
     assert [[part["Node Type"] for part in node["Plans"]] for node in locked] == [["Index Scan"]]
+
+
+HOLD = """
+INSERT INTO kie_breakers (client_id, model, hold_reason, hold_tries, held_until)
+VALUES ($1, 'm', 'kie_unanswered', 9, now() + interval '300 s') ON CONFLICT DO NOTHING
+"""
+BESIDE_A_HELD_PAIR: dict[str, Work] = {
+    "admit": admit,
+    "next_chance": lambda connection: admission.next_chance(connection, WIDE),
+    "highest_cost": admission.highest_cost,
+}
+
+
+@pytest.mark.parametrize("name", BESIDE_A_HELD_PAIR)
+async def test_nobody_reads_over_the_tasks_of_a_held_pair(crowd: Database, name: str) -> None:
+    async def work(connection: Connection) -> None:
+        await connection.exec_driver_sql(HOLD, (FLOODER,))
+        await BESIDE_A_HELD_PAIR[name](connection)
+
+    *_, plan = await plans(crowd, work, "EXPLAIN (ANALYZE, FORMAT JSON)")
+    queues = ("tasks_queue", "tasks_queue_by_model")
+    read = [
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in plan
+        if node.get("Index Name") in queues or node["Node Type"] == "Seq Scan"
+    ]
+    assert read
+    assert max(read) < 1000  # of ten thousand
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,18 @@ class AdminClient(BaseModel):
     created_at: datetime
 
 
+class HeldPair(BaseModel):
+    """A client's model to which nothing is sent but a probe now and then."""
+
+    client: str
+    model: str
+    hold_reason: HoldReason
+    hold_detail: str | None = Field(description="What kie.ai or something on the way said.")
+    held_since: datetime
+    held_until: datetime = Field(description="The next probe.")
+    hold_tries: int = Field(description="Probes that failed in a row, the first trouble included.")
+
+
 class AdmissionState(BaseModel):
     """Whether anything may be sent to kie.ai, and who waits for it."""
 
@@ -181,6 +193,11 @@ class AdmissionState(BaseModel):
     creates_free: int
     running_limit: int
     running: int = Field(description="Tasks that count as running at kie.ai.")
+    held_pairs: list[HeldPair] = Field(
+        description="The pairs of a client and a model that are held while others go on, at most "
+        "100, those first whose probes failed most often."
+    )
+    held_pairs_total: int = Field(description="How many there are.")
     clients: list[AdminClient]
 
 

@@ -7,7 +7,7 @@ import typer
 
 from app.cli.operators.clients import show_clients
 from app.cli.options import AsJson
-from app.cli.output import cell, show_json
+from app.cli.output import cell, show, show_json
 from app.domain.audit import Actor
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def resume(client: Client = None) -> None:
 def status(client: Client = None, as_json: AsJson = False) -> None:
     """Show what is paused and held, what is free, and who waits.
 
-    A hold is the account's own: kie.ai refuses the key or credits, is busy,
-    or does not answer. docs/operating.md says what to do about each.
+    A hold comes and ends by itself: of the account, when kie.ai refuses the
+    key or credits, is busy, or does not answer; of a client's model, when
+    only that is in trouble. docs/operating.md says what to do about each.
 
     \b
     kie-gateway admission status
@@ -100,11 +101,14 @@ def status(client: Client = None, as_json: AsJson = False) -> None:
         return
     standing = with_operations(lambda services: services.pauses.status())
     if as_json:
-        show_json({**standing.account, "clients": standing.clients})
+        show_json(standing.shown)
         return
     for name, said in _lines(standing):
         typer.echo(f"{name:<10} {said}")
     typer.echo()
+    if standing.held_pairs:
+        _show_pairs(standing)
+        typer.echo()
     show_clients(standing.clients)
 
 
@@ -121,6 +125,25 @@ def _lines(standing: "AdmissionStatus") -> Iterator[tuple[str, str]]:
         yield "admission", "open"
     yield "creates", f"{account['creates_free']} of {account['creates_allowed']} slots free"
     yield "running", f"{account['running']} of {account['running_limit']}"
+
+
+PAIR_COLUMNS = {
+    "client": "client",
+    "model": "model",
+    "hold_reason": "held",
+    "held_since": "since",
+    "held_until": "next probe",
+    "hold_tries": "tries",
+    "hold_detail": "because",
+}
+
+
+def _show_pairs(standing: "AdmissionStatus") -> None:
+    """Print the held pairs as a table, and how many more there are."""
+    pairs = standing.held_pairs
+    show(tuple(PAIR_COLUMNS.values()), [[row[name] for name in PAIR_COLUMNS] for row in pairs])
+    if (more := standing.held_pairs_total - len(pairs)) > 0:
+        typer.echo(f"and {more} more pairs")
 
 
 def _noted(note: str | None) -> str:

@@ -80,7 +80,8 @@ async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
     backlog = await services.metrics_page.backlog()
     if backlog is not None:
         yield _work(backlog.overdue)
-    yield _admission(await services.health.account())
+    pairs = sum(backlog.held_pairs.values()) if backlog is not None else 0
+    yield _admission(await services.health.account(), pairs)
 
 
 def _work(overdue: Mapping[str, float]) -> Finding:
@@ -96,7 +97,7 @@ def _work(overdue: Mapping[str, float]) -> Finding:
     return Finding("work", f"due and not done: {said}", remedy)
 
 
-def _admission(account: Mapping[str, Any]) -> Finding:
+def _admission(account: Mapping[str, Any], pairs: int) -> Finding:
     """Judge what keeps tasks in the queue: a hold for a while is no fault."""
     if account["paused_at"] is not None:
         said = f"paused since {account['paused_at']:%Y-%m-%d %H:%M} UTC"
@@ -104,6 +105,9 @@ def _admission(account: Mapping[str, Any]) -> Finding:
     if account["hold_reason"] is not None:
         said = f"held: {account['hold_reason']} since {account['held_since']:%Y-%m-%d %H:%M} UTC"
         return Finding("admission", said, HOLD_REMEDIES.get(account["hold_reason"]))
+    if pairs:
+        said = f"open, but for {pairs} held (a client's model each): kie-gateway admission status"
+        return Finding("admission", said)
     return Finding("admission", "open")
 
 

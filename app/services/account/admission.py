@@ -2,18 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from uuid import UUID
 
 import structlog
 
-from app.domain.admission import PAUSES, Call, Condition, condition_after, is_throttled
+from app.domain.admission import (
+    PAUSES,
+    Call,
+    Condition,
+    HoldReason,
+    Pair,
+    condition_after,
+    is_throttled,
+    pair_trouble,
+)
+from app.domain.breaker import CLOSED, Breaker, breaker_after
 from app.domain.policy import Policy
 from app.domain.retry import backoff
-from app.domain.submission import Outcome, with_code
+from app.domain.submission import Accepted, Outcome, with_code
 from app.store import slots
-from app.store.account import admission, condition
+from app.store.account import admission, breakers, condition, standing
 from app.store.account.admission import ClaimedTask
+from app.store.account.standing import Standing
 from app.store.engine import Connection, Database
 from app.store.slots import Held
 
@@ -81,52 +91,96 @@ class Admission:
         *,
         answered_ago: float,
     ) -> None:
-        """Free the create's slot, and hold the account or trust it again.
+        """Free the create's slot, and hold or free the account and the pair.
 
         `answered_ago` in seconds; what kie.ai said is shown to operators. A second time for one
-        create changes nothing.
+        create changes nothing. Locks are taken in the admission's order: the caller has the task's
+        row; then come the account's, the pair's, and the slot's.
         """
-        since = claimed.submitted_at
-        # Nearly always there is none, and then the account's row is not even locked.
-        teaches = await self._condition_after(connection, outcome, since, lock=False) is not None
-        if teaches:  # the account before the slot, as the admission locks them
+        # Nearly always there is nothing to learn, and then the account's row is not even locked.
+        pair = claimed.pair
+        found = await self._standing(connection, claimed, lock=False)
+        learns = any(await self._lessons(connection, pair, outcome, found))
+        if learns:
             await admission.lock_account(connection, wait=True)
+        if isinstance(outcome, Accepted) and found.success_is_old:
+            await standing.note_success(connection, pair)
         held = Held(
             call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt
         )
         window = self._limits.creates.window
         if not await slots.release(connection, held, window=window, answered_ago=answered_ago):
             return
-        if not teaches:
-            return
+        if learns:
+            await self._learn(connection, claimed, outcome)
+
+    async def _standing(
+        self, connection: Connection, claimed: ClaimedTask, *, lock: bool
+    ) -> Standing:
+        since = claimed.submitted_at
+        return await standing.standing(connection, claimed.pair, since=since, lock=lock)
+
+    async def _lessons(
+        self, connection: Connection, pair: Pair, outcome: Outcome, found: Standing
+    ) -> tuple[Condition | None, Breaker | None]:
+        """Return how the account and the pair stand now; None: as before."""
+        alone = pair_trouble(outcome) is not None and not await standing.others_are_active(
+            connection, pair.client_id
+        )
+        return (
+            condition_after(found.account, outcome, pair, probed=found.probed, alone=alone),
+            breaker_after(found.breaker, outcome, probed=found.pair_probed),
+        )
+
+    async def _learn(self, connection: Connection, claimed: ClaimedTask, outcome: Outcome) -> None:
+        """Hold or free the account and the pair; the caller has the account's lock."""
         if is_throttled(outcome):
+            since = claimed.submitted_at
             await condition.record_throttling(connection, self._limits, since=since)
-        after = await self._condition_after(connection, outcome, since, lock=True)
-        if after is not None:
-            await self._hold(connection, after, with_code(outcome))
+        found = await self._standing(connection, claimed, lock=True)
+        account, breaker = await self._lessons(connection, claimed.pair, outcome, found)
+        detail = with_code(outcome)
+        if account is not None:
+            await self._keep_condition(connection, account, detail)
+        if breaker is not None:
+            await self._keep_breaker(connection, claimed.pair, breaker, detail)
 
-    async def _condition_after(
-        self, connection: Connection, outcome: Outcome, since: datetime, *, lock: bool
-    ) -> Condition | None:
-        """Return the account's new condition; None: it stays as it is."""
-        found = await condition.condition(connection, since=since, lock=lock)
-        after = condition_after(found.condition, outcome, probed=found.probed)
-        return None if after == found.condition else after
-
-    async def _hold(self, connection: Connection, after: Condition, detail: str | None) -> None:
+    async def _keep_condition(
+        self, connection: Connection, after: Condition, detail: str | None
+    ) -> None:
         if after.hold_reason is None:
             await condition.set_condition(connection, after, detail=None, wait=None)
-            log.info("account.condition", hold_reason=None, unknowns=after.unknowns)
+            log.info("account.condition", hold_reason=None, failures=after.run.failures)
             return
-        pause = PAUSES[after.hold_reason]
-        wait = backoff(
-            after.hold_tries, first=pause.first, ceiling=pause.ceiling, share=self._chance()
-        )
+        wait = self._wait(after.hold_reason, after.hold_tries)
         await condition.set_condition(connection, after, detail=detail, wait=wait)
-        log.warning(
-            "account.held",
-            hold_reason=after.hold_reason,
-            detail=detail,
-            tries=after.hold_tries,
-            probe_in=round(wait, 1),
-        )
+        log.warning("account.held", **_told(after, detail, wait))
+
+    async def _keep_breaker(
+        self, connection: Connection, pair: Pair, after: Breaker, detail: str | None
+    ) -> None:
+        named = {"client_id": str(pair.client_id), "model": pair.model}
+        if after == CLOSED:
+            await breakers.forget_breaker(connection, pair)
+            log.info("pair.freed", **named)
+        elif after.hold_reason is None:
+            await breakers.keep_breaker(connection, pair, after, detail=detail, wait=None)
+        else:
+            wait = self._wait(after.hold_reason, after.hold_tries)
+            await breakers.keep_breaker(connection, pair, after, detail=detail, wait=wait)
+            log.warning("pair.held", **named, **_told(after, detail, wait))
+
+    def _wait(self, reason: HoldReason, tries: int) -> float:
+        """Return the seconds until the next probe."""
+        pause = PAUSES[reason]
+        return backoff(tries, first=pause.first, ceiling=pause.ceiling, share=self._chance())
+
+
+def _told(after: Condition | Breaker, detail: str | None, wait: float) -> dict[str, object]:
+    """Return what the log says of a hold."""
+    return {
+        "hold_reason": after.hold_reason,
+        "detail": detail,
+        "tries": after.hold_tries,
+        "probe_in": round(wait, 1),
+    }

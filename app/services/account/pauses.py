@@ -13,7 +13,7 @@ from app.domain.errors import InvalidRequestError
 from app.domain.policy import Policy
 from app.services.clients.settings import shown
 from app.services.consequences import Consequences, Transact
-from app.store.account import admission, condition, queues
+from app.store.account import admission, breakers, condition, queues
 from app.store.clients import audit
 from app.store.engine import Connection, Database
 from app.store.signals import QUEUE
@@ -21,13 +21,29 @@ from app.store.signals import QUEUE
 MAX_NOTE = 500
 """Bytes of an operator's note."""
 
+MAX_PAIRS = 100
+"""Held pairs that an operator is shown."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdmissionStatus:
     """Whether anything may be sent, and who waits for it."""
 
     account: Mapping[str, Any]
+    held_pairs: Sequence[Mapping[str, Any]]
+    """Those whose probes failed most often, at most `MAX_PAIRS`."""
+    held_pairs_total: int
     clients: Sequence[Mapping[str, Any]]
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """Return it as one object, as operators read it."""
+        return {
+            **self.account,
+            "held_pairs": self.held_pairs,
+            "held_pairs_total": self.held_pairs_total,
+            "clients": self.clients,
+        }
 
 
 class Pauses:
@@ -42,6 +58,10 @@ class Pauses:
         async with self._database.read() as connection:
             return AdmissionStatus(
                 account=dict(await condition.status(connection, self._policy.limits)),
+                held_pairs=[
+                    dict(row) for row in await breakers.list_held(connection, limit=MAX_PAIRS)
+                ],
+                held_pairs_total=sum((await breakers.count_held(connection)).values()),
                 clients=[shown(row) for row in await queues.list_queues(connection)],
             )
 

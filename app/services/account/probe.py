@@ -11,7 +11,7 @@ from app.domain.report import NoAnswer
 from app.domain.retry import backoff
 from app.kie.client import KieClient
 from app.services.consequences import Consequences, Transact
-from app.store.account import condition
+from app.store.account import admission, condition
 from app.store.engine import Connection, Database
 from app.store.signals import QUEUE
 
@@ -58,8 +58,16 @@ class Account:
         return None
 
     async def _works(self) -> bool:
+        """Tell whether there are credits for the task that would be risked.
+
+        It may cost what its model cost at most so far; where no cost is known, any credits will do.
+        """
         balance = await self.balance()
-        return isinstance(balance, Decimal) and balance > 0
+        if not isinstance(balance, Decimal):
+            return False
+        async with self._database.read() as connection:
+            cost = await admission.highest_cost(connection)
+        return balance >= cost if cost else balance > 0
 
     async def balance(self) -> Decimal | NoAnswer:
         """Ask kie.ai for the account's credits and keep what it says."""

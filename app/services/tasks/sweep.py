@@ -1,12 +1,14 @@
-"""Ends what would otherwise wait for ever: leases of the dead, and states past their bound."""
+"""Ends what would otherwise last for ever: leases, states past their bound, breakers of no use."""
 
 from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
+from app.domain.breaker import FORGOTTEN_AFTER
 from app.domain.task import DEADLINES, State
 from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
+from app.store.account import breakers
 from app.store.engine import Connection
 
 BATCH = 200
@@ -24,12 +26,16 @@ class Sweeper:
         moved = len(await self._lifecycle.run(self._end_leases))
         for state in DEADLINES:
             moved += len(await self._lifecycle.run(partial(self._expire, state)))
-        return 0 if moved else None
+        forgotten = await self._lifecycle.run(self._forget)
+        return 0 if moved or forgotten == BATCH else None
 
     async def _end_leases(
         self, connection: Connection, consequences: Consequences
     ) -> Sequence[UUID]:
         return await self._lifecycle.end_leases(connection, consequences, limit=BATCH)
+
+    async def _forget(self, connection: Connection, _: Consequences) -> int:
+        return await breakers.forget_old(connection, after=FORGOTTEN_AFTER, limit=BATCH)
 
     async def _expire(
         self, state: State, connection: Connection, consequences: Consequences

@@ -1,24 +1,23 @@
 """Admission: which queued tasks may be sent now, and whose turn it is.
 
-Each takes a slot (see `slots`) and a seat. Between clients start-time fair queueing (Goyal, Vin,
-Cheng 1996): a client's next task has the tag max(pass, vtime), each further one 1/weight more, and
-the lowest tag goes first. Within a client, priority orders.
+Each takes a slot (see `slots`) and a seat; `turns` says which they are.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     CTE,
-    ColumnElement,
     Float,
     Integer,
     Select,
     Uuid,
     bindparam,
     case,
+    exists,
     func,
     literal,
     or_,
@@ -29,16 +28,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.admission import Call, Limits
+from app.domain.admission import Call, Limits, Pair
 from app.domain.task import State
 from app.store.account.limits import (
-    CLIENT_OPEN,
     CREATES,
-    ELIGIBLE,
     FREE_SEATS,
     FREE_SLOTS,
     HAS_SEAT,
     HAS_SLOT,
+    HELD_UNTIL,
     IS_HELD,
     NEXT_FREE,
     OPEN,
@@ -46,12 +44,12 @@ from app.store.account.limits import (
     PROBE_TURN,
     QUEUED,
     given_limits,
-    start_tag,
-    tag,
 )
+from app.store.account.pairs import has_task, queues
+from app.store.account.turns import IS_PLAIN, account_with, next_tasks
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, later, seconds, state_literal
-from app.store.tables import CHANGED, Client, ClientQueue, KieAccount, KieSlot, Task
+from app.store.tables import CHANGED, ClientQueue, KieAccount, KieBreaker, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
 
 
@@ -60,12 +58,17 @@ class ClaimedTask:
     """A task in `submitting` with a slot in hand: only this process may send this attempt."""
 
     id: UUID
+    client_id: UUID
     attempt: int
     tries: int
     model: str
     input: dict[str, Any]
     slot: int
     submitted_at: datetime
+
+    @property
+    def pair(self) -> Pair:
+        return Pair(client_id=self.client_id, model=self.model)
 
 
 _IDLE_AT_MOST = "10s"
@@ -87,57 +90,6 @@ async def lock_account(connection: AsyncConnection, *, wait: bool) -> bool:
     from before the lock (measured: 280 running under a cap of 60).
     """
     return (await connection.execute(_LOCKS[wait])).one_or_none() is not None
-
-
-def _account() -> CTE:
-    """Read the account where it may be sent to, with `n`, how many tasks may go now."""
-    wanted = bindparam("limit", type_=Integer)
-    at_once = case((IS_HELD, 1), else_=wanted)
-    n = func.greatest(0, func.least(wanted, FREE_SLOTS, FREE_SEATS, at_once), type_=Integer)
-    return select(KieAccount.vtime, n.label("n")).where(OPEN, PROBE_TURN).cte("account")
-
-
-def _heads(account: CTE, n: ColumnElement[int]) -> CTE:
-    """Find the clients with work, those whose turn it is first."""
-    start = start_tag(account.c.vtime).label("start")
-    waiting = select(Task.id).where(Task.client_id == ClientQueue.client_id, *ELIGIBLE)
-    return (
-        select(ClientQueue.client_id, Client.weight, start)
-        .join(Client, Client.id == ClientQueue.client_id)
-        .join(account, true())
-        .where(n > 0, CLIENT_OPEN, waiting.exists())
-        .order_by(start, ClientQueue.client_id)
-        .limit(n)
-        .cte("heads")
-    )
-
-
-def _candidates(heads: CTE, n: ColumnElement[int]) -> CTE:
-    """Lock the first of each client's tasks and tag them."""
-    order = (Task.priority.desc(), Task.id)
-    first = (
-        select(Task.id, Task.priority)
-        .where(Task.client_id == heads.c.client_id, *ELIGIBLE)
-        .order_by(*order)
-        .limit(n)
-        .with_for_update(skip_locked=True)
-        .lateral("first")
-    )
-    place = func.row_number().over(
-        partition_by=heads.c.client_id, order_by=(first.c.priority.desc(), first.c.id)
-    )
-    tagged = tag(heads.c.start, place - 1, heads.c.weight).label("tag")
-    return (
-        select(first.c.id, heads.c.client_id, heads.c.weight, tagged)
-        .select_from(heads.join(first, true()))
-        .cte("candidates")
-    )
-
-
-def _numbered(candidates: CTE, n: ColumnElement[int]) -> CTE:
-    order = (candidates.c.tag, candidates.c.client_id)
-    place = func.row_number().over(order_by=order).label("place")
-    return select(candidates, place).order_by(*order).limit(n).cte("picked")
 
 
 def _moved(picked: CTE) -> CTE:
@@ -169,10 +121,11 @@ def _moved(picked: CTE) -> CTE:
     )
 
 
-def _admit() -> Select[Any]:
-    account = _account()
-    n = select(account.c.n).scalar_subquery()
-    moved = _moved(_numbered(_candidates(_heads(account, n), n), n))
+def _admit(*, plain: bool) -> Select[Any]:
+    wanted = bindparam("limit", type_=Integer)
+    at_once = case((IS_HELD, 1), else_=wanted)
+    n = func.greatest(0, func.least(wanted, FREE_SLOTS, FREE_SEATS, at_once), type_=Integer)
+    moved = _moved(next_tasks(account_with(n, OPEN, PROBE_TURN), plain=plain))
     return (
         select(*(moved.c[name] for name in ClaimedTask.__slots__))
         .order_by(moved.c.tag)
@@ -223,7 +176,8 @@ def _ticked(moved: CTE) -> CTE:
     )
 
 
-_ADMIT = _admit()
+_ADMIT = {plain: _admit(plain=plain) for plain in (False, True)}
+_LOOK = select(IS_PLAIN).select_from(KieAccount)
 
 
 async def admit(
@@ -247,14 +201,13 @@ async def admit(
         "taken_for": taken_for,
         "new_claim": claim,
     }
-    rows = await connection.execute(_ADMIT, parameters)
+    plain = bool(await connection.scalar(_LOOK))
+    rows = await connection.execute(_ADMIT[plain], parameters)
     return [ClaimedTask(**row) for row in rows.mappings()]
 
 
 _CLAIMED = (
-    select(
-        Task.id, Task.attempt, Task.tries, Task.model, Task.input, Task.submitted_at, KieSlot.slot
-    )
+    select(*(getattr(Task, name) for name in ClaimedTask.__slots__ if name != "slot"), KieSlot.slot)
     .join(
         KieSlot,
         (KieSlot.kind == kind(Call.CREATE))
@@ -281,19 +234,47 @@ async def claimed_by(connection: AsyncConnection, claim: UUID) -> list[ClaimedTa
     return [ClaimedTask(**row) for row in rows.mappings()]
 
 
+_PROBED = next_tasks(account_with(literal(1)), plain=False, lock=False)
+_PROBED_MODEL = select(Task.model).join(_PROBED, _PROBED.c.id == Task.id)
+_HIGHEST_COST = (
+    select(Task.credits_consumed)
+    .where(Task.model == _PROBED_MODEL.scalar_subquery(), Task.credits_consumed.is_not(None))
+    .order_by(Task.credits_consumed.desc())
+    .limit(1)
+)
+
+
+async def highest_cost(connection: AsyncConnection) -> Decimal | None:
+    """Return the most that a task of the model cost that a probe would send now.
+
+    None: it sends none, or kie.ai has stated no cost of that model yet. The maximum is the last
+    entry of an index, however many tasks there are.
+    """
+    return await connection.scalar(_HIGHEST_COST)
+
+
 _NEXT_CHANCE = select(
     func.greatest(
         0.0,
-        seconds(KieAccount.held_until - NOW),
+        seconds(HELD_UNTIL - NOW),
         case((~HAS_SLOT, seconds(NEXT_FREE - NOW))),
         type_=Float,
-    )
-).where(select(literal(1)).where(QUEUED).exists(), OPENS_BY_ITSELF, PROBE_TURN, HAS_SEAT)
+    ).label("chance"),
+    exists(KieBreaker.client_id).label("has_breakers"),
+).where(select(Task.id).where(QUEUED).exists(), OPENS_BY_ITSELF, PROBE_TURN, HAS_SEAT)
+
+_QUEUES = queues().cte("queues")
+_QUEUE_OPENS_IN = select(func.min(_QUEUES.c.opens_in)).where(has_task(_QUEUES, QUEUED))
 
 
 async def next_chance(connection: AsyncConnection, limits: Limits) -> float | None:
     """Return the seconds until something might be admitted, 0: now; None: time brings nothing.
 
-    It takes no lock and looks at no task: after 0 it may turn out that none is eligible.
+    It takes no lock and reads no task: after 0 it may turn out that none is eligible. Where only
+    pairs that are held wait, it is the time until the first of them is probed.
     """
-    return await connection.scalar(_NEXT_CHANCE, given_limits(limits))
+    found = (await connection.execute(_NEXT_CHANCE, given_limits(limits))).one_or_none()
+    if found is None or not found.has_breakers:
+        return None if found is None else float(found.chance)
+    opens_in: float | None = await connection.scalar(_QUEUE_OPENS_IN)
+    return None if opens_in is None else max(float(found.chance), opens_in)

@@ -1,16 +1,16 @@
 """The account's condition: its holds, its pauses, what others leave of it, its balance."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import (
-    Boolean,
+    ARRAY,
     Float,
     Integer,
     Numeric,
     RowMapping,
     Text,
+    Uuid,
     bindparam,
     case,
     cast,
@@ -18,15 +18,15 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.admission import Condition, HoldReason, Limits
+from app.domain.admission import Condition, Limits
 from app.store.account.limits import (
     ALLOWED,
     FREE_SLOTS,
+    IS_HELD,
     PROBE_DUE,
     RUNNING,
     SEATS,
@@ -37,38 +37,16 @@ from app.store.sql import NOW, later, seconds_since
 from app.store.tables import KieAccount
 
 _SINCE = bindparam("since", type_=NOW.type)
-_BEFORE = func.coalesce(KieAccount.held_at < _SINCE, true(), type_=Boolean)
-_CONDITION = select(
-    KieAccount.hold_reason, KieAccount.hold_tries, KieAccount.unknowns, _BEFORE.label("probed")
-)
-_CONDITION_LOCKED = _CONDITION.with_for_update()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """The account's condition, and whether an attempt that began at a given instant probed it."""
-
-    condition: Condition
-    probed: bool
-
-
-async def condition(connection: AsyncConnection, *, since: datetime, lock: bool) -> Found:
-    statement = _CONDITION_LOCKED if lock else _CONDITION
-    row = (await connection.execute(statement, {"since": since})).one()
-    found = Condition(
-        hold_reason=HoldReason(row.hold_reason) if row.hold_reason else None,
-        hold_tries=row.hold_tries,
-        unknowns=row.unknowns,
-    )
-    return Found(condition=found, probed=row.probed)
-
 
 _NEW_REASON = bindparam("new_reason", type_=Text)
 _SET = update(KieAccount).values(
     hold_reason=_NEW_REASON,
     hold_detail=bindparam("new_detail", type_=Text),
     hold_tries=bindparam("new_tries", type_=Integer),
-    unknowns=bindparam("new_unknowns", type_=Integer),
+    hold_client_id=bindparam("new_client_id", type_=Uuid),
+    failures=bindparam("new_failures", type_=Integer),
+    failed_clients=bindparam("new_clients", type_=ARRAY(Uuid)),
+    failed_models=bindparam("new_models", type_=ARRAY(Text)),
     held_since=case(
         (_NEW_REASON.is_(None), null()),
         (KieAccount.hold_reason == _NEW_REASON, KieAccount.held_since),
@@ -88,7 +66,10 @@ async def set_condition(
         "new_reason": after.hold_reason,
         "new_detail": detail,
         "new_tries": after.hold_tries,
-        "new_unknowns": after.unknowns,
+        "new_client_id": after.hold_client_id,
+        "new_failures": after.run.failures,
+        "new_clients": sorted(after.run.clients),
+        "new_models": sorted(after.run.models),
         "new_wait": wait,
     }
     await connection.execute(_SET, parameters)
@@ -177,10 +158,15 @@ async def resume(connection: AsyncConnection) -> None:
 _STATUS = select(
     KieAccount.paused_at,
     KieAccount.pause_note,
-    KieAccount.hold_reason,
-    KieAccount.hold_detail,
-    KieAccount.held_since,
-    KieAccount.held_until,
+    *(
+        case((IS_HELD, column)).label(column.key)
+        for column in (
+            KieAccount.hold_reason,
+            KieAccount.hold_detail,
+            KieAccount.held_since,
+            KieAccount.held_until,
+        )
+    ),
     ALLOWED.label("creates_allowed"),
     func.greatest(0, FREE_SLOTS).label("creates_free"),
     RUNNING.label("running_limit"),

@@ -2,7 +2,7 @@
 
 The tasks before it are counted as the admission will take them (by tags, see `admission`), the
 slots and seats as they come free; how long creates and tasks take is what they took lately. Where
-nobody can know, as in a pause, there is no estimate.
+nobody can know, as in a pause or while the task's own pair is held, there is no estimate.
 """
 
 from collections.abc import Collection
@@ -37,6 +37,8 @@ from app.store.account.limits import (
     CLIENT_OPEN,
     CREATES,
     FREE_SEATS,
+    HELD_UNTIL,
+    IS_HELD,
     QUEUED,
     RUNNING,
     WINDOW,
@@ -44,9 +46,18 @@ from app.store.account.limits import (
     start_tag,
     tag,
 )
+from app.store.account.pairs import HELD_PAIR, held_pair_of
 from app.store.slots import kind, numbers
 from app.store.sql import NOW, later, seconds, seconds_since
-from app.store.tables import Callback, Client, ClientQueue, KieAccount, KieSlot, Task
+from app.store.tables import (
+    Callback,
+    Client,
+    ClientQueue,
+    KieAccount,
+    KieBreaker,
+    KieSlot,
+    Task,
+)
 
 FIRST_CREATE = 0.5
 """Seconds that a create takes, as long as none was measured: the recorded median was 0.48."""
@@ -71,15 +82,29 @@ _START = start_tag(KieAccount.vtime)
 
 def _mine() -> CTE:
     """Find the tasks in question and tag them."""
-    place = func.row_number().over(order_by=(Task.priority.desc(), Task.id))
+    # What is held lets the others pass, so it has no place among them.
+    place = func.row_number().over(partition_by=HELD_PAIR, order_by=(Task.priority.desc(), Task.id))
     queue = (
-        select(Task.id, Task.due_at, (place - 1).label("place"))
+        select(
+            Task.id,
+            Task.due_at,
+            (place - 1).label("place"),
+            KieBreaker.hold_reason.label("pair_held"),
+        )
+        .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
         .where(Task.client_id == _CLIENT, QUEUED)
         .subquery("queue")
     )
     tagged = tag(_START, queue.c.place, Client.weight).label("tag")
     return (
-        select(queue.c.id, queue.c.due_at, queue.c.place, tagged, ClientQueue.paused_at)
+        select(
+            queue.c.id,
+            queue.c.due_at,
+            queue.c.place,
+            queue.c.pair_held,
+            tagged,
+            ClientQueue.paused_at,
+        )
         .select_from(queue)
         .join(Client, Client.id == _CLIENT)
         .join(ClientQueue, ClientQueue.client_id == Client.id)
@@ -89,16 +114,34 @@ def _mine() -> CTE:
     )
 
 
+_QUEUED_OF_PAIR = (
+    select(func.count())
+    .select_from(Task)
+    .where(QUEUED, Task.client_id == KieBreaker.client_id, Task.model == KieBreaker.model)
+    .correlate(KieBreaker)
+    .scalar_subquery()
+)
+
+
 def _others() -> CTE:
+    """Count what others have queued, without what is held."""
     waiting = (
         select(Task.client_id, func.count().label("tasks"))
         .where(QUEUED, Task.client_id != _CLIENT)
         .group_by(Task.client_id)
         .subquery("waiting")
     )
+    held = (
+        select(KieBreaker.client_id, func.sum(_QUEUED_OF_PAIR).label("tasks"))
+        .where(HELD_PAIR)
+        .group_by(KieBreaker.client_id)
+        .subquery("held")
+    )
+    tasks = waiting.c.tasks - func.coalesce(held.c.tasks, 0)
     return (
-        select(waiting.c.client_id, waiting.c.tasks, Client.weight, _START.label("start"))
+        select(waiting.c.client_id, tasks.label("tasks"), Client.weight, _START.label("start"))
         .select_from(waiting)
+        .outerjoin(held, held.c.client_id == waiting.c.client_id)
         .join(Client, Client.id == waiting.c.client_id)
         .join(ClientQueue, ClientQueue.client_id == Client.id)
         .join(KieAccount, true())
@@ -159,8 +202,8 @@ def _account() -> CTE:
     return select(
         ALLOWED.label("allowed"),
         KieAccount.paused_at,
-        KieAccount.hold_reason,
-        func.greatest(0.0, func.coalesce(seconds(KieAccount.held_until - NOW), 0.0)).label("held"),
+        case((IS_HELD, KieAccount.hold_reason)).label("hold_reason"),
+        func.greatest(0.0, func.coalesce(seconds(HELD_UNTIL - NOW), 0.0)).label("held"),
         FREE_SEATS.label("seats"),
         (WINDOW + _CREATED_IN).label("cycle"),
         _ran().label("ran"),
@@ -189,6 +232,7 @@ def _wait(
     known = (
         account.c.paused_at.is_(None)
         & before.c.paused_at.is_(None)
+        & before.c.pair_held.is_(None)
         & func.coalesce(account.c.hold_reason == HoldReason.KIE_BUSY.value, true())
     )
     return case(
@@ -206,6 +250,7 @@ def _reason(
         (account.c.paused_at.is_not(None), literal(HoldReason.ADMISSION_PAUSED.value)),
         (before.c.paused_at.is_not(None), literal(HoldReason.CLIENT_PAUSED.value)),
         (account.c.hold_reason.is_not(None), account.c.hold_reason),
+        (before.c.pair_held.is_not(None), before.c.pair_held),
         (seats_decide, literal(HoldReason.RUNNING_LIMIT.value)),
         (by_slots > 0, literal(HoldReason.CREATE_LIMIT.value)),
         else_=null(),
@@ -215,7 +260,13 @@ def _reason(
 def _predict() -> Select[UUID, str | None, datetime, float | None]:
     mine, others, account = _mine(), _others(), _account()
     before = (
-        select(mine.c.id, mine.c.paused_at, mine.c.due_at, _before(mine, others).label("n"))
+        select(
+            mine.c.id,
+            mine.c.paused_at,
+            mine.c.due_at,
+            mine.c.pair_held,
+            _before(mine, others).label("n"),
+        )
         .cte("before")
         .prefix_with("MATERIALIZED")
     )

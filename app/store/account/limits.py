@@ -17,12 +17,14 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    false,
     func,
     null,
     or_,
     select,
     true,
 )
+from sqlalchemy.orm import aliased
 
 from app.domain.admission import Call, HoldReason, Limits
 from app.domain.task import State
@@ -134,13 +136,33 @@ UNPROVED: ColumnElement[bool] = (KieAccount.hold_reason == HoldReason.KIE_ACCOUN
 PROBE_DUE: ColumnElement[bool] = UNPROVED & (KieAccount.held_until <= NOW) & UNPAUSED
 """That call is to be made now."""
 
+_OTHER = aliased(ClientQueue)
+_OTHERS_WAIT = (
+    select(_OTHER.client_id)
+    .where(
+        _OTHER.client_id != KieAccount.hold_client_id,
+        select(Task.id)
+        .where(Task.client_id == _OTHER.client_id, Task.state == state_literal(State.QUEUED))
+        .correlate(_OTHER)
+        .exists(),
+    )
+    .correlate(KieAccount)
+    .exists()
+)
+IS_HELD: ColumnElement[bool] = case(
+    (KieAccount.hold_reason.is_(None), false()),
+    (KieAccount.hold_client_id.is_(None), true()),
+    else_=~_OTHERS_WAIT,
+)
+"""A hold for the troubles of one client is void while another one's tasks wait: they may go well,
+and what the one client sends is held by its pairs."""
+HELD_UNTIL: ColumnElement[datetime | None] = case((IS_HELD, KieAccount.held_until))
+"""The account's next probe; NULL where it is not held."""
+
 OPENS_BY_ITSELF: ColumnElement[bool] = UNPAUSED & func.coalesce(~UNPROVED, true())
 """Nothing but time keeps the account from being sent to."""
-OPEN: ColumnElement[bool] = OPENS_BY_ITSELF & or_(
-    KieAccount.held_until.is_(None), KieAccount.held_until <= NOW
-)
+OPEN: ColumnElement[bool] = OPENS_BY_ITSELF & or_(HELD_UNTIL.is_(None), HELD_UNTIL <= NOW)
 """It may be sent to now; while it is held, as far as `PROBE_TURN` says."""
-IS_HELD = KieAccount.hold_reason.is_not(None)
 PROBE_TURN: ColumnElement[bool] = or_(~IS_HELD, SENDING == 0)
 """A hold lets one task through at a time."""
 HAS_SLOT = FREE_SLOTS > 0

@@ -1,6 +1,6 @@
 """The schema. Migrations make it; `alembic check` in the tests proves that the two agree."""
 
-from app.store.tables.account import ClientQueue, KieAccount, KieSlot
+from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlot
 from app.store.tables.base import Base
 from app.store.tables.clients import ApiKey, AuditEntry, Client
 from app.store.tables.deliveries import Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
@@ -20,6 +20,7 @@ __all__ = [
     "DeliveryHost",
     "DisabledUrl",
     "KieAccount",
+    "KieBreaker",
     "KieSlot",
     "Task",
     "TaskEvent",

@@ -13,6 +13,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.admission import Call, HoldReason
+from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
 
 
@@ -38,7 +39,18 @@ class KieAccount(Base):
     """The next probe."""
     probed_at: Mapped[datetime | None]
     """The free credit call went well since then, so that a task may be risked."""
-    unknowns: Mapped[int] = mapped_column(server_default=text("0"))
+    hold_client_id: Mapped[UUID | None]
+    """Only this client met the trouble: the hold is void while another one's tasks are queued."""
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    """Troubles of pairs in a row, with no success between, as far as they are counted."""
+    failed_clients: Mapped[list[UUID]] = mapped_column(server_default=text("'{}'"))
+    """Whose they were, as far as it matters."""
+    failed_models: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    succeeded_at: Mapped[datetime | None]
+    """When kie.ai last accepted a create, within a second."""
+    succeeded_client_id: Mapped[UUID | None]
+    """Whose that was: a probe goes there first."""
+    succeeded_model: Mapped[str | None]
     creates_allowed: Mapped[int | None]
     """What others left to us of the limit as of `throttled_at`; it grows by one a window."""
     throttled_at: Mapped[datetime | None]
@@ -49,6 +61,37 @@ class KieAccount(Base):
     __table_args__ = (
         one_of("hold_reason", HoldReason),
         CheckConstraint("id = 1", name="single"),
+        CheckConstraint("(hold_reason IS NULL) = (held_until IS NULL)", name="held"),
+    )
+
+
+class KieBreaker(Base):
+    """What is remembered against a pair of a client and a model; no row: nothing is.
+
+    Written only by who holds the account's row, and removed by the sweep.
+    """
+
+    __tablename__ = "kie_breakers"
+
+    client_id: Mapped[UUID] = mapped_column(
+        ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
+    )
+    model: Mapped[str] = mapped_column(primary_key=True)
+    hold_reason: Mapped[str | None]
+    hold_detail: Mapped[str | None]
+    """What kie.ai or something on the way said."""
+    hold_tries: Mapped[int] = mapped_column(server_default=text("0"))
+    unknowns: Mapped[int] = mapped_column(server_default=text("0"))
+    """Creates in a row of which nobody knows what became."""
+    held_since: Mapped[datetime | None]
+    held_at: Mapped[datetime | None]
+    """When the hold began or was prolonged."""
+    held_until: Mapped[datetime | None]
+    """The next probe."""
+    updated_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (
+        one_of("hold_reason", HoldReason),
         CheckConstraint("(hold_reason IS NULL) = (held_until IS NULL)", name="held"),
     )
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     CheckConstraint,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     MetaData,
     Numeric,
     Text,
+    Uuid,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSON, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase
@@ -46,4 +48,5 @@ class Base(DeclarativeBase):
         # JSON, not JSONB: it keeps the text, so key order and every digit survive.
         dict[str, Any]: JSON(none_as_null=True),
         list[str]: ARRAY(Text),
+        list[UUID]: ARRAY(Uuid),
     }

@@ -127,6 +127,20 @@ class Task(Base):
             postgresql_where=text("state = 'queued'"),
         ),
         Index(
+            "tasks_queue_by_model",
+            "client_id",
+            "model",
+            text("priority DESC"),
+            "id",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "tasks_costs",
+            "model",
+            "credits_consumed",
+            postgresql_where=text("credits_consumed IS NOT NULL"),
+        ),
+        Index(
             "tasks_seats",
             "state",
             "submitted_at",

@@ -190,8 +190,8 @@ Hold = Callable[[Gateway, Services, Upstream], Awaitable[None]]
 def by_refusal(code: int) -> Hold:
     async def hold(gateway: Gateway, _: Services, upstream: Upstream) -> None:
         upstream.answers(lambda: refused(code, "no"))
-        for _n in range(3):
-            await gateway.create(model="first")
+        for model in ("first", "second", "first"):  # of one, the pair alone would be held
+            await gateway.create(model=model)
         upstream.on_create = None
 
     return hold

@@ -114,9 +114,11 @@ async def test_an_outcome_teaches_once(
     await services.submitter.drain()
     assert cutter.cuts == 1
     row = await sql.fetchrow(
-        "SELECT state, hold_reason, hold_tries, unknowns, creates_allowed FROM kie_account, tasks"
+        "SELECT state, hold_reason, hold_tries, failures, creates_allowed FROM kie_account, tasks"
     )
     assert tuple(row) == LESSONS[code]
+    pair = await sql.fetchval("SELECT unknowns FROM kie_breakers")
+    assert pair == (1 if code == 500 else None)
     assert await sql.fetchval("SELECT count(*) FROM task_events") == 3
 
 

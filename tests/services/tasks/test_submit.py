@@ -126,7 +126,7 @@ async def test_a_task_that_is_refused_again_steps_aside(
     await gateway.create()
     waits = [await _due_in(sql)]
     for _ in range(5):
-        await sql.execute("UPDATE kie_account SET held_until = now()")
+        await sql.execute("UPDATE kie_breakers SET held_until = now()")
         await sql.execute("UPDATE tasks SET due_at = now()")
         assert await services.submitter.submit_due(1) == 0
         await services.submitter.drain()

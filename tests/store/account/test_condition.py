@@ -1,5 +1,6 @@
 """The account: how it is held, probed, paused and throttled, and what operators are shown of it."""
 
+import asyncio
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,15 +8,19 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.admission import FREE, PAUSES, Condition, HoldReason
-from app.domain.task import State
-from app.store.account import condition
-from app.store.account.condition import Found
+from app.domain.admission import FREE, PAUSES, Condition, HoldReason, Pair, Run
+from app.domain.task import FINAL, State
+from app.store.account import admission, condition
+from app.store.account.standing import Standing, note_success, others_are_active, standing
 from app.store.engine import Database
-from tests.store.stage import Sql, admit, around, limits, pass_time, put_queue, put_task
+from tests.store.stage import Sql, admit, around, limits, pass_time, put_client, put_queue, put_task
 
 BUSY, ACCOUNT = HoldReason.KIE_BUSY, HoldReason.KIE_ACCOUNT
-HOLD = Condition(hold_reason=BUSY, hold_tries=2, unknowns=1)
+PAIR = Pair(client_id=UUID(int=1), model="m")
+RUN = Run(
+    failures=3, clients=frozenset({UUID(int=1), UUID(int=2)}), models=frozenset({"m", "größer"})
+)
+HOLD = Condition(hold_reason=BUSY, hold_tries=2, run=RUN)
 
 
 async def set_condition(
@@ -27,9 +32,9 @@ async def set_condition(
         )
 
 
-async def found(database: Database, since: datetime, *, lock: bool = False) -> Found:
+async def found(database: Database, since: datetime, *, lock: bool = False) -> Standing:
     async with database.begin() as connection:
-        return await condition.condition(connection, since=since, lock=lock)
+        return await standing(connection, PAIR, since=since, lock=lock)
 
 
 async def claim_probe(database: Database) -> int | None:
@@ -66,16 +71,17 @@ async def now(sql: Sql) -> datetime:
     "kept",
     [
         FREE,
-        Condition(unknowns=2),
-        *(Condition(hold_reason=reason, hold_tries=3, unknowns=1) for reason in PAUSES),
+        Condition(run=RUN),
+        Condition(hold_reason=BUSY, hold_tries=3, hold_client_id=UUID(int=7), run=RUN),
+        *(Condition(hold_reason=reason, hold_tries=3) for reason in PAUSES),
     ],
 )
 async def test_a_condition_is_kept(
     database: Database, sql: Sql, kept: Condition, *, lock: bool
 ) -> None:
     await set_condition(database, kept)
-    kept_condition = await found(database, await now(sql), lock=lock)
-    assert kept_condition == Found(condition=kept, probed=True)
+    look = await found(database, await now(sql), lock=lock)
+    assert (look.account, look.probed) == (kept, True)
 
 
 async def test_an_attempt_probes_a_hold_that_it_began_after(database: Database, sql: Sql) -> None:
@@ -116,7 +122,8 @@ async def test_a_free_account_says_nothing(database: Database, sql: Sql) -> None
     found = await row(sql)
     names = ("hold_reason", "hold_detail", "held_since", "held_at", "held_until", "probed_at")
     assert [found[name] for name in names] == [None] * len(names)
-    assert (found["hold_tries"], found["unknowns"]) == (0, 0)
+    assert (found["hold_tries"], found["failures"]) == (0, 0)
+    assert (found["failed_clients"], found["failed_models"]) == ([], [])
 
 
 async def test_a_new_hold_has_to_be_proved_anew(database: Database, sql: Sql) -> None:
@@ -125,6 +132,70 @@ async def test_a_new_hold_has_to_be_proved_anew(database: Database, sql: Sql) ->
     assert (await row(sql))["probed_at"] == around(0)
     await set_condition(database, Condition(hold_reason=ACCOUNT, hold_tries=2))
     assert (await row(sql))["probed_at"] is None
+
+
+# -- a hold for the troubles of one client
+
+
+async def test_a_hold_for_one_client_is_void_while_anothers_tasks_wait(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    held = Condition(hold_reason=HoldReason.KIE_UNANSWERED, hold_tries=1, hold_client_id=client_id)
+    await set_condition(database, held)
+    await put_queue(sql, client_id, 3)
+    assert await admit(database, limits()) == []
+    assert (await shown(database))["hold_reason"] == HoldReason.KIE_UNANSWERED
+    other = await put_client(sql, "other")
+    await put_queue(sql, other, 1, first=101)
+    assert (await shown(database))["hold_reason"] is None
+    assert {claimed.client_id for claimed in await admit(database, limits())} == {client_id, other}
+
+
+async def shown(database: Database) -> dict[str, Any]:
+    async with database.read() as connection:
+        return dict(await condition.status(connection, limits()))
+
+
+OPEN = [state for state in State if state not in FINAL]
+
+
+@pytest.mark.parametrize("state", State)
+async def test_a_client_is_active_that_has_tasks_which_are_not_final(
+    database: Database, sql: Sql, client_id: UUID, state: State
+) -> None:
+    other = await put_client(sql, "other")
+    await put_task(sql, client_id, state)
+    async with database.read() as connection:
+        assert await others_are_active(connection, other) is (state in OPEN)
+        assert not await others_are_active(connection, client_id)
+
+
+# -- the last success
+
+
+async def note(database: Database, model: str) -> None:
+    async with database.begin() as connection:
+        await note_success(connection, Pair(client_id=UUID(int=1), model=model))
+
+
+async def test_a_success_is_noted_once_a_second(database: Database, sql: Sql) -> None:
+    for model in ("first", "second"):
+        await note(database, model)
+    assert (await row(sql))["succeeded_model"] == "first"
+    assert not (await found(database, await now(sql))).success_is_old
+    await pass_time(sql, 1)
+    assert (await found(database, await now(sql))).success_is_old
+    await note(database, "third")
+    assert (await row(sql))["succeeded_model"] == "third"
+
+
+async def test_nobody_waits_to_note_a_success(database: Database, sql: Sql) -> None:
+    """Who admits has the account's row: another success will do."""
+    async with database.begin() as admitting:
+        await admission.lock_account(admitting, wait=True)
+        async with asyncio.timeout(5):
+            await note(database, "first")
+    assert (await row(sql))["succeeded_model"] is None
 
 
 # -- the free credit call

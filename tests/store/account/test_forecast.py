@@ -21,6 +21,7 @@ from tests.store.stage import (
     end_all,
     limits,
     pass_time,
+    put_breaker,
     put_client,
     put_queue,
     put_task,
@@ -146,6 +147,36 @@ async def test_a_pause_of_another_client_is_nobodys_wait(
     *_, last = await put_queue(sql, client_id, 5)
     found = await one(database, client_id, last, limits(creates=5))
     assert (found.hold_reason, found.wait) == (None, 0)
+
+
+@pytest.mark.parametrize("reason", [HoldReason.KIE_BUSY, HoldReason.KIE_UNANSWERED])
+@pytest.mark.parametrize("account", [True, False], ids=["account held", "account free"])
+async def test_a_task_of_a_held_pair_waits_for_that_and_nobody_knows_how_long(
+    database: Database, sql: Sql, client_id: UUID, reason: HoldReason, *, account: bool
+) -> None:
+    if account:
+        await hold(sql, HoldReason.KIE_ACCOUNT)
+    (task_id,) = await put_queue(sql, client_id, 1)
+    await put_breaker(sql, client_id, reason=reason)
+    found = await one(database, client_id, task_id, limits())
+    assert found.hold_reason == (HoldReason.KIE_ACCOUNT if account else reason)
+    assert found.wait is None
+
+
+async def test_what_a_pair_holds_back_delays_nobody(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    await put_queue(sql, client_id, 100, first=1, model="held", priority=9)
+    (mine,) = await put_queue(sql, client_id, 1, first=1000)
+    neighbour = await put_client(sql, "neighbour")
+    await put_queue(sql, neighbour, 100, first=2001, model="held")
+    (theirs,) = await put_queue(sql, neighbour, 1, first=3000)
+    for client in (client_id, neighbour):
+        await put_breaker(sql, client, "held", held_for=60)
+    for client, task_id in ((client_id, mine), (neighbour, theirs)):
+        found = await one(database, client, task_id, limits(creates=2))
+        assert (found.hold_reason, found.wait) == (None, 0)
+    assert {claimed.id for claimed in await admit(database, limits(creates=2))} == {mine, theirs}
 
 
 # -- how long
