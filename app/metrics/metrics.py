@@ -102,6 +102,10 @@ class Metrics:
         """Count a delivery that is given up."""
         self._count(catalogue.DELIVERIES_EXHAUSTED)
 
+    def undeliverable(self) -> None:
+        """Count a delivery that can never be made."""
+        self._count(catalogue.DELIVERIES_UNDELIVERABLE)
+
     def disagreed(self, source: str) -> None:
         self._count(catalogue.DISAGREEMENTS, source)
 
