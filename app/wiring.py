@@ -155,7 +155,7 @@ def build(
         clients=Clients(database, guard),
         deliverer=Deliverer(
             database,
-            Sender(callers, settings.delivery_timeout),
+            Sender(callers, guard, settings.delivery_timeout),
             Signing(vault),
             settings.delivery_schedule,
             settings.delivery_timeout,

@@ -14,9 +14,12 @@ from app.domain.delivery import (
     After,
     DeliveryState,
     EventType,
+    Obstacle,
     after_attempt,
+    is_hopeless,
     webhook_id,
 )
+from app.domain.dialect import Dialect
 from app.domain.task import FINAL, State
 
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
@@ -95,6 +98,30 @@ def test_patience_is_granted_within_reason(tries: int, retry_after: float, share
 
 def test_a_schedule_of_one_try() -> None:
     assert after_attempt(500, 1, [0.0], retry_after=5, share=0).state is DeliveryState.EXHAUSTED
+
+
+HOPELESS = """
+native url     -   -
+native address -   -
+native name    -   -
+kie    url     yes yes
+kie    address yes yes
+kie    name    yes -
+"""
+"""By dialect and obstacle: whether the first attempt ends it, and whether a later one does."""
+
+
+@pytest.mark.parametrize("line", HOPELESS.strip().splitlines())
+def test_what_ends_a_delivery_that_cannot_be_made(line: str) -> None:
+    dialect, obstacle, *expected = line.split()
+    found = [is_hopeless(Obstacle(obstacle), Dialect(dialect), tries) for tries in (1, 2)]
+    assert found == [cell == "yes" for cell in expected]
+    assert not is_hopeless(None, Dialect(dialect), 1)
+
+
+def test_what_can_never_be_made_is_not_tried_again() -> None:
+    found = after_attempt(None, 1, SCHEDULE, retry_after=5, share=0.5, hopeless=True)
+    assert found == After(state=DeliveryState.UNDELIVERABLE)
 
 
 # -- what is told
