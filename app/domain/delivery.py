@@ -1,5 +1,6 @@
 """Telling callers: what is told, how often it is tried, and when that ends."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +31,8 @@ class Obstacle(StrEnum):
     """All that the host's name stands for is forbidden."""
     NAME = "name"
     """The host's name does not exist."""
+    PLACEHOLDER = "placeholder"
+    """The host is documentation's, copied with an example: nobody there waits for results."""
 
 
 HOPELESS: Mapping[Dialect, frozenset[Obstacle]] = {
@@ -90,6 +93,19 @@ class After:
     def is_hopeless(self) -> bool:
         """Whether it can never be made: that says nothing of its host."""
         return self.state is DeliveryState.UNDELIVERABLE
+
+
+_PLACEHOLDER = re.compile(
+    r"(?:[^:]*\.)?(?:example\.(?:com|net|org)|[^.:]+\.(?:example|invalid)"
+    r"|your[-_]?(?:domain|app|server|site|website|host|callback|api|company)[^.:]*\.[^:]+)(?::\d+)?",
+    re.IGNORECASE,
+)
+"""The names that RFC 2606 keeps for documentation, and those on the vendor's own pages."""
+
+
+def is_placeholder(host: str) -> bool:
+    """Tell whether a host, with or without its port, is one that examples are written with."""
+    return _PLACEHOLDER.fullmatch(host) is not None
 
 
 def is_hopeless(obstacle: Obstacle | None, dialect: Dialect, tries: int) -> bool:

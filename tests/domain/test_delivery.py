@@ -17,6 +17,7 @@ from app.domain.delivery import (
     Obstacle,
     after_attempt,
     is_hopeless,
+    is_placeholder,
     webhook_id,
 )
 from app.domain.dialect import Dialect
@@ -144,3 +145,26 @@ def test_the_id_has_no_dot() -> None:
     """What is signed is `id.timestamp.body`."""
     assert webhook_id("0" * 32) == "msg_" + "0" * 32
     assert "." not in webhook_id("0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("host", "placeholder"),
+    [
+        ("example.com", True),
+        ("hooks.example.org:8443", True),
+        ("shop.example", True),
+        ("callback.invalid", True),
+        ("your-domain.com", True),
+        ("api.YourDomain.com", True),
+        ("your_app.io", True),
+        ("your-callback-url.com", True),
+        ("myexample.com", False),
+        ("example.com.shop.de", False),
+        ("yourgene.com", False),
+        ("hooks.shop.test", False),
+        ("10.0.0.5:8080", False),
+        ("", False),
+    ],
+)
+def test_hosts_that_examples_are_written_with(host: str, placeholder: bool) -> None:  # noqa: FBT001
+    assert is_placeholder(host) is placeholder

@@ -11,8 +11,10 @@ import structlog
 from app.domain.delivery import (
     After,
     DeliveryState,
+    Obstacle,
     after_attempt,
     is_hopeless,
+    is_placeholder,
     webhook_id,
 )
 from app.domain.dialect import Dialect
@@ -43,6 +45,13 @@ SETTLE_PATIENCE = 60.0
 EVERY_HOST = "*"
 
 UNSIGNED = "not sent: its signing secret was sealed with a GATEWAY_SECRET_KEYS entry that is gone"
+
+NOT_SENT = Sent(
+    seconds=0.0,
+    error="blocked: the URL has a host that examples are written with",
+    obstacle=Obstacle.PLACEHOLDER,
+)
+"""What becomes of a result that would go to a stranger who owns an example's domain."""
 
 log = structlog.get_logger(__name__)
 
@@ -151,6 +160,8 @@ class Deliverer:
             self._count(delivery, sent, after)
 
     async def _send(self, delivery: DueDelivery) -> Sent:
+        if delivery.dialect == Dialect.KIE and is_placeholder(delivery.host):
+            return NOT_SENT
         now = self._clock()
         secrets = [delivery.signing_secret, delivery.previous_secret]
         message = webhook_id(delivery.id.hex)

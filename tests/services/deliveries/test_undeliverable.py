@@ -12,6 +12,8 @@ from tests.upstream import Upstream, succeeded
 
 LOOPBACK = "blocked: the URL leads to this machine itself"
 
+PLACEHOLDER = "blocked: the URL has a host that examples are written with"
+
 NOWHERE = {
     "playground": "blocked: the URL should be an http or https URL with a host",
     "ftp://shop.test/": "blocked: the URL should be an http or https URL with a host",
@@ -19,6 +21,8 @@ NOWHERE = {
     "http://127.0.0.1/": LOOPBACK,
     "https://elsewhere.test/": "blocked: the URL has a host that is not among this client's webhook"
     " hosts",
+    "https://your-domain.com/api/callback": PLACEHOLDER,
+    "https://example.com/hook": PLACEHOLDER,
     "https://missing.hooks.test/": "ClientConnectorDNSError: Name or service not known",
 }
 HOSTS = "{missing.hooks.test,localhost,127.0.0.1}"
