@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 from uuid import UUID
 
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown, Unsent
+from app.domain.task import TOO_LARGE
 
 
 class HoldReason(StrEnum):
@@ -102,8 +103,6 @@ _PAIR_TROUBLES: Mapping[Fault, HoldReason] = {
     Fault.MAINTENANCE: HoldReason.KIE_BUSY,
     Fault.PROXY: HoldReason.KIE_UNREACHABLE,
 }
-TOO_LARGE = "413"
-"""Of a proxy's pages the one about the task itself: the next task may be smaller."""
 
 
 def account_trouble(outcome: Outcome) -> HoldReason | None:
@@ -118,7 +117,10 @@ def account_trouble(outcome: Outcome) -> HoldReason | None:
 
 
 def pair_trouble(outcome: Outcome) -> HoldReason | None:
-    """Return the trouble that may be one client's with one model; None: the answer shows none."""
+    """Return the trouble that may be one client's with one model; None: the answer shows none.
+
+    What a proxy finds too large is one task's trouble: the next may be smaller.
+    """
     match outcome:
         case Refused(fault=Fault.PROXY, code=code) if code == TOO_LARGE:
             return None

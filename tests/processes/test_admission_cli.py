@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from starlette.responses import PlainTextResponse
 
+from app.domain.admission import HoldReason
 from tests.gateway import Gateway, issue_key
 from tests.processes.conftest import At, Connection, Start
 from tests.processes.stage import PATIENCE, SECRETS, Stage
 from tests.stage import eventually
+from tests.store.stage import put_breaker, put_client
 from tests.upstream import BALANCE, Upstream, refused, succeeded
 
 PACED = {"GATEWAY_KIE_CREATES_PER_10S": "2", "GATEWAY_KIE_CREATE_WINDOW": "1"}
@@ -99,6 +101,22 @@ async def test_a_pause_stops_spending_at_once(
         ("admission_resumed", "command_line", None, {}),
     ]
     assert "open" in (await stage.run("admission", "status")).out
+
+
+async def test_held_pairs_are_shown(stage: Stage, sql: Connection) -> None:
+    shop = await put_client(sql, "shop")
+    await put_breaker(sql, shop, "resting", tries=1)
+    await put_breaker(sql, shop, "misspelt", tries=7, reason=HoldReason.KIE_UNANSWERED)
+    shown = (await stage.run("admission", "status")).out
+    assert shown.index("misspelt") < shown.index("resting")
+    assert "455: no" in shown
+    as_json = (await stage.run("admission", "status", "--json")).json
+    assert as_json["hold_reason"] is None
+    assert as_json["held_pairs_total"] == 2
+    assert [(pair["client"], pair["model"]) for pair in as_json["held_pairs"]] == [
+        ("shop", "misspelt"),
+        ("shop", "resting"),
+    ]
 
 
 async def test_one_client_is_paused_and_the_others_go_on(

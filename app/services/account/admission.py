@@ -95,7 +95,7 @@ class Admission:
 
         `answered_ago` in seconds; what kie.ai said is shown to operators. A second time for one
         create changes nothing. Locks are taken in the admission's order: the caller has the task's
-        row; then come the account's, the pair's, and the slot's.
+        row; then come the account's, the slot's, and the pair's.
         """
         # Nearly always there is nothing to learn, and then the account's row is not even locked.
         pair = claimed.pair

@@ -1,7 +1,8 @@
 """The breakers' rows: what is known against pairs, kept while it matters.
 
-Locks are taken in one order everywhere: the task's row, the account's, a breaker's, a slot's. Who
-writes a breaker holds the account's row; only the sweep does not, and it waits for nobody.
+Locks are taken in one order everywhere: the task's row, the account's, a slot's, a breaker's. Who
+writes a breaker holds the account's row, so writers never meet; the sweep does not, and waits for
+nobody.
 """
 
 from collections.abc import Mapping, Sequence

@@ -78,7 +78,6 @@ def held_pair_of(
 
 _ANY = aliased(KieBreaker)
 
-
 MODELS_AT_ONCE = 2 * BREAKERS_PER_CLIENT
 """Of one client; since no more than half of them can be held, there is always one to go on with."""
 

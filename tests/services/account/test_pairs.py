@@ -56,6 +56,7 @@ def page(status: int) -> Answer:
 
 TROUBLES: dict[str, tuple[Answer, str, int, float]] = {
     "maintenance": (says(455, "maintenance"), "kie_busy", 1, 1),
+    "a proxy's page": (page(404), "kie_unreachable", 1, 1),
     "unknown words": (says(500, "a riddle"), "kie_unanswered", 3, 5),
     "lost": (lost, "kie_unanswered", 3, 5),
 }
@@ -85,6 +86,17 @@ async def test_it_holds_its_pair_and_no_other(
     assert (await gateway.create())["state"] == "running"
     assert await turn(services) is not None
     assert await state(sql, waiting["id"]) == "queued"
+
+
+async def test_what_a_proxy_finds_too_large_is_one_tasks_trouble(
+    gateway: Gateway, upstream: Upstream, sql: Any
+) -> None:
+    upstream.answers(page(413))
+    await gateway.create()
+    assert await breaker(sql) is None
+    assert await is_free(sql)
+    upstream.on_create = None
+    assert (await gateway.create())["state"] == "running"
 
 
 async def is_not_held(sql: Any) -> bool:

@@ -68,3 +68,18 @@ async def test_a_task_that_could_not_be_sent_in_time(
     after = await gateway.task(task["id"])
     assert (after["state"], after["fail_code"]) == ("failed", "submit_deadline")
     assert len(upstream.creates) == 1
+
+
+async def test_a_breaker_that_nobody_needs_is_removed(
+    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    upstream.answers(lambda: refused(455, "maintenance"))
+    await gateway.create()
+    assert await services.sweeper.sweep() is None
+    assert await sql.fetchval("SELECT count(*) FROM kie_breakers") == 1
+    await sql.execute(
+        "UPDATE kie_breakers SET held_until = now() - interval '20 min', updated_at = now()"
+        " - interval '20 min'"
+    )
+    assert await services.sweeper.sweep() is None
+    assert await sql.fetchval("SELECT count(*) FROM kie_breakers") == 0
