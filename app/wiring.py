@@ -126,6 +126,7 @@ def build(
         base_url=settings.kie_base_url,
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
         timeout=settings.kie_timeout,
+        max_answer=settings.kie_max_answer_bytes,
     )
     leases = Leases(database, policy.lease)
     waiters = Waiters(database, signals)
@@ -154,7 +155,7 @@ def build(
         clients=Clients(database, guard),
         deliverer=Deliverer(
             database,
-            Sender(callers, settings.delivery_timeout),
+            Sender(callers, guard, settings.delivery_timeout),
             Signing(vault),
             settings.delivery_schedule,
             settings.delivery_timeout,
@@ -183,6 +184,7 @@ def _api(settings: Settings) -> ApiSettings:
     admin_key = settings.admin_key
     return ApiSettings(
         max_body_bytes=settings.max_body_bytes,
+        max_callback_bytes=settings.kie_max_answer_bytes,
         submit_wait=settings.submit_wait,
         admin_key=admin_key.get_secret_value() if admin_key else None,
     )

@@ -110,6 +110,14 @@ SABOTAGES = (
     ),
     Sabotage(
         3,
+        "any-words-refuse",
+        "app/kie/refusals.py",
+        "    if not said or _OF_A_TASK.search(said):\n",
+        "    if not said:\n",
+        ("tests/kie/test_refusals.py",),
+    ),
+    Sabotage(
+        3,
         "any-attempt-may-speak",
         "app/domain/task.py",
         "return standing.attempt == attempt and standing.state in",

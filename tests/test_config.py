@@ -130,7 +130,7 @@ def test_settings_are_frozen() -> None:
         ("SUBMIT_WAIT", "-1", "should be greater than or equal to 0"),
         ("SUBMIT_WITHIN", "inf", "should be"),
         ("TASK_EXPIRES_AFTER", "nan", "should be"),
-        ("KIE_CONFIRM", "maybe", "should be 'before', 'after' or 'off'"),
+        ("KIE_CONFIRM", "maybe", "should be 'auto', 'before', 'after' or 'off'"),
         ("LOG_LEVEL", "loud", "should be 'debug', 'info'"),
         ("DELIVERY_SCHEDULE", "[]", "one or more waits"),
         ("DELIVERY_SCHEDULE", "[5, 0]", "none shorter than the one before"),

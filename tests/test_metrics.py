@@ -119,6 +119,10 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         },
     ),
     "delivery given up": (Metrics.exhausted, {"kie_gateway_deliveries_exhausted_total": 1}),
+    "delivery with nowhere to go": (
+        Metrics.undeliverable,
+        {"kie_gateway_deliveries_undeliverable_total": 1},
+    ),
     "tasks": (
         of_database({"queued": 2, "running": 5}),
         {

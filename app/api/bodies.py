@@ -1,8 +1,11 @@
 """Reading request bodies: bounded, exact, whatever their Content-Type; checked after the key."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from app.api.deps import ClientDep, OperatorDep, ServicesDep
 from app.api.schemas.bodies import Body, validated
@@ -50,6 +53,39 @@ async def limited_body(request: Request, limit: int) -> bytes:
             return bytes(body)
     detail = f"The body may have {limit} bytes (GATEWAY_MAX_BODY_BYTES)."
     raise BodyTooLargeError(detail)
+
+
+HEAD = 64 * 1024
+"""Bytes that are kept of a body that is not kept whole."""
+
+PATIENCE = 10.0
+"""Seconds for a body to arrive: kie.ai hangs up after 15."""
+
+DRAIN = 5.0
+"""Seconds for which the rest of a body is thrown away, so that its sender gets to the answer."""
+
+
+async def whole_or_head(request: Request, limit: int) -> tuple[bytes, bool]:
+    """Read the body, and tell that it is whole; of one that is too large or too slow, its head."""
+    body = bytearray()
+    bound = limit if _announced(request) <= limit else HEAD
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > bound:
+                    break
+            else:
+                return bytes(body), True
+    return bytes(body[:HEAD]), False
+
+
+async def drain(request: Request) -> None:
+    """Throw away what is left of the body: many senders look for an answer only behind it."""
+    with suppress(TimeoutError, ClientDisconnect):
+        async with asyncio.timeout(DRAIN):
+            async for _ in request.stream():
+                pass
 
 
 def _announced(request: Request) -> int:

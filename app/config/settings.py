@@ -129,6 +129,13 @@ class Settings(BaseSettings):
         )
     )
     kie_timeout: Seconds = Field(30, description="Longest that one call to kie.ai may take.")
+    kie_max_answer_bytes: int = Field(
+        16_777_216,
+        ge=1_048_576,
+        le=268_435_456,
+        description="Largest answer or callback of kie.ai's that is read, unpacked. It echoes the "
+        "whole input, escaped twice: several times GATEWAY_MAX_BODY_BYTES.",
+    )
     submit_wait: Wait = Field(
         3, description="Longest that creating a task waits for kie.ai before it answers anyway."
     )

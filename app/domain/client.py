@@ -82,8 +82,14 @@ def url_objection(url: str) -> str | None:
 
 
 def url_host(url: str) -> str:
-    """Return a client's URL's host and port in small letters: what may be shown and counted by."""
-    return urlsplit(url).netloc.lower()
+    """Return a client's URL's host and port in small letters: what may be shown and counted by.
+
+    Empty where the text is no URL.
+    """
+    try:
+        return urlsplit(url).netloc.lower().rpartition("@")[2][:MAX_URL]
+    except ValueError:
+        return ""
 
 
 def checked_hosts(hosts: Sequence[str] | None) -> list[str] | None:

@@ -1,9 +1,11 @@
 """Telling callers: what is told, how often it is tried, and when that ends."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.dialect import Dialect
 from app.domain.task import FINAL, State
 
 
@@ -16,6 +18,32 @@ class DeliveryState(StrEnum):
     """The last attempt of the schedule failed."""
     DISABLED = "disabled"
     """The receiver said 410, or had said so before: its URL is not called until it is enabled."""
+    UNDELIVERABLE = "undeliverable"
+    """It can never be made: its first attempt showed that there is nowhere to send it."""
+
+
+class Obstacle(StrEnum):
+    """Why an attempt cannot be made, whatever its receiver does."""
+
+    URL = "url"
+    """No http or https URL, of a host that is forbidden, or not among the client's."""
+    ADDRESS = "address"
+    """All that the host's name stands for is forbidden."""
+    NAME = "name"
+    """The host's name does not exist."""
+    PLACEHOLDER = "placeholder"
+    """The host is documentation's, copied with an example: nobody there waits for results."""
+
+
+HOPELESS: Mapping[Dialect, frozenset[Obstacle]] = {
+    # Its URL was vetted when the task was created: what is wrong with it now is a name server's
+    # doing, or a setting's, and may be put right within the schedule.
+    Dialect.NATIVE: frozenset(),
+    # kie.ai takes any text for a URL, and so do we: most of these could never be called.
+    Dialect.KIE: frozenset(Obstacle),
+}
+"""What ends a delivery at its first attempt. Later on a name was known before, and may come back.
+"""
 
 
 class EventType(StrEnum):
@@ -61,6 +89,31 @@ class After:
     disables: bool = False
     """The URL is not to be called any more."""
 
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it can never be made: that says nothing of its host."""
+        return self.state is DeliveryState.UNDELIVERABLE
+
+
+_PLACEHOLDER = re.compile(
+    r"(?:[^:]*\.)?(?:example\.(?:com|net|org)|[^.:]+\.(?:example|invalid)"
+    r"|your[-_]?(?:domain|app|server|site|website|host|callback|api|company)[^.:]*\.[^:]+)(?::\d+)?",
+    re.IGNORECASE,
+)
+"""The names that RFC 2606 keeps for documentation, and those on the vendor's own pages."""
+
+
+def is_placeholder(host: str) -> bool:
+    """Tell whether a host, with or without its port, is one that examples are written with."""
+    return _PLACEHOLDER.fullmatch(host) is not None
+
+
+def is_hopeless(obstacle: Obstacle | None, dialect: Dialect, tries: int) -> bool:
+    """Tell whether attempt number `tries` showed that no other can succeed."""
+    if obstacle is Obstacle.NAME and tries > 1:
+        return False
+    return obstacle in HOPELESS[dialect]
+
 
 def after_attempt(
     status: int | None,
@@ -69,12 +122,16 @@ def after_attempt(
     *,
     retry_after: float | None,
     share: float,
+    hopeless: bool = False,
 ) -> After:
     """Say what follows attempt number `tries`; `status` None: there was no answer.
 
     2xx is success, 410 ends it for good (Standard Webhooks), all else, 3xx too, is tried again.
     `schedule`: the wait before each attempt, in seconds. `share` in [0, 1): the caller's draw.
+    `hopeless`: it was not even sent, and never can be.
     """
+    if hopeless:
+        return After(state=DeliveryState.UNDELIVERABLE)
     if status is not None and 200 <= status < 300:  # noqa: PLR2004  # HTTP's own classes
         return After(state=DeliveryState.DELIVERED)
     if status == GONE:

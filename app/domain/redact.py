@@ -31,7 +31,7 @@ _BALANCE_MEMBER = re.compile(
 def redacted_text(text: str, tokens: Iterable[str]) -> str:
     """Return `text` without the callback tokens."""
     for token in tokens:
-        if "\\" in text:
+        if "\\u00" in text:
             text = re.sub(_spelled(token), REDACTED, text)
         else:  # nothing is spelled by number, and a pattern of its own for each token is costly
             text = text.replace(token, REDACTED)
@@ -59,12 +59,13 @@ def redacted_outcome(outcome: Outcome, tokens: Iterable[str]) -> Outcome:
 def redacted_report(report: Report, tokens: Iterable[str]) -> Report:
     """Return the report with callback tokens taken out of every text that callers will see."""
     tokens = tuple(tokens)
+    shortest = min(map(len, tokens), default=0)
 
     def clean(value: Any) -> Any:  # noqa: ANN401  # JSON is any of six types
         if isinstance(value, str):
-            return redacted_text(value, tokens)
+            return redacted_text(value, tokens) if len(value) >= shortest else value
         if isinstance(value, dict):
-            return {redacted_text(name, tokens): clean(member) for name, member in value.items()}
+            return {clean(name): clean(member) for name, member in value.items()}
         if isinstance(value, list):
             return [clean(item) for item in value]
         return value

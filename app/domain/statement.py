@@ -1,6 +1,6 @@
 """What kie.ai says about a task, whichever way it comes: callback, query, or create's answer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from uuid import UUID
@@ -73,9 +73,22 @@ def redacted(said: OneSaid, urls: CallbackUrls) -> OneSaid:
     tokens = urls.tokens(said.task_id)
     if isinstance(said, CreateAnswer):
         return replace(said, outcome=redacted_outcome(said.outcome, tokens))
-    if isinstance(said.content, Unreadable):
+    if isinstance(said.content, Unreadable) or _only_echoed(said.body, said.echoed_url, tokens):
         return said
     return replace(said, content=redacted_report(said.content, tokens))
+
+
+def _only_echoed(body: bytes, echoed_url: str | None, tokens: Iterable[str]) -> bool:
+    """Tell that every token in the body is that of the echoed URL, which nobody is shown.
+
+    Looking through the bytes is far quicker than through what was read of them, which is large at
+    times. A token that is spelled by number is only found there.
+    """
+    by_number = b"\\u00" in body
+    echoed = echoed_url or ""
+    return not by_number and all(
+        body.count(token.encode()) == echoed.count(token) for token in tokens
+    )
 
 
 def judged(

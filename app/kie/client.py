@@ -7,6 +7,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -17,14 +18,12 @@ from httpx_aiohttp import AiohttpTransport
 from app.domain.report import Answer, DownloadLink, NoAnswer
 from app.domain.submission import Outcome, Unknown, Unsent
 from app.kie import wire
+from app.kie.reading import apart
 
 CREATE_TASK = "/api/v1/jobs/createTask"
 RECORD_INFO = "/api/v1/jobs/recordInfo"
 CREDIT = "/api/v1/chat/credit"
 DOWNLOAD_URL = "/api/v1/common/download-url"
-
-MAX_ANSWER = 1024 * 1024
-"""Bytes of an answer that are read; the longest recorded one had a few thousand."""
 
 KEEPALIVE_EXPIRY = 2.0
 """Seconds that an idle connection is kept. A POST written to a connection that the far side is
@@ -46,7 +45,7 @@ ClientConnectionError, ClientOSError and ServerTimeoutError prove nothing and mu
 
 
 class OversizedAnswerError(Exception):
-    """The answer went on beyond `MAX_ANSWER`."""
+    """The answer has more bytes than `GATEWAY_KIE_MAX_ANSWER_BYTES`."""
 
 
 class KieClient:
@@ -57,9 +56,18 @@ class KieClient:
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, *, base_url: str, api_key: str, timeout: float
+        self,
+        http: httpx.AsyncClient,
+        *,
+        base_url: str,
+        api_key: str,
+        timeout: float,
+        max_answer: int,
     ) -> None:
-        """`timeout` is the most seconds that one call may take in all; `http` bounds its parts."""
+        """`timeout` is the most seconds that one call may take in all; `http` bounds its parts.
+
+        `max_answer`: the most bytes of an answer, unpacked, that are read.
+        """
         if not (api_key.isascii() and api_key.isprintable()):
             reason = "the kie.ai API key holds characters that no HTTP header can carry"
             raise ValueError(reason)  # here, because httpx would quote the key
@@ -67,6 +75,7 @@ class KieClient:
         self._base_url = base_url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"}
         self._timeout = timeout
+        self._max_answer = max_answer
 
     async def create_task(
         self,
@@ -78,7 +87,7 @@ class KieClient:
         body = wire.create_body(model, input, callback_url)
         match await self._call("POST", CREATE_TASK, content=body):
             case (status, answer):
-                return wire.read_create(status, answer)
+                return await apart(partial(wire.read_create, status), answer)
             case Exception() as error if isinstance(_original(error), PROOF_OF_NOT_SENT):
                 return Unsent(reason=_reason(error))
             case Exception() as error:
@@ -88,7 +97,7 @@ class KieClient:
         """Ask how a task is."""
         match await self._call("GET", RECORD_INFO, params={"taskId": kie_task_id}):
             case (status, answer):
-                return wire.read_query(status, answer)
+                return await apart(partial(wire.read_query, status), answer)
             case Exception() as error:
                 return NoAnswer(reason=_reason(error))
 
@@ -125,7 +134,7 @@ class KieClient:
                     method, self._base_url + path, content=content, params=params, headers=headers
                 ) as response,
             ):
-                return response.status_code, await _read(response)
+                return response.status_code, await _read(response, self._max_answer)
         except Exception as error:  # noqa: BLE001  # a paid create's outcome outlives any bug
             # aiohttp also lets its parser's own exceptions, ValueErrors and RuntimeErrors through.
             return error
@@ -161,7 +170,7 @@ def http_client(
         headers={
             "User-Agent": f"kie-gateway/{metadata.version('kie-gateway')}",
             "Accept": "application/json",
-            "Accept-Encoding": "identity",  # so that MAX_ANSWER bounds memory too
+            "Accept-Encoding": "identity",
         },
     )
 
@@ -176,11 +185,12 @@ def _proxy(url: str) -> httpx.Proxy:
     return httpx.Proxy(bare, headers={"Proxy-Authorization": credentials})
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: httpx.Response, limit: int) -> bytes:
+    """Read and unpack; the transport's chunks of 16 KiB have 16 MiB each at most, unpacked."""
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if len(body) > MAX_ANSWER:
+        if len(body) > limit:
             raise OversizedAnswerError
     return bytes(body)
 

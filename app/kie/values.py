@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from app.domain.exact_json import UnreadableDocumentError, read
@@ -19,6 +20,8 @@ MAX_NESTED = 3
 """Texts inside texts that are read as documents; each is shorter than the one around it."""
 MAX_NESTED_TEXT = 4 * 1024 * 1024
 """Characters of a text inside a result that is searched for URLs."""
+MAX_NAME = 200
+"""Characters of the longest member's name that is remembered: names repeat, hostile ones do not."""
 _DOCUMENTS = ("{", "[", '"')
 _HOLDERS = ("url", "urls", "result", "results", "resultjson", "resultobject", "data", "info")
 
@@ -138,12 +141,24 @@ def urls(value: object, nested: int = MAX_NESTED) -> Iterator[str]:
                 pending.append((inside, left - 1, inside is not found))
         elif isinstance(found, dict):
             pending += [
-                (member, left, name.lower().endswith(_HOLDERS))
+                (member, left, _is_holder(name[-MAX_NAME:]))
                 for name, member in reversed(found.items())
-                if not is_private(name)
+                if isinstance(member, _MAY_HOLD_URLS) and not is_private(name)
             ]
         elif isinstance(found, list):
-            pending += [(member, left, holds) for member in reversed(found)]
+            pending += [
+                (member, left, holds)
+                for member in reversed(found)
+                if isinstance(member, _MAY_HOLD_URLS)
+            ]
+
+
+_MAY_HOLD_URLS = (str, dict, list)
+
+
+@lru_cache(maxsize=1024)
+def _is_holder(name: str) -> bool:
+    return name.lower().endswith(_HOLDERS)
 
 
 def _is_document(value: str) -> bool:
@@ -160,4 +175,10 @@ def without_private(value: Any) -> Any:  # noqa: ANN401  # JSON is any of six ty
 
 
 def is_private(name: str) -> bool:
+    judge = _is_private if len(name) <= MAX_NAME else _is_private.__wrapped__
+    return judge(name)
+
+
+@lru_cache(maxsize=1024)
+def _is_private(name: str) -> bool:
     return name.replace("_", "").lower() in _PRIVATE

@@ -170,8 +170,9 @@ AMENDMENTS = Metric(
 DELIVERY_ATTEMPTS = Metric(
     name="kie_gateway_delivery_attempts_total",
     kind=Kind.COUNTER,
-    labels={"result": ("delivered", "refused", "gone", "unanswered")},
-    meaning="Webhooks sent to callers by their answer: 2xx, another status, 410, or none.",
+    labels={"result": ("delivered", "refused", "gone", "unanswered", "impossible")},
+    meaning="Webhooks sent to callers by their answer: 2xx, another status, 410, or none; "
+    "`impossible`: not sent, for there is nowhere to send it.",
     alert="a rising share of `unanswered`",
 )
 DELIVERY_LAG = Metric(
@@ -187,6 +188,13 @@ DELIVERIES_EXHAUSTED = Metric(
     kind=Kind.COUNTER,
     meaning="Deliveries given up after the last attempt of GATEWAY_DELIVERY_SCHEDULE.",
     alert="any increase: a caller was not notified",
+)
+DELIVERIES_UNDELIVERABLE = Metric(
+    name="kie_gateway_deliveries_undeliverable_total",
+    kind=Kind.COUNTER,
+    meaning="Deliveries of kie.ai's API that can never be made: no URL, a forbidden address or "
+    "host, a name that does not exist.",
+    alert="any increase after a change of a client's hosts or of the network",
 )
 TASKS = Metric(
     name="kie_gateway_tasks",
@@ -314,6 +322,7 @@ CATALOGUE: tuple[Metric, ...] = (
     DELIVERY_ATTEMPTS,
     DELIVERY_LAG,
     DELIVERIES_EXHAUSTED,
+    DELIVERIES_UNDELIVERABLE,
     TASKS,
     OLDEST_QUEUED,
     OVERDUE,

@@ -102,6 +102,10 @@ class Metrics:
         """Count a delivery that is given up."""
         self._count(catalogue.DELIVERIES_EXHAUSTED)
 
+    def undeliverable(self) -> None:
+        """Count a delivery that can never be made."""
+        self._count(catalogue.DELIVERIES_UNDELIVERABLE)
+
     def failed(self, fail_class: str) -> None:
         """Count a failure that kie.ai told of."""
         self._count(catalogue.FAILURES, fail_class)

@@ -16,12 +16,16 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
+from app.domain.delivery import Obstacle
 from app.outbound.guard import DIALED, BlockedAddressError, Guard
 
 MAX_ANSWER = 16 * 1024
 """Bytes of an answer that are read, and kept for whoever looks for a fault."""
 
 MAX_CONNECTIONS = 200
+
+NO_SUCH_NAME = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+"""The resolver's definite answers; that it has none just now is another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +40,35 @@ class Sent:
     address: str | None = None
     """The address that was connected to."""
     error: str | None = None
+    obstacle: Obstacle | None = None
+    """Why it could not even be sent, where that lies in the URL."""
     answer: bytes = field(default=b"", repr=False)
 
 
 class Sender:
     """Posts to callers' URLs: no redirects, no proxies, no cookies, each call bounded."""
 
-    def __init__(self, session: aiohttp.ClientSession, timeout: float) -> None:
+    def __init__(self, session: aiohttp.ClientSession, guard: Guard, timeout: float) -> None:
         """`timeout`: the most seconds that one call may take in all."""
         self._session = session
+        self._guard = guard
         self._timeout = timeout
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Sent:
-        """Post once. Raises for nothing that the network or the receiver does."""
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        hosts: Sequence[str] | None = None,
+    ) -> Sent:
+        """Post once. Raises for nothing that the network or the receiver does.
+
+        `hosts`: the only ones that may be called; None: any.
+        """
         started = time.monotonic()
+        objection = self._guard.objection_to_url(url, hosts)
+        if objection is not None:
+            return Sent(seconds=0.0, error=f"blocked: the URL {objection}", obstacle=Obstacle.URL)
         dialed: list[str] = []
         DIALED.set(dialed)
         try:
@@ -67,10 +86,23 @@ class Sender:
                     seconds=time.monotonic() - started,
                 )
         except TimeoutError:
-            error = f"no answer within {self._timeout:g} s"
+            error, obstacle = f"no answer within {self._timeout:g} s", None
         except (aiohttp.ClientError, OSError, ValueError) as trouble:
-            error = _said(trouble)
-        return Sent(seconds=time.monotonic() - started, error=error, address=_last(dialed))
+            error, obstacle = _said(trouble), self._obstacle(trouble, dialed)
+        return Sent(
+            seconds=time.monotonic() - started,
+            error=error,
+            obstacle=obstacle,
+            address=_last(dialed),
+        )
+
+    def _obstacle(self, trouble: BaseException, dialed: Sequence[str]) -> Obstacle | None:
+        """Tell what lies in the URL; a failure to connect, or to resolve just now, does not."""
+        if dialed and all(map(self._guard.objection_to_address, dialed)):
+            return Obstacle.ADDRESS
+        if isinstance(trouble, aiohttp.ClientConnectorDNSError):
+            return Obstacle.NAME if trouble.os_error.errno in NO_SUCH_NAME else None
+        return None
 
 
 class Resolver(AbstractResolver):

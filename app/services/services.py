@@ -34,6 +34,7 @@ class ApiSettings:
     """What the settings say of the HTTP API alone."""
 
     max_body_bytes: int
+    max_callback_bytes: int
     submit_wait: float
     """Seconds that a create waits for kie.ai's answer before it answers without."""
     refresh_wait: float = 5.0

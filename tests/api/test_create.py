@@ -32,6 +32,9 @@ TASK = [
     "fail_code",
     "fail_message",
     "fail_source",
+    "fail_class",
+    "retryable",
+    "kie_message",
     "credits_consumed",
     "duration_seconds",
     "settled_by",
@@ -42,6 +45,9 @@ TASK = [
     "submitted_at",
     "finished_at",
     "updated_at",
+    "version",
+    "confirmed",
+    "result_expires_at",
     "urls",
 ]
 """The members of a task in the order of the documents."""

@@ -206,6 +206,15 @@ async def test_a_repetition_is_a_new_delivery_of_the_same_body(outbox: Outbox) -
     assert second["origin_id"] == first  # of several repetitions too
 
 
+async def test_what_had_nowhere_to_go_is_sent_again_by_hand(outbox: Outbox) -> None:
+    first = await outbox.ended("undeliverable")
+    assert await outbox.ids(state="undeliverable") == [first]
+    _object(await outbox.asks(f"/{first}/redeliver"), 202)
+    other = await outbox.ended("undeliverable")
+    made = await outbox.again(state="undeliverable")
+    assert await outbox.origins(made["data"]) == [other]
+
+
 async def test_nothing_is_sent_to_a_url_that_said_410_until_it_is_enabled(outbox: Outbox) -> None:
     gone = await outbox.ended("disabled")
     await outbox.disable()
@@ -406,7 +415,7 @@ BODIES: list[tuple[str, object, str, str]] = [
     ("/redeliver", {}, "", "at least one of state, created_after and created_before"),
     ("/redeliver", {"cursor": "A" * 22}, "", "at least one of state"),
     ("/redeliver", {"state": None}, "", "at least one of state"),
-    ("/redeliver", {"state": "pending"}, "/state", "'exhausted', 'disabled' or 'delivered'"),
+    ("/redeliver", {"state": "pending"}, "/state", "'exhausted', 'disabled', 'undeliverable' or "),
     ("/redeliver", {"state": ["exhausted"]}, "/state", ""),
     ("/redeliver", {"status": "exhausted"}, "/status", "did you mean state?"),
     ("/redeliver", {"created_after": "soon"}, "/created_after", "should say its zone"),

@@ -158,6 +158,10 @@ def sent(outcome: str, **more: int) -> dict[str, float]:
     }
 
 
+def failures(fail_class: str) -> str:
+    return f'failures_total{{fail_class="{fail_class}"}}'
+
+
 def ended(settled_by: str, state: str) -> str:
     return f'task_duration_seconds_count{{settled_by="{settled_by}",state="{state}"}}'
 
@@ -167,7 +171,7 @@ EDGE: dict[str, tuple[Happening, dict[str, float]]] = {
     "accepted": (lambda g, u: create(g, u, lambda: accepted("an-id")), SENT),
     "refused for the request": (
         lambda g, u: create(g, u, lambda: refused(422, "no")),
-        sent("refused_request", **{ended("create", "failed"): 1}),
+        sent("refused_request", **{ended("create", "failed"): 1, failures("input"): 1}),
     ),
     "refused while busy": (
         lambda g, u: create(g, u, lambda: refused(429, "later")),
@@ -196,6 +200,7 @@ EDGE: dict[str, tuple[Happening, dict[str, float]]] = {
             'callbacks_total{verdict="applied"}': 1,
             'callbacks_total{verdict="duplicate"}': 1,
             ended("callback", "failed"): 1,
+            failures("provider"): 1,
         },
     ),
     "callback that disagrees": (
@@ -244,7 +249,7 @@ UNANSWERED = {"code": 500, "msg": "server error", "data": None}
 ASKED: dict[str, tuple[Any, dict[str, float]]] = {
     "running": (running("an-id"), {}),
     "succeeded": (succeeded("an-id"), {ended("query", "succeeded"): 1}),
-    "failed": (failed("an-id"), {ended("query", "failed"): 1}),
+    "failed": (failed("an-id"), {ended("query", "failed"): 1, failures("provider"): 1}),
     "not_visible": ({"code": 422, "msg": "recordInfo is null", "data": None}, {}),
     "unanswered": (UNANSWERED, {}),
     "account": ({"code": 401, "msg": "no access", "data": None}, {}),
@@ -279,6 +284,8 @@ async def test_a_confirmation_that_disagrees_is_counted(
         'queries_total{answer="failed"}': 1,
         "query_duration_seconds_count": 1,
         'disagreements_total{source="query"}': 1,
+        ended("query", "failed"): 1,
+        failures("provider"): 1,
     }
 
 

@@ -185,7 +185,6 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
     ("POST", "/callbacks/kie/{task_id}/{token}"): {
         200: lambda scene: scene.called(),
         404: lambda scene: scene.called(path=f"/callbacks/kie/{NOBODY}/wrong"),
-        413: lambda scene: scene.called(LARGE),
     },
     ("POST", "/api/v1/jobs/createTask"): {
         200: lambda scene: scene.post("/api/v1/jobs/createTask", BODY),

@@ -14,9 +14,13 @@ from app.domain.delivery import (
     After,
     DeliveryState,
     EventType,
+    Obstacle,
     after_attempt,
+    is_hopeless,
+    is_placeholder,
     webhook_id,
 )
+from app.domain.dialect import Dialect
 from app.domain.task import FINAL, State
 
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
@@ -97,6 +101,30 @@ def test_a_schedule_of_one_try() -> None:
     assert after_attempt(500, 1, [0.0], retry_after=5, share=0).state is DeliveryState.EXHAUSTED
 
 
+HOPELESS = """
+native url     -   -
+native address -   -
+native name    -   -
+kie    url     yes yes
+kie    address yes yes
+kie    name    yes -
+"""
+"""By dialect and obstacle: whether the first attempt ends it, and whether a later one does."""
+
+
+@pytest.mark.parametrize("line", HOPELESS.strip().splitlines())
+def test_what_ends_a_delivery_that_cannot_be_made(line: str) -> None:
+    dialect, obstacle, *expected = line.split()
+    found = [is_hopeless(Obstacle(obstacle), Dialect(dialect), tries) for tries in (1, 2)]
+    assert found == [cell == "yes" for cell in expected]
+    assert not is_hopeless(None, Dialect(dialect), 1)
+
+
+def test_what_can_never_be_made_is_not_tried_again() -> None:
+    found = after_attempt(None, 1, SCHEDULE, retry_after=5, share=0.5, hopeless=True)
+    assert found == After(state=DeliveryState.UNDELIVERABLE)
+
+
 # -- what is told
 
 
@@ -117,3 +145,26 @@ def test_the_id_has_no_dot() -> None:
     """What is signed is `id.timestamp.body`."""
     assert webhook_id("0" * 32) == "msg_" + "0" * 32
     assert "." not in webhook_id("0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("host", "placeholder"),
+    [
+        ("example.com", True),
+        ("hooks.example.org:8443", True),
+        ("shop.example", True),
+        ("callback.invalid", True),
+        ("your-domain.com", True),
+        ("api.YourDomain.com", True),
+        ("your_app.io", True),
+        ("your-callback-url.com", True),
+        ("myexample.com", False),
+        ("example.com.shop.de", False),
+        ("yourgene.com", False),
+        ("hooks.shop.test", False),
+        ("10.0.0.5:8080", False),
+        ("", False),
+    ],
+)
+def test_hosts_that_examples_are_written_with(host: str, placeholder: bool) -> None:  # noqa: FBT001
+    assert is_placeholder(host) is placeholder

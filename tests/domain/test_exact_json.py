@@ -1,7 +1,9 @@
 """JSON documents: exact where they are kept, refused with a pointer where they cannot be."""
 
+import contextlib
 import json
 import random
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.exact_json import (
+    MAX_CONTAINERS,
     MAX_DEPTH,
     UnreadableDocumentError,
     canonical,
@@ -365,3 +368,35 @@ def test_what_is_not_a_number_is_not_written(value: object) -> None:
 )
 def test_pointers(parts: tuple[str | int, ...], text: str) -> None:
     assert pointer(*parts) == text
+
+
+def test_a_text_that_opens_too_much_is_refused_unparsed() -> None:
+    assert len(read(b"[" + b"[]," * (MAX_CONTAINERS - 2) + b"[]]")) == MAX_CONTAINERS - 1
+    for body in (b"[" + b"[]," * MAX_CONTAINERS + b"[]]", b'["' + b"{" * MAX_CONTAINERS + b'"]'):
+        with pytest.raises(UnreadableDocumentError, match="more than 500,000 objects and lists"):
+            read(body)
+
+
+HOSTILE = {
+    "quotes": (b'["', rb"\"", b'"]'),
+    "surrogates": (b'["', rb"\ud800", b'"]'),
+    "backslashes": (b'["', rb"\\", b'"]'),
+    "lists": (b"[", b"[],", b"[]]"),
+    "objects": (b"[", b'{"a":{"b":1}},', b"[]]"),
+    "an end that is missing": (b'["', b"[", b""),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_takes_linear_time(name: str) -> None:
+    start, unit, end = HOSTILE[name]
+
+    def seconds(times: int) -> float:
+        body = start + unit * times + end
+        began = time.process_time()
+        with contextlib.suppress(UnreadableDocumentError):
+            read(body)
+        return time.process_time() - began
+
+    once, twice = min(seconds(100_000) for _ in range(3)), min(seconds(200_000) for _ in range(3))
+    assert twice < 4 * once + 0.05

@@ -5,11 +5,13 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.callback_url import CallbackUrls
 from app.domain.redact import (
     REDACTED,
     redacted_body,
@@ -18,7 +20,10 @@ from app.domain.redact import (
     redacted_text,
 )
 from app.domain.report import Progress, Report
+from app.domain.statement import Statement, redacted
 from app.domain.submission import Unknown
+from app.domain.task import Source
+from app.kie.wire import read_callback
 
 TOKEN, RETIRED = "6YufA4NH15rep1MT3_-5Kw", "ICy5YqxZB1uWSwcVLSNLcA"
 TOKENS = (TOKEN, RETIRED)
@@ -200,3 +205,28 @@ def test_what_is_said_of_a_create_loses_the_tokens() -> None:
     expected = Unknown(reason=f"code 500: {clean}", message=clean, kie_task_id="t")
     assert redacted_outcome(said, TOKENS) == expected
     assert redacted_outcome(Unknown(reason="lost"), TOKENS) == Unknown(reason="lost")
+
+
+TASK_ID = UUID(int=1)
+OURS = CallbackUrls([b"k" * 32, b"r" * 32], "https://gateway.test")
+
+
+@pytest.mark.parametrize("retired", [False, True])
+@pytest.mark.parametrize("echoes", [0, 1])
+@pytest.mark.parametrize("spell", [str, by_number], ids=["plain", "by number"])
+def test_a_statement_loses_every_token_beside_the_one_that_is_echoed(
+    spell: Callable[[str], str], echoes: int, *, retired: bool
+) -> None:
+    token = OURS.tokens(TASK_ID)[retired]
+    url = f"https://gateway.test/callbacks/kie/{TASK_ID}/{token}"
+    param = json.dumps({"callBackUrl": url}) if echoes else "{}"
+    for text, shown in ((f"see {token}", f"see {REDACTED}"), ("nothing", "nothing")):
+        said = json.dumps({"code": 501, "data": {"taskId": "t", "failMsg": text, "param": param}})
+        body = said.replace(f"see {token}", f"see {spell(token)}").encode()
+        content = read_callback(body)
+        statement = Statement(
+            id=TASK_ID, task_id=TASK_ID, source=Source.CALLBACK, body=body, content=content
+        )
+        report = redacted(statement, OURS).report
+        assert report is not None
+        assert (report.fail_message, report.callback_url) == (shown, url if echoes else None)

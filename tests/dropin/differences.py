@@ -82,14 +82,6 @@ DIFFERENCES: Sequence[Difference] = (
         seen="refused, told",
     ),
     Difference(
-        what="`callBackUrl` has to be an http or https URL with a host; else 422.",
-        why="kie.ai takes any text, and nobody is ever told.",
-        where=("callBackUrl: *.body.*",),
-        through=(422, "callBackUrl should be *", None),
-        page="`callBackUrl` has to be an http or https URL",
-        seen="callBackUrl",
-    ),
-    Difference(
         what="`msg` says more: after kie.ai's words about a key that is wrong, a body that cannot"
         " be read and a path that is not there.",
         why="It names the gateway's keys, and the place in the body.",

@@ -12,6 +12,7 @@ from app.kie.client import KieClient, http_client
 from tests.stage import closed
 
 KEY = "sk-not-to-be-shown"
+MAX_ANSWER = 1024 * 1024
 CALLBACK = "https://gateway.example/callbacks/kie/1/token-not-to-be-shown"
 
 
@@ -146,7 +147,9 @@ async def kie(
     async with http_client(
         connect=connect, read=read, write=5, pool=5, proxy=proxy, ca_bundle=ca_bundle
     ) as client:
-        yield KieClient(client, base_url=base_url, api_key=KEY, timeout=total)
+        yield KieClient(
+            client, base_url=base_url, api_key=KEY, timeout=total, max_answer=MAX_ANSWER
+        )
 
 
 async def create(client: KieClient) -> Outcome:

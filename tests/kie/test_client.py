@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from decimal import Decimal
 from importlib import metadata
 
@@ -10,6 +11,7 @@ import pytest
 from app.domain.report import Answered, DownloadLink, NoAnswer, NotVisible, Progress, Report
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
 from app.kie.client import KieClient, http_client
+from app.kie.reading import AT_ONCE
 from tests.kie.stage import (
     CALLBACK,
     CREATED,
@@ -244,5 +246,20 @@ async def test_nothing_secret_is_shown(caplog: pytest.LogCaptureFixture) -> None
 async def test_a_key_that_no_header_can_carry_is_refused_unquoted(key: str) -> None:
     async with http_client(connect=1, read=1, write=1, pool=1) as client:
         with pytest.raises(ValueError, match="characters that no HTTP header can carry") as raised:
-            KieClient(client, base_url="http://127.0.0.1", api_key=key, timeout=1)
+            KieClient(client, base_url="http://127.0.0.1", api_key=key, timeout=1, max_answer=1)
     assert key not in str(raised.value)
+
+
+async def test_a_large_answer_is_read_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    async def to_thread(read: Callable[[bytes], object], body: bytes) -> object:
+        threads.append(len(body))
+        return read(body)
+
+    monkeypatch.setattr("app.kie.reading.asyncio.to_thread", to_thread)
+    for size in (AT_ONCE, AT_ONCE + 1):
+        raw = http(200, CREATED.ljust(size))
+        async with serving(answering(raw)) as server, kie(server.url()) as client:
+            assert await create(client) == Accepted(kie_task_id="t1")
+    assert threads == [AT_ONCE + 1]

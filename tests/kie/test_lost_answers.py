@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import ssl
 from collections.abc import Iterator
@@ -11,10 +12,10 @@ import pytest
 
 from app.domain.report import NoAnswer
 from app.domain.submission import Accepted, Unknown, Unsent
-from app.kie.client import MAX_ANSWER
 from tests.kie.stage import (
     CREATED,
     KEY,
+    MAX_ANSWER,
     Connection,
     Script,
     answering,
@@ -54,6 +55,10 @@ LOST: dict[str, tuple[Script, str]] = {
     "a redirect to nowhere": (
         answering(http(302, b"", "Location: http://host:no-port/")),
         "RemoteProtocolError",
+    ),
+    "a body that swells": (
+        answering(http(200, gzip.compress(b" " * 64 * MAX_ANSWER), "Content-Encoding: gzip")),
+        "OversizedAnswerError",
     ),
     "an endless body": (pouring, "OversizedAnswerError"),
     "a long body": (answering(http(200, b" " * (MAX_ANSWER + 1))), "OversizedAnswerError"),

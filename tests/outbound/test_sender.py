@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from pathlib import Path
+from socket import gaierror
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from typing_extensions import override
 
+from app.domain.delivery import Obstacle
 from app.outbound.guard import Guard
 from app.outbound.sender import MAX_ANSWER, Sender, Sent, session
 from tests.outbound.addresses import BLOCKED, CLASSES, FORBIDDEN_V4, forbidden, forbidden_hosts
@@ -33,7 +35,7 @@ TIMEOUT = 5.0
 class Names(AbstractResolver):
     """A resolver that answers as a test says: each question has the next answer, the last stays."""
 
-    def __init__(self, *answers: Sequence[str]) -> None:
+    def __init__(self, *answers: Sequence[str] | OSError) -> None:
         self.answers = list(answers)
         self.asked: list[str] = []
 
@@ -43,6 +45,8 @@ class Names(AbstractResolver):
     ) -> list[ResolveResult]:
         self.asked.append(host)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, OSError):
+            raise answer
         return [
             ResolveResult(
                 hostname=host,
@@ -62,7 +66,7 @@ class Names(AbstractResolver):
 
 @asynccontextmanager
 async def sending(
-    *answers: Sequence[str],
+    *answers: Sequence[str] | OSError,
     loopback: bool = False,
     patience: float = TIMEOUT,
     ca_bundle: str | None = None,
@@ -71,7 +75,7 @@ async def sending(
     guard = Guard(allow_loopback=loopback, blocked=BLOCKED)
     resolver = Names(*answers) if answers else None
     async with session(guard, connect=2.0, resolver=resolver, ca_bundle=ca_bundle) as http:
-        yield Sender(http, patience)
+        yield Sender(http, guard, patience)
 
 
 async def post(sender: Sender, url: str, headers: Mapping[str, str] | None = None) -> Sent:
@@ -141,6 +145,37 @@ async def test_a_forbidden_host_in_any_spelling(kind: str, data: st.DataObject) 
     assert is_blocked(sent) or sent.error == "InvalidUrlClientError", (host, sent)
 
 
+OBSTACLES: Mapping[str, tuple[str, Sequence[str] | OSError, Obstacle | None]] = {
+    "no URL": ("playground", [], Obstacle.URL),
+    "half a URL": ("http://[", [], Obstacle.URL),
+    "another scheme": ("ftp://shop.example/", [], Obstacle.URL),
+    "this machine": ("http://localhost:3000/", [], Obstacle.URL),
+    "not the client's host": ("http://other.example/", [], Obstacle.URL),
+    "a forbidden address": ("http://shop.example/", ["127.0.0.1"], Obstacle.ADDRESS),
+    "only forbidden ones": ("http://shop.example/", ["::1", "127.0.0.1"], Obstacle.ADDRESS),
+    "no such name": ("http://shop.example/", gaierror(socket.EAI_NONAME, "no"), Obstacle.NAME),
+    "no name just now": ("http://shop.example/", gaierror(socket.EAI_AGAIN, "later"), None),
+}
+
+
+@pytest.mark.parametrize("name", OBSTACLES)
+async def test_what_lies_in_the_url_is_told_from_trouble(name: str) -> None:
+    url, answer, obstacle = OBSTACLES[name]
+    async with sending(answer, patience=0.3) as sender:
+        sent = await sender.post(url, BODY, {}, ["shop.example", "localhost"])
+    assert (sent.status, sent.obstacle) == (None, obstacle)
+    assert sent.error
+
+
+async def test_one_allowed_address_is_somewhere_to_go() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # held, and nobody listens
+        port = bound.getsockname()[1]
+        async with sending(["169.254.169.254", "127.0.0.1"], loopback=True) as sender:
+            sent = await post(sender, f"http://shop.example:{port}/")
+    assert (sent.status, sent.obstacle) == (None, None)
+
+
 async def test_loopback_is_refused_whatever_its_name(receiver: Receiver) -> None:
     hosts = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "127.1", "0x7f000001", "2130706433"]
     async with sending() as sender:
@@ -167,7 +202,7 @@ async def test_a_name_that_changes_its_answer_after_it_was_looked_at(receiver: R
     (checked,) = await names.resolve("rebound.example", receiver.port)
     assert guard.objection_to_address(checked["host"]) is None
     async with session(guard, connect=2.0, resolver=names) as http:
-        sent = await post(Sender(http, TIMEOUT), url)
+        sent = await post(Sender(http, guard, TIMEOUT), url)
     assert is_blocked(sent)
     assert receiver.heard == []
 
@@ -179,8 +214,8 @@ async def test_each_connection_resolves_anew(receiver: Receiver) -> None:
     receiver.answer = lambda: Response(headers={"Connection": "close"})
     url = f"http://rebound.example:{receiver.port}/hook"
     async with session(guard, connect=2.0, resolver=names) as http:
-        first = await post(Sender(http, TIMEOUT), url)
-        second = await post(Sender(http, TIMEOUT), url)
+        first = await post(Sender(http, guard, TIMEOUT), url)
+        second = await post(Sender(http, guard, TIMEOUT), url)
     assert (first.status, first.address) == (200, "127.0.0.1")
     assert is_blocked(second)
     assert names.asked == ["rebound.example"] * 2

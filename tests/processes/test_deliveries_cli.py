@@ -115,7 +115,11 @@ async def test_another_clients_are_not_there(caller: Caller) -> None:
 WRONG = {
     "nothing": (("redeliver",), "name either one delivery or", 2),
     "both": (("redeliver", "x", "--exhausted"), "name either one delivery or", 2),
-    "two states": (("redeliver", "--exhausted", "--disabled"), "two calls", 2),
+    "two states": (
+        ("redeliver", "--exhausted", "--disabled"),
+        "--exhausted and --disabled are calls of their own",
+        2,
+    ),
     "no instant": (("redeliver", "--since", "yesterday"), "--since: should be as", 2),
     "nobody there": (("list",), "no answer from http://127.0.0.1:9", 1),
     "nobody there either": (("enable", HOOK), "no answer from http://127.0.0.1:9", 1),

@@ -26,8 +26,8 @@ class Redelivery(RequestBody):
         },
     )
 
-    state: Literal["exhausted", "disabled", "delivered"] | None = Field(
-        default=None, description="None: all three. What is pending is on its way already."
+    state: Literal["exhausted", "disabled", "undeliverable", "delivered"] | None = Field(
+        default=None, description="None: all four. What is pending is on its way already."
     )
     created_after: BodyInstant | None = None
     created_before: BodyInstant | None = None
@@ -77,7 +77,8 @@ class Delivery(BaseModel):
     event: EventType
     url: str
     state: DeliveryState = Field(
-        description="`exhausted`: every attempt failed; `disabled`: the URL had answered 410."
+        description="`exhausted`: every attempt failed; `disabled`: the URL had answered 410; "
+        "`undeliverable`: there is nowhere to send it, as the attempt's `error` says."
     )
     tries: int
     due_at: datetime | None = Field(description="The next attempt, while it is pending.")

@@ -14,7 +14,8 @@ from pydantic import (
     ValidationError,
 )
 
-from app.api.schemas.bodies import Number, web_address
+from app.api.schemas.bodies import Number
+from app.domain.client import MAX_URL
 from app.domain.errors import Flaw, InvalidRequestError
 
 
@@ -28,8 +29,11 @@ class KieBody(BaseModel):
 
 
 def _or_none(url: str) -> str | None:
-    """Take the empty text for none, as kie.ai does."""
-    return web_address(url) if url else None
+    """Take the empty text for none, and any other text, as kie.ai does."""
+    if len(url) > MAX_URL:
+        message = f"should have at most {MAX_URL} characters"
+        raise ValueError(message)
+    return url.strip() or None
 
 
 class KieCreate(KieBody):
@@ -62,7 +66,9 @@ class KieCreate(KieBody):
     )
     input: dict[str, Any] = Field(description="The model's input, passed on unchanged.")
     callBackUrl: Annotated[str, AfterValidator(_or_none)] | None = Field(
-        default=None, description="Notified of the task's end as kie.ai notifies."
+        default=None,
+        description="Notified of the task's end as kie.ai notifies. Any text is taken; what is "
+        "no URL that can be called ends as an `undeliverable` delivery.",
     )
 
 
@@ -116,8 +122,8 @@ class Record(BaseModel):
     state: str = Field(description="waiting, queuing, generating, success or fail.")
     param: str = Field(description="The create as JSON text; its `input` is JSON text once more.")
     resultJson: str = Field(description="JSON text; empty where there is no result.")
-    failCode: str | None
-    failMsg: str | None
+    failCode: str | None = Field(description="Of a failure always a text.")
+    failMsg: str | None = Field(description="Of a failure always a text.")
     costTime: int | None = Field(description="Whole seconds.")
     completeTime: int | None = Field(description="Milliseconds since 1970.")
     createTime: int = Field(description="Milliseconds since 1970.")

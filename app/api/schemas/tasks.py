@@ -189,7 +189,9 @@ class Callback(BaseModel):
     credits_consumed: Number | None
     duration_seconds: Number | None
     headers: dict[str, str]
-    raw: str = Field(description="The body as it came, token and account balance redacted.")
+    raw: str = Field(
+        description="The body as it came, token and account balance redacted; 64 KiB at most."
+    )
 
 
 class CallbackList(BaseModel):

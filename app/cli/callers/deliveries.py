@@ -34,7 +34,8 @@ Instant = Annotated[
 def list_deliveries(
     key: Key,
     state: Annotated[
-        str | None, typer.Option(help="Only pending, delivered, exhausted or disabled ones.")
+        str | None,
+        typer.Option(help="Only pending, delivered, exhausted, disabled or undeliverable ones."),
     ] = None,
     task: Annotated[str | None, typer.Option(help="Only this task's, by its id.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
@@ -76,6 +77,9 @@ def redeliver(
     disabled: Annotated[
         bool, typer.Option("--disabled", help="All to URLs that had answered 410; enable first.")
     ] = False,
+    undeliverable: Annotated[
+        bool, typer.Option("--undeliverable", help="All that had nowhere to be sent to.")
+    ] = False,
     since: Instant = None,
     until: Instant = None,
     url: Url = HERE,
@@ -83,8 +87,8 @@ def redeliver(
     """Send again: one delivery, or many by their state and time.
 
     Each is sent as a new delivery of the same body, with a webhook-id of its
-    own; prints the new ids. Without --exhausted or --disabled the times mean
-    all, delivered ones too, but none that is on its way.
+    own; prints the new ids. Without --exhausted, --disabled or --undeliverable
+    the times mean all, delivered ones too, but none that is on its way.
     KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
 
     \b
@@ -93,9 +97,11 @@ def redeliver(
     kie-gateway deliveries redeliver --since 2026-11-22T06:00:00Z \\
         --until 2026-11-22T09:30:00Z
     """
-    chosen = _chosen(exhausted=exhausted, disabled=disabled, since=since, until=until)
+    states = {"exhausted": exhausted, "disabled": disabled, "undeliverable": undeliverable}
+    chosen = _chosen([state for state, wanted in states.items() if wanted], since, until)
     if (delivery_id is None) != bool(chosen):
-        give_up("name either one delivery or --exhausted, --disabled, --since, --until", WRONG_USE)
+        options = "--exhausted, --disabled, --undeliverable, --since, --until"
+        give_up(f"name either one delivery or {options}", WRONG_USE)
     with calling(url, key) as gateway:
         if delivery_id is not None:
             typer.echo(gateway.redeliver(delivery_id)["id"])
@@ -135,14 +141,12 @@ def enable(
     typer.echo(f"enabled {which}")
 
 
-def _chosen(
-    *, exhausted: bool, disabled: bool, since: str | None, until: str | None
-) -> dict[str, str]:
-    if exhausted and disabled:
-        give_up("--exhausted and --disabled are two calls", WRONG_USE)
-    state = "exhausted" if exhausted else "disabled" if disabled else None
+def _chosen(states: list[str], since: str | None, until: str | None) -> dict[str, str]:
+    if len(states) > 1:
+        options = " and ".join(f"--{state}" for state in states)
+        give_up(f"{options} are calls of their own", WRONG_USE)
     named = {
-        "state": state,
+        "state": states[0] if states else None,
         "created_after": _instant("--since", since),
         "created_before": _instant("--until", until),
     }

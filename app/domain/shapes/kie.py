@@ -90,11 +90,13 @@ def callback(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _failure(task: Mapping[str, Any], state: str) -> tuple[str | None, str | None]:
+    """Say why it failed, always in text: where nobody said more, what kie.ai's callbacks say."""
     if state != FAIL:
         return None, None
     if task["state"] == State.CANCELED:
         return CANCELED
-    return task["fail_code"], task["fail_message"]
+    code, message = OUTCOMES[FAIL]
+    return task["fail_code"] or str(code), task["fail_message"] or message
 
 
 def _param(task: Mapping[str, Any]) -> str:

@@ -8,7 +8,15 @@ from datetime import datetime
 
 import structlog
 
-from app.domain.delivery import After, DeliveryState, after_attempt, webhook_id
+from app.domain.delivery import (
+    After,
+    DeliveryState,
+    Obstacle,
+    after_attempt,
+    is_hopeless,
+    is_placeholder,
+    webhook_id,
+)
 from app.domain.dialect import Dialect
 from app.domain.errors import DatabaseUnavailableError
 from app.metrics import Metrics
@@ -37,6 +45,13 @@ SETTLE_PATIENCE = 60.0
 EVERY_HOST = "*"
 
 UNSIGNED = "not sent: its signing secret was sealed with a GATEWAY_SECRET_KEYS entry that is gone"
+
+NOT_SENT = Sent(
+    seconds=0.0,
+    error="blocked: the URL has a host that examples are written with",
+    obstacle=Obstacle.PLACEHOLDER,
+)
+"""What becomes of a result that would go to a stranger who owns an example's domain."""
 
 log = structlog.get_logger(__name__)
 
@@ -131,6 +146,7 @@ class Deliverer:
             self._schedule,
             retry_after=sent.retry_after,
             share=self._chance(),
+            hopeless=is_hopeless(sent.obstacle, Dialect(delivery.dialect), tries),
         )
         try:
             settled = await self._database.run(
@@ -144,6 +160,8 @@ class Deliverer:
             self._count(delivery, sent, after)
 
     async def _send(self, delivery: DueDelivery) -> Sent:
+        if delivery.dialect == Dialect.KIE and is_placeholder(delivery.host):
+            return NOT_SENT
         now = self._clock()
         secrets = [delivery.signing_secret, delivery.previous_secret]
         message = webhook_id(delivery.id.hex)
@@ -154,7 +172,9 @@ class Deliverer:
                 headers |= self._signing.kie_headers(task_id, now, newest)
         except UnopenedSecretError:
             return Sent(seconds=0.0, error=UNSIGNED)
-        return await self._sender.post(delivery.url, delivery.body, headers)
+        # A native URL was vetted when its task was created: it is delivered to as it was then.
+        hosts = delivery.webhook_hosts if delivery.dialect == Dialect.KIE else None
+        return await self._sender.post(delivery.url, delivery.body, headers, hosts)
 
     async def _settle(
         self, connection: Connection, delivery: DueDelivery, sent: Sent, after: After
@@ -172,7 +192,7 @@ class Deliverer:
             return False
         if after.state is DeliveryState.DELIVERED and delivery.troubled:
             await attempts.host_answered(connection, delivery.host)
-        elif sent.status is None and sent.error != UNSIGNED:
+        elif sent.status is None and sent.error != UNSIGNED and not after.is_hopeless:
             await attempts.host_failed(connection, delivery.host)
         if after.disables:
             await attempts.disable(connection, delivery.client_id, delivery.url)
@@ -184,6 +204,8 @@ class Deliverer:
         self._metrics.attempted(_label(sent, after), first=delivery.tries == 0, lag=lag)
         if after.state is DeliveryState.EXHAUSTED:
             self._metrics.exhausted()
+        if after.state is DeliveryState.UNDELIVERABLE:
+            self._metrics.undeliverable()
         log.info(
             "delivery.attempted",
             delivery_id=str(delivery.id),
@@ -202,6 +224,8 @@ def _crowded(claimed: Sequence[DueDelivery], room: int) -> set[str]:
 
 
 def _label(sent: Sent, after: After) -> str:
+    if after.state is DeliveryState.UNDELIVERABLE:
+        return "impossible"
     if sent.status is None:
         return "unanswered"
     known = {DeliveryState.DELIVERED: "delivered", DeliveryState.DISABLED: "gone"}

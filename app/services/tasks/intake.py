@@ -98,7 +98,12 @@ class Intake:
             self._count_disagreement(consequences, said, judgement)
             if anothers or judgement.foreign:
                 await audit.note_foreign_id(connection, said.task_id)
-            await self._note_second_id(connection, consequences, said, standing, judgement)
+            if judgement.second_id is not None:
+                await self._lifecycle.note_second_id(
+                    *(connection, consequences, said.task_id),
+                    known=standing.kie_task_id,
+                    second=judgement.second_id,
+                )
             await self._follow(connection, consequences, said, standing, judgement)
         return Applied(said=said, standing=standing, judgement=judgement, fresh=fresh)
 
@@ -121,23 +126,6 @@ class Intake:
                 callback_id=str(callback),
             )
         )
-
-    async def _note_second_id(
-        self,
-        connection: Connection,
-        consequences: Consequences,
-        said: Said,
-        standing: Standing,
-        judgement: Judgement,
-    ) -> None:
-        """Keep another id than the one that is bound: kie.ai took a second create for the task."""
-        second = judgement.second_id
-        if second is None:
-            return
-        known = standing.kie_task_id
-        await audit.note_paid_twice(connection, said.task_id, known=known, second=second)
-        consequences.count(self._metrics.paid_twice)
-        consequences.count(partial(log.error, "task.paid_twice", task_id=str(said.task_id)))
 
     async def _follow(
         self,

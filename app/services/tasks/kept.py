@@ -1,13 +1,15 @@
 """Reading back what kie.ai said earlier: statements are kept as they came."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from uuid import UUID
 
 from app.domain.report import Answered, Report, Unreadable
 from app.domain.statement import Statement
 from app.domain.task import Source
+from app.kie.reading import apart
 from app.kie.wire import read_callback, read_query
-from app.store.engine import Connection, Row
+from app.store.engine import Connection
 from app.store.tasks import callbacks
 
 CLAIMS = 20
@@ -17,7 +19,7 @@ CLAIMS = 20
 async def claims(connection: Connection, task_id: UUID) -> Sequence[tuple[UUID, Report]]:
     """Return what callbacks said that only kie.ai's record could bear out, by their ids."""
     found = await callbacks.read_claims(connection, task_id, limit=CLAIMS)
-    read = [(row["id"], read_callback(row["body"])) for row in found]
+    read = [(row["id"], await apart(read_callback, row["body"])) for row in found]
     return [(id_, content) for id_, content in read if isinstance(content, Report)]
 
 
@@ -26,11 +28,17 @@ async def held(connection: Connection, task_id: UUID) -> Statement | None:
     row = await callbacks.read_held(connection, task_id)
     if row is None:
         return None
-    return Statement(**{**row, "source": Source(row["source"])}, content=_content(row))
+    source = Source(row["source"])
+    content = await apart(_READERS[source], row["body"])
+    return Statement(**{**row, "source": source}, content=content)
 
 
-def _content(row: Row) -> Report | Unreadable:
-    if row["source"] == Source.CALLBACK:
-        return read_callback(row["body"])
-    answer = read_query(200, row["body"])
+def _read_record(body: bytes) -> Report | Unreadable:
+    answer = read_query(HTTPStatus.OK, body)
     return answer.report if isinstance(answer, Answered) else Unreadable(reason="no record")
+
+
+_READERS: Mapping[Source, Callable[[bytes], Report | Unreadable]] = {
+    Source.CALLBACK: read_callback,
+    Source.QUERY: _read_record,
+}

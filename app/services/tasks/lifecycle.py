@@ -43,6 +43,7 @@ from app.domain.task import (
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Work
 from app.services.deliveries.outbox import Outbox
+from app.store.clients import audit
 from app.store.engine import Connection, Database
 from app.store.signals import DELIVER, POLL, QUEUE, Signals
 from app.store.tasks import facts, moves, polls, sweep
@@ -177,6 +178,10 @@ class Lifecycle:
             case Accepted(kie_task_id=kie_task_id):
                 alleged = await polls.alleged_ids(connection, said.task_id, limit=1)
                 step = self._running(step, poll=bool(alleged))
+                for second in set(alleged) - {kie_task_id}:
+                    await self.note_second_id(
+                        connection, consequences, said.task_id, known=kie_task_id, second=second
+                    )
                 won = await moves.start(connection, step, kie_task_id=kie_task_id, kie_state=None)
             case Unknown(message=words):
                 expires_in = self._policy.unconfirmed_expires_after
@@ -196,6 +201,20 @@ class Lifecycle:
                 words = words_of(said.outcome)
                 won = await moves.requeue(connection, step, kie_message=words)
         await self._moved(connection, consequences, _won(step, won=won), step.target, "create")
+
+    async def note_second_id(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        task_id: UUID,
+        *,
+        known: str | None,
+        second: str,
+    ) -> None:
+        """Keep another id than the one that is bound: kie.ai took a second create for the task."""
+        await audit.note_paid_twice(connection, task_id, known=known, second=second)
+        consequences.count(self._metrics.paid_twice)
+        consequences.count(partial(log.error, "task.paid_twice", task_id=str(task_id)))
 
     def _running(self, step: Move, *, poll: bool = False) -> Move:
         """Add the first poll and the bound of a task that kie.ai has."""

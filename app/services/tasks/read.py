@@ -18,6 +18,9 @@ from app.store.tasks import callbacks, lists, rows
 
 CALLBACKS_SHOWN = 200
 
+HIDDEN = 4096
+"""Characters at the end of a body that was cut; no secret is longer, however it is spelled."""
+
 
 class Reader:
     """Reads a client's own tasks, and no others."""
@@ -131,6 +134,12 @@ class Reader:
         tokens = self._urls.tokens(task_id)
         return [
             {name: value for name, value in row.items() if name != "body"}
-            | {"raw": redacted_body(row["body"], tokens)}
+            | {"raw": _shown(row["body"], tokens)}
             for row in found
         ]
+
+
+def _shown(body: bytes, tokens: Sequence[str]) -> str:
+    """Redact a body; of one that was cut the end goes too, where half a secret may stand."""
+    text = redacted_body(body, tokens)
+    return text if len(body) < callbacks.BODY_READ else text[:-HIDDEN]

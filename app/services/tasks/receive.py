@@ -10,9 +10,10 @@ import structlog
 from app.domain.callback_url import CallbackUrls
 from app.domain.errors import NotFoundError
 from app.domain.evidence import Verdict
-from app.domain.report import Report
+from app.domain.report import Report, Unreadable
 from app.domain.statement import Statement
 from app.domain.task import Source
+from app.kie.reading import apart
 from app.kie.signature import verify
 from app.kie.wire import read_callback
 from app.metrics import Metrics
@@ -22,6 +23,9 @@ from app.store.engine import Connection
 
 PATIENCE = 12.0
 """Seconds to keep trying while PostgreSQL is away: kie.ai waits 15 for an answer."""
+
+CUT_OFF = Unreadable(reason="larger than GATEWAY_KIE_MAX_ANSWER_BYTES, or slower than we wait")
+"""What is said of a body of which only the head is kept."""
 
 KEPT_HEADERS = (
     "content-type",
@@ -63,12 +67,16 @@ class Receiver:
             detail = "No such callback address."
             raise NotFoundError(detail)
 
-    async def receive(self, task_id: UUID, body: bytes, headers: Mapping[str, str]) -> Verdict:
+    async def receive(
+        self, task_id: UUID, body: bytes, headers: Mapping[str, str], *, whole: bool = True
+    ) -> Verdict:
         """Store one callback that was admitted and apply it; on return it is committed.
 
-        `headers` have lower-case names. Raises `DatabaseUnavailableError` after `PATIENCE`.
+        `headers` have lower-case names. Of a body that is not `whole` nothing is believed, and
+        kie.ai is asked. Raises `DatabaseUnavailableError` after `PATIENCE`.
         """
-        callback = self._statement(task_id, body, headers)
+        content = await apart(read_callback, body) if whole else CUT_OFF
+        callback = self._statement(task_id, body, headers, content)
 
         async def work(connection: Connection, consequences: Consequences) -> Verdict:
             applied = await self._intake.apply(connection, consequences, callback)
@@ -80,9 +88,14 @@ class Receiver:
         log.info("callback.received", task_id=str(task_id), verdict=verdict)
         return verdict
 
-    def _statement(self, task_id: UUID, body: bytes, headers: Mapping[str, str]) -> Statement:
-        """Read what came, and how far its signature vouches for it."""
-        content = read_callback(body)
+    def _statement(
+        self,
+        task_id: UUID,
+        body: bytes,
+        headers: Mapping[str, str],
+        content: Report | Unreadable,
+    ) -> Statement:
+        """Say what came, and how far its signature vouches for it."""
         return Statement(
             id=self._new_id(),
             task_id=task_id,

@@ -1,5 +1,6 @@
 """Attempts of deliveries: claiming those that are due, settling them, holding bad hosts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -43,6 +44,8 @@ class DueDelivery:
     dialect: str
     tries: int
     """Attempts so far."""
+    webhook_hosts: Sequence[str] | None
+    """The only hosts that its client may be notified at; None: any."""
     signing_secret: bytes
     previous_secret: bytes | None
     """Signs too, while a rotation's grace lasts."""
@@ -132,6 +135,7 @@ def _claim() -> Select[Any]:
             Delivery.body,
             Delivery.dialect,
             Delivery.tries,
+            Client.webhook_hosts,
             Client.signing_secret,
             _PREVIOUS.label("previous_secret"),
             seconds_since(Delivery.created_at).label("age"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, and_, bindparam, or_, select
+from sqlalchemy import RowMapping, and_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -49,12 +49,16 @@ async def insert_callback(
     return await connection.scalar(_INSERT, values) is not None
 
 
+COMPARED_AT_MOST = 1024 * 1024
+"""Bytes of a callback that is compared with the record: forged ones are many, and may be large."""
+
 _CLAIMS = (
     select(Callback.id, Callback.body)
     .where(
         Callback.task_id == bindparam("task_id"),
         Callback.source == Source.CALLBACK.value,
         Callback.verdict.in_([Verdict.UNVERIFIED, Verdict.HELD, Verdict.STALE]),
+        func.length(Callback.body) <= COMPARED_AT_MOST,
     )
     .order_by(Callback.id.desc())
     .limit(bindparam("limit"))
@@ -116,8 +120,13 @@ ANSWERED = (
 )
 """The columns of the answer, in its order; `body` becomes the redacted `raw`."""
 
+BODY_READ = 68 * 1024
+
 _READ = (
-    select(*(Callback.__table__.c[name] for name in ANSWERED))
+    select(
+        *(Callback.__table__.c[name] for name in ANSWERED[:-1]),
+        func.substr(Callback.body, 1, BODY_READ).label("body"),
+    )
     .where(Callback.task_id == bindparam("task_id"))
     .order_by(Callback.id.desc())
     .limit(bindparam("limit"))
@@ -127,6 +136,6 @@ _READ = (
 async def read_callbacks(
     connection: AsyncConnection, task_id: UUID, *, limit: int
 ) -> Sequence[RowMapping]:
-    """Return the newest statements about a task, newest first."""
+    """Return the newest statements about a task, newest first; of a body `BODY_READ` bytes."""
     rows = await connection.execute(_READ, {"task_id": task_id, "limit": limit})
     return rows.mappings().all()

@@ -136,7 +136,8 @@ def test_every_state_has_its_word() -> None:
 
 FAILURES = [
     (FAILED, "500", "Internal server error"),
-    ({**FAILED, "fail_code": None, "fail_message": None}, None, None),
+    ({**FAILED, "fail_code": None, "fail_message": None}, "501", "Playground task failed."),
+    ({**FAILED, "fail_code": "", "fail_message": ""}, "501", "Playground task failed."),
     (
         {**RESTS, "state": "expired", "fail_code": "outcome_unknown", "fail_message": "lost"},
         "outcome_unknown",

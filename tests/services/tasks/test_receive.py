@@ -321,16 +321,6 @@ async def test_a_retired_secret_still_verifies(
     assert (await after.task(task["id"]))["state"] == "succeeded"
 
 
-async def test_an_oversized_body_is_413_and_nothing_is_kept(
-    start_gateway: StartGateway, upstream: Upstream, sql: Any
-) -> None:
-    gateway = await start_gateway(max_body_bytes=1024)
-    await gateway.create()
-    answer = await gateway.call_back(upstream.callback_path, b" " * 1025)
-    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
-    assert await sql.fetchval("SELECT count(*) FROM callbacks") == 0
-
-
 @pytest.mark.parametrize("state", ["queued", "submitting", "unconfirmed", "expired", "canceled"])
 async def test_evidence_settles_whatever_the_gateway_believed(
     state: str, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
