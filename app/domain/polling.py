@@ -43,6 +43,21 @@ AFTER_EXPIRY: Sequence[float] = (2 * 3600.0, 6 * 3600.0, 24 * 3600.0)
 AFTER_TURNING_FAILURE: Sequence[float] = (300.0, 1800.0)
 """The same for a failure that kie.ai was seen to take back, since it was believed."""
 
+WITHOUT_CREDITS: Sequence[float] = (10.0, 60.0)
+"""The same for a success that nobody has told the credits of: records have them some seconds late,
+those of 2025 never."""
+
+
+def looks_after(report: Report, *, priced: bool) -> Sequence[float]:
+    """Return the ages of an end at which kie.ai is asked once more, though its record shows it.
+
+    `priced`: its credits are known already.
+    """
+    if may_turn(report):
+        return AFTER_TURNING_FAILURE
+    priced = priced or report.credits_consumed is not None
+    return () if priced or report.progress is Progress.FAILED else WITHOUT_CREDITS
+
 
 def next_look(ages: Sequence[float], age: float) -> float | None:
     """Seconds until the next of these ages of a final task; None: there is none."""
@@ -117,7 +132,7 @@ def next_poll_of(
         return _while_it_runs(due, standing, judgement, report, policy)
     if judgement.holds:
         return _held(due, standing.held_for or 0.0, policy, wait_of(report))
-    ages = AFTER_TURNING_FAILURE if may_turn(report) else ()
+    ages = looks_after(report, priced=standing.priced)
     return NextPoll(due_in=next_look(ages, standing.final_for or 0.0), confirms=True)
 
 

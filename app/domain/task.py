@@ -109,6 +109,8 @@ class Standing:
     settled_by: Source | None = None
     confirmed: bool = False
     """kie.ai's record said the same."""
+    priced: bool = False
+    """Its credits are known."""
     may_turn: bool = False
     """It failed in a way that kie.ai was seen to take back."""
     held_for: float | None = None

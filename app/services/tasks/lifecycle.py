@@ -17,13 +17,13 @@ from app.domain.admission import STEP_ASIDE_AFTER
 from app.domain.amendment import Amendment
 from app.domain.delivery import EVENTS, EventType
 from app.domain.failure import classify
-from app.domain.holding import may_turn
 from app.domain.move import Move
 from app.domain.policy import Confirm, Policy
 from app.domain.polling import (
     AFTER_EXPIRY,
-    AFTER_TURNING_FAILURE,
     PollSchedule,
+    looks_after,
+    next_look,
     next_poll,
     schedule_of,
 )
@@ -158,9 +158,9 @@ class Lifecycle:
         await self._moved(connection, consequences, _won(step, won=won), step.target, source)
 
     def _confirm_in(self, report: Report, source: Source) -> float | None:
-        """Seconds until kie.ai is asked whether it is so; None: it said so when it was asked."""
+        """Seconds until kie.ai is asked whether it is so; None: it said all when it was asked."""
         if source is Source.QUERY:
-            return AFTER_TURNING_FAILURE[0] if may_turn(report) else None
+            return next_look(looks_after(report, priced=False), 0)
         return None if self._policy.confirm is Confirm.OFF else self._policy.confirm_after
 
     def _count_failure(self, consequences: Consequences, target: State, said: Facts) -> None:

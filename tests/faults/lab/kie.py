@@ -13,15 +13,14 @@ import httpx
 
 from simulator.server import Options, create_app
 from tests.faults.lab.audit import Bill
-from tests.faults.test_named_faults import FOUND_BY_CALLBACK, LOST, MADE
+from tests.faults.test_named_faults import MADE
 from tests.stage import serving
 
 HMAC_KEY = "webhook-hmac-key-not-to-be-shown"
 DURATION = 0.3
 TRIES = 4
 """kie.ai's POSTs of one callback."""
-UNPROVING = frozenset(name for name, made in MADE.items() if made in (LOST, FOUND_BY_CALLBACK))
-UNPROVING_CREATES = frozenset(name for name in UNPROVING if name.startswith("create-"))
+UNPROVING_CREATES = frozenset(name for name, made in MADE.items() if made.unproven)
 """Faults after which nobody can know whether the create happened."""
 
 _TASK = re.compile(r"/callbacks/kie/([0-9a-f-]{36})/")

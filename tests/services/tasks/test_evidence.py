@@ -169,6 +169,34 @@ async def test_credits_that_only_the_record_has_are_told_as_an_update(
     assert [event for event, _ in await stage.told()] == events
 
 
+@pytest.mark.parametrize("first", ["call_back", "record"])
+async def test_credits_that_the_record_has_late_are_asked_for_twice(
+    first: str, stage: Stage
+) -> None:
+    silent = pictures(stage.kie_task_id, TRUE, consumeCredits=None)
+    await getattr(stage, first)(silent)
+    await stage.record(silent)
+    assert await due_in(stage.sql, stage.task["id"]) == pytest.approx(10, abs=0.5)
+    await stage.passes(10)
+    await stage.record(pictures(stage.kie_task_id, TRUE, consumeCredits=4.5))
+    assert (await stage.now())["credits_consumed"] == 4.5
+    assert await due_in(stage.sql, stage.task["id"]) is None
+
+
+async def test_credits_that_nobody_tells_are_not_asked_for_for_ever(stage: Stage) -> None:
+    for wait in (10, 50, None):
+        await stage.record(pictures(stage.kie_task_id, TRUE, consumeCredits=None))
+        assert await due_in(stage.sql, stage.task["id"]) == (wait and pytest.approx(wait, abs=0.5))
+        await stage.passes(wait or 0)
+
+
+async def test_credits_that_a_callback_told_are_not_asked_for(stage: Stage) -> None:
+    await stage.call_back(pictures(stage.kie_task_id, TRUE, consumeCredits=4.5))
+    await stage.record(pictures(stage.kie_task_id, TRUE, consumeCredits=None))
+    assert await due_in(stage.sql, stage.task["id"]) is None
+    assert (await stage.now())["credits_consumed"] == 4.5
+
+
 async def test_who_did_not_ask_for_updates_hears_of_none(stage: Stage) -> None:
     await stage.call_back(pictures(stage.kie_task_id, TRUE, consumeCredits=None))
     await stage.record(pictures(stage.kie_task_id, TRUE, consumeCredits=4.5))
