@@ -14,7 +14,7 @@ import httpx
 from simulator.server import Options, create_app
 from tests.faults.lab.audit import Bill
 from tests.faults.lab.truth import Facts, facts
-from tests.faults.test_named_faults import MADE
+from tests.faults.test_named_faults import MADE, parameters
 from tests.stage import serving
 
 HMAC_KEY = "webhook-hmac-key-not-to-be-shown"
@@ -71,7 +71,7 @@ class Kie:
         (await self._http.put("/simulator/faults", json=rates)).raise_for_status()
         (await self._http.put("/simulator/account", json=limits)).raise_for_status()
         if faults:
-            order = {"fault": _with_parameters(faults), "count": count}
+            order = {"fault": {name: parameters(name) for name in faults}, "count": count}
             (await self._http.post("/simulator/next", json=order)).raise_for_status()
 
     async def known(self) -> Known:
@@ -117,11 +117,6 @@ def _task(row: Mapping[str, Any]) -> str | None:
 def _facts(row: Mapping[str, Any], true: Mapping[str, Any]) -> Facts:
     """Read the rows of the ledger and of the truth about one task."""
     return facts(true) | {"kie_created_at": int(row["createdAt"] * 1000)}
-
-
-def _with_parameters(faults: Collection[str]) -> dict[str, dict[str, float]]:
-    seconds = {name: MADE[name].seconds for name in faults}
-    return {name: {} if value is None else {"seconds": value} for name, value in seconds.items()}
 
 
 @asynccontextmanager
