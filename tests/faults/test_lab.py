@@ -30,12 +30,18 @@ FAULTS = (
     "create-cut-off-after-accept",
     "callback-early",
     "callback-dropped",
+    "callback-without-result",
+    "callback-without-credits",
+    "callback-forged-instead",
+    "result-timeout-then-success",
     "record-contradicts",
 )
 PAIRS = (
     "create-refused-429 x before COMMIT since kie createTask",
     "callback-duplicated x before COMMIT since gateway callback",
     "callback-dropped x before COMMIT since kie recordInfo",
+    "callback-without-result x after COMMIT since gateway callback",
+    "callback-forged-signed x before COMMIT since kie recordInfo",
 )
 
 

@@ -204,7 +204,7 @@ MADE: Mapping[str, Made] = {
     "result-withdrawn": failed("500", credits_consumed=0),
     "result-credits-2025": Made(),
     "result-credits-2026": Made(),
-    **dict.fromkeys(HIDDEN, ASKED_LATER),
+    **dict.fromkeys(HIDDEN, replace(ASKED_LATER, seconds=2 * SOON)),
     "record-refused-501": replace(
         ASKED_FIRST, state="failed", shows={"fail_code": "501"}, otherwise=True
     ),
@@ -220,6 +220,12 @@ MADE: Mapping[str, Made] = {
     "record-credits-late": Made(seconds=SOON),
 }
 """Every fault's name, and what the gateway makes of it."""
+
+
+def parameters(name: str) -> dict[str, float]:
+    """Give the parameters of a fault as the simulator takes them."""
+    seconds = MADE[name].seconds
+    return {} if seconds is None else {"seconds": seconds}
 
 
 def test_no_fault_is_without_an_answer() -> None:
@@ -241,8 +247,7 @@ class Stage:
         for _ in range(made.before):
             task = await self.gateway.create()
             await self.gateway.reaches(task["id"], "running", "succeeded")
-        seconds = {} if made.seconds is None else {"seconds": made.seconds}
-        faults = {name: seconds, **{other: {} for other in made.beside}}
+        faults = {each: parameters(each) for each in (name, *made.beside)}
         answer = await self.simulator.post("/simulator/next", json={"fault": faults})
         assert answer.status_code == 200, answer.text
 
@@ -320,6 +325,18 @@ async def test_named(name: str, stage: Stage) -> None:
     creates, ledger = await stage.rows("creates"), await stage.rows("ledger")
     counts = (len(creates) - made.before, len(ledger) - made.before)
     assert counts == (made.creates, made.billed)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+async def test_a_create_whose_answer_and_first_record_are_missing_is_found(
+    hidden: str, stage: Stage
+) -> None:
+    lost = "create-cut-off-after-accept"
+    made = replace(MADE[lost], beside=(hidden,))
+    await stage.provoke(lost, made)
+    created = await stage.gateway.create()
+    task = await stage.becomes(created["id"], made)
+    assert (task["state"], await stage.unlike(task, made)) == ("succeeded", [])
 
 
 async def test_a_lost_create_is_never_sent_again(stage: Stage) -> None:

@@ -99,14 +99,17 @@ class Poller:
             await self._record_error(due, type(error).__name__)
 
     async def _query_and_record(self, due: DuePoll) -> None:
-        answer = await self._query(due)
+        asked = due.kie_task_id or await self._alleged_id(due)
+        answer = await self._query(due, asked)
         answered = self._metrics.now()
 
         async def work(connection: Connection, consequences: Consequences) -> None:
             if isinstance(answer, Statement):
                 await self._record(connection, consequences, due, answer)
             else:
-                await self._record_silence(connection, consequences, due, answer)
+                # Of an id that only a callback named nothing is known yet: it is asked about again.
+                about = replace(due, kie_task_id=asked)
+                await self._record_silence(connection, consequences, about, answer)
             await self._release(connection, consequences, due, self._metrics.now() - answered)
 
         await self._intake.run(work)
@@ -138,9 +141,10 @@ class Poller:
         await slots.release(connection, held, window=window, answered_ago=answered_ago)
         consequences.wake(due.id, POLL)
 
-    async def _query(self, due: DuePoll) -> Statement | NotVisible | NoAnswer:
+    async def _query(
+        self, due: DuePoll, kie_task_id: str | None
+    ) -> Statement | NotVisible | NoAnswer:
         """Send one query; returns what kie.ai says, or how it says nothing of use."""
-        kie_task_id = due.kie_task_id or await self._alleged_id(due)
         if kie_task_id is None:
             return NotVisible()
         started = self._metrics.now()

@@ -1,17 +1,21 @@
 """Compares what kie.ai billed, what callers were told and what the tables hold. Pure."""
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from typing_extensions import override
 
+from simulator.faults import END_WORDS
 from tests.faults.lab.points import Strike
+from tests.faults.lab.truth import STATES, TOLD_TO_CALLERS, Facts, lacking
 
 LATE = 60.0
 """Seconds that a due instant, a lease or a bound may be over."""
-ENDS = {"success": "succeeded", "fail": "failed"}
-"""The state that each end of kie.ai's means."""
+ENDS = {word: STATES[end] for end, words in END_WORDS.items() for word in (end, *words)}
+"""The state that each of kie.ai's words for an end means."""
 GENUINE = frozenset({"valid", "unchecked"})
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
@@ -33,6 +37,14 @@ class Move:
     target: str
     at: float
     reason: str | None = None
+    kind: str = "moved"
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is put out: a rest, or that what was told of it has changed."""
+        named = re.findall(r"\w+", self.reason or "")
+        changed = self.kind == "moved" or not set(named).isdisjoint(TOLD_TO_CALLERS)
+        return self.target in FINAL and changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +84,8 @@ class Bill:
     kie_task_id: str
     heard: int = 0
     """How many of its callbacks were answered with 200."""
+    facts: Facts = field(default_factory=dict)
+    """What kie.ai gives about its end; empty: its word is not to be relied on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +127,8 @@ class Evidence:
     heard: Sequence[Heard] = ()
     refused_for_limits: Sequence[str | None] = ()
     """Tasks whose creates kie.ai had to refuse because of the account's limits."""
+    kept: Mapping[str, Facts] = field(default_factory=dict)
+    """By task: what is kept of its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,10 +212,26 @@ def _unsettled(evidence: Evidence) -> Iterator[Finding]:
 
 def _overwritten(evidence: Evidence) -> Iterator[Finding]:
     for task in evidence.tasks:
-        first = next((said for said in _vouched(task) if said.verdict == "applied"), None)
-        if first and _is_settled(task) and ENDS[first.end or ""] != task.state:
-            sentence = f"kie.ai's first word was {first.end}, and it is {task.state}"
+        said = _last_word(task)
+        if said and _is_settled(task) and ENDS[said.end or ""] != task.state:
+            sentence = f"kie.ai's {said.source} said {said.end}, and it is {task.state}"
             yield _finding("overwritten", task.id, sentence)
+
+
+def _incomplete(evidence: Evidence) -> Iterator[Finding]:
+    """Every fact that kie.ai gives is kept; its caller had those of the end from what came last."""
+    rows = {task.id: task for task in evidence.tasks}
+    told = _told_last(evidence)
+    for bill in evidence.bills:
+        if bill.task_id not in rows or not _is_settled(rows[bill.task_id]):
+            continue  # lost, if it should be
+        kept = evidence.kept.get(bill.task_id, {})
+        for name in lacking(kept, bill.facts):
+            sentence = f"{name} is {_cut(kept.get(name))}, and kie.ai has {_cut(bill.facts[name])}"
+            yield _finding("incomplete", bill.task_id, sentence)
+        for name in lacking(told.get(bill.task_id, kept), bill.facts, TOLD_TO_CALLERS):
+            sentence = f"the last that its caller heard of {name} is not what kie.ai has"
+            yield _finding("incomplete", bill.task_id, sentence)
 
 
 def _stuck(evidence: Evidence) -> Iterator[Finding]:
@@ -226,10 +258,10 @@ def _over_limits(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _untold(evidence: Evidence) -> Iterator[Finding]:
-    """Each coming to rest is put out once."""
+    """Each coming to rest is put out once, and once more when what was told of it has changed."""
     put = Counter((each.task_id, each.event) for each in evidence.deliveries)
     for task in evidence.tasks:
-        came = Counter(move.target for move in task.moves if move.target in FINAL)
+        came = Counter(move.target for move in task.moves if move.is_told)
         for state, count in came.items():
             found = put[task.id, f"task.{state}"]
             if found != count:
@@ -268,6 +300,7 @@ RULES = (
     _two_for_one_key,
     _double_paid,
     _overwritten,
+    _incomplete,
     _stuck,
     _unexpectedly_unconfirmed,
     _over_limits,
@@ -284,6 +317,31 @@ def _finding(kind: str, task_id: str | None, sentence: str) -> Finding:
 def _vouched(task: Task) -> list[Statement]:
     """Return the genuine statements about its end."""
     return [said for said in task.statements if said.end in ENDS and said.signature in GENUINE]
+
+
+def _last_word(task: Task) -> Statement | None:
+    """Return what kie.ai's record said last, which callbacks can be forged and failures turn to.
+
+    Where it said nothing: the first callback that was believed.
+    """
+    vouched = _vouched(task)
+    records = [said for said in vouched if said.source == "query"]
+    believed = (said for said in vouched if said.verdict == "applied")
+    return records[-1] if records else next(believed, None)
+
+
+def _told_last(evidence: Evidence) -> Mapping[str, Facts]:
+    """Return what the callers hold of each task: of all that came, the highest version."""
+    held: dict[str, Facts] = {}
+    for each in evidence.heard:
+        data = json.loads(each.body).get("data", {})
+        if data.get("version", 0) >= held.get(each.task_id, {}).get("version", 0):
+            held[each.task_id] = data
+    return held
+
+
+def _cut(value: object) -> str:
+    return f"{value!r:.60}"
 
 
 def _is_settled(task: Task) -> bool:

@@ -13,7 +13,8 @@ import httpx
 
 from simulator.server import Options, create_app
 from tests.faults.lab.audit import Bill
-from tests.faults.test_named_faults import MADE
+from tests.faults.lab.truth import Facts, facts
+from tests.faults.test_named_faults import MADE, parameters
 from tests.stage import serving
 
 HMAC_KEY = "webhook-hmac-key-not-to-be-shown"
@@ -22,6 +23,8 @@ TRIES = 4
 """kie.ai's POSTs of one callback."""
 UNPROVING_CREATES = frozenset(name for name, made in MADE.items() if made.unproven)
 """Faults after which nobody can know whether the create happened."""
+UNTRUE = frozenset(name for name, made in MADE.items() if made.otherwise)
+"""Faults by which kie.ai's record is not what it holds to be true."""
 
 _TASK = re.compile(r"/callbacks/kie/([0-9a-f-]{36})/")
 
@@ -68,11 +71,12 @@ class Kie:
         (await self._http.put("/simulator/faults", json=rates)).raise_for_status()
         (await self._http.put("/simulator/account", json=limits)).raise_for_status()
         if faults:
-            order = {"fault": _with_parameters(faults), "count": count}
+            order = {"fault": {name: parameters(name) for name in faults}, "count": count}
             (await self._http.post("/simulator/next", json=order)).raise_for_status()
 
     async def known(self) -> Known:
         ledger = await self._data("/simulator/ledger")
+        truth = await self._data("/simulator/truth")
         creates = await self._data("/simulator/creates")
         attempts = (await self._http.get("/simulator/callbacks")).json()
         heard = Counter(attempt["taskId"] for attempt in attempts if attempt["status"] == 200)
@@ -81,9 +85,12 @@ class Kie:
         return Known(
             bills=[
                 Bill(
-                    task_id=_task(row) or "", kie_task_id=row["taskId"], heard=heard[row["taskId"]]
+                    task_id=_task(row) or "",
+                    kie_task_id=row["taskId"],
+                    heard=heard[row["taskId"]],
+                    facts={} if UNTRUE & {*row["faults"]} else _facts(row, true),
                 )
-                for row in ledger
+                for row, true in zip(ledger, truth, strict=True)
             ],
             muddled=frozenset(filter(None, muddled)),
             unread=None in muddled,
@@ -107,9 +114,9 @@ def _task(row: Mapping[str, Any]) -> str | None:
     return found[1] if found else None
 
 
-def _with_parameters(faults: Collection[str]) -> dict[str, dict[str, float]]:
-    seconds = {name: MADE[name].seconds for name in faults}
-    return {name: {} if value is None else {"seconds": value} for name, value in seconds.items()}
+def _facts(row: Mapping[str, Any], true: Mapping[str, Any]) -> Facts:
+    """Read the rows of the ledger and of the truth about one task."""
+    return facts(true) | {"kie_created_at": int(row["createdAt"] * 1000)}
 
 
 @asynccontextmanager

@@ -18,9 +18,18 @@ FAULTS = "faults"
 PAIRS = "pairs of fault and kill"
 OUTAGES = "PostgreSQL stopped in immediate mode under load"
 LIMITS = "the account's limits"
+FAILS = ("result-fail-code-word",)
 BESIDE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     # A failure that is told to be a success afterwards, not the other way round.
-    "record-contradicts": (("result-fail-code-word",),),
+    "record-contradicts": (FAILS,),
+    # A success is forged of what fails, before, after and instead of the true callback.
+    "callback-forged-signed": (FAILS,),
+    "callback-forged-after": (FAILS,),
+    "callback-forged-instead": (FAILS,),
+    # The failure that turns around is told by callbacks.
+    "result-timeout-then-success": ((),),
+    # The record hides while it alone could tell whose the task is.
+    "create-cut-off-after-accept": (("record-null",), ("record-http-502",)),
 }
 """Faults that are tried in more company than their own."""
 SAMPLED = 1
@@ -71,10 +80,14 @@ NAMED_PAIRS: tuple[Pair, ...] = (
     *_pairs("create-http-502-after-accept", CREATE, COMMIT),
     *_pairs("create-hang", CREATE, COMMIT),
     *_pairs("create-slow", CREATE, CREATE, (Side.AFTER,)),
+    *_pairs("create-500-with-id-after-accept", CREATE, COMMIT),
     # Refused, so that it may be sent again; who knows of the refusal dies.
     *_pairs("create-refused-429", CREATE, CREATE, (Side.AFTER,)),
     *_pairs("create-refused-429", CREATE, COMMIT),
     *_pairs("create-refused-402", CREATE, COMMIT),
+    *_pairs("create-refused-455", CREATE, COMMIT),
+    *_pairs("create-refused-500-option", CREATE, COMMIT),
+    *_pairs("create-http-413", CREATE, COMMIT),
     # The callback comes before the answer, twice, again, late, or not at all.
     *_pairs("callback-early", CREATE, CREATE, (Side.AFTER,)),
     *_pairs("callback-early", CALLBACK, COMMIT),
@@ -92,6 +105,15 @@ NAMED_PAIRS: tuple[Pair, ...] = (
     *_pairs("callback-ids-disagree", CREATE, CREATE, (Side.AFTER,)),
     *_pairs("callback-foreign-url", CREATE, CREATE, (Side.AFTER,)),
     *_pairs("callback-unparsable", CALLBACK, COMMIT),
+    # The callback lacks what the record has, or is forged: who was to ask, fill or correct dies.
+    *_pairs("callback-without-result", CALLBACK, COMMIT),
+    *_pairs("callback-without-result", QUERY, COMMIT),
+    *_pairs("callback-without-credits", QUERY, COMMIT),
+    *_pairs("callback-general-reason", QUERY, COMMIT),
+    *_pairs("callback-forged-signed", QUERY, COMMIT),
+    *_pairs("callback-forged-instead result-fail-code-word", QUERY, COMMIT),
+    *_pairs("result-timeout-then-success", CALLBACK, COMMIT),
+    *_pairs("result-timeout-then-success callback-dropped", QUERY, COMMIT),
     # The question is refused, fails, or is answered to the contrary.
     *_pairs("record-refused-429 callback-dropped", QUERY, QUERY, (Side.AFTER,)),
     *_pairs("record-http-502 callback-dropped", QUERY, COMMIT),

@@ -28,10 +28,11 @@ _COVERS = """
   the process and PostgreSQL, kie.ai, its callers and their webhooks; with one replica and three.
 - **Faults.** Every fault of the [simulator](simulator.md), and pairs of a fault and a kill.
 - **Outages.** PostgreSQL stopped in immediate mode under load. Creates beyond the account's limits.
-- **The audit** compares the ledger of billed creates, the tables, the answers to callers and the
-  deliveries that they received. *lost*: something accepted, billed or settled is missing.
-  *double-paid*: two billed creates for a task, or two tasks for a key. *stuck*: work is overdue by
-  60 s, or a task has no final state at the end.
+- **The audit** compares the ledger of billed creates and what kie.ai holds to be true of each, the
+  tables, the answers to callers and the deliveries that they received. *lost*: something accepted,
+  billed or settled is missing. *double-paid*: two billed creates for a task, or two tasks for a
+  key. *stuck*: work is overdue by 60 s, or a task has no final state at the end. *incomplete*: a
+  settled task, or what its caller heard last, lacks something that kie.ai gave about its end.
 
 The short form runs with all other tests: `tests/faults/test_lab.py`.
 """
@@ -74,18 +75,23 @@ _METHOD = """
   third is replaced.
 - **Callers** repeat a POST that was not answered, with the same Idempotency-Key, at the one
   address in front of all replicas; so does kie.ai with its callbacks, four times in seven seconds.
-- **Time** passes by shifting rows, never by the clock: queries of a later minute become due,
-  leases that no living process has renewed run out, and so do bounds of tasks that nothing more can
-  be reported of.
-- **The audit** compares the ledger of billed creates, the tables, what callers were answered and
-  what their webhook received.
+- **Time** passes by shifting rows, never by the clock: queries of a later minute become due, and
+  what is counted from a task's end becomes older by as much; leases that no living process has
+  renewed run out, and so do bounds of tasks that nothing more can be reported of.
+- **The audit** compares the ledger of billed creates, what kie.ai holds to be true of each (the
+  simulator's `/simulator/truth`), the tables, what callers were answered and what their webhook
+  received.
   *lost*: a 2xx without its row, a callback answered 200 and not stored, evidence stored and not
   applied, a final state without a delivery, a delivery that counts as delivered and was never
   received. *double-paid*: two billed creates for a task, or two tasks for a key. *stuck*: due,
   leased or bound by an instant that is over by 60 s, or not in a final state at the end, or its
-  caller not notified. *told twice*: more deliveries than final states. *mistold*: a repeated
-  delivery with another body or id, or a wrong signature. *overwritten*: the task's final state is
-  not what kie.ai first reported. *unexpected unconfirmed*: no death was between the commit of
+  caller not notified. *incomplete*: of a settled task something is missing, or is otherwise, that
+  kie.ai holds to be true of its end (state, result, URLs, credits, fail code and message, duration,
+  kie.ai's instants), or its caller did not hear of it; not compared where a fault makes kie.ai's
+  own record lie. *told twice*: more deliveries than final states and changes of them. *mistold*: a
+  repeated delivery with another body or id, or a wrong signature. *overwritten*: the final state is
+  not what kie.ai's record said last, or, where it said nothing, the first callback that was
+  believed. *unexpected unconfirmed*: no death was between the commit of
   `submitting` and the record of the outcome, and kie.ai's answer was one that proves something.
   *unanswered*: a caller that never got through. *over limit*: kie.ai had to refuse a create for the
   account's limits.
@@ -142,7 +148,7 @@ def details(results: Sequence[Result]) -> str:
 
 def _totals(results: Sequence[Result], setting: Setting) -> list[tuple[str, object]]:
     kinds = Counter(finding.kind for result in results for finding in result.findings)
-    named = ("lost", "double-paid", "stuck")
+    named = ("lost", "double-paid", "stuck", "incomplete")
     rest = sum(kinds.values()) - sum(kinds[kind] for kind in named)
     return [
         ("runs", len(results)),

@@ -246,6 +246,7 @@ class Scenario:
             refused_for_limits=known.refused_for_limits,
             deliveries=deliveries,
             heard=heard,
+            kept=await self.tables.kept([*ids]),
         )
         told = {each.webhook_id for each in heard}
         return Result(

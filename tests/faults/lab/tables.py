@@ -1,6 +1,7 @@
 """The gateway's tables as the lab sees them, and the one way in which it makes time pass."""
 
 import contextlib
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -10,6 +11,8 @@ import asyncpg
 
 from app.services.deliveries.deliver import LEASE_MARGIN
 from tests.faults.lab.audit import Delivery, Move, Statement, Task
+from tests.faults.lab.truth import Facts
+from tests.faults.shifting import PROBE_NOW, SKIP, waking
 
 DELIVERY_TIMEOUT = 2
 """Seconds; the receiver answers at once."""
@@ -31,7 +34,7 @@ SELECT id::text, idempotency_key AS key, state, fail_source, kie_task_id,
 FROM tasks WHERE idempotency_key LIKE $1 || '%' ORDER BY id
 """
 _MOVES = """
-SELECT task_id::text, from_state AS left, to_state AS target, reason,
+SELECT task_id::text, kind, from_state AS left, to_state AS target, reason,
        extract(epoch FROM at)::float8 AS at
 FROM task_events WHERE task_id = ANY($1::uuid[]) ORDER BY id
 """
@@ -43,10 +46,18 @@ _DELIVERIES = """
 SELECT 'msg_' || replace(id::text, '-', '') AS webhook_id, task_id::text, event, state
 FROM deliveries WHERE task_id = ANY($1::uuid[]) ORDER BY id
 """
-_POLL_ASAP = """
-UPDATE tasks SET due_at = clock_timestamp() WHERE due_at > clock_timestamp() AND
-(finished_at IS NOT NULL OR updated_at < clock_timestamp() - $1::interval)
+_KEPT = """
+SELECT id::text, jsonb_build_object('state', state, 'result', result, 'result_urls', result_urls,
+  'credits_consumed', credits_consumed, 'fail_code', fail_code, 'fail_message', fail_message,
+  'duration_seconds', duration_seconds,
+  'kie_created_at', round(extract(epoch FROM kie_created_at) * 1000),
+  'kie_completed_at', round(extract(epoch FROM kie_completed_at) * 1000))::text AS kept
+FROM tasks WHERE id = ANY($1::uuid[])
 """
+_SKIP = waking(
+    SKIP + "AND (finished_at IS NOT NULL OR updated_at < clock_timestamp() - $1::interval)",
+    *("poll", "queue"),
+)
 _FREE_UNRENEWED = """
 UPDATE tasks SET leased_until = clock_timestamp() WHERE leased_until BETWEEN clock_timestamp()
 AND clock_timestamp() + interval '30 s' - $1::interval
@@ -63,13 +74,10 @@ _LAPSE = """
 UPDATE tasks SET expires_at = clock_timestamp() WHERE id = ANY($1::uuid[])
 AND state = 'unconfirmed' AND due_at IS NULL AND expires_at > clock_timestamp()
 """
-_HOLDS = """
-SELECT column_name FROM information_schema.columns
-WHERE table_name = 'kie_account' AND column_name LIKE '%\\_until'
-"""
 _INSTANTS = """
 SELECT table_name, column_name FROM information_schema.columns
-WHERE table_name IN ('kie_account', 'kie_slots') AND data_type = 'timestamp with time zone'
+WHERE table_name IN ('kie_account', 'kie_breakers', 'kie_slots')
+  AND data_type = 'timestamp with time zone'
 """
 _NAMES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
@@ -102,16 +110,18 @@ class Tables:
         """Return what was put out about these tasks."""
         return [Delivery(**row) for row in await self._rows(_DELIVERIES, list(ids))]
 
+    async def kept(self, ids: Sequence[str]) -> Mapping[str, Facts]:
+        """Return by task what is kept of its end; instants are unix milliseconds."""
+        rows = await self._rows(_KEPT, list(ids))
+        return {row["id"]: json.loads(row["kept"]) for row in rows}
+
     async def hasten(self) -> None:
         """Make due what waits for a later minute, and let the leases of the dead run out."""
-        await self._rows(_POLL_ASAP, SETTLING)
+        await self._rows(_SKIP, SETTLING)
         await self._rows(_FREE_UNRENEWED, UNRENEWED)
         await self._rows(_RETRY, DELIVERY_LEASE - SENT_LONG_SINCE)
-        for row in await self._rows(_HOLDS):
-            name = row["column_name"]
-            await self._rows(
-                f"UPDATE kie_account SET {name} = clock_timestamp() WHERE {name} > clock_timestamp()"  # noqa: E501, S608  # a column's own name
-            )
+        for statement in PROBE_NOW:
+            await self._rows(statement)
 
     async def let_an_hour_pass(self) -> None:
         """Between runs: the account forgets what it used and what it learned of its limits."""

@@ -1,5 +1,6 @@
 """The audit finds what it is there for, and nothing in a clean run."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,17 +31,33 @@ SAID = Statement(
     source="callback", verdict="applied", signature="valid", kie_task_id="k", end="success"
 )
 TASK = Task(id="t", key="key", state="succeeded", kie_task_id="k", moves=MOVES, statements=(SAID,))
+FACTS = {"state": "succeeded", "result_urls": ["https://a/1.png"], "credits_consumed": 4.0}
+KEPT = {**FACTS, "fail_code": None}
 PUT = Delivery(webhook_id="msg_1", task_id="t", event="task.succeeded", state="delivered")
-HEARD = Heard(webhook_id="msg_1", task_id="t", event="task.succeeded", body=b"{}", verified=True)
+
+
+def _body(version: int, **data: object) -> bytes:
+    return json.dumps({"data": {"version": version, **data}}).encode()
+
+
+HEARD = Heard(
+    webhook_id="msg_1",
+    task_id="t",
+    event="task.succeeded",
+    body=_body(4, **KEPT),
+    verified=True,
+)
 CLEAN = Evidence(
     keys=("key",),
     told=(Told(key="key", task_id="t", status=201),),
     tasks=(TASK,),
-    bills=(Bill(task_id="t", kie_task_id="k", heard=1),),
+    bills=(Bill(task_id="t", kie_task_id="k", heard=1, facts=FACTS),),
     answered={"t": 7},
     deliveries=(PUT,),
     heard=(HEARD, HEARD),
+    kept={"t": KEPT},
 )
+RECORD_FAILED = replace(SAID, source="query", verdict="disagreed", end="fail")
 OPEN = replace(TASK, state="running", statements=(), owes=True)
 LOST = replace(TASK, moves=LOST_MOVES)
 EXPIRED = replace(TASK, state="expired", fail_source="gateway", statements=())
@@ -49,6 +66,11 @@ EXPIRED = replace(TASK, state="expired", fail_source="gateway", statements=())
 def _with(task: Task, **others: Any) -> Evidence:
     bills = [replace(bill, heard=len(task.statements)) for bill in CLEAN.bills]
     return replace(CLEAN, **{"tasks": (task,), "bills": bills, **others})
+
+
+def _amended(kind: str, names: str) -> Task:
+    move = Move(left="succeeded", target="succeeded", at=12.0, reason=f"{kind}: {names}", kind=kind)
+    return replace(TASK, moves=(*MOVES, move))
 
 
 def _found(evidence: Evidence) -> list[tuple[str, str | None]]:
@@ -81,6 +103,33 @@ FOUND: Sequence[tuple[str, str, Evidence]] = [
         "the end is another",
         _with(replace(TASK, state="failed", fail_source="kie")),
     ),
+    (
+        "overwritten",
+        "the record said otherwise after a callback",
+        _with(replace(TASK, statements=(SAID, RECORD_FAILED))),
+    ),
+    ("incomplete", "nothing is kept", replace(CLEAN, kept={})),
+    (
+        "incomplete",
+        "credits that nobody asked for",
+        replace(CLEAN, kept={"t": {**KEPT, "credits_consumed": None}}),
+    ),
+    (
+        "incomplete",
+        "a result that was forged",
+        replace(CLEAN, kept={"t": {**KEPT, "result_urls": ["https://forged/1.png"]}}),
+    ),
+    (
+        "incomplete",
+        "kept, and never told",
+        replace(CLEAN, heard=(replace(HEARD, body=_body(4, state="succeeded")),)),
+    ),
+    (
+        "incomplete",
+        "told first and taken back by a higher version",
+        replace(CLEAN, heard=(HEARD, replace(HEARD, body=_body(5, state="failed")))),
+    ),
+    ("lost", "a correction that nothing tells of", _with(_amended("corrected", "result_urls"))),
     ("stuck", "due and not looked at", _with(replace(TASK, overdue=60.0))),
     ("stuck", "open, and to be looked at later", _with(OPEN)),
     ("stuck", "open, and forgotten", _with(replace(OPEN, owes=False))),
@@ -106,7 +155,7 @@ FOUND: Sequence[tuple[str, str, Evidence]] = [
     ("stuck", "not delivered", replace(CLEAN, deliveries=(replace(PUT, state="exhausted"),))),
     ("told twice", "two deliveries", replace(CLEAN, deliveries=(PUT, PUT))),
     ("mistold", "unsigned", replace(CLEAN, heard=(replace(HEARD, verified=False),))),
-    ("mistold", "changed", replace(CLEAN, heard=(HEARD, replace(HEARD, body=b"[]")))),
+    ("mistold", "changed", replace(CLEAN, heard=(HEARD, replace(HEARD, body=b"{}")))),
     ("mistold", "not ours", replace(CLEAN, heard=(HEARD, replace(HEARD, webhook_id="msg_2")))),
     ("over limit", "kie.ai refused it", replace(CLEAN, refused_for_limits=("t",))),
 ]
@@ -161,3 +210,24 @@ def test_what_was_never_billed_may_expire() -> None:
 def test_an_end_of_the_gateways_own_yields() -> None:
     late = replace(TASK, moves=(*MOVES[:3], Move(left="expired", target="succeeded", at=20.0)))
     assert audit(_with(late)) == []
+
+
+def test_a_turn_that_the_record_tells_of_is_no_overwriting() -> None:
+    failed = replace(TASK, state="failed", fail_source="kie", statements=(SAID, RECORD_FAILED))
+    assert "overwritten" not in {kind for kind, _ in _found(_with(failed))}
+
+
+def test_what_a_fill_of_credits_changes_is_put_out_to_nobody() -> None:
+    assert audit(_with(_amended("filled", "credits_consumed, duration_seconds"))) == []
+
+
+def test_a_correction_is_put_out_once_more() -> None:
+    again = replace(PUT, webhook_id="msg_2")
+    told = replace(HEARD, webhook_id="msg_2", body=_body(5, **KEPT))
+    task = _amended("corrected", "result, result_urls")
+    assert audit(_with(task, deliveries=(PUT, again), heard=(HEARD, told))) == []
+
+
+def test_a_record_that_lies_by_a_fault_is_not_compared() -> None:
+    bill = replace(CLEAN.bills[0], facts={})
+    assert audit(replace(CLEAN, bills=(bill,), kept={})) == []

@@ -46,6 +46,7 @@ def test_the_summary_counts_and_names_the_details() -> None:
         "deliveries to callers | 11",
         "lost | 0",
         "stuck | 0",
+        "incomplete | 0",
         "seconds | 60",
     ):
         assert f"| {row} |" in shown

@@ -5,7 +5,7 @@ gateway may know more, from the envelope.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from app.domain.amendment import is_empty
 
@@ -14,7 +14,7 @@ STATES = {"success": "succeeded", "fail": "failed"}
 TOLD_TO_CALLERS = ("state", "result", "result_urls", "fail_code", "fail_message")
 """Facts whose change is a reason to tell of an end again."""
 
-Facts = Mapping[str, Any]
+Facts: TypeAlias = "dict[str, Any]"
 
 _FACTS: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
     "state": lambda row: STATES[row["state"]],
@@ -35,10 +35,12 @@ def facts(row: Mapping[str, Any]) -> Facts:
     return {name: value for name, value in found.items() if not is_empty(value)}
 
 
-def lacking(kept: Facts, given: Facts, names: Collection[str] = tuple(_FACTS)) -> list[str]:
-    """Name the facts that are given and not kept so."""
+def lacking(kept: Facts, given: Facts, names: Collection[str] | None = None) -> list[str]:
+    """Name the facts, all or these, that are given and not kept so."""
     return [
-        name for name in names if name in given and not _is_same(name, kept.get(name), given[name])
+        name
+        for name, value in given.items()
+        if (names is None or name in names) and not _is_same(name, kept.get(name), value)
     ]
 
 

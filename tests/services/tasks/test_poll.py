@@ -195,6 +195,30 @@ async def test_what_is_heard_during_a_question_is_asked_about_after_it(
     assert await sql.fetchval("SELECT poll_asap_since IS NOT NULL FROM tasks")
 
 
+@pytest.mark.parametrize(
+    "silence",
+    [
+        {"code": 422, "msg": "recordInfo is null", "data": None},
+        {"code": 429, "msg": "Called too often", "data": None},
+        {"code": 500, "msg": "Server exception", "data": None},
+    ],
+    ids=["not visible", "too often", "unanswered"],
+)
+async def test_an_id_that_a_callback_named_is_asked_about_until_its_record_shows(
+    silence: dict[str, Any], gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+) -> None:
+    task = await gateway.create()
+    await _lose(sql)
+    await gateway.call_back(upstream.callback_path, succeeded("the-real-id"))
+    upstream.records["the-real-id"] = silence
+    await ask(services, sql)
+    assert await due_in(sql, task["id"]) == pytest.approx(60, abs=2)
+    upstream.has("the-real-id", succeeded("the-real-id"))
+    await ask(services, sql)
+    after = await gateway.task(task["id"])
+    assert (after["state"], after["kie_task_id"]) == ("succeeded", "the-real-id")
+
+
 async def test_a_record_without_our_url_binds_nothing(
     start_gateway: StartGateway, wire: Wire, upstream: Upstream, sql: Any
 ) -> None:
