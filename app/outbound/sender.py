@@ -1,6 +1,7 @@
 """Sends one delivery once; what became of it comes back as a value."""
 
 import asyncio
+import io
 import os
 import socket
 import ssl
@@ -21,6 +22,9 @@ from app.outbound.guard import DIALED, BlockedAddressError, Guard
 
 MAX_ANSWER = 16 * 1024
 """Bytes of an answer that are read, and kept for whoever looks for a fault."""
+
+PIECES_FROM = 256 * 1024
+"""Bytes from which a body is written in pieces: aiohttp warns of a large one written at once."""
 
 MAX_CONNECTIONS = 200
 
@@ -75,7 +79,7 @@ class Sender:
             async with (
                 asyncio.timeout(self._timeout),
                 self._session.post(
-                    url, data=body, headers=headers, allow_redirects=False
+                    url, data=_payload(body), headers=headers, allow_redirects=False
                 ) as response,
             ):
                 return Sent(
@@ -193,6 +197,10 @@ def session(
             "Accept-Encoding": "identity",
         },
     )
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    return body if len(body) < PIECES_FROM else io.BytesIO(body)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

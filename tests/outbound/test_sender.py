@@ -193,6 +193,18 @@ async def test_loopback_when_told(receiver: Receiver) -> None:
     assert [body for _, body in receiver.heard] == [BODY] * 2
 
 
+async def test_a_large_body_arrives_as_it_is(receiver: Receiver) -> None:
+    large = b'{"transcript":"' + b"The quick brown fox. " * 100_000 + b'"}'
+    async with sending(loopback=True) as sender:
+        sent = await sender.post(receiver.url, large, {"Content-Type": "application/json"})
+    assert sent.status == 200
+    [(headers, body)] = receiver.heard
+    assert body == large
+    assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(large))
+    assert "content-disposition" not in headers
+
+
 async def test_a_name_that_changes_its_answer_after_it_was_looked_at(receiver: Receiver) -> None:
     """Create finds nothing wrong with the name; what counts is what the socket is made for."""
     guard = Guard(allow_loopback=False, blocked=())
