@@ -1,5 +1,6 @@
 """Sending queued tasks to kie.ai: claimed, sent once, recorded whatever happens."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -30,6 +31,8 @@ RECORD_PATIENCE = 600.0
 ADMIT_PATIENCE = 3.0
 """Seconds that a create waits for its turn to admit, once its task is stored."""
 
+BUSY_ADMITTING = "Other admissions of this process have waited too long for PostgreSQL."
+
 log = structlog.get_logger(__name__)
 
 
@@ -54,6 +57,7 @@ class Submitter:
         self._new_id = new_id
         self._metrics = metrics
         self._in_flight = InFlight()
+        self._admitting = asyncio.Lock()
 
     async def submit_due(self, limit: int) -> float | None:
         """Send queued tasks whose turn it is, with at most `limit` under way.
@@ -74,12 +78,27 @@ class Submitter:
 
         Raises `DatabaseUnavailableError`.
         """
-        async with self.recovered(Claim(self._new_id())) as claim:
-            claimed = await self._intake.run(
-                lambda connection, _: self.claim(connection, claim, limit=limit, wait=True),
-                patience=patience,
-            )
+        await self._turn_to_admit(patience)
+        try:
+            async with self.recovered(Claim(self._new_id())) as claim:
+                claimed = await self._intake.run(
+                    lambda connection, _: self.claim(connection, claim, limit=limit, wait=True),
+                    patience=patience,
+                )
+        finally:
+            self._admitting.release()
         return self.send(claimed)
+
+    async def _turn_to_admit(self, patience: float) -> None:
+        """Wait here, not with a connection in hand: a hundred creates at once would take them all.
+
+        Raises `DatabaseUnavailableError` after `patience` seconds.
+        """
+        try:
+            async with asyncio.timeout(patience):
+                await self._admitting.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailableError(BUSY_ADMITTING) from None
 
     async def claim(
         self, connection: Connection, claim: Claim, *, limit: int = AT_ONCE, wait: bool = False
