@@ -177,7 +177,7 @@ DIFFERENCES: Sequence[Difference] = (
         seen="result-word-completed",
     ),
     Difference(
-        what="A failure that kie.ai was seen to take back (524) is told once it has stood for 150 s:"
+        what="A failure that kie.ai was seen to take back (524) is told after it has stood 150 s:"
         " if it turns before, the success alone is.",
         why="Whoever hears of a failure creates again, and pays for both.",
         where=(
