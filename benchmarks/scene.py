@@ -111,7 +111,8 @@ class Scene:
     @contextlib.asynccontextmanager
     async def over(cls, processes: Processes) -> AsyncIterator[Self]:
         async with contextlib.AsyncExitStack() as stack:
-            connector = aiohttp.TCPConnector(limit=0)
+            # Shorter than the server keeps them: who sends just then would be cut off.
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
             http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
             sql = await asyncpg.connect(processes.dsn)
             stack.push_async_callback(sql.close)

@@ -221,7 +221,7 @@ SABOTAGES = (
         "app/domain/task.py",
         "    return not vouched",
         "    return standing.state not in FINAL",
-        ("tests/services/tasks/test_receive.py",),
+        ("tests/services/deliveries/test_deliver.py::test_every_rest_is_told_once",),
     ),
     Sabotage(
         6,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from app.domain.evidence import Judgement, Verdict
-from app.domain.holding import may_turn, next_question, wait_of
+from app.domain.holding import UNREACHED, may_turn, next_question, wait_of
 from app.domain.policy import Policy
 from app.domain.report import Progress, Report
 from app.domain.retry import backoff
@@ -140,14 +140,15 @@ def _fruitless(
     due: DuePoll, standing: Standing, policy: Policy, share: float, *, unreached: bool = False
 ) -> NextPoll:
     tries = due.tries + 1
-    wait = backoff(tries, first=2, ceiling=300, share=share)
-    held = standing.held_for is not None
-    if (
-        held
-    ):  # somebody waits for this answer, and whatever was reported has to be believed some day
-        due_in = max(_turn(due, policy), next_question(standing.held_for or 0.0, 0.0))
-        return NextPoll(due_in=due_in, tries=tries, held=True, unreached=unreached)
-    return NextPoll(due_in=_wait(due, standing, tries, policy, at_least=wait), tries=tries)
+    if standing.held_for is None:
+        wait = backoff(tries, first=2, ceiling=300, share=share)
+        return NextPoll(due_in=_wait(due, standing, tries, policy, at_least=wait), tries=tries)
+    # Somebody waits for this answer; without any, what was reported is believed one day.
+    wait = next_question(standing.held_for, 0.0)
+    if unreached and (left := UNREACHED - (standing.unreached_for or 0.0)) > 0:
+        wait = min(wait, left)
+    due_in = max(_turn(due, policy), wait)
+    return NextPoll(due_in=due_in, tries=tries, held=True, unreached=unreached)
 
 
 def _while_it_runs(

@@ -193,15 +193,6 @@ async def test_a_wrong_callback_address_keeps_nothing(
     assert await sql.fetchval("SELECT count(*) FROM callbacks") == 0
 
 
-async def test_a_callback_over_the_limit_is_refused(
-    gateway: Gateway, upstream: Upstream, sql: Sql
-) -> None:
-    await gateway.create()
-    answer = await gateway.call_back(upstream.callback_path, b" " * 1_048_577)
-    check_refusal(answer, Refusal(status=413, code="body_too_large", says="1048576 bytes"))
-    assert await sql.fetchval("SELECT count(*) FROM callbacks") == 0
-
-
 # -- X-Request-ID
 
 PATHS = ("/v1/tasks/no-uuid", "/livez", "/nowhere")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.api.errors import STATUS
 from app.domain.errors import GatewayError
-from app.domain.task import DEADLINES, FailCode
+from app.domain.task import DEADLINES, FailClass, FailCode
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -39,16 +39,21 @@ def test_every_error_has_a_status_and_a_code_of_its_own() -> None:
 
 
 def test_every_problem_code_is_in_the_table_and_no_other() -> None:
-    problems, _ = tables()
+    problems, *_ = tables()
     shown = {code: (int(cells[0]), cells[1]) for code, cells in problems.items()}
     assert shown == {kind.code: (status, kind.title) for kind, status in STATUS.items()}
 
 
 def test_every_fail_code_is_in_the_table_with_its_state() -> None:
-    _, fail_codes = tables()
+    *_, fail_codes = tables()
     assert set(fail_codes) == set(FailCode)
     shown = {code: cells[0] for code, cells in fail_codes.items()}
     assert shown == {lapse.fail_code: lapse.state for lapse in DEADLINES.values()}
+
+
+def test_every_class_of_failures_is_in_the_table() -> None:
+    _, classes, _ = tables()
+    assert set(classes) == set(FailClass)
 
 
 def test_no_cell_is_left_empty() -> None:

@@ -251,8 +251,8 @@ async def one_task(container: Container, url: str, settings: dict[str, str]) -> 
     ) as http:
         created = (await http.post("/v1/tasks", json=BODY)).raise_for_status().json()
         task = (await http.get(f"/v1/tasks/{created['id']}?wait=50")).raise_for_status().json()
-    said = f"a task: {task['state']}, settled by {task['settled_by']}"
-    require((task["state"], task["settled_by"]) == ("succeeded", "callback"), said)
+    said = f"a task: {task['state']}, {'confirmed' if task['confirmed'] else 'not confirmed'}"
+    require((task["state"], task["confirmed"]) == ("succeeded", True), said)
 
 
 async def stopped(name: str, process: Running, expected: int) -> None:

@@ -32,6 +32,7 @@ def stage(
         "GATEWAY_KIE_API_KEY": KIE_API_KEY,
         "GATEWAY_KIE_BASE_URL": upstream_server.url,
         "GATEWAY_PUBLIC_URL": "https://gateway.test/base",
+        "GATEWAY_KIE_CONFIRM": "after",
         "GATEWAY_LISTEN": "127.0.0.1:0",
         "GATEWAY_WORKER_LISTEN": "127.0.0.1:0",
         "GATEWAY_LOG_LEVEL": "debug",

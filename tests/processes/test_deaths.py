@@ -49,10 +49,12 @@ async def test_a_create_whose_process_is_killed_is_never_sent_again(
     urls = Counter(create["callBackUrl"] for create in upstream.creates)
     assert [count for url, count in urls.items() if task_id in url] == [1]
 
-    answer = await witness.call_back(path, succeeded("told-by-the-callback-alone"))
+    told = "told-by-the-callback-alone"
+    upstream.records[told], upstream.urls[told] = succeeded(told), f"https://gateway.test{path}"
+    answer = await witness.call_back(path, succeeded(told))
     assert answer.status_code == 200
-    settled = await witness.task(task_id)
-    assert (settled["state"], settled["settled_by"]) == ("succeeded", "callback")
+    settled = await witness.reaches(task_id, "succeeded")
+    assert (settled["kie_task_id"], settled["settled_by"]) == (told, "query")
     go.set()
 
 

@@ -51,7 +51,7 @@ async def test_a_demo_of_failure(stage: Stage, room: Path) -> None:
 
     assert ended.status == 1, ended
     assert (ended.json["state"], ended.json["fail_source"]) == ("failed", "kie")
-    assert (ended.json["settled_by"], ended.json["credits_consumed"]) == ("callback", 0)
+    assert (ended.json["settled_by"], ended.json["credits_consumed"]) == ("query", 0)
     assert "the task ended as failed: Internal server error" in ended.err
     assert _nothing_kept(room)
 

@@ -117,7 +117,8 @@ async def test_as_json_with_another_answer_until_it_is_given_up(
     assert told[0]["body"] == told[2]["body"]
     assert told[0]["body"]["type"] == "task.failed"
     assert told[0]["body"]["data"] == await gateway.task(task["id"]) | {
-        name: told[0]["body"]["data"][name] for name in ("confirmed_at", "updated_at")
+        name: told[0]["body"]["data"][name]
+        for name in ("confirmed", "confirmed_at", "updated_at", "version")
     }
 
 

@@ -289,6 +289,7 @@ async def test_a_callback_is_believed_once_kie_has_not_been_reached_for_a_minute
     await stage.passes(59)
     await stage.record(away)
     assert (await stage.now())["state"] == "running"
+    assert await due_in(stage.sql, stage.task["id"]) == pytest.approx(1, abs=0.9)
     await stage.passes(1)
     await stage.record(away)
     after = await stage.now()
