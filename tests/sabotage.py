@@ -151,6 +151,15 @@ SABOTAGES = (
     ),
     Sabotage(
         4,
+        "drop-what-comes-later",
+        "app/services/tasks/intake.py",
+        "        if judgement.amendment is not None:\n",
+        "        if False:\n",
+        ("tests/services/tasks/test_evidence.py",),
+        lab="tests/faults/test_lab.py::test_fault[callback-without-credits]",
+    ),
+    Sabotage(
+        4,
         "settle-the-empty",
         "app/domain/holding.py",
         "        return RESULT_WAIT\n",

@@ -19,9 +19,13 @@ from simulator.server import create_app as create_simulator
 from tests.dropin.compare import Diff, diffs
 from tests.dropin.scenarios import DIRECT, THROUGH, Scenario
 from tests.dropin.sides import Side
+from tests.faults.shifting import ASK_NOW, SKIP, waking
 from tests.simulator.stage import Receiver
 from tests.stage import serving, serving_at
 
+HELD = "AND held_since IS NOT NULL"
+HASTEN = {False: waking(f"{SKIP} {HELD}", "poll"), True: waking(f"{ASK_NOW} {HELD}", "poll")}
+"""By a scenario's patience: skips the time for which an end is asked about, or asks at once."""
 KIE_API_KEY = "kie-key-of-the-tests"
 HMAC_KEY = "webhook-hmac-key-not-to-be-shown"
 
@@ -61,7 +65,7 @@ async def direct(receiver: Receiver) -> AsyncIterator[Side]:
 
 @pytest_asyncio.fixture
 async def sides(
-    sql: Any,  # noqa: ARG001  # its rows go afterwards
+    sql: Any,
     make_settings: Callable[..., Settings],
     direct: Side,
 ) -> AsyncIterator[Sides]:
@@ -79,7 +83,12 @@ async def sides(
         issued = await _issued(settings, "dropin", sees_balance=True)
         other = await _issued(settings, "other")
         keys = (issued.api_key, other.api_key, issued.signing_secret)
-        yield Sides(direct, Side(THROUGH, http, *keys, direct.simulator, direct.receiver))
+        others = (
+            direct.simulator,
+            direct.receiver,
+            lambda scenario: sql.execute(HASTEN[scenario.patient]),
+        )
+        yield Sides(direct, Side(THROUGH, http, *keys, *others))
 
 
 def _gateway(settings: Settings, url: str) -> Any:

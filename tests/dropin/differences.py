@@ -39,8 +39,9 @@ def _fits(value: object, allowed: object) -> bool:
 
 DIFFERENCES: Sequence[Difference] = (
     Difference(
-        what="A create is taken where kie.ai would refuse it for now: 401, 402, 405, 429, 430, 433"
-        " and 455 do not come through. The task waits, `waiting`, and is sent again.",
+        what="A create is taken where kie.ai would refuse it for now: 401, 402, 405, 429, 430, 433,"
+        " 455, and words about credits or maintenance under any code do not come through. The task"
+        " waits, `waiting`, and is sent again.",
         why="That is what the gateway is for: callers see neither kie.ai's limits nor the state of"
         " its account.",
         where=("held, *.body.code", "held, *.body.msg", "held, *.body.data"),
@@ -163,6 +164,32 @@ DIFFERENCES: Sequence[Difference] = (
         through=("422", "501", "Playground task failed."),
         page="`failCode` and `failMsg` of a failure are text always",
         seen="result-fail-code-null",
+    ),
+    Difference(
+        what="`state` of an end is `success` or `fail` always.",
+        why="kie.ai has other words for both, here and there; callers wait for these two.",
+        where=(
+            "result-word-*: record.body.data.state",
+            "result-word-*: callbacks.0.body.data.state",
+        ),
+        through=("success", "fail"),
+        page="`state` of an end is `success` or `fail` always",
+        seen="result-word-completed",
+    ),
+    Difference(
+        what="A failure that kie.ai was seen to take back (524) is told after it has stood 150 s:"
+        " if it turns before, the success alone is.",
+        why="Whoever hears of a failure creates again, and pays for both.",
+        where=(
+            "result-timeout-then-success: record.body.data.*",
+            "result-timeout-then-success: callbacks.0.body.*",
+        ),
+        through=(
+            *("success", 200, "Playground task completed successfully.", 4, 1, None, NOTHING),
+            JsonText({"resultUrls": ["<URL>"]}),
+        ),
+        page="told once it has stood for 150 s",
+        seen="result-timeout-then-success",
     ),
     Difference(
         what="Answers have more headers: `X-Request-ID`, `Server-Timing`, `X-Kie-Gateway-Task`.",

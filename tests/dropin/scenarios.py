@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, auto
 from typing import Any
 
-from simulator.faults import CREATE_REFUSALS, FAULTS, Kind
+from simulator.faults import CREATE_REFUSALS, END_WORDS, FAULTS, Kind
+from tests.faults.test_named_faults import FOR_GOOD, FOR_NOW, parameters
 
-ENDS = ("success", "fail")
+ENDS = (*END_WORDS, *(word for words in END_WORDS.values() for word in words))
 UNKNOWN = "0123456789abcdef" * 2
 CALLER, TASK, RESULT = "{caller}", "{task}", "{result}"
 """Stand in paths and bodies for the caller's URL, the newest task's id, and its result's URL."""
@@ -60,6 +61,8 @@ class Scenario:
 
     name: str
     asks: Sequence[Ask]
+    patient: bool = False
+    """The gateway takes all its time before it believes an end; else that is skipped."""
 
 
 MODEL = "google/nano-banana"
@@ -109,31 +112,28 @@ USUAL = (
     told("failure without a message, told", {"outcome": "fail", "failMsg": None}),
 )
 
+TURNING = "result-timeout-then-success"
 RESULTS = tuple(
-    told(fault.name, {"fault": fault.name})
+    replace(
+        told(fault.name, {"fault": {fault.name: parameters(fault.name)}}),
+        patient=fault.name == TURNING,
+    )
     for fault in FAULTS.values()
     if fault.kind is Kind.RESULT
 )
 
-HELD = (
-    *("create-refused-401", "create-refused-402", "create-refused-405", "create-refused-429"),
-    *("create-refused-430", "create-refused-433", "create-refused-455"),
-    "create-refused-500-credits",
-)
-"""Refusals about the account, or of the moment: the gateway waits, and sends again."""
-UNCLEAR = ("create-refused-500-unknown", "create-refused-501")
+UNCLEAR = tuple(name for name in CREATE_REFUSALS if name not in (*FOR_GOOD, *FOR_NOW))
 """Answers that do not tell whether there is a task."""
 
 
 def _refusals() -> Iterator[Scenario]:
     """Have a create refused in every way: together, but for those that make the gateway wait."""
-    for_good = [name for name in CREATE_REFUSALS if name not in (*HELD, *UNCLEAR)]
-    asks = tuple(creating(name, next={"fault": name}) for name in for_good)
+    asks = tuple(creating(name, next={"fault": name}) for name in FOR_GOOD)
     yield Scenario(name="refused", asks=asks)
     body = {"model": MODEL, "callBackUrl": CALLER, "input": INPUT}
-    ask = creating(body=body, next={"fault": for_good[0]}, told_by=(THROUGH,))
+    ask = creating(body=body, next={"fault": FOR_GOOD[0]}, told_by=(THROUGH,))
     yield Scenario(name="refused, told", asks=(ask,))
-    for kind, names in (("held", HELD), ("unclear", UNCLEAR)):
+    for kind, names in (("held", FOR_NOW), ("unclear", UNCLEAR)):
         for name in names:
             asks = (creating(name, next={"fault": name}),)
             yield Scenario(name=f"{kind}, {name}", asks=asks)
