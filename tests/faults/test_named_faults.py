@@ -313,7 +313,15 @@ async def stage(sql: Any, make_settings: Callable[..., Settings]) -> AsyncIterat
             yield Stage(gateway, simulator, sql)
 
 
-@pytest.mark.parametrize("name", MADE)
+TOLD_ELSEWHERE = ("result-", "create-refused-")
+"""Beginnings of names whose every shape and word `tests/kie` and the field facts read as well."""
+NAMES = [
+    pytest.param(name, marks=pytest.mark.long) if name.startswith(TOLD_ELSEWHERE) else name
+    for name in MADE
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 async def test_named(name: str, stage: Stage) -> None:
     made = MADE[name]
     await stage.provoke(name, made)

@@ -129,7 +129,10 @@ async def _ask(services: Services, sql: Any, seconds: float = 20.0) -> None:
     await ask(services)
 
 
-@pytest.mark.parametrize("way", ["callback", "callback lost", "no public URL"])
+@pytest.mark.parametrize(
+    "way",
+    ["callback", pytest.param("callback lost", marks=pytest.mark.long), "no public URL"],
+)
 @pytest.mark.parametrize("name", FACTS)
 async def test_what_kie_says_reaches_the_caller(
     name: str,
