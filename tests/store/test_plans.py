@@ -222,7 +222,7 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
     "next_chance": (lambda connection: admission.next_chance(connection, WIDE), {"tasks_seats"}),
     "claimed_by": (
         lambda connection: admission.claimed_by(connection, uuid.UUID(int=1)),
-        {"tasks_pkey"},
+        set(),
     ),
     "forecast": (
         lambda connection: forecast.forecast(connection, FLOODER, [LAST], WIDE),
