@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from app.config import Settings
 from app.domain.admission import Limit, Limits
 from app.domain.callback_url import CallbackUrls, derive
+from app.domain.fence import Instant
 from app.domain.policy import Confirm, Policy
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
@@ -62,6 +63,14 @@ def utc_now() -> datetime:
 def new_id() -> UUID:
     """Make a UUIDv7 (RFC 9562): new rows lie beside each other in every index."""
     return uuid7()
+
+
+_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def both_clocks() -> Instant:
+    """Read the clock that a sleeping machine does not stop, and the one on the wall."""
+    return Instant(boot=time.clock_gettime(_BOOT), wall=time.time())
 
 
 @asynccontextmanager
@@ -134,7 +143,7 @@ def build(
     outbox = Outbox(new_id, settings.delivery_schedule[0])
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
-    admission = Admission(database, policy, chance)
+    admission = Admission(database, policy, chance, both_clocks)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     health = Health(database, monotonic, policy.limits)
     lifecycle = Lifecycle(database, signals, outbox, policy, chance, metrics)

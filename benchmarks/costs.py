@@ -20,7 +20,7 @@ from app.domain.policy import Policy
 from app.services.account.admission import Admission, Claim
 from app.services.services import Services
 from app.store.engine import Database
-from app.wiring import new_id, wired
+from app.wiring import both_clocks, new_id, wired
 from benchmarks.figures import Figure
 from benchmarks.flood import insert_queued
 from benchmarks.scene import Connection, own_database, say
@@ -129,7 +129,7 @@ async def _claiming(dsn: str, each: int, limit: int) -> AsyncIterator[Side]:
     await sql.execute("VACUUM ANALYZE")
     database = Database(dsn, pool_size=1)
     limits = Limits(creates=Limit(calls=20, window=10.0), running=1000)
-    admission = Admission(database, Policy(limits=limits), random.random)
+    admission = Admission(database, Policy(limits=limits), random.random, both_clocks)
 
     async def turn() -> None:
         claimed = await database.run(

@@ -65,6 +65,8 @@ def problem(error: GatewayError, request_id: str | None) -> dict[str, Any]:
         "code": error.code,
         "request_id": request_id,
     }
+    if isinstance(error, errors.DatabaseUnavailableError) and error.task_id is not None:
+        content["task_id"] = str(error.task_id)
     if error.flaws:
         content["errors"] = [_shown(flaw) for flaw in error.flaws]
     return content

@@ -110,7 +110,7 @@ def account_trouble(outcome: Outcome) -> HoldReason | None:
     match outcome:
         case Refused(fault=fault):
             return _ACCOUNT_TROUBLES.get(fault)
-        case Unsent():
+        case Unsent(late=False):
             return HoldReason.KIE_UNREACHABLE
         case _:
             return None

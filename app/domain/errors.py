@@ -7,6 +7,7 @@ none is missing there or in `docs/errors.md`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,11 @@ class DatabaseUnavailableError(GatewayError):
 
     code = "database_unavailable"
     title = "The database is away"
+
+    def __init__(self, detail: str, *, task_id: UUID | None = None) -> None:
+        super().__init__(detail)
+        self.task_id = task_id
+        """The task that may have been stored, for whoever wants to look later."""
 
 
 class InternalError(GatewayError):

@@ -41,9 +41,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
-    """Proved not to have left this process: name resolution, TCP or TLS failed."""
+    """Proved not to have left this process: names, TCP or TLS failed, or it was too late."""
 
     reason: str
+    late: bool = False
+    """Only we were too slow: nothing is wrong on the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ What matters most here is one line: which failures prove that a paid create neve
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from decimal import Decimal
 from functools import partial
 from importlib import metadata
@@ -13,7 +14,9 @@ from typing import Any
 
 import aiohttp
 import httpx
+from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
+from typing_extensions import override
 
 from app.domain.report import Answer, DownloadLink, NoAnswer
 from app.domain.submission import Outcome, Unknown, Unsent
@@ -42,6 +45,34 @@ PROOF_OF_NOT_SENT: tuple[type[Exception], ...] = (
 """aiohttp's own exceptions, never httpx's: the transport maps a disconnect *after* sending
 (ServerDisconnectedError, ClientOSError) to `httpx.ConnectTimeout`. Their relatives
 ClientConnectionError, ClientOSError and ServerTimeoutError prove nothing and must stay out."""
+
+
+class TooLateError(Exception):
+    """The claim under which a create was to be sent is over."""
+
+
+TOO_LATE = "this process stood still, and its claim was over before the request was written"
+
+_IN_TIME: ContextVar[Callable[[], bool] | None] = ContextVar("in_time", default=None)
+
+
+class _FencedConnector(aiohttp.TCPConnector):
+    """Looks at the clock last: nothing but `ClientRequest.send()` comes after it.
+
+    To look before the call would leave out what takes longest: names, TCP, TLS, and the wait for a
+    free connection.
+    """
+
+    @override
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, timeout)
+        in_time = _IN_TIME.get()
+        if in_time is not None and not in_time():
+            connection.release()
+            raise TooLateError
+        return connection
 
 
 class OversizedAnswerError(Exception):
@@ -82,12 +113,23 @@ class KieClient:
         model: str,
         input: Mapping[str, Any],  # noqa: A002  # kie.ai's name for it
         callback_url: str | None,
+        in_time: Callable[[], bool] | None = None,
     ) -> Outcome:
-        """Create a paid task, at most once: nothing here sends a second time."""
+        """Create a paid task, at most once: nothing here sends a second time.
+
+        `in_time` is asked last before the first byte is written; where it says no, none is.
+        """
         body = wire.create_body(model, input, callback_url)
-        match await self._call("POST", CREATE_TASK, content=body):
+        token = _IN_TIME.set(in_time)
+        try:
+            answered = await self._call("POST", CREATE_TASK, content=body)
+        finally:
+            _IN_TIME.reset(token)
+        match answered:
             case (status, answer):
                 return await apart(partial(wire.read_create, status), answer)
+            case TooLateError():
+                return Unsent(reason=TOO_LATE, late=True)
             case Exception() as error if isinstance(_original(error), PROOF_OF_NOT_SENT):
                 return Unsent(reason=_reason(error))
             case Exception() as error:
@@ -156,11 +198,19 @@ def http_client(
     The transport ignores `write`; the total of `KieClient` covers it. Without `ca_bundle` (a PEM
     file) the system's authorities are trusted. The environment's proxies are ignored.
     """
+    context = ssl.create_default_context(cafile=ca_bundle)
+
+    def session() -> aiohttp.ClientSession:
+        connector = _FencedConnector(
+            ssl=context, limit=max_connections, keepalive_timeout=KEEPALIVE_EXPIRY
+        )
+        return aiohttp.ClientSession(connector=connector)
+
     transport = AiohttpTransport(
-        verify=ssl.create_default_context(cafile=ca_bundle),
+        verify=context,
         trust_env=False,
-        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=KEEPALIVE_EXPIRY),
         proxy=None if proxy is None else _proxy(proxy),
+        client=session,
     )
     return httpx.AsyncClient(
         transport=transport,

@@ -24,6 +24,13 @@ ALERTS: tuple[Alert, ...] = (
         summary="kie.ai accepted a second create for one task; the log says task.paid_twice",
     ),
     Alert(
+        name="KieGatewayOutcomeDropped",
+        expr="increase(kie_gateway_outcomes_dropped_total[15m]) > 0",
+        lasting="0m",
+        severity="critical",
+        summary="A create's outcome was given up; bind the id that the log's outcome.dropped has",
+    ),
+    Alert(
         name="KieGatewayDatabaseAway",
         expr="min by (job) (kie_gateway_database_up) == 0",
         lasting="1m",

@@ -146,6 +146,12 @@ PAID_TWICE = Metric(
     meaning="Tasks for which kie.ai accepted a create although it has another one.",
     alert="any increase",
 )
+OUTCOMES_DROPPED = Metric(
+    name="kie_gateway_outcomes_dropped_total",
+    kind=Kind.COUNTER,
+    meaning="Creates whose outcome could not be recorded in ten minutes of trying.",
+    alert="any increase: the log's outcome.dropped has kie.ai's id, for tasks bind",
+)
 DISAGREEMENTS = Metric(
     name="kie_gateway_disagreements_total",
     kind=Kind.COUNTER,
@@ -316,6 +322,7 @@ CATALOGUE: tuple[Metric, ...] = (
     TASK_DURATION,
     SWEPT,
     PAID_TWICE,
+    OUTCOMES_DROPPED,
     FAILURES,
     AMENDMENTS,
     DISAGREEMENTS,

@@ -87,6 +87,10 @@ class Metrics:
     def swept(self, state: str, tasks: int) -> None:
         self._count(catalogue.SWEPT, state, by=tasks)
 
+    def outcome_dropped(self) -> None:
+        """Count a create's outcome that could not be recorded."""
+        self._count(catalogue.OUTCOMES_DROPPED)
+
     def paid_twice(self) -> None:
         self._count(catalogue.PAID_TWICE)
 

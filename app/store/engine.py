@@ -5,15 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-import asyncpg
 import structlog
-from sqlalchemy import event, exc
+from sqlalchemy import event, exc, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import QueuePool
 
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.exact_json import read, render
 from app.domain.retry import backoff
+from app.store.connecting import DURABLE_TRANSACTION, Connector
+from app.store.trouble import MAYBE_AWAY, away, is_integrity, is_read_only
 
 Connection = AsyncConnection
 """A connection as services pass it on; they know no more of SQLAlchemy."""
@@ -26,40 +28,14 @@ Columns = Mapping[str, Any]
 
 Result = TypeVar("Result")
 
-_AWAY: tuple[type[BaseException], ...] = (
-    OSError,  # refused, reset, unreachable, and TimeoutError
-    exc.TimeoutError,  # no free connection in the pool
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,  # the connection was closed under us
-    asyncpg.exceptions.OperatorInterventionError,  # 57P01 to 57P03: shutting down, starting up
-    asyncpg.TooManyConnectionsError,
-    asyncpg.DeadlockDetectedError,  # our transaction was rolled back: as good as a reset
-)
-
-_MAYBE_AWAY: tuple[type[BaseException], ...] = (*_AWAY, exc.DBAPIError)
-
-_CONNECT_TIMEOUT = 5.0
 _POOL_TIMEOUT = 5.0
+
+_RECYCLE_AFTER = 900
+"""Seconds after which a connection is replaced: what it was opened to may have changed since."""
 
 log = structlog.get_logger(__name__)
 
-
-async def connect(
-    dsn: str, *, command_timeout: float | None = 15.0
-) -> "asyncpg.Connection[asyncpg.Record]":
-    """Open a connection; `dsn` is a URL that asyncpg reads.
-
-    Raises `ConnectionError` whyever the server does not let us in: an operator may change its mind.
-    """
-    try:
-        return await asyncpg.connect(
-            dsn,
-            timeout=_CONNECT_TIMEOUT,
-            command_timeout=command_timeout,
-            server_settings={"application_name": "kie-gateway"},
-        )
-    except asyncpg.PostgresError as error:
-        raise ConnectionError(str(error)) from error
+_DURABLE = text(DURABLE_TRANSACTION)
 
 
 class Database:
@@ -73,18 +49,28 @@ class Database:
         self, dsn: str, *, pool_size: int = 10, command_timeout: float | None = 15.0
     ) -> None:
         self.pool_size = pool_size
+        self._connector = Connector(dsn, command_timeout=command_timeout)
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=lambda: connect(dsn, command_timeout=command_timeout),
+            creator=self._open,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=_POOL_TIMEOUT,
+            pool_recycle=_RECYCLE_AFTER,
             hide_parameters=True,  # they hold callers' inputs and URLs
             json_serializer=render,
             json_deserializer=read,
         )
         event.listen(self._engine.sync_engine, "checkout", _renew_if_closed)
+        event.listen(self._engine.sync_engine, "handle_error", _drop_if_read_only)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def _open(self) -> Any:  # noqa: ANN401  # SQLAlchemy's adapter around the driver's connection
+        unnamed = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
+        dbapi: Any = self._engine.dialect.dbapi
+        return dbapi.connect(
+            async_creator_fn=self._connector, **({} if self._connector.prepares else unnamed)
+        )
 
     @property
     def checked_out(self) -> int:
@@ -97,13 +83,20 @@ class Database:
         """Open a transaction; raises `DatabaseUnavailableError` when its fate may be unknown."""
         with _raising_unavailable():
             async with self._engine.begin() as connection:
+                if self._connector.is_pooled:
+                    await connection.execute(_DURABLE)
                 yield connection
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection on which each statement is a transaction: saves two round trips."""
+        """Lend a connection on which each statement is a transaction: saves two round trips.
+
+        Where statements are not prepared, all are one: a pooler may lend us another session after
+        each, and asyncpg parses and executes in two steps.
+        """
         with _raising_unavailable():
-            async with self._reading.connect() as connection:
+            lent = self._reading.connect() if self._connector.prepares else self._engine.begin()
+            async with lent as connection:
                 yield connection
 
     @asynccontextmanager
@@ -117,27 +110,37 @@ class Database:
         work: Callable[[AsyncConnection], Awaitable[Result]],
         *,
         patience: float = 10.0,
+        insist: bool = False,
     ) -> Result:
         """Carry out `work` in a transaction, again while the database is away.
 
         `work` must be idempotent: when a commit's answer is lost it runs a second time, sees its
         own rows and returns the same. Raises `DatabaseUnavailableError` after `patience` seconds,
         in which a try may be under way.
+
+        `insist`: what is to be written is paid for, or was said once. Then whatever goes wrong is
+        tried again until patience is over, but for rows that contradict each other twice.
         """
         deadline = asyncio.get_running_loop().time() + patience
-        tries = 0
+        tries = contradictions = 0
         while True:
             try:
                 with _raising_unavailable():
                     async with asyncio.timeout_at(deadline), self.begin() as connection:
                         return await work(connection)
-            except DatabaseUnavailableError:
-                tries += 1
-                wait = backoff(tries, first=0.05, ceiling=1.0, share=0.0)
-                if asyncio.get_running_loop().time() + wait > deadline:
+            except DatabaseUnavailableError as error:
+                trouble: Exception = error
+            except Exception as error:
+                contradictions += is_integrity(error)
+                if not insist or contradictions > 1:
                     raise
-                log.warning("database.retry", tries=tries)
-                await asyncio.sleep(wait)
+                trouble = error
+            tries += 1
+            wait = backoff(tries, first=0.05, ceiling=1.0, share=0.0)
+            if asyncio.get_running_loop().time() + wait > deadline:
+                raise trouble
+            log.warning("database.retry", tries=tries, error=_name(trouble))
+            await asyncio.sleep(wait)
 
     async def dispose(self) -> None:
         await self._engine.dispose()
@@ -149,24 +152,24 @@ def _renew_if_closed(connection: Any, *_: object) -> None:  # noqa: ANN401  # SQ
         raise exc.DisconnectionError
 
 
+def _drop_if_read_only(context: ExceptionContext) -> None:
+    """Keep no session of a server that takes no writes: all others lead there as well."""
+    if is_read_only(context.original_exception):
+        context.is_disconnect = True
+
+
 @contextmanager
 def _raising_unavailable() -> Iterator[None]:
     try:
         yield
-    except _MAYBE_AWAY as error:
-        cause = _away(error)
+    except MAYBE_AWAY as error:
+        cause = away(error)
         if cause is None:
             raise
         detail = "PostgreSQL does not answer. Repeat the request with the same Idempotency-Key."
         raise DatabaseUnavailableError(detail) from cause
 
 
-def _away(error: BaseException | None) -> BaseException | None:
-    """Find the driver's error in the chain: SQLAlchemy and its adapter each wrap it once."""
-    while error is not None:
-        if isinstance(error, _AWAY):
-            return error
-        if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
-            return error
-        error = error.__cause__
-    return None
+def _name(error: Exception) -> str:
+    """Name the error without its text, which may quote values."""
+    return type(error.__cause__ or error).__name__

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from app.store.engine import connect
+from app.store.connecting import Connector
 
 CHANNEL = "kie_gateway"
 GATHER = 0.005
@@ -38,7 +38,7 @@ class Signals:
     """
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        self._connect = Connector(dsn)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._taps: list[Callable[[str], None]] = []
         self._outgoing: set[str] = set()
@@ -83,7 +83,7 @@ class Signals:
 
     async def run(self) -> None:
         """Listen and send until cancelled; ends with an error when the connection is lost."""
-        connection = await connect(self._dsn)
+        connection = await self._connect()
         try:
             await connection.add_listener(CHANNEL, self._heard)
             for topic in (*self._waiting, EVERYTHING):  # what was announced while nobody listened

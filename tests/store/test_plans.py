@@ -138,7 +138,7 @@ def ask(connection: Connection) -> Awaitable[list[DuePoll]]:
 
 HOT: dict[str, tuple[Work, set[str]]] = {
     "free_lost": (
-        lambda connection: sweep.free_lost(connection, limit=200, expires_in=3600),
+        lambda connection: sweep.free_lost(connection, limit=200, expires_in=3600, window=10),
         {"tasks_leases", "tasks_pkey"},
     ),
     "expire queued": (expire(State.QUEUED), {"tasks_submit_by", "tasks_pkey"}),
@@ -342,7 +342,7 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
         assert len(await admission.claimed_by(connection, uuid.UUID(int=1))) == 20
         assert len(await stuck.list_stuck(connection, grace=60, limit=200)) == 200
         assert len(await ask(connection)) == 10
-        assert await sweep.free_lost(connection, limit=200, expires_in=1)
+        assert await sweep.free_lost(connection, limit=200, expires_in=1, window=10)
         for state in (State.QUEUED, State.UNCONFIRMED, State.RUNNING):
             assert await sweep.expire(connection, state, limit=200, ask_in=None)
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)

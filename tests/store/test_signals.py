@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 import pytest
 
-from app.store.engine import connect
+from app.store.connecting import Connector
 from app.store.signals import BATCH, CHANNEL, POLL, QUEUE, Signals, _set_or_closed
 from tests.stage import PATIENCE
 from tests.store.stage import Sql
@@ -110,7 +110,7 @@ async def test_a_lost_connection_is_an_error_and_the_next_run_works_and_wakes_ev
 
 async def test_a_connection_that_is_closed_already_is_an_error_too(dsn: str) -> None:
     """It may close between two waits: then nobody is called back."""
-    connection = await connect(dsn)
+    connection = await Connector(dsn)()
     await connection.close()
     async with asyncio.timeout(1):
         with pytest.raises((ConnectionError, asyncpg.InterfaceError)):

@@ -1,6 +1,7 @@
 """How refusals look."""
 
 from typing import Any, ClassVar
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 
@@ -38,4 +39,8 @@ class ProblemDocument(BaseModel):
     detail: str
     code: str
     request_id: str | None
+    task_id: UUID | None = Field(
+        default=None,
+        description="With a 503 to a create: the id that the task has, if it was stored.",
+    )
     errors: list[FieldError] | None = None

@@ -17,6 +17,7 @@ from app.domain.admission import (
     pair_trouble,
 )
 from app.domain.breaker import CLOSED, Breaker, breaker_after
+from app.domain.fence import Instant, is_in_time
 from app.domain.policy import Policy
 from app.domain.retry import backoff
 from app.domain.submission import Accepted, Outcome, with_code
@@ -40,16 +41,25 @@ class Claim:
 
     id: UUID
     tries: int = field(default=0, init=False)
+    began: Instant | None = field(default=None, init=False)
+    """When the try began whose leases these are, or an earlier one."""
 
 
 class Admission:
     """Takes tasks out of the queue, and learns from how their creates end."""
 
-    def __init__(self, database: Database, policy: Policy, chance: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        policy: Policy,
+        chance: Callable[[], float],
+        clocks: Callable[[], Instant],
+    ) -> None:
         self._database = database
         self._policy = policy
         self._limits = policy.limits
         self._chance = chance
+        self._clocks = clocks
 
     async def admit(
         self, connection: Connection, claim: Claim, *, limit: int, wait: bool
@@ -60,11 +70,13 @@ class Admission:
         first for what the first one took: its commit may have gone through.
         """
         claim.tries += 1
+        now = self._clocks()
         locked = await admission.lock_account(connection, wait=wait)
         if claim.tries > 1 and (taken := await self.claimed(connection, claim)):
             return taken
         if not locked:
             return []
+        claim.began = now  # no earlier try has taken anything
         return await admission.admit(
             connection,
             limits=self._limits,
@@ -77,6 +89,20 @@ class Admission:
     async def claimed(self, connection: Connection, claim: Claim) -> list[ClaimedTask]:
         """Return what the claim took, where its commit went through unheard."""
         return await admission.claimed_by(connection, claim.id)
+
+    async def settled_claim(self, connection: Connection, claim: Claim) -> list[ClaimedTask]:
+        """Return the same once nothing of it is under way any more: who commits has the lock."""
+        await admission.lock_account(connection, wait=True)
+        return await self.claimed(connection, claim)
+
+    def is_in_time(self, claim: Claim) -> bool:
+        """Tell whether what the claim took may still be sent."""
+        began = claim.began
+        return began is None or is_in_time(began, self._clocks(), lease=self._policy.lease)
+
+    async def give_back(self, connection: Connection, claimed: ClaimedTask) -> None:
+        """Free the slot of a create that was never sent."""
+        await slots.release(connection, _held(claimed), window=0, answered_ago=0)
 
     async def next_chance(self) -> float | None:
         """Return the seconds until something might be admitted, 0: now; None: nobody knows."""
@@ -105,11 +131,11 @@ class Admission:
             await admission.lock_account(connection, wait=True)
         if isinstance(outcome, Accepted) and found.success_is_old:
             await standing.note_success(connection, pair)
-        held = Held(
-            call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt
-        )
         window = self._limits.creates.window
-        if not await slots.release(connection, held, window=window, answered_ago=answered_ago):
+        freed = await slots.release(
+            connection, _held(claimed), window=window, answered_ago=answered_ago
+        )
+        if not freed:
             return
         if learns:
             await self._learn(connection, claimed, outcome)
@@ -174,6 +200,10 @@ class Admission:
         """Return the seconds until the next probe."""
         pause = PAUSES[reason]
         return backoff(tries, first=pause.first, ceiling=pause.ceiling, share=self._chance())
+
+
+def _held(claimed: ClaimedTask) -> Held:
+    return Held(call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt)
 
 
 def _told(after: Condition | Breaker, detail: str | None, wait: float) -> dict[str, object]:

@@ -21,7 +21,7 @@ from app.services.account.admission import Claim
 from app.services.consequences import Consequences
 from app.services.inflight import InFlightWork
 from app.services.tasks.lifecycle import Lifecycle
-from app.services.tasks.submit import Submitter
+from app.services.tasks.submit import RECORD_PATIENCE, Submitter
 from app.store.account import forecast
 from app.store.account.admission import ClaimedTask
 from app.store.account.forecast import Forecast
@@ -51,6 +51,8 @@ class _Admitted:
     snapshot: Mapping[str, Any]
     claimed: Sequence[ClaimedTask]
     forecast: Forecast | None
+    held_back: bool
+    """Nobody sends it before it is released."""
 
 
 class Creates:
@@ -76,18 +78,27 @@ class Creates:
         """Store the task, admit whoever's turn it is, and start their sending.
 
         Raises `IdempotencyKeyReusedError`, `QueueTooLongError`, and `DatabaseUnavailableError`
-        when PostgreSQL stays away. A commit whose answer was lost is found again by its ids.
+        when PostgreSQL stays away. A commit whose answer was lost is found again by its ids; where
+        the caller is told no before that, a task without a key is withdrawn, not sent.
         """
         await self._require_allowed(client_id, draft)
         new = self._new_task(client_id, draft, key)
-        async with self._submitter.recovered(Claim(self._new_id())) as claim:
-            admitted = await self._lifecycle.run(
-                lambda connection, consequences: self._store(connection, consequences, new, claim)
-            )
+        claim = Claim(self._new_id())
+        try:
+            async with self._submitter.recovered(claim, unwanted=new.id if key is None else None):
+                admitted = await self._lifecycle.run(
+                    lambda connection, consequences: self._store(
+                        connection, consequences, new, claim
+                    )
+                )
+        except DatabaseUnavailableError as error:
+            raise _unheard(new) from error
         if admitted.stored.fingerprint != new.fingerprint:
             detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
             raise IdempotencyKeyReusedError(detail)
-        sent = self._submitter.send(admitted.claimed)
+        if admitted.held_back:
+            await self._release(new)
+        sent = self._submitter.send(admitted.claimed, claim)
         if admitted.forecast is not None and admitted.forecast.wait == 0:
             with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
                 sent |= await self._submitter.admit()  # its turn, and somebody else was admitting
@@ -123,6 +134,20 @@ class Creates:
             submit_within=draft.submit_within or self._policy.submit_within,
         )
 
+    async def _release(self, new: NewTask) -> None:
+        """Let whoever's turn it is send the task, before its caller is told that it exists.
+
+        It is tried until it is known: what may be sent must not be denied. Raises
+        `DatabaseUnavailableError` where the sweep has withdrawn it.
+        """
+
+        async def work(connection: Connection, consequences: Consequences) -> bool:
+            consequences.wake(QUEUE)
+            return await rows.release(connection, new.id)
+
+        if not await self._lifecycle.run(work, patience=RECORD_PATIENCE, insist=True):
+            raise _unheard(new)
+
     async def _store(
         self, connection: Connection, consequences: Consequences, new: NewTask, claim: Claim
     ) -> _Admitted:
@@ -130,24 +155,53 @@ class Creates:
         stored = await rows.insert_task(connection, new)
         claimed: Sequence[ClaimedTask] = []
         found: Forecast | None = None
+        held_back = False
         if stored.id == new.id:
             claimed = await self._submitter.claim(connection, claim)
             found = await self._forecast(connection, new, claimed)
             if stored.inserted and found is not None:
                 _require_in_time(found, new.submit_within)
             consequences.wake(new.id, QUEUE)
+            held_back = new.idempotency_key is None and not _is_among(claimed, new.id)
+            if held_back:
+                await rows.hold_back(connection, new.id)
         row = await rows.read_task(connection, client_id=new.client_id, task_id=stored.id)
-        return _Admitted(stored=stored, snapshot=dict(row or {}), claimed=claimed, forecast=found)
+        return _Admitted(
+            stored=stored,
+            snapshot=dict(row or {}),
+            claimed=claimed,
+            forecast=found,
+            held_back=held_back,
+        )
 
     async def _forecast(
         self, connection: Connection, new: NewTask, claimed: Sequence[ClaimedTask]
     ) -> Forecast | None:
         """Look ahead for a task that was not admitted at once."""
-        if any(task.id == new.id for task in claimed):
+        if _is_among(claimed, new.id):
             return None
         limits = self._policy.limits
         found = await forecast.forecast(connection, new.client_id, [new.id], limits)
         return found.get(new.id)
+
+
+def _is_among(claimed: Sequence[ClaimedTask], task_id: UUID) -> bool:
+    return any(task.id == task_id for task in claimed)
+
+
+def _unheard(new: NewTask) -> DatabaseUnavailableError:
+    """Say what a caller can rely on whose task may have been stored."""
+    if new.idempotency_key is None:
+        detail = (
+            "PostgreSQL did not confirm in time that the task was stored. If it was, it is "
+            "withdrawn: it will not be sent. Repeat the request."
+        )
+    else:
+        detail = (
+            "PostgreSQL did not confirm in time that the task was stored. Repeat the request with "
+            "the same Idempotency-Key: nothing is created or paid twice."
+        )
+    return DatabaseUnavailableError(detail, task_id=new.id)
 
 
 def _require_in_time(found: Forecast, submit_within: float) -> None:

@@ -62,6 +62,7 @@ class Intake:
     ) -> None:
         self.run = lifecycle.run
         """Who hears kie.ai's word has something of its own to record beside it."""
+        self.withdraw = lifecycle.withdraw
         self._lifecycle = lifecycle
         self._urls = urls
         self._policy = policy

@@ -63,6 +63,8 @@ UNRECOGNISED_EXPIRES_AFTER = 900.0
 """Seconds in `unconfirmed` of a create that kie.ai answered in words that nobody knows: no task was
 ever seen behind such an answer, and none that ran longer would be lost."""
 
+NEVER_SENT = "its create was never sent"
+WITHDRAWN = "withdrawn: its caller was told that nothing would happen"
 TAKEN_AFTER_ALL = "a callback says that kie.ai has it"
 OTHERWISE = "kie.ai's record says otherwise"
 
@@ -96,11 +98,14 @@ class Lifecycle:
     def _schedule(self) -> PollSchedule:
         return schedule_of(callbacks_expected=self._policy.callbacks_expected)
 
-    async def run(self, work: Work[Result], *, patience: float = 10.0) -> Result:
+    async def run(
+        self, work: Work[Result], *, patience: float = 10.0, insist: bool = False
+    ) -> Result:
         """Run `work` in a transaction, then wake and count what it left.
 
         `work` must be idempotent: it runs again while the database is away, for `patience` seconds.
-        Raises `DatabaseUnavailableError` after that, and whatever `work` raises.
+        Raises `DatabaseUnavailableError` after that, and whatever `work` raises; with `insist`,
+        that too only once patience is over (see `Database.run`).
         """
         collected = Consequences()
 
@@ -109,7 +114,7 @@ class Lifecycle:
             collected = Consequences()
             return await work(connection, collected)
 
-        result = await self._database.run(one_try, patience=patience)
+        result = await self._database.run(one_try, patience=patience, insist=insist)
         self._signals.announce(*collected.topics)
         for counting in collected.counts:
             counting()
@@ -241,6 +246,20 @@ class Lifecycle:
         won = await moves.cancel(connection, step)
         await self._moved(connection, consequences, _won(step, won=won), step.target)
 
+    async def withdraw(
+        self, connection: Connection, consequences: Consequences, step: Move
+    ) -> None:
+        """Take a task out for good that was never sent, and whose caller knows of none.
+
+        `step` names the state that it leaves; the caller has locked its row. Nobody is notified.
+        """
+        if step.left is not State.QUEUED:
+            back = replace(step, target=State.QUEUED, reason=NEVER_SENT)
+            _won(back, won=await moves.requeue(connection, back))
+        step = replace(step, left=State.QUEUED, target=State.CANCELED, reason=WITHDRAWN)
+        _won(step, won=await moves.cancel(connection, step))
+        consequences.wake(step.id, QUEUE)
+
     async def send_again(
         self, connection: Connection, consequences: Consequences, task_id: UUID
     ) -> None:
@@ -260,9 +279,24 @@ class Lifecycle:
         self, connection: Connection, consequences: Consequences, *, limit: int
     ) -> Sequence[UUID]:
         """Make tasks `unconfirmed` whose create was in flight when its process died."""
-        expires_in = self._policy.unconfirmed_expires_after
-        ids = await sweep.free_lost(connection, limit=limit, expires_in=expires_in)
+        ids = await sweep.free_lost(
+            connection,
+            limit=limit,
+            expires_in=self._policy.unconfirmed_expires_after,
+            window=self._policy.limits.creates.window,
+        )
         await self._swept(connection, consequences, ids, State.UNCONFIRMED)
+        return ids
+
+    async def withdraw_unreleased(
+        self, connection: Connection, consequences: Consequences, *, limit: int
+    ) -> Sequence[UUID]:
+        """Take out what nobody released in time: whoever stored it is gone, or said no."""
+        ids = await sweep.unreleased(connection, limit=limit)
+        for task_id in ids:
+            step = Move(id=task_id, left=State.QUEUED, target=State.CANCELED)
+            await self.withdraw(connection, consequences, step)
+        consequences.count(partial(self._metrics.swept, State.CANCELED, len(ids)))
         return ids
 
     async def expire(

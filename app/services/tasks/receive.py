@@ -84,7 +84,7 @@ class Receiver:
             consequences.count(partial(self._metrics.called_back, verdict))
             return verdict
 
-        verdict = await self._intake.run(work, patience=PATIENCE)
+        verdict = await self._intake.run(work, patience=PATIENCE, insist=True)
         log.info("callback.received", task_id=str(task_id), verdict=verdict)
         return verdict
 

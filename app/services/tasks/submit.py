@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from uuid import UUID
 
 import structlog
 
 from app.domain.callback_url import CallbackUrls
 from app.domain.errors import DatabaseUnavailableError
+from app.domain.move import Move
 from app.domain.statement import CreateAnswer
 from app.domain.submission import label, named_id
+from app.domain.task import Standing, State
 from app.kie.client import KieClient
 from app.metrics import Metrics
 from app.services.account.admission import Admission, Claim
@@ -21,6 +24,7 @@ from app.services.tasks.leases import Leases
 from app.store.account.admission import ClaimedTask
 from app.store.engine import Connection
 from app.store.signals import QUEUE
+from app.store.tasks import rows
 
 AT_ONCE = 50
 """Sendings that one process has under way at most."""
@@ -80,14 +84,14 @@ class Submitter:
         """
         await self._turn_to_admit(patience)
         try:
-            async with self.recovered(Claim(self._new_id())) as claim:
+            async with self.recovered(claim := Claim(self._new_id())):
                 claimed = await self._intake.run(
                     lambda connection, _: self.claim(connection, claim, limit=limit, wait=True),
                     patience=patience,
                 )
         finally:
             self._admitting.release()
-        return self.send(claimed)
+        return self.send(claimed, claim)
 
     async def _turn_to_admit(self, patience: float) -> None:
         """Wait here, not with a connection in hand: a hundred creates at once would take them all.
@@ -107,40 +111,65 @@ class Submitter:
         return await self._admission.admit(connection, claim, limit=self._free(limit), wait=wait)
 
     @asynccontextmanager
-    async def recovered(self, claim: Claim) -> AsyncIterator[Claim]:
-        """Look later for what the claim took, where the caller gives up waiting for its commit."""
+    async def recovered(self, claim: Claim, *, unwanted: UUID | None = None) -> AsyncIterator[None]:
+        """Look later for what the claim took, where the caller gives up waiting for its commit.
+
+        `unwanted`: a task of which its caller is told then that nothing will happen.
+        """
         try:
-            yield claim
+            yield
         except DatabaseUnavailableError:
-            self._in_flight.start(self._recover(claim), f"recover {claim.id}")
+            self._in_flight.start(self._recover(claim, unwanted), f"recover {claim.id}")
             raise
 
-    async def _recover(self, claim: Claim) -> None:
+    async def _recover(self, claim: Claim, unwanted: UUID | None) -> None:
         """Send what was claimed by a commit that went through unheard: nobody else may."""
         claimed = await self._intake.run(
-            lambda connection, _: self._admission.claimed(connection, claim),
+            lambda connection, _: self._admission.settled_claim(connection, claim),
             patience=RECORD_PATIENCE,
+            insist=True,
         )
-        self.send(claimed)
+        self.send([task for task in claimed if task.id != unwanted], claim)
+        if unwanted is not None:
+            await self._withdraw(unwanted, {task.id: task for task in claimed}.get(unwanted))
+
+    async def _withdraw(self, task_id: UUID, claimed: ClaimedTask | None) -> None:
+        """Take out a task that only this process may send, and will not."""
+
+        async def work(connection: Connection, consequences: Consequences) -> None:
+            standing = await rows.lock_task(connection, task_id)
+            if standing is None or not _is_ours(standing, claimed):
+                return  # it was not stored, or the sweep was first
+            step = Move(id=task_id, left=standing.state, target=State.CANCELED)
+            await self._intake.withdraw(connection, consequences, step)
+            if claimed is not None:
+                await self._admission.give_back(connection, claimed)
+
+        await self._intake.run(work, patience=RECORD_PATIENCE, insist=True)
 
     def _free(self, limit: int) -> int:
         """How many more sendings may be under way."""
         return max(0, limit - len(self._in_flight))
 
-    def send(self, claimed: Sequence[ClaimedTask]) -> dict[UUID, InFlightWork]:
-        """Start the sending of claimed tasks; returns it by task."""
+    def send(self, claimed: Sequence[ClaimedTask], claim: Claim) -> dict[UUID, InFlightWork]:
+        """Start the sending of what the claim took; returns it by task."""
         start = self._in_flight.start
-        return {task.id: start(self._send(task), f"submit {task.id}") for task in claimed}
+        return {task.id: start(self._send(task, claim), f"submit {task.id}") for task in claimed}
 
     async def drain(self) -> None:
         """Wait until every sending that was started has recorded its outcome."""
         await self._in_flight.drain()
 
-    async def _send(self, claimed: ClaimedTask) -> None:
+    async def _send(self, claimed: ClaimedTask, claim: Claim) -> None:
         with self._leases.hold(claimed.id):
             started = self._metrics.now()
             url = self._urls.url(claimed.id)
-            outcome = await self._kie.create_task(claimed.model, claimed.input, url)
+            outcome = await self._kie.create_task(
+                claimed.model,
+                claimed.input,
+                url,
+                in_time=partial(self._admission.is_in_time, claim),
+            )
             answered = self._metrics.now()
             self._metrics.submitted(label(outcome), answered - started)
             log.info(
@@ -157,7 +186,12 @@ class Submitter:
             async def record(connection: Connection, consequences: Consequences) -> None:
                 await self._record(connection, consequences, claimed, answer, answered)
 
-            await self._intake.run(record, patience=RECORD_PATIENCE)
+            try:
+                await self._intake.run(record, patience=RECORD_PATIENCE, insist=True)
+            except Exception:
+                self._metrics.outcome_dropped()
+                named = {"task_id": str(claimed.id), "kie_task_id": named_id(outcome)}
+                log.exception("outcome.dropped", **named)
 
     async def _record(
         self,
@@ -175,3 +209,11 @@ class Submitter:
             connection, claimed, applied.said.outcome, answered_ago=self._metrics.now() - answered
         )
         consequences.wake(QUEUE)
+
+
+def _is_ours(standing: Standing, claimed: ClaimedTask | None) -> bool:
+    """Tell whether the task stands as this process left it: not released, or under its claim."""
+    if claimed is None:
+        return standing.state is State.QUEUED
+    under_way = standing.state in (State.SUBMITTING, State.UNCONFIRMED)
+    return under_way and standing.attempt == claimed.attempt

@@ -24,6 +24,7 @@ class Sweeper:
     async def sweep(self) -> float | None:
         """Free and end what is over; 0 where there may be more, else None."""
         moved = len(await self._lifecycle.run(self._end_leases))
+        moved += len(await self._lifecycle.run(self._withdraw))
         for state in DEADLINES:
             moved += len(await self._lifecycle.run(partial(self._expire, state)))
         forgotten = await self._lifecycle.run(self._forget)
@@ -33,6 +34,9 @@ class Sweeper:
         self, connection: Connection, consequences: Consequences
     ) -> Sequence[UUID]:
         return await self._lifecycle.end_leases(connection, consequences, limit=BATCH)
+
+    async def _withdraw(self, connection: Connection, consequences: Consequences) -> Sequence[UUID]:
+        return await self._lifecycle.withdraw_unreleased(connection, consequences, limit=BATCH)
 
     async def _forget(self, connection: Connection, _: Consequences) -> int:
         return await breakers.forget_old(connection, after=FORGOTTEN_AFTER, limit=BATCH)

@@ -153,6 +153,12 @@ class Task(Base):
             postgresql_where=text("state <> 'queued' AND due_at IS NOT NULL"),
         ),
         Index("tasks_leases", "leased_until", postgresql_where=text("state = 'submitting'")),
+        # What its creator has not released yet: no instant at which it is due.
+        Index(
+            "tasks_unreleased",
+            "created_at",
+            postgresql_where=text("state = 'queued' AND due_at IS NULL"),
+        ),
         Index("tasks_submit_by", "submit_by", postgresql_where=text("state = 'queued'")),
         Index(
             "tasks_expires", "state", "expires_at", postgresql_where=text("expires_at IS NOT NULL")

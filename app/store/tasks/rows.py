@@ -19,6 +19,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    update,
 )
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -27,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.draft import Draft
 from app.domain.holding import turns
 from app.domain.task import FINAL, FailSource, Source, Standing, State
-from app.store.sql import NOW, later, seconds_since
+from app.store.sql import NOW, later, seconds_since, state_literal
 from app.store.tables import RESULT_URLS_CUT, Task
 from app.store.tasks.events import MOVED, logged
 
@@ -99,6 +100,44 @@ async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
         return StoredTask(id=new.id, fingerprint=new.fingerprint, inserted=True)
     row = (await connection.execute(_FIND_STORED, values)).one()
     return StoredTask(id=row.id, fingerprint=row.fingerprint, inserted=False)
+
+
+_HOLD_BACK = (
+    update(Task)
+    .where(Task.id == bindparam("held"), Task.state == state_literal(State.QUEUED))
+    .values(due_at=None)
+)
+
+
+async def hold_back(connection: AsyncConnection, task_id: UUID) -> None:
+    """Keep everybody from sending a queued task until it is released.
+
+    Its client is not told of it, and what nobody releases in time is withdrawn (see `sweep`).
+    """
+    await connection.execute(_HOLD_BACK, {"held": task_id})
+
+
+_RELEASE = (
+    update(Task)
+    .where(
+        Task.id == bindparam("held"),
+        Task.state == state_literal(State.QUEUED),
+        Task.due_at.is_(None),
+    )
+    .values(due_at=NOW)
+    .returning(Task.id)
+)
+_IS_WITHDRAWN = select(Task.state == state_literal(State.CANCELED)).where(
+    Task.id == bindparam("held")
+)
+
+
+async def release(connection: AsyncConnection, task_id: UUID) -> bool:
+    """Let whoever's turn it is send the task; False: it was withdrawn meanwhile."""
+    held = {"held": task_id}
+    if await connection.scalar(_RELEASE, held) is not None:
+        return True
+    return not await connection.scalar(_IS_WITHDRAWN, held)
 
 
 _LOCK = (

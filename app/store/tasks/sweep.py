@@ -3,13 +3,15 @@
 from dataclasses import asdict
 from uuid import UUID
 
-from sqlalchemy import Select, Text, bindparam, literal_column, select, update
+from sqlalchemy import Select, Text, bindparam, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.admission import Call
 from app.domain.failure import classify
 from app.domain.task import DEADLINES, Deadline, FailSource, State
-from app.store.sql import NOW, ONCE, later, state_literal
-from app.store.tables import CHANGED, Task
+from app.store.slots import kind
+from app.store.sql import NOW, ONCE, interval, later, state_literal
+from app.store.tables import CHANGED, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
 
 _LOST = (
@@ -33,19 +35,59 @@ _UNCONFIRMED = (
     .returning(*MOVED)
     .cte("moved")
 )
+_FREED = (
+    update(KieSlot)
+    .where(
+        KieSlot.kind == kind(Call.CREATE),
+        KieSlot.task_id == _UNCONFIRMED.c.id,
+        KieSlot.attempt == _UNCONFIRMED.c.attempt,
+    )
+    .values(free_at=func.least(KieSlot.free_at, later("window")))
+    .cte("freed")
+)
+"""Under its lease alone might it send: one window after that, kie.ai counts it no more."""
 _FREE_LOST = select(_UNCONFIRMED.c.id).add_cte(
+    _FREED,
     logged(
         _UNCONFIRMED,
         left=state_literal(State.SUBMITTING),
         reason=literal_column("'the process that sent it is gone'", Text),
-    )
+    ),
 )
 
 
-async def free_lost(connection: AsyncConnection, *, limit: int, expires_in: float) -> list[UUID]:
-    """Make tasks `unconfirmed` whose create was in flight when its process died: never queued."""
-    rows = await connection.execute(_FREE_LOST, {"limit": limit, "expires_in": expires_in})
+async def free_lost(
+    connection: AsyncConnection, *, limit: int, expires_in: float, window: float
+) -> list[UUID]:
+    """Make tasks `unconfirmed` whose create was in flight when its process died: never queued.
+
+    Their slots are free again after `window` seconds.
+    """
+    parameters = {"limit": limit, "expires_in": expires_in, "window": window}
+    rows = await connection.execute(_FREE_LOST, parameters)
     return [row.id for row in rows]
+
+
+RELEASED_WITHIN = 15.0
+"""Seconds within which whoever stores a task releases it, and longer than a create's patience."""
+
+_UNRELEASED = (
+    select(Task.id)
+    .where(
+        Task.state == state_literal(State.QUEUED),
+        Task.due_at.is_(None),
+        Task.created_at < NOW - interval("released_within"),
+    )
+    .order_by(Task.created_at)
+    .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+
+
+async def unreleased(connection: AsyncConnection, *, limit: int) -> list[UUID]:
+    """Lock queued tasks that were stored a while ago and never released; returns their ids."""
+    parameters = {"released_within": RELEASED_WITHIN, "limit": limit}
+    return list((await connection.scalars(_UNRELEASED, parameters)).all())
 
 
 def _expiring(state: State, deadline: Deadline) -> Select[tuple[UUID]]:

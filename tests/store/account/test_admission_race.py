@@ -23,6 +23,7 @@ from app.store.account.admission import ClaimedTask
 from app.store.engine import Connection, Database
 from app.store.slots import Held
 from app.store.tasks import moves
+from app.wiring import both_clocks
 from tests.stage import eventually
 from tests.store.stage import TAKEN_FOR, Sql, admit, limits, pass_time, put_client, put_queue
 
@@ -208,7 +209,7 @@ async def test_a_late_record_and_an_admission_do_not_lock_each_other_out(
     given = limits(creates=1)
     (late,) = await admit(database, given)
     await pass_time(sql, TAKEN_FOR + 1)
-    learning = Admission(database, Policy(limits=given), lambda: 0.5)
+    learning = Admission(database, Policy(limits=given), lambda: 0.5, both_clocks)
 
     async def record() -> None:
         async with database.begin() as connection:

@@ -26,7 +26,7 @@ BOUNDED = pytest.mark.parametrize("state", DEADLINES)
 
 async def free(database: Database, limit: int = 100) -> list[UUID]:
     async with database.begin() as connection:
-        return await sweep.free_lost(connection, limit=limit, expires_in=900)
+        return await sweep.free_lost(connection, limit=limit, expires_in=900, window=10)
 
 
 async def end(
