@@ -147,6 +147,6 @@ def _logged(inner: Lifespan[FastAPI]) -> Lifespan[FastAPI]:
 
 
 def _dsn(settings: Settings) -> str:
-    if settings.database_url is None:
+    if settings.dsn is None:
         raise SettingsError(["GATEWAY_DATABASE_URL: is not set; name your PostgreSQL"])
-    return settings.database_url.get_secret_value()
+    return settings.dsn

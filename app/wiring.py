@@ -75,7 +75,11 @@ def both_clocks() -> Instant:
 
 @asynccontextmanager
 async def wired(
-    settings: Settings, dsn: str, *, monotonic: Callable[[], float] = time.monotonic
+    settings: Settings,
+    dsn: str,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    clocks: Callable[[], Instant] = both_clocks,
 ) -> AsyncIterator[Services]:
     """Lend the services over the database at `dsn`; connections open when first needed."""
     database = Database(dsn, pool_size=settings.database_pool_size)
@@ -88,7 +92,7 @@ async def wired(
                 _guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
             ) as callers,
         ):
-            yield build(settings, database, signals, http, callers, monotonic)
+            yield build(settings, database, signals, http, callers, monotonic, clocks)
     finally:
         await database.dispose()
 
@@ -123,6 +127,7 @@ def build(
     http: httpx.AsyncClient,
     callers: aiohttp.ClientSession,
     monotonic: Callable[[], float] = time.monotonic,
+    clocks: Callable[[], Instant] = both_clocks,
 ) -> Services:
     """Build the services upon what `wired` opens and closes."""
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
@@ -143,7 +148,7 @@ def build(
     outbox = Outbox(new_id, settings.delivery_schedule[0])
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
-    admission = Admission(database, policy, chance, both_clocks)
+    admission = Admission(database, policy, chance, clocks)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     health = Health(database, monotonic, policy.limits)
     lifecycle = Lifecycle(database, signals, outbox, policy, chance, metrics)

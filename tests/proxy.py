@@ -15,7 +15,11 @@ class Cutter:
 
     def __init__(self) -> None:
         self.cuts = 0
+        self.held = 0
         self._armed: bytes | None = None
+        self._answers = asyncio.Event()
+        self._answers.set()
+        self._holding = False
         self._dark = False
         self._lines: set[asyncio.Task[None]] = set()
 
@@ -31,6 +35,16 @@ class Cutter:
     def loses_the_answer_to(self, message: bytes) -> None:
         """Pass the next `message` on to the server, and hang up when its answer comes."""
         self._armed = message
+
+    def holds_the_answers_to(self, message: bytes) -> None:
+        """Pass on each `message`, and hold what its server says on that line until `lets_go`."""
+        self._armed = message
+        self._holding = True
+        self._answers.clear()
+
+    def lets_go(self) -> None:
+        self._armed, self._holding = None, False
+        self._answers.set()
 
     async def serve(
         self,
@@ -59,7 +73,8 @@ class Cutter:
     ) -> None:
         while chunk := await source.read(CHUNK):
             if self._armed is not None and self._armed in chunk:
-                self._armed = None
+                if not self._holding:
+                    self._armed = None
                 lost.set()
             target.write(chunk)
             await target.drain()
@@ -68,7 +83,11 @@ class Cutter:
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, lost: asyncio.Event
     ) -> None:
         while chunk := await source.read(CHUNK):
-            if lost.is_set():
+            if lost.is_set() and not self._answers.is_set():
+                self.held += 1
+                await self._answers.wait()
+                lost.clear()
+            elif lost.is_set():
                 self.cuts += 1
                 return
             target.write(chunk)

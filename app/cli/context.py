@@ -81,8 +81,7 @@ def with_database(found: Settings) -> Iterator[Settings]:
 
 def dsn(found: Settings) -> str:
     """Return the database's URL of settings that `with_database` lent."""
-    url = found.database_url
-    return url.get_secret_value() if url else ""
+    return found.dsn or ""
 
 
 def require_database(found: Settings) -> str | None:

@@ -19,6 +19,16 @@ FOREIGN_PARAMETERS = re.compile(
 )
 """What asyncpg does not know it sends to the server as a setting, and the server then refuses."""
 
+_UNPREPARED = {
+    "statement_cache_size": "0",
+    "prepared_statement_cache_size": "0",
+    "pgbouncer": "true",
+}
+"""How drivers are told that a pooler stands before the server that knows no prepared statements."""
+
+NO_STATEMENT_CACHE = {"statement_cache_size": "0"}
+"""The one of them that `app/store/connecting.py` reads."""
+
 _DATABASE_SCHEME = re.compile(r"postgres(ql)?(\+\w+)?")
 _DATABASE_HOST = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]*)(:\d*)?")
 
@@ -46,6 +56,11 @@ def normalise_database_url(url: str) -> str:
     return f"postgresql://{account}{at}{hosts}{parts.path}{'?' if query else ''}{query}"
 
 
+def without_statement_cache(url: str) -> str:
+    """Tell a normalised URL's reader to prepare no statements."""
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(NO_STATEMENT_CACHE)}"
+
+
 def split(url: str) -> SplitResult:
     """Split as `urlsplit` does, whose own errors quote the URL, password and all."""
     try:
@@ -70,4 +85,6 @@ def _parameters(query: str) -> dict[str, str]:
     if not re.fullmatch(r"[\d,]*", given.get("port", "")):
         message = "has a port that is not a number; write for example ?port=5432"
         raise ValueError(message)
-    return {name: value for name, value in given.items() if not FOREIGN_PARAMETERS.fullmatch(name)}
+    known = {name: value for name, value in given.items() if not FOREIGN_PARAMETERS.fullmatch(name)}
+    unprepared = any(given.get(name) == value for name, value in _UNPREPARED.items())
+    return known | (NO_STATEMENT_CACHE if unprepared else {})

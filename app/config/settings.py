@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from app.config.database_url import without_statement_cache
 from app.config.values import (
     Address,
     DatabaseUrl,
@@ -62,6 +63,11 @@ class Settings(BaseSettings):
         None,
         description="Direct URL for LISTEN, when `GATEWAY_DATABASE_URL` goes through PgBouncer; "
         "none: the same URL.",
+    )
+    database_statement_cache: bool = Field(
+        True,
+        description="Prepare statements once for each connection. Off for a PgBouncer before 1.21 "
+        "in transaction mode, at the cost of a round trip for each statement.",
     )
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections per process.")
     data_dir: Path = Field(
@@ -226,6 +232,14 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def dsn(self) -> str | None:
+        """The database's URL as we connect to it; None: an embedded server's is to be filled in."""
+        if self.database_url is None:
+            return None
+        url = self.database_url.get_secret_value()
+        return url if self.database_statement_cache else without_statement_cache(url)
 
     def warnings(self) -> list[str]:
         """Say what may be meant and is risky or slow: one sentence each, to be logged at start."""

@@ -10,15 +10,20 @@ import structlog
 
 from app.domain.admission import Limits
 from app.domain.errors import DatabaseUnavailableError
-from app.store import schema
+from app.store import schema, server
 from app.store.account import condition
 from app.store.engine import Database
 
 SILENT_AFTER = 60.0
 """Seconds without a beat after which a loop counts as stuck."""
 
+UNWRITABLE_FOR = 10.0
+"""Seconds for which the database may take no writes: a failover that goes well is shorter."""
+
 WATCH_EVERY = 1.0
 """Seconds between looks, so that the log tells even where nobody asks."""
+
+READ_ONLY = "PostgreSQL takes no writes: a standby, or read-only"
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +47,7 @@ class Health:
         self._limits = limits
         self._beats: dict[str, float] = {}
         self._stuck: frozenset[str] = frozenset()
+        self._unwritable_since: float | None = None
 
     def beat(self, loop: str) -> None:
         """Note that a loop has come round."""
@@ -84,10 +90,24 @@ class Health:
     async def _database_checks(self) -> list[Check]:
         try:
             trouble = await self.schema_trouble()
+            database = await self._database_check()
         except DatabaseUnavailableError:
             return [Check(name="database", trouble="PostgreSQL does not answer")]
-        found = [Check(name="database", trouble=None), Check(name="schema", trouble=trouble)]
+        found = [database, Check(name="schema", trouble=trouble)]
         return found if trouble else [*found, *await self._admission()]
+
+    async def _database_check(self) -> Check:
+        """Tell whether the database takes writes, without writing."""
+        async with self._database.read() as connection:
+            writable = await server.is_writable(connection)
+        now = self._monotonic()
+        if writable:
+            self._unwritable_since = None
+            return Check(name="database", trouble=None)
+        if self._unwritable_since is None:
+            self._unwritable_since = now
+        lasting = now - self._unwritable_since >= UNWRITABLE_FOR
+        return Check(name="database", trouble=READ_ONLY, fatal=lasting)
 
     async def _admission(self) -> list[Check]:
         """Report a pause or a hold of the account: the queue waits, and this process is fit."""

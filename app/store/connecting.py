@@ -83,8 +83,7 @@ class Connector:
                 log.info("database.pooled")
                 self.is_pooled = True
             else:
-                await connection.execute(DURABLE_SESSION)
-                return connection
+                return await _settled(connection)
         return await self._open(server, wish, _NAMED)
 
     async def _open(
@@ -103,6 +102,17 @@ class Connector:
         return opened
 
 
+async def _settled(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+) -> "asyncpg.Connection[asyncpg.Record]":
+    try:
+        await connection.execute(DURABLE_SESSION)
+    except BaseException:  # nobody else knows of it yet
+        connection.terminate()
+        raise
+    return connection
+
+
 def _without_cache(dsn: str) -> tuple[str, bool]:
     """Take our own parameter out of the URL; False: statements are not prepared."""
     head, _, query = dsn.partition("?")
@@ -116,4 +126,6 @@ def _servers(dsn: str) -> list[str]:
     """Write one URL for each host: asyncpg has one timeout for all, and the first may be silent."""
     parts = urlsplit(dsn)
     account, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return [dsn]
     return [parts._replace(netloc=f"{account}{at}{host}").geturl() for host in hosts.split(",")]

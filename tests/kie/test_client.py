@@ -9,8 +9,8 @@ from importlib import metadata
 import pytest
 
 from app.domain.report import Answered, DownloadLink, NoAnswer, NotVisible, Progress, Report
-from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
-from app.kie.client import KieClient, http_client
+from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown, Unsent
+from app.kie.client import TOO_LATE, KieClient, http_client
 from app.kie.reading import AT_ONCE
 from tests.kie.stage import (
     CALLBACK,
@@ -173,6 +173,26 @@ async def test_a_connection_is_kept_for_the_next_call() -> None:
     async with serving(twice) as server, kie(server.url()) as client:
         assert await create(client) == Accepted(kie_task_id="t1")
         assert await create(client) == Accepted(kie_task_id="t1")
+    assert server.connections == 1
+
+
+async def test_what_is_too_late_is_not_written_and_costs_no_connection() -> None:
+    """Asked last: when names, TCP and TLS are done."""
+    asked: list[int] = []
+
+    async with serving(answering(http(200, CREATED))) as server, kie(server.url()) as client:
+
+        def too_late() -> bool:
+            asked.append(server.connections)
+            return False
+
+        late = await client.create_task("m", {}, CALLBACK, in_time=too_late)
+        assert late == Unsent(reason=TOO_LATE, late=True)
+        assert server.requests == []
+        assert await client.create_task("m", {}, CALLBACK, in_time=lambda: True) == Accepted(
+            kie_task_id="t1"
+        )
+    assert asked == [1]
     assert server.connections == 1
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import uuid
+from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import exc, text
@@ -10,8 +11,11 @@ from sqlalchemy import exc, text
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.move import Move
 from app.domain.task import State
+from app.store import server
+from app.store.connecting import Connector
 from app.store.engine import Connection, Database
 from app.store.tasks import moves, rows
+from tests.proxy import between
 from tests.store.stage import Sql, events, new_task, put_client, put_task
 
 DIRECTLY = 3.0
@@ -267,3 +271,108 @@ async def test_each_statement_of_a_read_is_a_transaction(database: Database, sql
         await connection.execute(text("DELETE FROM clients"))
         await connection.rollback()
     assert await sql.fetchval("SELECT count(*) FROM clients") == 1
+
+
+READ_ONLY = "SET default_transaction_read_only = on"
+
+
+async def test_a_session_that_takes_no_writes_is_not_lent_again(dsn: str) -> None:
+    """It would answer every write with an error for as long as the process lives."""
+    lent = Database(dsn, pool_size=1)
+    try:
+        async with lent.read() as connection:
+            await connection.execute(text(READ_ONLY))
+            turned = await backend(connection)
+        with pytest.raises(DatabaseUnavailableError):
+            async with lent.begin() as connection:
+                await connection.execute(text("UPDATE kie_account SET id = 1"))
+        async with lent.begin() as connection:
+            assert await backend(connection) != turned
+            await connection.execute(text("UPDATE kie_account SET id = 1"))
+    finally:
+        await lent.dispose()
+
+
+async def test_sessions_run_as_we_need_them(dsn: str, sql: Sql) -> None:
+    name = await sql.fetchval("SELECT current_database()")
+    await sql.execute(f"ALTER DATABASE {name} SET jit = on")
+    await sql.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    asked = Database(dsn, pool_size=1)
+    try:
+        async with asked.read() as connection:
+            for setting, value in (("jit", "off"), ("synchronous_commit", "on")):
+                assert await connection.scalar(text(f"SHOW {setting}")) == value
+            assert await connection.scalar(text("SHOW application_name")) == "kie-gateway"
+        await sql.execute(f"ALTER DATABASE {name} SET synchronous_commit = remote_apply")
+        await asked.dispose()
+        async with asked.read() as connection:  # more than we need stays
+            assert await connection.scalar(text("SHOW synchronous_commit")) == "remote_apply"
+    finally:
+        await sql.execute(f"ALTER DATABASE {name} RESET ALL")
+        await asked.dispose()
+
+
+async def test_a_read_only_server_lends_sessions_for_reads(dsn: str, sql: Sql) -> None:
+    """A primary whose disk is full is often made read-only: what is there is still shown."""
+    name = await sql.fetchval("SELECT current_database()")
+    await sql.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    full = Database(dsn, pool_size=1)
+    try:
+        async with full.read() as connection:
+            assert not await server.is_writable(connection)
+        with pytest.raises(DatabaseUnavailableError):
+            async with full.begin() as connection:
+                await connection.execute(text("UPDATE kie_account SET id = 1"))
+    finally:
+        await sql.execute("SET default_transaction_read_only = off")
+        await sql.execute(f"ALTER DATABASE {name} RESET ALL")
+    async with full.begin() as connection:
+        await connection.execute(text("UPDATE kie_account SET id = 1"))
+        assert await server.is_writable(connection)
+    await full.dispose()
+
+
+async def test_the_next_host_serves_where_the_first_does_not(dsn: str) -> None:
+    """The one that served is asked first from then on."""
+    async with between(dsn) as (_, through):
+        served = urlsplit(through).netloc.rpartition("@")[2]
+        both = through.replace(served, f"127.0.0.1:{closed_port()},{served}")
+        connector = Connector(both)
+        for _ in range(2):
+            connection = await connector()
+            assert await connection.fetchval("SELECT 1") == 1
+            await connection.close()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a defect of ours"), OSError("away")])
+async def test_who_insists_is_not_stopped_by_any_error(
+    database: Database, sql: Sql, client_id: uuid.UUID, error: Exception
+) -> None:
+    new = new_task(client_id)
+    tries = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        await rows.insert_task(connection, new)
+        if tries < 3:
+            raise error
+
+    await database.run(work, insist=True)
+    assert tries == 3
+    assert len(await events(sql, new.id)) == 1
+
+
+async def test_who_insists_gives_up_rows_that_contradict_each_other_twice(
+    database: Database,
+) -> None:
+    tries = 0
+
+    async def work(connection: Connection) -> None:
+        nonlocal tries
+        tries += 1
+        await connection.execute(text("INSERT INTO kie_account (id) VALUES (1)"))
+
+    with pytest.raises(exc.IntegrityError):
+        await database.run(work, insist=True)
+    assert tries == 2

@@ -18,7 +18,7 @@ from app.domain.errors import (
     no_such_task,
 )
 from app.domain.report import Answered, NoAnswer, NotVisible
-from app.domain.task import Standing, State
+from app.domain.task import FINAL, Standing, State
 from app.kie.client import KieClient
 from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
@@ -167,6 +167,9 @@ def _require_bindable(standing: Standing, kie_task_id: str) -> None:
 
 
 def _require_lost(standing: Standing) -> None:
+    if standing.state in FINAL:
+        detail = f"The task is finished ({standing.state}): there is nothing to put back."
+        raise NotStuckError(detail)
     if standing.state is not State.UNCONFIRMED:
         detail = f"The task is {standing.state}; only an unconfirmed one is put back."
         raise NotStuckError(detail)

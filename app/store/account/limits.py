@@ -172,8 +172,9 @@ MAY_SEND = and_(OPEN, PROBE_TURN, HAS_SLOT, HAS_SEAT)
 # -- the queue: which tasks, and whose turn it is
 
 QUEUED = Task.state == state_literal(State.QUEUED)
-ELIGIBLE = (QUEUED, Task.submit_by > NOW, Task.due_at <= NOW)
-"""Of the queued tasks, those that may be sent as far as they themselves are concerned."""
+ELIGIBLE = (QUEUED, Task.submit_by > NOW, Task.due_at <= NOW, Task.kie_task_id.is_(None))
+"""Of the queued tasks, those that may be sent as far as they themselves are concerned: what is not
+released yet has no `due_at`, and what kie.ai has is never sent again."""
 CLIENT_OPEN = ClientQueue.paused_at.is_(None)
 
 

@@ -52,6 +52,27 @@ async def test_a_task_whose_process_died_becomes_unconfirmed_and_is_asked_about(
     assert await free(database) == []
 
 
+async def test_the_slot_of_a_lost_create_is_free_one_window_after_its_lease(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    """Else what a dead process had taken would keep all others waiting for a minute more."""
+    at = {"leased_until": -1.0, "submitted_at": -31.0}
+    task_id = await put_task(sql, client_id, State.SUBMITTING, at=at, attempt=2)
+    for slot, attempt in ((1, 2), (2, 1)):
+        await sql.execute(
+            "INSERT INTO kie_slots VALUES ('create', $1, now() + interval '39 s', $2, $3, now())",
+            slot,
+            task_id,
+            attempt,
+        )
+    assert await free(database) == [task_id]
+    rows = await sql.fetch(
+        "SELECT extract(epoch FROM free_at - clock_timestamp())::float AS free_in FROM kie_slots"
+        " ORDER BY slot"
+    )
+    assert [row["free_in"] for row in rows] == [around(10), around(39)]
+
+
 @pytest.mark.parametrize(
     ("state", "leased_until"),
     [
