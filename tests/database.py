@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
@@ -50,6 +51,19 @@ def execute(dsn: str, *statements: str) -> None:
             await connection.close()
 
     asyncio.run(run())
+
+
+def fetch(dsn: str, query: str, *arguments: object) -> Any:
+    """Return the first value of the first row of a query's answer. Blocks."""
+
+    async def run() -> Any:
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await connection.fetchval(query, *arguments)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
 
 
 def relaxed(dsn: str) -> None:
