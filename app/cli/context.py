@@ -21,6 +21,7 @@ from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
 from app.services.services import Services
 from app.store import schema
+from app.store.connecting import pooler_trouble
 from app.store.engine import Database
 from app.wiring import wired
 
@@ -29,6 +30,13 @@ Result = TypeVar("Result")
 
 class DatabaseAwayError(Exception):
     """PostgreSQL cannot be used at all; the text says what it said, in one line."""
+
+    def __init__(
+        self, said: str, remedy: str = "start it, or correct GATEWAY_DATABASE_URL"
+    ) -> None:
+        """`remedy`: what to do about it."""
+        super().__init__(said)
+        self.remedy = remedy
 
 
 def settings(**overrides: Any) -> Settings:  # noqa: ANN401  # of any field's type
@@ -89,7 +97,7 @@ def require_database(found: Settings) -> str | None:
     try:
         return run(revision(dsn(found)))
     except DatabaseAwayError as error:
-        give_up(f"PostgreSQL: {error}; start it, or correct GATEWAY_DATABASE_URL")
+        give_up(f"PostgreSQL: {error}; {error.remedy}")
 
 
 def require_schema(found: Settings) -> None:
@@ -105,12 +113,21 @@ def at_schema(present: str | None) -> str:
 
 async def revision(dsn: str) -> str | None:
     """Return the database's schema revision; raises `DatabaseAwayError`."""
+    try:
+        trouble = await pooler_trouble(dsn)
+        found = None if trouble else await _revision(dsn)
+    except Exception as error:  # noqa: BLE001  # a wrong password or name, as the driver has it
+        raise DatabaseAwayError(_root(error)) from None
+    if trouble is not None:
+        raise DatabaseAwayError(*trouble)
+    return found
+
+
+async def _revision(dsn: str) -> str | None:
     database = Database(dsn, pool_size=1)
     try:
         async with database.read() as connection:
             return await schema.present(connection)
-    except Exception as error:  # noqa: BLE001  # a wrong password or name, as the driver has it
-        raise DatabaseAwayError(_root(error)) from None
     finally:
         await database.dispose()
 

@@ -102,6 +102,41 @@ class Connector:
         return opened
 
 
+NO_PREPARED_STATEMENTS = (
+    "the pooler before it knows no prepared statements",
+    (
+        "set GATEWAY_DATABASE_STATEMENT_CACHE=false, or use PgBouncer 1.21 or newer with "
+        "max_prepared_statements"
+    ),
+)
+_PROBE = "kie_gateway_probe"
+_UNPREPARED = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
+
+
+async def pooler_trouble(dsn: str) -> tuple[str, str] | None:
+    """Say why no work could go through a pooler, and what to do; None: it can, or there is none.
+
+    Two of its clients prepare a statement under one name: without its help they share a session,
+    and the second one is told that the name is taken. Raises as connecting does.
+    """
+    connector = Connector(dsn)
+    lent: list[asyncpg.Connection[asyncpg.Record]] = []
+    try:
+        for _ in range(2):
+            lent.append(await connector())
+            if not (connector.is_pooled and connector.prepares):
+                return None
+            await (await lent[-1].prepare("SELECT 1", name=_PROBE)).fetch()
+    except (*_UNPREPARED, ConnectionError) as error:
+        if not isinstance(error.__cause__ or error, _UNPREPARED):
+            raise
+        return NO_PREPARED_STATEMENTS
+    finally:
+        for connection in lent:
+            connection.terminate()
+    return None
+
+
 async def _settled(
     connection: "asyncpg.Connection[asyncpg.Record]",
 ) -> "asyncpg.Connection[asyncpg.Record]":

@@ -67,8 +67,7 @@ async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
     try:
         present = await revision(url)
     except DatabaseAwayError as error:
-        remedy = "start PostgreSQL, or correct GATEWAY_DATABASE_URL"
-        yield Finding("database", f"cannot be used: {error}", remedy)
+        yield Finding("database", f"cannot be used: {error}", error.remedy)
         return
     yield Finding("database", "answers")
     if present != schema.needed():
