@@ -708,6 +708,7 @@ def test_a_weak_key_is_refused_at_start(key: str) -> None:
     assert key not in str(refusal.value)
 
 
+@pytest.mark.long
 async def test_without_the_database_it_says_so(
     start_gateway: StartGateway, scratch: Scratch
 ) -> None:

@@ -461,6 +461,7 @@ async def test_loops_are_shown_where_they_run(start_gateway: StartGateway, *, wo
     assert found == ({"loop": LOOPS} if worker else {})
 
 
+@pytest.mark.long
 async def test_without_its_database_the_rest_is_told(
     start_gateway: StartGateway, scratch: Scratch
 ) -> None:

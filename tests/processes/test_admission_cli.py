@@ -58,6 +58,7 @@ async def _audit(sql: Connection) -> list[tuple[str, str, str | None, Any]]:
     ]
 
 
+@pytest.mark.long
 async def test_a_pause_stops_spending_at_once(
     stage: Stage, start: Start, at: At, upstream: Upstream, sql: Connection
 ) -> None:
@@ -103,6 +104,7 @@ async def test_a_pause_stops_spending_at_once(
     assert "open" in (await stage.run("admission", "status")).out
 
 
+@pytest.mark.long
 async def test_held_pairs_are_shown(stage: Stage, sql: Connection) -> None:
     shop = await put_client(sql, "shop")
     await put_breaker(sql, shop, "resting", tries=1)
@@ -119,6 +121,7 @@ async def test_held_pairs_are_shown(stage: Stage, sql: Connection) -> None:
     ]
 
 
+@pytest.mark.long
 async def test_one_client_is_paused_and_the_others_go_on(
     stage: Stage, start: Start, at: At, sql: Connection
 ) -> None:
@@ -152,6 +155,7 @@ async def test_one_client_is_paused_and_the_others_go_on(
     assert await sql.fetchval("SELECT count(paused_at) FROM client_queues") == 0
 
 
+@pytest.mark.long
 async def test_a_hold_is_shown_and_the_balance_is_not(
     stage: Stage, start: Start, at: At, upstream: Upstream
 ) -> None:
@@ -179,6 +183,7 @@ async def _lost(gateway: Gateway, upstream: Upstream) -> str:
     return str(task["id"])
 
 
+@pytest.mark.long
 async def test_an_expired_task_is_bound_and_settled_by_asking(
     stage: Stage, start: Start, at: At, upstream: Upstream, sql: Connection
 ) -> None:
@@ -204,6 +209,7 @@ async def test_an_expired_task_is_bound_and_settled_by_asking(
     assert again.said("The task is succeeded", status=1), again
 
 
+@pytest.mark.long
 async def test_a_task_is_put_back_only_by_who_says_that_it_may_be_paid_again(
     stage: Stage, start: Start, at: At, upstream: Upstream, sql: Connection
 ) -> None:
@@ -229,6 +235,7 @@ async def test_a_task_is_put_back_only_by_who_says_that_it_may_be_paid_again(
     assert again.said("The task is running", status=1), again
 
 
+@pytest.mark.long
 async def test_a_task_that_was_set_aside_is_released(
     stage: Stage, start: Start, at: At, upstream: Upstream, sql: Connection
 ) -> None:
@@ -253,6 +260,7 @@ async def test_a_task_that_was_set_aside_is_released(
 # -- clients
 
 
+@pytest.mark.long
 async def test_a_clients_share(stage: Stage, sql: Connection) -> None:
     made = await stage.run("keys", "create", "shop", "--weight", "3", "--json")
     assert list(made.json) == ["client", "api_key", "signing_secret"]
@@ -313,6 +321,7 @@ async def test_what_is_missing_is_named(stage: Stage) -> None:
         assert "Usage: kie-gateway" in ended.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", [("admission", "pause"), ("stuck",)], ids=" ".join)
 async def test_without_a_usable_database(
     stage: Stage, scratch: str, arguments: tuple[str, ...]
@@ -329,6 +338,7 @@ async def test_without_a_usable_database(
 # -- surfaces
 
 
+@pytest.mark.long
 async def test_the_webhook_is_served_apart(stage: Stage, start: Start, at: At) -> None:
     """The table of paths is tested in the API's tests; here, that the command has it."""
     outside = await start("serve", "--surface", "callbacks", "--no-worker")

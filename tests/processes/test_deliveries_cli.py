@@ -60,6 +60,7 @@ async def caller(
     return Caller(stage, await at(serving_url), upstream, sql)
 
 
+@pytest.mark.long
 async def test_look_repeat_and_enable(caller: Caller) -> None:
     lost, told = await caller.ended("exhausted"), await caller.ended("delivered")
     gone = await caller.ended("disabled", "https://gone.test/")
@@ -157,6 +158,7 @@ async def shop(stage: Stage, sql: Connection) -> dict[str, Any]:  # noqa: ARG001
     return issued
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shop")
 async def test_a_client_is_set(stage: Stage, sql: Connection) -> None:
     async def sets(*arguments: str) -> Any:
@@ -193,6 +195,7 @@ NOT_SET: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shop")
 async def test_what_cannot_be_set(stage: Stage, sql: Connection) -> None:
     found = await stage.run_each([("clients", "set", "shop", *options) for options, _ in NOT_SET])
@@ -208,6 +211,7 @@ async def test_only_a_client_is_set(stage: Stage) -> None:
     assert ended.said("There is no client called nobody", status=1), ended
 
 
+@pytest.mark.long
 async def test_a_secret_is_rotated(stage: Stage, sql: Connection, shop: dict[str, Any]) -> None:
     ended = await stage.run("keys", "rotate-secret", "shop", "--grace", "60", "--json")
     assert ended.status == 0, ended
@@ -238,6 +242,7 @@ NOT_ROTATED = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("shop")
 async def test_what_cannot_be_rotated(stage: Stage) -> None:
     commands = [("keys", "rotate-secret", *arguments) for arguments, *_ in NOT_ROTATED]

@@ -46,6 +46,7 @@ async def test_demo(stage: Stage, room: Path) -> None:
     assert _nothing_kept(room)
 
 
+@pytest.mark.long
 async def test_a_demo_of_failure(stage: Stage, room: Path) -> None:
     ended = await stage.run("demo", "--fail", "--json", TMPDIR=str(room))
 
@@ -56,6 +57,7 @@ async def test_a_demo_of_failure(stage: Stage, room: Path) -> None:
     assert _nothing_kept(room)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "moment", "status"),
     [(signal.SIGINT, "POST ", 130), (signal.SIGTERM, "POST ", 143)],
@@ -103,6 +105,7 @@ class Dev:
         return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False)
 
 
+@pytest.mark.long
 async def test_dev_keeps_data_and_keys_and_leaves_nothing_when_it_or_a_part_of_it_is_killed(
     stage: Stage, room: Path
 ) -> None:

@@ -47,6 +47,7 @@ async def test_all_is_well(stage: Stage, replica_urls: tuple[str, str]) -> None:
 STUCK = {"status": "unavailable", "checks": {"database": "ok", "loops": "no beat for 60 s: poll"}}
 
 
+@pytest.mark.long
 async def test_a_process_whose_loop_is_stuck(stage: Stage) -> None:
     """By its own URL and behind the public one; a proxy that hides /readyz proves nothing."""
 

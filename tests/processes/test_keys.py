@@ -14,6 +14,7 @@ async def _status(url: str, api_key: str) -> int:
         return (await http.post("/v1/tasks", json=body)).status_code
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("upstream")
 async def test_the_life_of_keys(stage: Stage, replica_urls: tuple[str, str]) -> None:
     url, _ = replica_urls
@@ -47,6 +48,7 @@ async def test_the_life_of_keys(stage: Stage, replica_urls: tuple[str, str]) -> 
     assert again.said("No active key", status=1)
 
 
+@pytest.mark.long
 async def test_for_people_each_value_stands_on_its_own_line(stage: Stage, sql: Connection) -> None:
     ended = await stage.run("keys", "create", "people")
 
@@ -66,6 +68,7 @@ async def test_bad_names(stage: Stage) -> None:
         assert ended.said("1 to 64 letters", status=2), ended
 
 
+@pytest.mark.long
 async def test_a_client_of_other_secrets(stage: Stage, sql: Connection) -> None:
     await stage.run("keys", "create", "sealed")
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook
 
@@ -94,6 +95,7 @@ async def test_a_wrong_secret_is_told_and_what_comes_again_too(
     assert lines[-1] == "2 did not verify: is it this client's secret?"
 
 
+@pytest.mark.long
 async def test_as_json_with_another_answer_until_it_is_given_up(
     start: Start, gateway: Gateway, upstream: Upstream, secret: str, tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_the_lines_that_dev_prints_run_as_pasted(dev: Dev) -> None:
     assert all(Path(name).exists() for name in named)
 
 
+@pytest.mark.long
 def test_the_tour(dev: Dev, tmp_path: Path) -> None:
     shown = steps()
     assert len(shown) >= 10

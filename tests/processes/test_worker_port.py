@@ -40,6 +40,7 @@ async def test_a_worker_tells_how_it_is_and_nothing_else(start: Start) -> None:
     assert await working.end() == 0
 
 
+@pytest.mark.long
 async def test_flags_come_before_the_setting(start: Start) -> None:
     working = await start(
         *("worker", "--host", "127.0.0.1", "--port", "0"), GATEWAY_WORKER_LISTEN="256.0.0.1:1"
@@ -48,6 +49,7 @@ async def test_flags_come_before_the_setting(start: Start) -> None:
     assert await working.end() == 0
 
 
+@pytest.mark.long
 async def test_what_a_worker_does_is_counted_there(
     start: Start, at: At, upstream: Upstream
 ) -> None:
@@ -67,6 +69,7 @@ async def test_what_a_worker_does_is_counted_there(
     assert "kie_gateway_loop_stuck" not in labels((await gateway.http.get("/metrics")).text)
 
 
+@pytest.mark.long
 async def test_it_answers_no_more_once_it_is_told_to_stop(start: Start) -> None:
     working = await start("worker")
     url = await working.ready()
@@ -80,6 +83,7 @@ async def test_it_answers_no_more_once_it_is_told_to_stop(start: Start) -> None:
         await _get(url, "/livez")
 
 
+@pytest.mark.long
 async def test_a_port_in_use_is_refused_in_one_line(stage: Stage, start: Start) -> None:
     port = await _port(await start("worker"))
 
@@ -88,6 +92,7 @@ async def test_a_port_in_use_is_refused_in_one_line(stage: Stage, start: Start) 
     assert ended.said("by --port or GATEWAY_WORKER_LISTEN", status=1), ended
 
 
+@pytest.mark.long
 async def test_the_doctor_asks_running_processes(stage: Stage, start: Start) -> None:
     url = await (await start("worker")).ready()
     nowhere = "http://127.0.0.1:9"
@@ -99,6 +104,7 @@ async def test_the_doctor_asks_running_processes(stage: Stage, start: Start) -> 
     assert f"{nowhere}/readyz answers: " in ended.out
 
 
+@pytest.mark.long
 async def test_the_doctor_sees_work_that_nobody_does(
     stage: Stage, start: Start, at: At, sql: Connection
 ) -> None:

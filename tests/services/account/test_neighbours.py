@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import pytest
 from starlette.responses import Response
 
 from app.domain.task import State
@@ -77,6 +78,7 @@ class Bank:
         return credits_left(self.balance)
 
 
+@pytest.mark.long
 async def test_a_balance_that_runs_out_fails_nothing_and_wastes_little(
     gateway: Gateway, wire: Wire, upstream: Upstream, sql: Any
 ) -> None:
