@@ -59,6 +59,11 @@ PARTS = (
         seconds=300,
         command=("pytest", "-q", "-n", "2", "-m", "long", "tests/faults", "tests/processes"),
     ),
+    Part(
+        name="the store and admission with JIT and without statistics",
+        seconds=90,
+        command=("tests.jit",),
+    ),
     _sabotaged(3, 90),
     _sabotaged(4, 60),
     _sabotaged(5, 60),

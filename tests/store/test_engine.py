@@ -214,7 +214,7 @@ async def test_a_database_that_lets_nobody_in_is_away_and_says_why(dsn: str) -> 
     """An operator may change its mind; the cause says what is set wrongly."""
     mistaken = Database(dsn.replace("/test_", "/no_such_"))
     with pytest.raises(DatabaseUnavailableError) as caught:
-        await mistaken.run(never, patience=0.1)
+        await mistaken.run(never, patience=2)
     assert "does not exist" in str(caught.value.__cause__)
     await mistaken.dispose()
 
