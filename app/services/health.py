@@ -42,6 +42,11 @@ class Health:
         self._limits = limits
         self._beats: dict[str, float] = {}
         self._stuck: frozenset[str] = frozenset()
+        self._ending = False
+
+    def end(self) -> None:
+        """Be unfit for work from now on: what balances must not send any more here."""
+        self._ending = True
 
     def beat(self, loop: str) -> None:
         """Note that a loop has come round."""
@@ -70,6 +75,8 @@ class Health:
             await asyncio.sleep(WATCH_EVERY)
 
     async def checks(self) -> list[Check]:
+        if self._ending:
+            return [Check(name="shutdown", trouble="this process is ending: send work to another")]
         return [*await self._database_checks(), self._loops()]
 
     async def schema_trouble(self) -> str | None:
