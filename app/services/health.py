@@ -10,7 +10,7 @@ import structlog
 
 from app.domain.admission import Limits
 from app.domain.errors import DatabaseUnavailableError
-from app.store import schema
+from app.store import releases
 from app.store.account import condition
 from app.store.engine import Database
 
@@ -80,13 +80,10 @@ class Health:
         return [*await self._database_checks(), self._loops()]
 
     async def schema_trouble(self) -> str | None:
-        """Say how the schema differs from what this code needs; raises when it is away."""
+        """Say why this release cannot run on the schema; raises when the database is away."""
         async with self._database.read() as connection:
-            found = await schema.present(connection)
-        needed = schema.needed()
-        if found == needed:
-            return None
-        return f"the schema is at {found or 'nothing'}, not {needed}: run kie-gateway migrate"
+            found = await releases.misfit(connection)
+        return None if found is None else str(found)
 
     async def _database_checks(self) -> list[Check]:
         try:
