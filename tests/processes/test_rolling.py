@@ -20,7 +20,7 @@ from tests.processes.stage import Running
 from tests.stage import eventually
 from tests.upstream import Upstream, accepted, succeeded
 
-CALLERS = 6
+CALLERS = 8
 LINGER = 5.0
 """Seconds: the default, for which the nginx of the page is made."""
 
@@ -56,7 +56,7 @@ class Load:
             if self._over:
                 return
             key = f"{number}-{turn}" if turn % 2 else None
-            created = await self.sent(self.gateway.post(BODY, key=key, wait=2))
+            created = await self.sent(self.gateway.post(BODY, key=key))
             while created is not None and not self._over:
                 task = created.json()
                 if task["state"] == "succeeded":
@@ -80,7 +80,7 @@ class Load:
         path = url.split("gateway.test/base", 1)[1]
         await self.sent(self.gateway.call_back(path, succeeded(kie_task_id)))
 
-    async def goes_on(self, requests: int = 50) -> None:
+    async def goes_on(self, requests: int = 100) -> None:
         """Wait until so many more are answered."""
         enough = len(self.durations) + requests
 
@@ -106,6 +106,7 @@ async def test_each_process_is_replaced_and_no_request_fails(
         process = await start(
             *("serve", "--port", str(port)),
             GATEWAY_SHUTDOWN_LINGER=str(LINGER),
+            GATEWAY_SUBMIT_WAIT="0",
             GATEWAY_KIE_CREATES_PER_10S="10000",
             GATEWAY_KIE_MAX_RUNNING="10000",
         )
