@@ -20,7 +20,7 @@ from tests.processes.stage import Running
 from tests.stage import eventually
 from tests.upstream import Upstream, accepted, succeeded
 
-CALLERS = 8
+CALLERS, POSTERS = 4, 4
 LINGER = 5.0
 """Seconds: the default, for which the nginx of the page is made."""
 
@@ -65,6 +65,12 @@ class Load:
                 http = self.gateway.http
                 created = await self.sent(http.get(f"/v1/tasks/{task['id']}?wait=2"))
 
+    async def poster(self, task_id: str) -> None:
+        """POST one after the other: nginx does not repeat one that was sent."""
+        http, body = self.gateway.http, {"ids": [task_id], "timeout": 0}
+        while not self._over:
+            await self.sent(http.post("/v1/tasks/wait", json=body))
+
     def calls_back(self, group: asyncio.TaskGroup) -> None:
         """Have kie.ai call back for each create, at about the time of its answer."""
 
@@ -80,7 +86,7 @@ class Load:
         path = url.split("gateway.test/base", 1)[1]
         await self.sent(self.gateway.call_back(path, succeeded(kie_task_id)))
 
-    async def goes_on(self, requests: int = 100) -> None:
+    async def goes_on(self, requests: int = 300) -> None:
         """Wait until so many more are answered."""
         enough = len(self.durations) + requests
 
@@ -120,6 +126,9 @@ async def test_each_process_is_replaced_and_no_request_fails(
             load.calls_back(group)
             for number in range(CALLERS):
                 group.create_task(load.caller(number))
+            known = (await load.gateway.create())["id"]
+            for _ in range(POSTERS):
+                group.create_task(load.poster(known))
             await load.goes_on()
             for port, leaving in zip((ports[2], ports[0]), old, strict=True):
                 new = await serve(port)
