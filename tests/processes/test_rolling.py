@@ -86,7 +86,7 @@ class Load:
         path = url.split("gateway.test/base", 1)[1]
         await self.sent(self.gateway.call_back(path, succeeded(kie_task_id)))
 
-    async def goes_on(self, requests: int = 300) -> None:
+    async def goes_on(self, requests: int = 150) -> None:
         """Wait until so many more are answered."""
         enough = len(self.durations) + requests
 
