@@ -14,29 +14,30 @@ FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 
-# The dependencies first: this layer stays while only the code changes. The environment has no pip of
-# its own; the base image's fills it.
-COPY requirements.lock ./
-RUN python -m venv --without-pip /opt/kie-gateway \
- && python -m pip --python /opt/kie-gateway/bin/python install --no-compile \
-      --require-hashes --only-binary=:all: -r requirements.lock
-
-# The tools that build the wheel stay in this stage.
+# The tools stay in this stage, in an environment of their own: a distribution lets nobody write into
+# its Python. They fill the other one, which has no pip of its own.
 COPY requirements-build.lock ./
-RUN python -m pip install --require-hashes --only-binary=:all: -r requirements-build.lock
+RUN python3 -m venv /opt/tools \
+ && /opt/tools/bin/python -m pip install --require-hashes --only-binary=:all: -r requirements-build.lock
+
+# The dependencies first: this layer stays while only the code changes.
+COPY requirements.lock ./
+RUN python3 -m venv --without-pip /opt/kie-gateway \
+ && /opt/tools/bin/python -m pip --python /opt/kie-gateway/bin/python install --no-compile \
+      --require-hashes --only-binary=:all: -r requirements.lock
 
 COPY pyproject.toml README.md ./
 COPY migrations migrations
 COPY app app
 COPY simulator simulator
-RUN python -m hatchling build -t wheel -d /dist \
- && python -m pip --python /opt/kie-gateway/bin/python install --no-compile --no-deps --no-index \
+RUN /opt/tools/bin/python -m hatchling build -t wheel -d /dist \
+ && /opt/tools/bin/python -m pip --python /opt/kie-gateway/bin/python install --no-compile --no-deps --no-index \
       /dist/*.whl
 
 # Packages bring tests of their own, which nobody runs here. What is left is compiled once: on a
 # read-only root nothing could be later. Hashes, unchecked, because layers may change timestamps.
 RUN find /opt/kie-gateway/lib -depth -type d \( -name tests -o -name test \) -exec rm -r {} + \
- && python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/kie-gateway/lib
+ && /opt/kie-gateway/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/kie-gateway/lib
 
 
 FROM ${PYTHON_IMAGE}

@@ -33,7 +33,7 @@ SECRETS = (
 
 QUIET = {
     "aiohttp": logging.WARNING,
-    "alembic.runtime.plugins": logging.WARNING,
+    "alembic": logging.WARNING,
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,
     "sqlalchemy": logging.WARNING,

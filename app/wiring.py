@@ -36,6 +36,7 @@ from app.services.dropin import DropIn
 from app.services.health import Health
 from app.services.metrics import MetricsPage
 from app.services.services import ApiSettings, Services
+from app.services.shutdown import Shutdown
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
@@ -155,6 +156,9 @@ def build(
     intake = Intake(lifecycle, urls, policy, metrics)
     submitter = Submitter(intake, kie, leases, urls, admission, new_id, metrics)
     account = Account(database, kie, lifecycle.run, policy, chance)
+    shutdown = Shutdown(settings.shutdown_timeout, monotonic)
+    for stop in (submitter.stop, health.end, waiters.close):
+        shutdown.stops(stop)
     return Services(
         keys=Keys(database, vault, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
@@ -187,6 +191,7 @@ def build(
         leases=leases,
         signals=signals,
         health=health,
+        shutdown=shutdown,
         metrics=metrics,
         metrics_page=MetricsPage(database, health, metrics, monotonic, policy.limits),
         kie=kie,

@@ -14,13 +14,10 @@ import structlog
 
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.retry import backoff
-from app.services.health import Health
 from app.services.services import Services
+from app.services.shutdown import Shutdown
 from app.services.tasks.submit import AT_ONCE
-from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP, Signals
-
-DRAIN = 45.0
-"""Seconds that shutdown waits for sendings and questions: one call to kie.ai and its record."""
+from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP
 
 MAX_SPREAD = 0.02
 """Seconds by which replicas are kept apart: more would leave the account's slots unused."""
@@ -63,9 +60,10 @@ def loops(services: Services) -> tuple[Loop, ...]:
 
 @asynccontextmanager
 async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[None]:
-    """Keep the loops going for the length of the block, then drain what they started.
+    """Keep the loops going until the shutdown begins, and drain what they started after the block.
 
-    Leases and signals are kept in every process, since the API sends tasks too.
+    The block may last longer: requests are answered meanwhile. Leases and signals are kept to the
+    end, and in every process, since the API sends tasks too.
     """
     async with asyncio.TaskGroup() as group:
         keepers = [
@@ -74,27 +72,35 @@ async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[
             group.create_task(_kept_up("waiters", services.waiters.run)),
         ]
         workers = [
-            group.create_task(_turning(loop, services.signals, services.health)) for loop in working
+            group.create_task(_turning(loop, services, services.shutdown)) for loop in working
         ]
         # With the loops, not with the keepers: what drains is silent and not stuck.
         workers.append(group.create_task(_kept_up("watch", services.health.watch)))
+        keepers.append(group.create_task(_stopped(services.shutdown, workers)))
         try:
             yield
         finally:
+            services.shutdown.begin()
             _cancel(workers)
             await asyncio.wait(workers)
             await _drain(services)
             _cancel(keepers)
 
 
-async def _turning(loop: Loop, signals: Signals, health: Health) -> None:
-    tries = 0
+async def _stopped(shutdown: Shutdown, workers: Sequence["asyncio.Task[None]"]) -> None:
+    """Stop the loops as the shutdown begins: uvicorn ends the block only after open requests."""
+    await shutdown.wait()
+    _cancel(workers)
+
+
+async def _turning(loop: Loop, services: Services, shutdown: Shutdown) -> None:
+    tries, health = 0, services.health
     health.beat(loop.name)
-    with signals.subscribed(loop.topic) as woken:
+    with services.signals.subscribed(loop.topic) as woken:
         while True:
             woken.clear()
             try:
-                rest = await _whole(loop.turn())
+                rest = await _whole(loop.turn(), shutdown)
                 tries = 0
             except Exception as error:  # noqa: BLE001  # a loop outlives whatever a turn meets
                 rest, tries = None, tries + 1
@@ -105,13 +111,13 @@ async def _turning(loop: Loop, signals: Signals, health: Health) -> None:
                 await _woken(woken, rest + _pause(tries))
 
 
-async def _whole(turn: Awaitable[float | None]) -> float | None:
+async def _whole(turn: Awaitable[float | None], shutdown: Shutdown) -> float | None:
     """Let a turn that has begun come to its end: it may hold claims that nobody else may send."""
     under_way = asyncio.ensure_future(turn)
     try:
         return await asyncio.shield(under_way)
     except asyncio.CancelledError:
-        await asyncio.wait({under_way}, timeout=DRAIN)
+        await asyncio.wait({under_way}, timeout=shutdown.left)
         raise
 
 
@@ -152,12 +158,12 @@ def _log_trouble(name: str, tries: int, error: Exception) -> None:
 
 async def _drain(services: Services) -> None:
     try:
-        async with asyncio.timeout(DRAIN):
+        async with asyncio.timeout(services.shutdown.left):
             await services.submitter.drain()
             await services.poller.drain()
             await services.deliverer.drain()
     except TimeoutError:
-        log.warning("worker.drain_cut_short", after=DRAIN)
+        log.warning("worker.drain_cut_short", after=services.shutdown.within)
 
 
 def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:

@@ -4,39 +4,49 @@ import asyncio
 import os
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
+from app.store import schema
 from app.store.engine import Database
 from app.store.tables import Base
 
-LOCK = 0x6B69655F6D6967
-"""One number for the whole project: pg_advisory_lock keeps a second migrator waiting."""
-
-# A migration that cannot get its lock must fail and be tried again, not block every request
-# behind it; one that runs for minutes belongs into steps.
-TIMEOUTS = ("SET lock_timeout = '5s'", "SET statement_timeout = '300s'")
+given = context.config.attributes
+progress: schema.Progress | None = given.get("progress")
+"""Given by `kie-gateway migrate`, and not by the alembic command."""
 
 
 def migrate(connection: Connection) -> None:
-    connection.execute(text(f"SELECT pg_advisory_lock({LOCK})"))
-    for timeout in TIMEOUTS:
-        connection.execute(text(timeout))
-    connection.commit()
-    context.configure(
-        connection=connection,
-        target_metadata=Base.metadata,
-        transaction_per_migration=True,
-        compare_server_default=True,
-    )
-    with context.begin_transaction():
-        context.run_migrations()
+    if progress is None:
+        _turn(connection, schema.Progress())
+        return
+    while _turn(connection, progress):
+        pass
+    schema.analyze(connection, progress)
+    schema.keep_settings(connection, progress)
+
+
+def _turn(connection: Connection, progress: schema.Progress) -> bool:
+    """Run what alembic was asked for, in one transaction; returns whether it changed anything."""
+    with connection.begin():
+        schema.take_turn(connection, progress)
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            compare_server_default=True,
+            on_version_apply=schema.note_release,
+        )
+        before = context.get_context().get_current_heads()
+        with context.begin_transaction():
+            context.run_migrations()
+        return context.get_context().get_current_heads() != before
 
 
 async def main() -> None:
-    dsn = context.config.attributes.get("dsn") or os.environ["GATEWAY_DATABASE_URL"]
-    database = Database(dsn, pool_size=1, command_timeout=None)
+    dsn = given.get("dsn") or os.environ["GATEWAY_DATABASE_URL"]
+    database = Database(dsn, pool_size=2, command_timeout=None)  # one to migrate, one to watch
+    watch = schema.watched(database, progress or schema.Progress())
     try:
-        async with database.own_connection() as connection:
+        async with database.own_connection() as connection, watch:
             await connection.run_sync(migrate)
     finally:
         await database.dispose()

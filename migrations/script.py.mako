@@ -9,6 +9,9 @@ revision: str = ${repr(up_revision)}
 down_revision: str | None = ${repr(down_revision)}
 branch_labels: str | Sequence[str] | None = ${repr(branch_labels)}
 depends_on: str | Sequence[str] | None = ${repr(depends_on)}
+# The oldest release whose code runs on the schema that this makes: the one before, or this one
+# where it takes away or changes what that one uses (docs/decisions/0020-releases.md).
+oldest_release: str = "?"
 
 
 def upgrade() -> None:

@@ -56,7 +56,7 @@ PARTS = (
     _sabotaged(2, 60),
     Part(
         name="the fault lab's short form, deaths with full hands: promises 3 to 7 and 10",
-        seconds=300,
+        seconds=420,
         command=("pytest", "-q", "-n", "2", "-m", "long", "tests/faults", "tests/processes"),
     ),
     Part(
@@ -71,7 +71,7 @@ PARTS = (
     _sabotaged(7, 90),
     _sabotaged(8, 120),
     _sabotaged(9, 60),
-    _sabotaged(10, 60),
+    _sabotaged(10, 150),
     Part(
         name="properties with all examples",
         seconds=180,

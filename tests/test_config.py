@@ -233,6 +233,8 @@ def test_the_names_that_kubernetes_sets_are_ignored() -> None:
     ("values", "expected"),
     [
         ({"SUBMIT_WAIT": "31"}, "GATEWAY_SUBMIT_WAIT: is longer than GATEWAY_KIE_TIMEOUT"),
+        ({"KIE_TIMEOUT": "46"}, "GATEWAY_KIE_TIMEOUT: a create that is sent just before SIGTERM"),
+        ({"SHUTDOWN_LINGER": "41"}, "GATEWAY_SHUTDOWN_LINGER: leaves requests less than 5 s"),
         ({"WORKER_LISTEN": "0.0.0.0:8000"}, "GATEWAY_WORKER_LISTEN: is the same address"),
         ({"DATABASE_LISTEN_URL": DATABASE}, "GATEWAY_DATABASE_LISTEN_URL: is set without"),
     ],

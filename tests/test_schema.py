@@ -29,7 +29,7 @@ from app.domain.evidence import Signature, Verdict
 from app.domain.polling import DuePoll
 from app.domain.report import Report
 from app.domain.task import FINAL, Change, FailClass, FailSource, Source, State
-from app.store import schema, tables
+from app.store import releases, schema, tables
 from app.store.account import admission
 from app.store.deliveries import history
 from app.store.engine import Database
@@ -119,6 +119,16 @@ async def test_down_to_nothing_and_up_again(scratch: str) -> None:
     assert await present(scratch) is None
     await asyncio.to_thread(schema.upgrade, scratch)
     assert await shape(scratch) == before
+
+
+def test_each_migration_says_which_releases_run_on_it() -> None:
+    """Those before the table of releases cannot: nobody ran on them."""
+    scripts = list(releases.scripts().walk_revisions())[::-1]
+    said = {one.revision: getattr(one.module, "oldest_release", None) for one in scripts}
+    first = list(said).index("0007_releases")
+    assert all(
+        re.fullmatch(r"\d+\.\d+\.\d+", release or "") for release in list(said.values())[first:]
+    ), said
 
 
 WORDS: dict[str, type[StrEnum]] = {

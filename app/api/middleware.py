@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import SORRY, refusal
 from app.domain.errors import InternalError
 from app.metrics import Metrics
+from app.services.services import Services
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -42,6 +43,8 @@ class RequestFrame:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 headers["Server-Timing"] = f"total;dur={took:.1f}"
+                if _is_ending(scope):
+                    headers["Connection"] = "close"  # the next one goes to another process
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -57,6 +60,11 @@ class RequestFrame:
             finally:
                 took = time.perf_counter() - started
                 _count(scope, status, took)
+
+
+def _is_ending(scope: Scope) -> bool:
+    services: Services = scope["app"].state.services
+    return services.shutdown.begun
 
 
 def _count(scope: Scope, status: int | None, seconds: float) -> None:

@@ -8,8 +8,10 @@ import uvicorn
 from starlette.applications import Starlette
 
 from app.cli.processes.server import Server
-from app.config import Address
-from app.worker import DRAIN
+from app.config import Address, Settings
+from app.config.settings import RECORDING
+from app.services.services import Services
+from app.services.shutdown import Shutdown
 
 log = structlog.get_logger(__name__)
 
@@ -19,19 +21,31 @@ def address(setting: Address, host: str | None, port: int | None) -> Address:
     return Address(host or setting.host, setting.port if port is None else port)
 
 
-def run(app: Starlette, listener: socket.socket, command: str) -> None:
+KEEP_ALIVE = 75
+"""Seconds for which an idle connection is kept: longer than proxies keep theirs, so that they close
+it, and never send a request on one that we just did."""
+
+
+def run(app: Starlette, listener: socket.socket, command: str, settings: Settings) -> None:
     """Serve until a signal; ends the command with 1 where the application does not start."""
     event = f"{command}.listening"
+
+    def shutdown() -> Shutdown:
+        services: Services = app.state.services  # there once started
+        return services.shutdown
+
     server = Server(
         uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=int(DRAIN),
+            timeout_keep_alive=KEEP_ALIVE,
         ),
         announce=lambda url: log.info(event, url=url),
-        release=lambda: app.state.services.waiters.close(),  # noqa: PLW0108  # there once started
+        release=lambda: shutdown().begin(),  # not before it is there
+        linger=settings.shutdown_linger if command == "serve" else 0,
+        patience=lambda: shutdown().left - RECORDING,
     )
     server.run(sockets=[listener])
     if not server.started:

@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import SecretStr
@@ -20,12 +21,21 @@ from app.embedded import EmbeddedUnavailableError, running
 from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
 from app.services.services import Services
-from app.store import schema
+from app.store import releases, schema
 from app.store.connecting import pooler_trouble
 from app.store.engine import Database
+from app.store.releases import MIGRATE, Misfit
 from app.wiring import wired
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """The database's revision (None: never migrated), and why this release cannot run on it."""
+
+    revision: str | None
+    misfit: Misfit | None
 
 
 class DatabaseAwayError(Exception):
@@ -65,11 +75,11 @@ def with_any_secret(found: Settings) -> Settings:
     return found.model_copy(update={"secret_keys": (SecretStr(secrets.token_urlsafe(32)),)})
 
 
-def upgrade(dsn: str) -> None:
+def upgrade(dsn: str, progress: schema.Progress | None = None) -> None:
     """Migrate the database; ends the command with a sentence where that cannot be done."""
     try:
-        schema.upgrade(dsn)
-    except schema.UnknownRevisionError as error:
+        schema.upgrade(dsn, progress)
+    except schema.MigrationError as error:
         give_up(str(error))
 
 
@@ -92,42 +102,39 @@ def dsn(found: Settings) -> str:
     return found.dsn or ""
 
 
-def require_database(found: Settings) -> str | None:
-    """Return the schema's revision; ends the command where PostgreSQL cannot be used."""
+def require_database(found: Settings) -> SchemaState:
+    """Return how the schema is; ends the command where PostgreSQL cannot be used."""
     try:
-        return run(revision(dsn(found)))
+        return run(schema_state(dsn(found)))
     except DatabaseAwayError as error:
         give_up(f"PostgreSQL: {error}; {error.remedy}")
 
 
 def require_schema(found: Settings) -> None:
-    """End the command where the database is away or not at this version's schema."""
-    present = require_database(found)
-    if present != schema.needed():
-        give_up(f"{at_schema(present)}: run `kie-gateway migrate`")
+    """End the command where the database is away, or this release cannot run on its schema."""
+    misfit = require_database(found).misfit
+    if misfit is not None:
+        remedy = misfit.remedy.replace(MIGRATE, "run `kie-gateway migrate`")
+        give_up(f"{misfit.said}: {remedy}")
 
 
-def at_schema(present: str | None) -> str:
-    return f"the schema is at {present or 'nothing'}, not at {schema.needed()}"
-
-
-async def revision(dsn: str) -> str | None:
-    """Return the database's schema revision; raises `DatabaseAwayError`."""
+async def schema_state(dsn: str) -> SchemaState:
+    """Look at the database's schema; raises `DatabaseAwayError`."""
     try:
         trouble = await pooler_trouble(dsn)
-        found = None if trouble else await _revision(dsn)
+        if trouble is None:
+            return await _schema_state(dsn)
     except Exception as error:  # noqa: BLE001  # a wrong password or name, as the driver has it
         raise DatabaseAwayError(_root(error)) from None
-    if trouble is not None:
-        raise DatabaseAwayError(*trouble)
-    return found
+    raise DatabaseAwayError(*trouble)
 
 
-async def _revision(dsn: str) -> str | None:
+async def _schema_state(dsn: str) -> SchemaState:
     database = Database(dsn, pool_size=1)
     try:
         async with database.read() as connection:
-            return await schema.present(connection)
+            present = await releases.present(connection)
+            return SchemaState(present, await releases.misfit(connection))
     finally:
         await database.dispose()
 

@@ -39,6 +39,9 @@ from app.config.values import (
 
 PREFIX = "GATEWAY_"
 
+RECORDING = 5.0
+"""Seconds at the end of a shutdown that are for the record of kie.ai's last answers."""
+
 RESERVED: JsonDict = {"reserved": True}
 """Marks a setting that is read and checked, but that nothing uses in this version."""
 
@@ -135,6 +138,17 @@ class Settings(BaseSettings):
         )
     )
     kie_timeout: Seconds = Field(30, description="Longest that one call to kie.ai may take.")
+    shutdown_timeout: Seconds = Field(
+        50,
+        description="Longest that a process takes from SIGTERM to its end, for requests and calls "
+        "to kie.ai together; give it 10 s more before it is killed.",
+    )
+    shutdown_linger: Wait = Field(
+        5,
+        description="How long after SIGTERM `serve` still answers, each time with "
+        "`Connection: close`, while `/readyz` says 503: longer than a proxy in front takes to "
+        "notice, or to close an idle connection. Ctrl-C skips it.",
+    )
     kie_max_answer_bytes: int = Field(
         16_777_216,
         ge=1_048_576,
@@ -222,6 +236,13 @@ class Settings(BaseSettings):
         conflicts = {
             f"{PREFIX}SUBMIT_WAIT: is longer than {PREFIX}KIE_TIMEOUT, when kie.ai's answer is "
             "given up anyway; set it lower": self.submit_wait > self.kie_timeout,
+            f"{PREFIX}KIE_TIMEOUT: a create that is sent just before SIGTERM could not be recorded "
+            f"before {PREFIX}SHUTDOWN_TIMEOUT is over; set it at least {RECORDING:g} s lower, or "
+            "raise that one, and the time that your platform gives before it kills with "
+            "it": self.kie_timeout + RECORDING > self.shutdown_timeout,
+            f"{PREFIX}SHUTDOWN_LINGER: leaves requests less than {RECORDING:g} s of "
+            f"{PREFIX}SHUTDOWN_TIMEOUT; set it lower": self.shutdown_linger + 2 * RECORDING
+            > self.shutdown_timeout,
             f"{PREFIX}WORKER_LISTEN: is the same address as {PREFIX}LISTEN; give each its own "
             "port": self.worker_listen == self.listen and self.listen.port != 0,
             f"{PREFIX}DATABASE_LISTEN_URL: is set without {PREFIX}DATABASE_URL, and the embedded "

@@ -10,7 +10,7 @@ import structlog
 
 from app.domain.admission import Limits
 from app.domain.errors import DatabaseUnavailableError
-from app.store import schema, server
+from app.store import releases, server
 from app.store.account import condition
 from app.store.engine import Database
 
@@ -48,6 +48,11 @@ class Health:
         self._beats: dict[str, float] = {}
         self._stuck: frozenset[str] = frozenset()
         self._unwritable_since: float | None = None
+        self._ending = False
+
+    def end(self) -> None:
+        """Be unfit for work from now on: what balances must not send any more here."""
+        self._ending = True
 
     def beat(self, loop: str) -> None:
         """Note that a loop has come round."""
@@ -76,16 +81,15 @@ class Health:
             await asyncio.sleep(WATCH_EVERY)
 
     async def checks(self) -> list[Check]:
+        if self._ending:
+            return [Check(name="shutdown", trouble="this process is ending: send work to another")]
         return [*await self._database_checks(), self._loops()]
 
     async def schema_trouble(self) -> str | None:
-        """Say how the schema differs from what this code needs; raises when it is away."""
+        """Say why this release cannot run on the schema; raises when the database is away."""
         async with self._database.read() as connection:
-            found = await schema.present(connection)
-        needed = schema.needed()
-        if found == needed:
-            return None
-        return f"the schema is at {found or 'nothing'}, not {needed}: run kie-gateway migrate"
+            found = await releases.misfit(connection)
+        return None if found is None else str(found)
 
     async def _database_checks(self) -> list[Check]:
         try:

@@ -13,6 +13,7 @@ from app.services.deliveries.history import Deliveries
 from app.services.dropin import DropIn
 from app.services.health import Health
 from app.services.metrics import MetricsPage
+from app.services.shutdown import Shutdown
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
@@ -69,6 +70,7 @@ class Services:
     leases: Leases
     signals: Signals
     health: Health
+    shutdown: Shutdown
     metrics: Metrics
     metrics_page: MetricsPage
     kie: KieClient

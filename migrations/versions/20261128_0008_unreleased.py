@@ -6,9 +6,11 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0008_unreleased"
-down_revision: str | None = "0004_undeliverable"
+down_revision: str | None = "0007_releases"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+
+oldest_release: str = "0.1.0"
 
 
 def upgrade() -> None:

@@ -4,6 +4,9 @@ Builds as the Dockerfile says, from what .dockerignore leaves; looks for what mu
 image; and runs the gateway from these files alone, read-only, as a user without rights, through
 one task from its creation to its end. `GATEWAY_TEST_DATABASE_URL` names a PostgreSQL to use;
 without it an embedded one is started. What it cannot show: the base image and its newer Python.
+
+Where a Docker engine answers (`docker version`; DOCKER_HOST counts), it builds the image and runs
+it instead; `KIE_GATEWAY_IMAGE_BASE` names another base image than the Dockerfile's.
 """
 
 import asyncio
@@ -27,7 +30,7 @@ import httpx
 
 from app.cli.processes.subprocesses import claimed_port
 from app.embedded import running
-from tests.image import contents
+from tests.image import contents, engine
 from tests.image.build import Build, Built
 from tests.image.compose import FILE as COMPOSE
 from tests.image.container import Container
@@ -64,6 +67,10 @@ def require(condition: object, text: str) -> None:
 def main() -> None:
     stages = read((ROOT / "Dockerfile").read_text(encoding="utf-8"))
     validate_compose()
+    if engine.is_present():
+        with_an_engine(stages[-1])
+        return
+    tell("no Docker engine answers: the Dockerfile's steps are carried out without one")
     with directory() as work:
         require_wheels(stages[-1], work / "nowhere")
         built = build(stages, work)
@@ -73,6 +80,27 @@ def main() -> None:
         logs.mkdir()
         asyncio.run(use(built, logs))
     tell("done")
+
+
+def with_an_engine(stage: Stage) -> None:
+    """Build the image as users do, and run the gateway from it."""
+    base = os.environ.get(engine.BASE)
+    tell(f"a Docker engine builds the image from {base or stage.base}")
+    require(engine.build(ROOT, base) == 0, "docker build")
+    with tempfile.TemporaryDirectory(prefix="kie-image-") as work:
+        asyncio.run(use_the_image(engine.EngineContainer.of(stage, Path(work))))
+    tell("done")
+
+
+async def use_the_image(container: Container) -> None:
+    user = await container.call(["id", "-u"], {})
+    require(user.out.strip() == str(container.user), f"it runs as {user.out.strip()}")
+    wrote = await container.call(["python", "-c", "open('/opt/kie-gateway/x', 'w')"], {})
+    require(wrote.status == 1, f"it writes nowhere: {wrote.err.strip().splitlines()[-1]}")
+    bare = await container.run("migrate")
+    require(bare.said("set GATEWAY_DATABASE_URL", status=2), f"without a URL: {bare.err.strip()}")
+    async with database() as dsn:
+        await from_nothing_to_a_result(container, dsn)
 
 
 def validate_compose() -> None:

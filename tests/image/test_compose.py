@@ -12,7 +12,6 @@ import typer
 from app import config
 from app.cli import app
 from app.config.reading import NAMES
-from app.worker import DRAIN
 from tests.image import compose
 from tests.image.context import ROOT
 
@@ -159,7 +158,8 @@ def conditions(service: Mapping[str, Any]) -> dict[str, str]:
 
 
 def test_it_is_killed_only_after_it_has_drained() -> None:
-    assert seconds(simulated()["serve"]["stop_grace_period"]) >= DRAIN + 10
+    grace = seconds(simulated()["serve"]["stop_grace_period"])
+    assert grace >= config.Settings().shutdown_timeout + 10
 
 
 def test_the_data_lie_where_postgresql_18_keeps_them() -> None:

@@ -36,6 +36,7 @@ def stage(
         "GATEWAY_LISTEN": "127.0.0.1:0",
         "GATEWAY_WORKER_LISTEN": "127.0.0.1:0",
         "GATEWAY_LOG_LEVEL": "debug",
+        "GATEWAY_SHUTDOWN_LINGER": "0",
     }
     stage = Stage(tmp_path_factory.mktemp("logs"), settings)
     yield stage

@@ -2,6 +2,7 @@
 
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -29,7 +30,19 @@ async def test_migrate_twice(stage: Stage, scratch: str) -> None:
     again = await stage.run("migrate", GATEWAY_DATABASE_URL=scratch)
 
     assert (first.status, again.status) == (0, 0), (first, again)
+    assert first.err == ""
     assert first.out == again.out == f"the schema is at {schema.needed()}\n"
+
+
+async def test_another_migrator_at_work(stage: Stage, scratch: str) -> None:
+    other = await asyncpg.connect(scratch)
+    await other.execute("BEGIN")
+    await other.execute(f"SELECT pg_advisory_xact_lock({schema.LOCK})")
+
+    ended = await stage.run("migrate", "--wait", "0.5", GATEWAY_DATABASE_URL=scratch)
+
+    assert ended.said("another migrator was not done within 0.5 s", status=1), ended
+    await other.close()
 
 
 @pytest.mark.parametrize("command", NEEDS_DATABASE, ids=" ".join)

@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 
-from app.cli.context import DatabaseAwayError, at_schema, dsn, revision, with_any_secret
+from app.cli.context import DatabaseAwayError, dsn, schema_state, with_any_secret
 from app.config import Settings
 from app.domain.admission import HoldReason
 from app.domain.report import NoAnswer
 from app.services.services import Services
-from app.store import schema
+from app.store.releases import needed
 from app.wiring import wired
 
 TIMEOUT = 10.0
@@ -65,15 +65,16 @@ def _secrets(found: Settings) -> Finding:
 
 async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
     try:
-        present = await revision(url)
+        state = await schema_state(url)
     except DatabaseAwayError as error:
         yield Finding("database", f"cannot be used: {error}", error.remedy)
         return
     yield Finding("database", "answers")
-    if present != schema.needed():
-        yield Finding("schema", at_schema(present), "kie-gateway migrate")
+    if state.misfit is not None:
+        yield Finding("schema", state.misfit.said, state.misfit.remedy)
         return
-    yield Finding("schema", "up to date")
+    newer = state.revision != needed()
+    yield Finding("schema", "newer, and fit for this release" if newer else "up to date")
     living = await services.keys.living()
     yield Finding("keys", f"{living} active", None if living else "kie-gateway keys create NAME")
     backlog = await services.metrics_page.backlog()

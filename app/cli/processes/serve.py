@@ -34,8 +34,10 @@ def serve(
     kie-gateway serve --surface internal
     kie-gateway serve --surface callbacks --no-worker --port 8080
 
-    SIGTERM refuses new connections, waits for what is on its way to kie.ai,
-    and exits 0. Exits 1 when the database or the port cannot be used, 2 when
+    SIGTERM stops the loops and turns /readyz to 503 at once. Requests are
+    answered for GATEWAY_SHUTDOWN_LINGER more seconds, then new connections are
+    refused, what is on its way to kie.ai is recorded, and it exits 0, all of
+    it within GATEWAY_SHUTDOWN_TIMEOUT. Exits 1 when the database or the port cannot be used, 2 when
     the settings cannot.
     """
     from app.cli.application import address, run
@@ -48,4 +50,4 @@ def serve(
         listening(address(ready.listen, host, port), "GATEWAY_LISTEN") as listener,
     ):
         app = create_app(ready, worker=worker, surface=Surface(surface))
-        run(app, listener, "serve")
+        run(app, listener, "serve", ready)

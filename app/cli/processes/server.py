@@ -11,7 +11,11 @@ import uvicorn
 from typing_extensions import override
 
 from app.cli.exits import give_up, reason
+from app.cli.processes.door import begin_no_more
 from app.config import Address
+
+LAST_COMERS = 0.2
+"""Seconds in which connections that were begun are completed, accepted, and send their request."""
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -44,18 +48,43 @@ class Server(uvicorn.Server):
         *,
         announce: Callable[[str], None],
         release: Callable[[], None] | None = None,
+        linger: float = 0,
+        patience: Callable[[], float] | None = None,
     ) -> None:
-        """`announce` is given the URL; `release` lets those go who are kept waiting."""
+        """`announce` is given the URL; `release` stops work and lets those go who wait.
+
+        `linger`: seconds after SIGTERM in which requests are still taken, also on connections that
+        were idle. `patience` returns the seconds that requests have when that is over.
+        """
         super().__init__(config)
         self._announce = announce
         self._release = release
+        self._linger = linger
+        self._patience = patience
+        self._stopping = False
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Let waiters and streams go with what there is: they would hold up the end."""
+        """Stop work at once, and listening after a while: a proxy has to notice first."""
+        again, self._stopping = self._stopping, True
         if self.started and self._release is not None:
             self._release()
-        super().handle_exit(sig, frame)
+        if sig == signal.SIGTERM and self.started and self._linger and not again:
+            leave = super().handle_exit
+            asyncio.get_running_loop().call_later(self._linger, leave, sig, frame)
+        else:
+            super().handle_exit(sig, frame)
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listener so that nobody is turned away who was let in."""
+        for listener in sockets or []:
+            begin_no_more(listener)
+        if self._linger:
+            await asyncio.sleep(LAST_COMERS)
+        if self._patience is not None:
+            self.config.timeout_graceful_shutdown = int(self._patience())
+        await super().shutdown(sockets)
 
     @override
     @contextlib.contextmanager

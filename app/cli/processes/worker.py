@@ -29,4 +29,4 @@ def worker(host: Host = None, port: Port = None) -> None:
         ready_settings() as ready,
         listening(address(ready.worker_listen, host, port), "GATEWAY_WORKER_LISTEN") as listener,
     ):
-        run(create_worker(ready), listener, "worker")
+        run(create_worker(ready), listener, "worker", ready)

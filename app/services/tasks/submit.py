@@ -62,6 +62,11 @@ class Submitter:
         self._metrics = metrics
         self._in_flight = InFlight()
         self._admitting = asyncio.Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Admit nothing more: what is created from now on is left to other processes."""
+        self._stopped = True
 
     async def submit_due(self, limit: int) -> float | None:
         """Send queued tasks whose turn it is, with at most `limit` under way.
@@ -149,7 +154,7 @@ class Submitter:
 
     def _free(self, limit: int) -> int:
         """How many more sendings may be under way."""
-        return max(0, limit - len(self._in_flight))
+        return 0 if self._stopped else max(0, limit - len(self._in_flight))
 
     def send(self, claimed: Sequence[ClaimedTask], claim: Claim) -> dict[UUID, InFlightWork]:
         """Start the sending of what the claim took; returns it by task."""

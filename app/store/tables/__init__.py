@@ -4,6 +4,7 @@ from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlo
 from app.store.tables.base import Base
 from app.store.tables.clients import ApiKey, AuditEntry, Client
 from app.store.tables.deliveries import Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
+from app.store.tables.schema import SchemaRelease
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "KieAccount",
     "KieBreaker",
     "KieSlot",
+    "SchemaRelease",
     "Task",
     "TaskEvent",
 ]

@@ -42,6 +42,7 @@ SETTINGS = {
     "GATEWAY_DELIVERY_TIMEOUT": str(DELIVERY_TIMEOUT),
     "GATEWAY_DELIVERY_ALLOW_LOOPBACK": "true",
     "GATEWAY_LISTEN": "127.0.0.1:0",
+    "GATEWAY_SHUTDOWN_LINGER": "0",
     "GATEWAY_LOG_LEVEL": "debug",
     "PYTHONHASHSEED": "0",  # every process lists states in its SQL in the same order
 }
