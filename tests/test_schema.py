@@ -97,6 +97,19 @@ async def test_migrating_again_changes_nothing(scratch: str) -> None:
     assert await shape(scratch) == before
 
 
+async def test_a_migrated_database_has_statistics_and_our_settings(scratch: str) -> None:
+    """For every session of the role, also for one that a pooler lends."""
+    await asyncio.to_thread(schema.upgrade, scratch)
+    connection = await asyncpg.connect(scratch)
+    try:
+        for name, value in (("jit", "off"), ("synchronous_commit", "on")):
+            assert await connection.fetchval(f"SHOW {name}") == value
+        query = "SELECT reltuples FROM pg_class WHERE relname = 'tasks'"
+        assert await connection.fetchval(query) == 0  # -1: never looked at
+    finally:
+        await connection.close()
+
+
 async def migrator(dsn: str) -> int:
     """Migrate in a process of its own; returns its exit status."""
     program = "import sys; from app.store import schema; schema.upgrade(sys.argv[1])"
