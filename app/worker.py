@@ -16,8 +16,9 @@ from app.domain.errors import DatabaseUnavailableError
 from app.domain.retry import backoff
 from app.services.health import Health
 from app.services.services import Services
+from app.services.tasks import numbering
 from app.services.tasks.submit import AT_ONCE
-from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP, Signals
+from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP, TASKS, Signals
 
 DRAIN = 45.0
 """Seconds that shutdown waits for sendings and questions: one call to kie.ai and its record."""
@@ -58,7 +59,14 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop(name="deliver", turn=services.deliverer.deliver_due, every=1.0, topic=DELIVER),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
+        number_loop(services),
     )
+
+
+def number_loop(services: Services) -> Loop:
+    """Return the loop without which the feed stands still."""
+    turn = services.numbering.number
+    return Loop(name="number", turn=turn, every=numbering.LOOK, topic=TASKS)
 
 
 @asynccontextmanager
@@ -156,8 +164,11 @@ async def _drain(services: Services) -> None:
             await services.submitter.drain()
             await services.poller.drain()
             await services.deliverer.drain()
+            await services.numbering.release()
     except TimeoutError:
         log.warning("worker.drain_cut_short", after=DRAIN)
+    except DatabaseUnavailableError:
+        log.warning("worker.lease_kept")  # it is over by itself soon
 
 
 def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:

@@ -150,6 +150,7 @@ OTHERS = {
     "kie_account.single",
     "kie_account.held",
     "kie_breakers.held",
+    "feed_writer.single",
 }
 """Checks of something else than words."""
 
