@@ -95,7 +95,7 @@ async def test_numbering_reads_what_is_new_and_the_gaps_by_index(
     crowd: Database, sql_connection: Sql
 ) -> None:
     await sql_connection.execute(
-        "UPDATE feed_writer SET holder = NULL, seen = last - 5,"
+        "UPDATE feed_writer SET holder = NULL, position = 100000, seen = last - 5,"
         " gaps = int8multirange(int8range(first, first + 1))"
         " FROM (SELECT min(id) AS first, max(id) AS last FROM task_events) ids"
     )
