@@ -1,10 +1,8 @@
 """The process that numbers the feed dies or stands still: another takes over within 5 s."""
 
-import asyncio
 import signal
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from app.domain.task import State
@@ -21,7 +19,7 @@ ELSE = f"{HOLDER} AND holder <> $1"
 
 
 async def test_another_takes_over_and_nothing_is_missed_or_repeated(
-    start: Start, sql: Connection, dsn: str
+    start: Start, sql: Connection
 ) -> None:
     one = await start("serve")
     await one.ready()
@@ -30,46 +28,26 @@ async def test_another_takes_over_and_nothing_is_missed_or_repeated(
     await other.ready()
     client_id = await put_client(sql)
     task_id = await put_task(sql, client_id, State.SUCCEEDED)
-    writing = asyncio.create_task(written(dsn, task_id, client_id))
+
+    async def follows(holder: UUID) -> UUID | None:
+        """Let another event come, and return who is elected instead."""
+        await append(sql, task_id, client_id)
+        found: UUID | None = await sql.fetchval(ELSE, holder)
+        return found
 
     one.send(signal.SIGSTOP)
-    second = await eventually(lambda: sql.fetchval(ELSE, first), TAKEN_OVER_WITHIN)
+    second = await eventually(lambda: follows(first), TAKEN_OVER_WITHIN)
     one.send(signal.SIGCONT)
-    await grows(sql)
+    await numbered(sql, await append(sql, task_id, client_id))
     assert await sql.fetchval(HOLDER) == second
     other.send(signal.SIGKILL)
-    assert await eventually(lambda: sql.fetchval(ELSE, second), TAKEN_OVER_WITHIN) == first
-    await grows(sql)
-    writing.cancel()
-    events = await eventually(lambda: all_numbered(sql))
-    assert events == sorted(set(events))
+    assert await eventually(lambda: follows(second), TAKEN_OVER_WITHIN) == first
+    await numbered(sql, await append(sql, task_id, client_id))
+    stored = await sql.fetch("SELECT id FROM task_events ORDER BY id")
+    events = await sql.fetch("SELECT event_id FROM feed ORDER BY position")
+    assert [row["event_id"] for row in events] == [row["id"] for row in stored]
 
 
-async def written(dsn: str, task_id: UUID, client_id: UUID) -> None:
-    """Append events for as long as it is let."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        while True:
-            await append(connection, task_id, client_id)
-            await asyncio.sleep(0.01)
-    finally:
-        connection.terminate()
-
-
-async def grows(sql: Connection) -> None:
-    """Wait until events that come from now on are numbered."""
-    last = await sql.fetchval("SELECT max(id) FROM task_events")
-    await eventually(
-        lambda: sql.fetchval("SELECT true FROM feed WHERE event_id > $1 LIMIT 1", last)
-    )
-
-
-async def all_numbered(sql: Connection) -> list[int] | None:
-    """Return the events in the order of the feed, once they are all there."""
-    rows = await sql.fetch("SELECT event_id FROM feed ORDER BY position")
-    return [row["event_id"] for row in rows] if len(rows) >= await stored(sql) else None
-
-
-async def stored(sql: Connection) -> int:
-    found: int = await sql.fetchval("SELECT count(*) FROM task_events")
-    return found
+async def numbered(sql: Connection, event: int) -> None:
+    look = "SELECT true FROM feed WHERE event_id = $1"
+    await eventually(lambda: sql.fetchval(look, event), TAKEN_OVER_WITHIN)
