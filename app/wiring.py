@@ -43,6 +43,7 @@ from app.services.tasks.events import Feed
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Lifecycle
+from app.services.tasks.numbering import Numbering
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
@@ -187,6 +188,7 @@ def build(
         reader=Reader(database, waiters, urls, policy.limits),
         commands=Commands(database, signals, lifecycle),
         feed=Feed(database, signals, waiters),
+        numbering=Numbering(database, signals, new_id(), monotonic),
         waiters=waiters,
         leases=leases,
         signals=signals,

@@ -16,8 +16,9 @@ from app.domain.errors import DatabaseUnavailableError
 from app.domain.retry import backoff
 from app.services.services import Services
 from app.services.shutdown import Shutdown
+from app.services.tasks import numbering
 from app.services.tasks.submit import AT_ONCE
-from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP
+from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP, TASKS
 
 MAX_SPREAD = 0.02
 """Seconds by which replicas are kept apart: more would leave the account's slots unused."""
@@ -55,7 +56,14 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop(name="deliver", turn=services.deliverer.deliver_due, every=1.0, topic=DELIVER),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
+        number_loop(services),
     )
+
+
+def number_loop(services: Services) -> Loop:
+    """Return the loop without which the feed stands still."""
+    turn = services.numbering.number
+    return Loop(name="number", turn=turn, every=numbering.LOOK, topic=TASKS)
 
 
 @asynccontextmanager
@@ -162,8 +170,11 @@ async def _drain(services: Services) -> None:
             await services.submitter.drain()
             await services.poller.drain()
             await services.deliverer.drain()
+            await services.numbering.release()
     except TimeoutError:
         log.warning("worker.drain_cut_short", after=services.shutdown.within)
+    except DatabaseUnavailableError:
+        log.warning("worker.lease_kept")  # it is over by itself soon
 
 
 def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:

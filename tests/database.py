@@ -12,7 +12,15 @@ import asyncpg
 
 TABLES = (
     *("delivery_attempts", "deliveries", "delivery_hosts", "disabled_urls", "callbacks"),
-    *("task_events", "tasks", "client_queues", "kie_slots", "kie_breakers", "audit_entries"),
+    *(
+        "feed",
+        "task_events",
+        "tasks",
+        "client_queues",
+        "kie_slots",
+        "kie_breakers",
+        "audit_entries",
+    ),
     *("api_keys", "clients"),
 )
 """Whose rows go after a test; those that refer to others first."""
@@ -24,6 +32,7 @@ EMPTY = "; ".join(
         *(f"DELETE FROM {table}" for table in TABLES),  # noqa: S608  # our own names
         "DELETE FROM kie_account",
         "INSERT INTO kie_account (id) VALUES (1)",
+        "UPDATE feed_writer SET holder = NULL, leased_until = NULL",
         "COMMIT",
     )
 )

@@ -144,6 +144,39 @@ def test_each_migration_says_which_releases_run_on_it() -> None:
     ), said
 
 
+async def test_the_feed_goes_on_in_the_order_that_it_had(scratch: str) -> None:
+    await asyncio.to_thread(command.upgrade, config(scratch), "0004_undeliverable")
+    connection = await asyncpg.connect(scratch)
+    client_id, task_id = uuid.uuid4(), uuid.uuid4()
+    await connection.execute(
+        "INSERT INTO clients (id, name, signing_secret) VALUES ($1, 'c', '')", client_id
+    )
+    await connection.execute(
+        "INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,"
+        " submit_by) VALUES ($1, $2, 'queued', 'm', '{}', '{}', 5, '', now())",
+        task_id,
+        client_id,
+    )
+    for xid in (30, 10, 20, 10):
+        await connection.execute(
+            "INSERT INTO task_events (task_id, client_id, xid, to_state, attempt)"
+            " VALUES ($1, $2, $3, 'queued', 0)",
+            task_id,
+            client_id,
+            xid,
+        )
+    await asyncio.to_thread(schema.upgrade, scratch)
+    feed = await connection.fetch("SELECT * FROM feed ORDER BY position")
+    assert [row["event_id"] for row in feed] == [2, 4, 3, 1]
+    assert {row["client_id"] for row in feed} == {client_id}
+    assert len({row["token"] for row in feed}) == 4
+    writer = await connection.fetchrow("SELECT position, seen FROM feed_writer")
+    assert tuple(writer or ()) == (feed[-1]["position"], 4)
+    await asyncio.to_thread(command.downgrade, config(scratch), "0004_undeliverable")
+    assert await connection.fetchval("SELECT count(*) FROM task_events WHERE xid = 0") == 4
+    await connection.close()
+
+
 WORDS: dict[str, type[StrEnum]] = {
     "tasks.state": State,
     "tasks.fail_source": FailSource,
@@ -173,6 +206,7 @@ OTHERS = {
     "kie_account.single",
     "kie_account.held",
     "kie_breakers.held",
+    "feed_writer.single",
 }
 """Checks of something else than words."""
 

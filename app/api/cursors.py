@@ -6,15 +6,19 @@ import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from app.domain.errors import Flaw, InvalidRequestError, bad_parameter
-from app.domain.paging import Place, Position
+from app.domain.errors import Flaw, InvalidRequestError, bad_parameter, cursor_lost
+from app.domain.paging import FeedPlace, Place
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _PLACE = re.compile(r"(\d{1,17})\.([0-9a-f]{32})")
 _ID = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")
 """16 bytes in base64url: the last digit has two bits."""
-_POSITION = re.compile(r"(\d{1,18})-(\d{1,18})")
+_EVENT = re.compile(r"e(\d{1,18})(?:\.(\d{1,18})\.([0-9a-f]{8}))?")
+"""An event's number; in a feed also its position and token."""
+_BEFORE_0005 = re.compile(r"\d{1,18}-(\d{1,18})")
+"""A transaction's number and the event's, as they were until migration 0005."""
+_BEGINNING = "0-0"
 
 
 def page_cursor(place: Place | None) -> str | None:
@@ -59,18 +63,43 @@ def _foreign_cursor(*, in_body: bool = False) -> InvalidRequestError:
     return bad_parameter("cursor", trouble)
 
 
-def event_id(position: Position) -> str:
-    """Write down a place in a feed; also the `id` of a server-sent event."""
-    return f"{position.xid}-{position.id}"
+def history_id(event: int) -> str:
+    """Write down a place in a task's history; also the `id` of a server-sent event."""
+    return f"e{event}"
 
 
-def read_event_id(parameter: str, given: str | None) -> Position:
-    """Read a place in a feed, the beginning where none is given; raises `InvalidRequestError`."""
+def feed_id(event: int, place: FeedPlace) -> str:
+    """Write down a place in a feed, as above."""
+    return f"e{event}.{place.position}.{place.token:08x}"
+
+
+def read_history_id(parameter: str, given: str | None) -> int:
+    """Read a place in a history, also from a feed's or an old id; raises `InvalidRequestError`."""
     if not given:
-        return Position()
-    found = _POSITION.fullmatch(given)
+        return 0
+    found = _EVENT.fullmatch(given) or _BEFORE_0005.fullmatch(given)
     if found is None:
-        raise bad_parameter(
-            parameter, "not the id of an event; take it from an event or from next_cursor."
-        )
-    return Position(xid=int(found[1]), id=int(found[2]))
+        raise _foreign_event(parameter)
+    return int(found[1])
+
+
+def read_feed_id(parameter: str, given: str | None) -> FeedPlace:
+    """Read a place in a feed, the beginning where none is given.
+
+    Raises `InvalidRequestError`, and `CursorLostError` for an id from before positions.
+    """
+    if not given or given == _BEGINNING:
+        return FeedPlace()
+    if _BEFORE_0005.fullmatch(given):
+        raise cursor_lost()
+    found = _EVENT.fullmatch(given)
+    if found is None:
+        raise _foreign_event(parameter)
+    if found[2] is None:
+        raise bad_parameter(parameter, "the id of a task's history; the feed's own ids lead on.")
+    return FeedPlace(position=int(found[2]), token=int(found[3], 16))
+
+
+def _foreign_event(parameter: str) -> InvalidRequestError:
+    trouble = "not the id of an event; take it from an event or from next_cursor."
+    return bad_parameter(parameter, trouble)

@@ -55,6 +55,7 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.NotStuckError: 422,
     errors.PaidTwiceRiskError: 422,
     errors.UrlDisabledError: 422,
+    errors.CursorLostError: 422,
 }
 """kie.ai's code for each of our errors; `docs/migrating.md` shows those that can happen here."""
 

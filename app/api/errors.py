@@ -27,6 +27,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.NotStuckError: 409,
     errors.PaidTwiceRiskError: 409,
     errors.UrlDisabledError: 409,
+    errors.CursorLostError: 410,
     errors.BodyTooLargeError: 413,
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,

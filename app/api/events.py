@@ -1,6 +1,6 @@
 """Events: one task's history and a client's feed, as lists or as they come."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -9,16 +9,21 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app.api.answers import ExactJSON
-from app.api.cursors import event_id, read_event_id
+from app.api.cursors import feed_id, history_id, read_feed_id, read_history_id
 from app.api.deps import ClientDep, ServicesDep
 from app.api.openapi import refusals
 from app.api.parameters import only_known_parameters
 from app.api.schemas.events import EventList
 from app.domain.exact_json import render
-from app.domain.paging import Position
+from app.domain.paging import FeedPlace
 from app.domain.task import Change
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(only_known_parameters)])
+
+Event = Mapping[str, Any]
+Shown = dict[str, Any]
+Show = Callable[[Event], Shown]
+Batches = AsyncIterator[Sequence[Event]]
 
 QUIET_LOOKS = 10
 """Empty looks after which a stream sends a comment: proxies cut silent connections."""
@@ -28,7 +33,9 @@ QUIET_LOOKS = 10
 class Reading:
     """The parameters of both lists of events."""
 
-    after: Position
+    parameter: str
+    """Which of the two says where to begin."""
+    after: str | None
     limit: int
     streamed: bool
 
@@ -43,10 +50,10 @@ async def reading(
     limit: Annotated[int, Query(ge=1, le=200)] = 200,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Reading:
-    """Read the parameters; raises `InvalidRequestError` for an id that is not ours."""
-    name, given = ("Last-Event-ID", last_event_id) if last_event_id else ("after", after)
+    """Read the parameters; a browser that comes back has the address that it was opened with."""
     return Reading(
-        after=read_event_id(name, given),
+        parameter="Last-Event-ID" if last_event_id else "after",
+        after=last_event_id or after,
         limit=limit,
         streamed="text/event-stream" in accept.lower(),
     )
@@ -72,56 +79,67 @@ async def task_events(
     services: ServicesDep, client: ClientDep, task_id: UUID, asked: ReadingDep
 ) -> Response:
     """Return what happened to the task, oldest first; a stream ends with the final state."""
+    after = read_history_id(asked.parameter, asked.after)
     if asked.streamed:
         await services.reader.task(client, task_id)  # a refusal is no stream
-        return _streamed(services.feed.follow_task(client, task_id, after=asked.after))
-    history = await services.feed.history(client, task_id, after=asked.after, limit=asked.limit)
-    return _listed(history, asked.after)
+        return _streamed(services.feed.follow_task(client, task_id, after=after), _in_history)
+    found = await services.feed.history(client, task_id, after=after, limit=asked.limit)
+    return _listed([_in_history(event) for event in found], asked.after or history_id(0))
 
 
 @router.get(
     "/events",
     operation_id="listEvents",
     response_model=EventList,
-    responses={**_STREAM, **refusals(401, 422, 503)},
+    responses={**_STREAM, **refusals(401, 410, 422, 503)},
 )
 async def client_events(services: ServicesDep, client: ClientDep, asked: ReadingDep) -> Response:
     """Return what happened to your tasks, oldest first; read on from `next_cursor`."""
+    after = read_feed_id(asked.parameter, asked.after)
     if asked.streamed:
-        return _streamed(services.feed.follow(client, after=asked.after))
-    found = await services.feed.feed(client, after=asked.after, limit=asked.limit)
-    return _listed(found, asked.after)
+        await services.feed.find(client, after)  # a refusal is no stream
+        return _streamed(services.feed.follow(client, after=after), _in_feed)
+    found = await services.feed.feed(client, after=after, limit=asked.limit)
+    return _listed([_in_feed(event) for event in found], asked.after or feed_id(0, FeedPlace()))
 
 
-def _shown(event: Mapping[str, Any]) -> dict[str, Any]:
+def _in_history(event: Event) -> Shown:
+    return _shown(history_id(event["id"]), event)
+
+
+def _in_feed(event: Event) -> Shown:
+    place = FeedPlace(position=event["position"], token=event["token"])
+    return _shown(feed_id(event["id"], place), event)
+
+
+def _shown(place: str, event: Event) -> Shown:
     return {
-        "id": event_id(Position(xid=event["xid"], id=event["id"])),
+        "id": place,
         "type": _type(event),
         **{name: event[name] for name in ("task_id", "from_state", "to_state")},
         **{name: event[name] for name in ("attempt", "reason", "at")},
     }
 
 
-def _type(event: Mapping[str, Any]) -> str:
+def _type(event: Event) -> str:
     moved = event["kind"] == Change.MOVED
     return f"task.{event['to_state'] if moved else event['kind']}"
 
 
-def _listed(events: Sequence[Mapping[str, Any]], after: Position) -> Response:
-    shown = [_shown(event) for event in events]
-    return ExactJSON({"data": shown, "next_cursor": shown[-1]["id"] if shown else event_id(after)})
+def _listed(shown: Sequence[Shown], after: str) -> Response:
+    return ExactJSON({"data": shown, "next_cursor": shown[-1]["id"] if shown else after})
 
 
-def _streamed(batches: AsyncIterator[Sequence[Mapping[str, Any]]]) -> Response:
-    return EventSourceResponse(_written(batches), headers={"Cache-Control": "no-store"})
+def _streamed(batches: Batches, show: Show) -> Response:
+    return EventSourceResponse(_written(batches, show), headers={"Cache-Control": "no-store"})
 
 
-async def _written(batches: AsyncIterator[Sequence[Mapping[str, Any]]]) -> AsyncIterator[bytes]:
+async def _written(batches: Batches, show: Show) -> AsyncIterator[bytes]:
     quiet = 0
     yield KEEPALIVE_COMMENT  # the headers go out at once
     async for batch in batches:
         quiet = 0 if batch else quiet + 1
-        for shown in map(_shown, batch):
+        for shown in map(show, batch):
             yield format_sse_event(data_str=render(shown), event=shown["type"], id=shown["id"])
         if quiet == QUIET_LOOKS:
             quiet = 0

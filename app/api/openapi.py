@@ -22,6 +22,7 @@ _MEANING = {
     401: "No valid API key.",
     404: "Nothing there for this caller.",
     409: "Its state does not allow this.",
+    410: "The feed has no such place any more: begin again without a cursor.",
     413: "The body is too large.",
     422: "The request is not valid.",
     502: "kie.ai was asked, and did not answer.",

@@ -96,6 +96,13 @@ class IdempotencyKeyReusedError(GatewayError):
     title = "The Idempotency-Key was used with another body"
 
 
+class CursorLostError(GatewayError):
+    """The cursor names a place that the feed has not, or at which another event is now."""
+
+    code = "cursor_lost"
+    title = "The feed has no such place any more"
+
+
 class NotCancelableError(GatewayError):
     """The task is on its way to kie.ai, or at its end: kie.ai has no cancel."""
 
@@ -177,6 +184,16 @@ def bad_member(pointer: str, trouble: str) -> InvalidRequestError:
 def bad_parameter(name: str, trouble: str) -> InvalidRequestError:
     """Refuse one parameter or header."""
     return InvalidRequestError(f"{name}: {trouble}", [Flaw(None, trouble, parameter=name)])
+
+
+def cursor_lost() -> CursorLostError:
+    """Say what a reader of the feed does whose place is not there any more."""
+    detail = (
+        "The feed does not go on from this cursor: it is of an older version, or the database was "
+        "restored. Begin again without a cursor, and read the tasks that you wait for by "
+        "GET /v1/tasks?created_after=."
+    )
+    return CursorLostError(detail)
 
 
 def no_such_task() -> NotFoundError:

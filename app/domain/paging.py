@@ -40,8 +40,9 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class FeedPlace:
     """A place in a feed: everything up to it has been seen. The default is the beginning."""
 
-    xid: int = 0
-    id: int = 0
+    position: int = 0
+    token: int = 0
+    """What tells the event there from one that has its position in another copy of the data."""

@@ -45,6 +45,14 @@ ALERTS: tuple[Alert, ...] = (
         summary="work is due and nobody does it: is a worker running, and can it keep up?",
     ),
     Alert(
+        name="KieGatewayFeedBehind",
+        expr="max by (job) (kie_gateway_feed_lag_seconds) > 30",
+        lasting="1m",
+        severity="critical",
+        summary="events wait for their place in GET /v1/events: its readers hear of nothing; is a "
+        "worker running?",
+    ),
+    Alert(
         name="KieGatewayLoopStuck",
         expr="kie_gateway_loop_stuck == 1",
         lasting="1m",

@@ -42,7 +42,7 @@ class Metric:
         return {name: found for name, found in self.labels.items() if not isinstance(found, str)}
 
 
-LOOPS = ("submit", "poll", "deliver", "probe", "sweep")
+LOOPS = ("submit", "poll", "deliver", "probe", "sweep", "number")
 HOLDS = (HoldReason.ADMISSION_PAUSED, *PAUSES)
 """What keeps everything in the queue."""
 PAIR_HOLDS = tuple(reason for reason in PAUSES if reason is not HoldReason.KIE_ACCOUNT)
@@ -227,8 +227,17 @@ OVERDUE = Metric(
     "`submit`: for how long a task has waited although a slot was free, so 0 in a pause, in a "
     "hold, and where the account's limits are used up; `poll`: a query that is due; `deliver`: a "
     "delivery to a host that nobody calls just now, so 0 while its receiver is slow or in trouble; "
-    "`probe`: the credit call of an account that is held; `sweep`: a bound that passed.",
+    "`probe`: the credit call of an account that is held; `sweep`: a bound that passed; "
+    "`number`: an event that has no place in the feed yet.",
     alert="above 2 minutes: no process runs this loop, or it cannot keep up",
+)
+FEED_LAG = Metric(
+    name="kie_gateway_feed_lag_seconds",
+    kind=Kind.GAUGE,
+    from_database=True,
+    meaning="Age of the oldest event that has no place in the feed (`GET /v1/events`) yet; 0: all "
+    "have. The process that is elected to number them takes some hundredths of a second.",
+    alert="above 30 s: clients that follow the feed hear of nothing",
 )
 ADMISSION_HELD = Metric(
     name="kie_gateway_admission_held",
@@ -333,6 +342,7 @@ CATALOGUE: tuple[Metric, ...] = (
     TASKS,
     OLDEST_QUEUED,
     OVERDUE,
+    FEED_LAG,
     ADMISSION_HELD,
     HELD_PAIRS,
     CREATE_SLOTS_FREE,

@@ -155,6 +155,10 @@ class Metrics:
         self._set(catalogue.RUNNING_SEATS_FREE, seats_free)
         self._set(catalogue.TASKS_SET_ASIDE, set_aside)
 
+    def show_feed(self, lag: float) -> None:
+        """Show for how many seconds an event has waited for its position."""
+        self._set(catalogue.FEED_LAG, lag)
+
     def show_database_away(self) -> None:
         """Leave out what nobody knows, rather than show old values."""
         self._show_database(known=False)

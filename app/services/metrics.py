@@ -56,6 +56,7 @@ class MetricsPage:
     def _show(self, found: Backlog) -> None:
         tasks = {str(state): count for state, count in found.tasks.items()}
         self._metrics.show_tasks(tasks, found.oldest_queued, found.overdue)
+        self._metrics.show_feed(found.overdue["number"])
         self._metrics.show_admission(
             {str(reason) for reason in found.held},
             {str(reason): count for reason, count in found.held_pairs.items()},

@@ -20,6 +20,7 @@ from app.services.tasks.events import Feed
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Lifecycle
+from app.services.tasks.numbering import Numbering
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
@@ -66,6 +67,7 @@ class Services:
     reader: Reader
     commands: Commands
     feed: Feed
+    numbering: Numbering
     waiters: Waiters
     leases: Leases
     signals: Signals

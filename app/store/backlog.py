@@ -41,9 +41,11 @@ from app.store.tables import (
     ClientQueue,
     Delivery,
     DeliveryHost,
+    FeedWriter,
     KieAccount,
     KieBreaker,
     Task,
+    TaskEvent,
 )
 
 
@@ -128,6 +130,15 @@ def _undelivered() -> ColumnElement[float]:
     )
 
 
+_UNNUMBERED_SINCE: ScalarSelect[datetime] = (
+    select(TaskEvent.at)
+    .where(TaskEvent.id > select(FeedWriter.seen).scalar_subquery())
+    .order_by(TaskEvent.id)
+    .limit(1)
+    .scalar_subquery()
+)
+"""Since when an event has waited for its position in the feed."""
+
 _OVERDUE: Mapping[str, ColumnElement[float]] = {
     "submit": _unsent(),
     "probe": case((PROBE_DUE, seconds_since(KieAccount.held_until))),
@@ -144,6 +155,7 @@ _OVERDUE: Mapping[str, ColumnElement[float]] = {
         _waited(Task.submit_by, QUEUED),
         *(_waited(Task.expires_at, *_bounded(state)) for state in _BOUNDED),
     ),
+    "number": seconds_since(_UNNUMBERED_SINCE),
 }
 """The names are the loops'. greatest() passes over NULL: where there is nothing, nothing waits."""
 

@@ -100,6 +100,15 @@ class Database:
                 yield connection
 
     @asynccontextmanager
+    async def at_once(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection for one statement that writes, and commits by itself.
+
+        A process that stands still cannot do so between the two, and keep its locks.
+        """
+        async with self.read() as connection:
+            yield connection
+
+    @asynccontextmanager
     async def own_connection(self) -> AsyncIterator[AsyncConnection]:
         """Lend a connection whose transactions are the borrower's: for migrations."""
         async with self._engine.connect() as connection:

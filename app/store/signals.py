@@ -19,6 +19,7 @@ GATHER = 0.005
 BATCH = 200
 """Topics in one message: 200 of 33 bytes stay under PostgreSQL's 8,000."""
 
+_TASK_DIGITS = 32
 _CLOSED = "the listening connection was closed"
 
 QUEUE = "queue"
@@ -26,6 +27,10 @@ POLL = "poll"
 PROBE = "probe"
 SWEEP = "sweep"
 DELIVER = "deliver"
+FEED = "feed"
+"""Events have got their positions in the feed."""
+TASKS = "tasks"
+"""Never announced: it is woken by the topic of every task."""
 EVERYTHING = "*"
 """Anything may have happened: the connection was away."""
 
@@ -109,7 +114,8 @@ class Signals:
             self._wake(topic)
 
     def _wake(self, topic: str) -> None:
-        for event in self._waiting.get(topic, ()):
+        kinds = (topic, TASKS) if len(topic) == _TASK_DIGITS else (topic,)
+        for event in (one for kind in kinds for one in self._waiting.get(kind, ())):
             event.set()
         for hear in self._taps:
             hear(topic)

@@ -49,6 +49,7 @@ class Refusal:
 
 UNAUTHENTICATED = Refusal(status=401, code="unauthenticated", says="Authorization: Bearer")
 NOT_FOUND = Refusal(status=404, code="not_found")
+CURSOR_LOST = Refusal(status=410, code="cursor_lost", says="without a cursor")
 
 
 def problem(response: httpx.Response) -> dict[str, Any]:

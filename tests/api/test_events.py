@@ -7,13 +7,16 @@ import asyncpg
 import httpx
 import pytest
 
+from app.services.services import Services
 from tests.api.conftest import IssueKey
-from tests.api.stage import NOBODY, NOT_FOUND, Sql, bad_parameter, check_refusal
+from tests.api.stage import CURSOR_LOST, NOBODY, NOT_FOUND, Sql, bad_parameter, check_refusal
 from tests.api.test_create import INSTANT
 from tests.gateway import BODY, Gateway
 from tests.stage import eventually
 from tests.store.tasks.test_events import append
 from tests.upstream import Upstream, succeeded
+
+pytestmark = pytest.mark.usefixtures("numbering")
 
 EVENT = ["id", "type", "task_id", "from_state", "to_state", "attempt", "reason", "at"]
 LIFE = [
@@ -40,7 +43,7 @@ async def a_life(gateway: Gateway, upstream: Upstream) -> dict[str, Any]:
 
 
 async def fed(gateway: Gateway, count: int) -> Any:
-    """Wait until the feed shows so many: others' transactions may hold it up for a moment."""
+    """Wait until so many have their places in the feed."""
 
     async def look() -> Any:
         page = await listed(gateway)
@@ -110,7 +113,7 @@ async def test_the_feed_is_of_all_ones_tasks_in_order(
     assert mine[0]["id"] not in answer.text
 
 
-async def test_a_slow_transaction_is_waited_for_and_not_skipped(
+async def test_a_slow_transaction_holds_nothing_up_and_is_not_skipped(
     gateway: Gateway, upstream: Upstream, sql: Sql, dsn: str
 ) -> None:
     first = await a_life(gateway, upstream)
@@ -122,15 +125,31 @@ async def test_a_slow_transaction_is_waited_for_and_not_skipped(
         await transaction.start()
         await append(slow, UUID(first["id"]), client_id, attempt=9)
         second = await a_life(gateway, upstream)
-        assert await listed(gateway, after=after) == {"data": [], "next_cursor": after}
         assert len((await listed(gateway, second["urls"]["events"]))["data"]) == 4
+        await fed(gateway, 8)
         await transaction.commit()
     finally:
         await slow.close()
     await fed(gateway, 9)
     rest = (await listed(gateway, after=after))["data"]
-    assert [event["attempt"] for event in rest] == [9, 0, 1, 1, 1]
-    assert [event["task_id"] for event in rest] == [first["id"]] + [second["id"]] * 4
+    assert [event["attempt"] for event in rest] == [0, 1, 1, 1, 9]
+    assert [event["task_id"] for event in rest] == [second["id"]] * 4 + [first["id"]]
+
+
+async def test_a_history_does_not_wait_for_the_feed(
+    gateway: Gateway, numbering: Services, upstream: Upstream, sql: Sql
+) -> None:
+    """Nor does it need its ids: a feed's are good there too, and those of older versions."""
+    task = await a_life(gateway, upstream)
+    whole = (await fed(gateway, 4))["data"]
+    await numbering.numbering.release()
+    await sql.execute("UPDATE feed_writer SET holder = $1, leased_until = 'infinity'", UUID(int=1))
+    other = await a_life(gateway, upstream)
+    assert len((await listed(gateway, other["urls"]["events"]))["data"]) == 4
+    assert len((await listed(gateway))["data"]) == 4
+    for after in (whole[1]["id"], f"777-{whole[1]['id'].split('.')[0].removeprefix('e')}"):
+        rest = (await listed(gateway, task["urls"]["events"], after=after))["data"]
+        assert [event["to_state"] for event in rest] == ["running", "succeeded"]
 
 
 async def test_without_events_the_cursor_is_the_beginning(gateway: Gateway) -> None:
@@ -139,7 +158,10 @@ async def test_without_events_the_cursor_is_the_beginning(gateway: Gateway) -> N
     assert await listed(gateway, after=page["next_cursor"]) == page
 
 
-BAD_PLACES = ("x", "1", "1-", "-1", "1-2-3", "1.2", "-1-1", "1-1 ", "\0", "9" * 19 + "-1", "é")
+BAD_PLACES = (
+    *("x", "1", "1-", "-1", "1-2-3", "1.2", "-1-1", "1-1 ", "\0", "9" * 19 + "-1", "é"),
+    *("e", "e1.", "e1.2", "e1.2.3", "e1.2.0000000g", "e-1", "e1.2.00000003x", "e" + "9" * 19),
+)
 
 
 @pytest.mark.parametrize("after", BAD_PLACES)
@@ -149,15 +171,52 @@ async def test_a_place_that_is_not_ours_is_refused(gateway: Gateway, path: str, 
     check_refusal(await gateway.http.get(path, params={"after": after}), refusal)
 
 
-@pytest.mark.parametrize("after", ["0-0", "9" * 18 + "-" + "9" * 18])
-async def test_a_forged_place_harms_nobody(
+async def test_a_historys_place_is_none_in_the_feed(gateway: Gateway) -> None:
+    refusal = bad_parameter("after: the id of a task's history")
+    check_refusal(await gateway.http.get("/v1/events", params={"after": "e1"}), refusal)
+
+
+LOST = {
+    "of an older version": "737-1",
+    "ahead of the feed": "e9.999999999.00000000",
+    "far ahead": f"e{'9' * 18}.{'9' * 18}.ffffffff",
+}
+
+
+@pytest.mark.parametrize("after", [*LOST.values(), "another client's", "of another copy"])
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+async def test_a_place_that_the_feed_has_not_is_gone_and_never_silence(
+    gateway: Gateway, upstream: Upstream, new_key: IssueKey, after: str, accept: str
+) -> None:
+    """Whoever believed that nothing happens any more would never fetch what it paid for."""
+    await a_life(gateway, upstream)
+    last = (await fed(gateway, 4))["next_cursor"]
+    headers = {"Accept": accept}
+    if after == "another client's":
+        headers["Authorization"] = f"Bearer {await new_key('other')}"
+        after = last
+    elif after == "of another copy":
+        after = f"{last[:-1]}{int(last[-1], 16) ^ 1:x}"
+    for query, header in (({"after": after}, {}), ({}, {"Last-Event-ID": after})):
+        answer = await gateway.http.get("/v1/events", params=query, headers={**headers, **header})
+        check_refusal(answer, CURSOR_LOST)
+        assert "GET /v1/tasks" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("after", ["0-0", "e0.0.00000000", ""])
+async def test_the_beginning_is_always_there(
     gateway: Gateway, upstream: Upstream, after: str
 ) -> None:
     task = await a_life(gateway, upstream)
     await fed(gateway, 4)
     for path in ("/v1/events", task["urls"]["events"]):
-        page = await listed(gateway, path, after=after)
-        assert len(page["data"]) == (4 if after == "0-0" else 0)
+        assert len((await listed(gateway, path, after=after))["data"]) == 4
+
+
+async def test_a_forged_place_harms_nobody(gateway: Gateway, upstream: Upstream) -> None:
+    task = await a_life(gateway, upstream)
+    for after in ("9" * 18 + "-" + "9" * 18, "e" + "9" * 18):
+        assert (await listed(gateway, task["urls"]["events"], after=after))["data"] == []
 
 
 @pytest.mark.parametrize("limit", ["0", "201", "-1", "x", ""])

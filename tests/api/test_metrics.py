@@ -370,17 +370,19 @@ async def test_what_waits_in_the_database_is_shown(
     assert 50 <= overdue["submit"] < 60
     assert (overdue["poll"], overdue["probe"]) == (0, 0)
     assert 7 <= overdue["sweep"] < 17
+    assert 0 < overdue["number"] < 10  # nobody works
+    assert found["kie_gateway_feed_lag_seconds"] == overdue["number"]
 
 
-LOOPS = {"submit", "poll", "deliver", "probe", "sweep"}
+LOOPS = {"submit", "poll", "deliver", "probe", "sweep", "number"}
 FREE = "UPDATE kie_account SET hold_reason = NULL, held_until = NULL"
 OPEN = ("queued", "submitting", "unconfirmed", "running")
-WORK = ("submit", "poll", "deliver", "probe", "sweep")
+WORK = ("submit", "poll", "deliver", "probe", "sweep", "number")
 
 
 async def test_an_idle_gateway_has_nothing_overdue(gateway: Gateway) -> None:
     found = samples(await scrape(gateway))
-    assert [found[f'kie_gateway_overdue_seconds{{work="{work}"}}'] for work in WORK] == [0] * 5
+    assert [found[f'kie_gateway_overdue_seconds{{work="{work}"}}'] for work in WORK] == [0] * 6
     assert found["kie_gateway_oldest_queued_seconds"] == 0
     assert found["kie_gateway_pool_size"] == 10
     assert found["kie_gateway_pool_checked_out"] == 0

@@ -141,6 +141,7 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
     ("GET", "/v1/events"): {
         200: lambda scene: scene.get("/v1/events"),
         401: lambda scene: scene.get("/v1/events", **NO_KEY),
+        410: lambda scene: scene.get("/v1/events?after=1-1"),
         422: lambda scene: scene.get("/v1/events?after=x"),
     },
     ("GET", "/v1/tasks/{task_id}/deliveries"): {

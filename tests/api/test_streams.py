@@ -9,7 +9,7 @@ from fastapi.sse import KEEPALIVE_COMMENT
 
 from app.api.events import QUIET_LOOKS
 from app.services.tasks.events import LOOK
-from app.store.signals import Signals
+from app.store.signals import FEED, Signals
 from tests.api.conftest import Inside, IssueKey, StartInside
 from tests.api.stage import (
     UNAUTHENTICATED,
@@ -25,6 +25,8 @@ from tests.api.test_events import LIFE, a_life, fed
 from tests.gateway import BODY, Gateway
 from tests.stage import PATIENCE, eventually
 from tests.upstream import Upstream, succeeded
+
+pytestmark = pytest.mark.usefixtures("numbering")
 
 PING = KEEPALIVE_COMMENT.decode().strip(": \n")
 STREAM = {"Accept": "text/event-stream"}
@@ -48,10 +50,10 @@ WHOLE = [(f"task.{to}", to) for _, to, _, _ in LIFE]
 
 
 async def listening(signals: Signals, count: int) -> None:
-    """Wait until so many listen to everything; the waiters are one."""
+    """Wait until so many listen to everything or to the feed; the waiters are one."""
 
     async def look() -> bool | None:
-        return len(signals._taps) == count or None
+        return len(signals._taps) + len(signals._waiting.get(FEED, ())) == count or None
 
     await eventually(look)
 
@@ -145,7 +147,7 @@ async def test_a_silent_stream_says_that_it_lives(inside: Inside) -> None:
         for expected in (PING, PING, PING):
             reading = asyncio.create_task(stream.block())
             while not reading.done():
-                inside.services.signals.announce("somebody else's")
+                inside.services.signals.announce(FEED)
                 await asyncio.wait({reading}, timeout=LOOK / 20)
             block = reading.result()
             assert block is not None

@@ -194,7 +194,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {
             *("tasks_leases", "tasks_submit_by", "tasks_expires", "tasks_polls"),
             *("tasks_seats", "tasks_parked", "tasks_listed_by_state"),
-            *("deliveries_due", "deliveries_leased"),
+            *("deliveries_due", "deliveries_leased", "task_events_pkey"),
         },
     ),
     "client_by_key": (
@@ -238,7 +238,7 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
     "list_stuck": (lambda connection: stuck.list_stuck(connection, grace=60, limit=200), set()),
 }
 SMALL = {
-    *("kie_account", "kie_slots", "kie_breakers"),
+    *("kie_account", "kie_slots", "kie_breakers", "feed_writer"),
     *("client_queues", "clients", "delivery_hosts"),
 }
 """Tables of a few rows, for which an index would be the longer way."""

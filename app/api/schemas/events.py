@@ -11,7 +11,7 @@ from app.domain.task import State
 class Event(BaseModel):
     """One change of a task."""
 
-    id: str = Field(description="The place in the feed: give it as `after`.")
+    id: str = Field(description="The event's place in this list: give it as `after`.")
     type: str = Field(
         description="`task.` and the state moved to; `task.filled` or `task.corrected` where later "
         "evidence added to an end or replaced it."

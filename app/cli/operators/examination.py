@@ -19,6 +19,9 @@ TIMEOUT = 10.0
 OVERDUE = 120.0
 """Seconds after which work that is due and not done needs a person."""
 
+BOUNDS: Mapping[str, float] = {"number": 30.0}
+"""The same where it is less: the feed's readers hear of nothing meanwhile."""
+
 REMEDIES = {
     "database": "check PostgreSQL as that process reaches it",
     "schema": "kie-gateway migrate",
@@ -86,7 +89,7 @@ async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
 
 def _work(overdue: Mapping[str, float]) -> Finding:
     """Judge the loops, in whichever process they run, by the work that is overdue."""
-    late = {loop: seconds for loop, seconds in overdue.items() if seconds > OVERDUE}
+    late = {loop: wait for loop, wait in overdue.items() if wait > BOUNDS.get(loop, OVERDUE)}
     if not late:
         return Finding("work", "none is overdue")
     said = ", ".join(f"{loop} for {seconds:.0f} s" for loop, seconds in late.items())

@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from contextlib import AbstractContextManager, suppress
+from typing import Any, TypeVar
 from uuid import UUID
 
-from app.domain.errors import no_such_task
-from app.domain.paging import Position
+from app.domain.errors import cursor_lost, no_such_task
+from app.domain.paging import FeedPlace
 from app.domain.task import FINAL
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
-from app.store.signals import Signals
-from app.store.tasks import events, rows
+from app.store.signals import FEED, Signals
+from app.store.tasks import events, feed, rows
 
 LOOK = 1.0
 """Seconds between looks of a stream that nothing woke."""
@@ -23,7 +23,8 @@ PACE = 0.1
 BATCH = 200
 
 Event = Mapping[str, Any]
-Page = Callable[[Position], Awaitable[list[Event]]]
+PlaceT = TypeVar("PlaceT")
+Page = Callable[[PlaceT], Awaitable[list[Event]]]
 
 
 class Feed:
@@ -35,7 +36,7 @@ class Feed:
         self._waiters = waiters
 
     async def history(
-        self, client_id: UUID, task_id: UUID, *, after: Position, limit: int
+        self, client_id: UUID, task_id: UUID, *, after: int, limit: int
     ) -> list[Event]:
         """Return the task's next events, oldest first; raises `NotFoundError`."""
         async with self._database.read() as connection:
@@ -44,21 +45,38 @@ class Feed:
             found = await events.read_history(connection, task_id, after=after, limit=limit)
         return [dict(row) for row in found]
 
-    async def feed(self, client_id: UUID, *, after: Position, limit: int) -> list[Event]:
-        """Return the client's next events, oldest first."""
+    async def feed(self, client_id: UUID, *, after: FeedPlace, limit: int) -> list[Event]:
+        """Return the client's next events, oldest first; raises `CursorLostError`."""
+        await self.find(client_id, after)
+        return await self._page(client_id, after, limit)
+
+    async def find(self, client_id: UUID, place: FeedPlace) -> None:
+        """Raise `CursorLostError` for a place that this feed has not, or has with another event."""
+        if place.position == 0:
+            return
         async with self._database.read() as connection:
-            found = await events.read_feed(connection, client_id, after=after, limit=limit)
+            if not await feed.knows(connection, client_id, place):
+                raise cursor_lost()
+
+    async def _page(self, client_id: UUID, after: FeedPlace, limit: int) -> list[Event]:
+        async with self._database.read() as connection:
+            found = await feed.read(connection, client_id, after=after, limit=limit)
         return [dict(row) for row in found]
 
     async def follow_task(
-        self, client_id: UUID, task_id: UUID, *, after: Position
+        self, client_id: UUID, task_id: UUID, *, after: int
     ) -> AsyncIterator[list[Event]]:
         """Yield the task's events as they come, until its final state; batches may be empty."""
 
-        async def page(position: Position) -> list[Event]:
-            return await self.history(client_id, task_id, after=position, limit=BATCH)
+        async def page(last: int) -> list[Event]:
+            return await self.history(client_id, task_id, after=last, limit=BATCH)
 
-        async for batch in self._followed(page, after):
+        def place(event: Event) -> int:
+            found: int = event["id"]
+            return found
+
+        woken = self._signals.subscribed_to_all()
+        async for batch in self._followed(page, place, after, woken):
             yield batch
             if await self._is_over(client_id, task_id, batch):
                 return
@@ -71,23 +89,34 @@ class Feed:
             state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
         return state is None or state in FINAL
 
-    async def follow(self, client_id: UUID, *, after: Position) -> AsyncIterator[list[Event]]:
+    async def follow(self, client_id: UUID, *, after: FeedPlace) -> AsyncIterator[list[Event]]:
         """Yield the client's events as they come, in batches that may be empty."""
 
-        async def page(position: Position) -> list[Event]:
-            return await self.feed(client_id, after=position, limit=BATCH)
+        async def page(last: FeedPlace) -> list[Event]:
+            return await self._page(client_id, last, BATCH)
 
-        async for batch in self._followed(page, after):
+        def place(event: Event) -> FeedPlace:
+            return FeedPlace(position=event["position"], token=event["token"])
+
+        woken = self._signals.subscribed(FEED)
+        async for batch in self._followed(page, place, after, woken):
             yield batch
 
-    async def _followed(self, page: Page, after: Position) -> AsyncIterator[list[Event]]:
-        with self._signals.subscribed_to_all() as woken:
+    async def _followed(
+        self,
+        page: Page[PlaceT],
+        place: Callable[[Event], PlaceT],
+        after: PlaceT,
+        waking: AbstractContextManager[asyncio.Event],
+    ) -> AsyncIterator[list[Event]]:
+        """Yield page after page, each from the place of the event before it."""
+        with waking as woken:
             while not self._waiters.is_closing:
                 woken.clear()
                 batch = await page(after)
                 yield batch
                 if batch:
-                    after = Position(xid=batch[-1]["xid"], id=batch[-1]["id"])
+                    after = place(batch[-1])
                 if len(batch) < BATCH:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(LOOK):

@@ -186,18 +186,14 @@ CHANGED: Mapping[str, ColumnElement[Any]] = {"updated_at": NOW, "version": Task.
 
 
 class TaskEvent(Base):
-    """Each accepted change of a task, append-only."""
+    """Each accepted change of a task, append-only; `feed` orders those of a client."""
 
     __tablename__ = "task_events"
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
     client_id: Mapped[UUID]
-    """The task's, kept here so that the client's feed is one index."""
-    xid: Mapped[int] = mapped_column(
-        BigInteger, server_default=text("(pg_current_xact_id()::text::bigint)")
-    )
-    """The transaction: ids are given out before commits, so ids do not order a feed."""
+    """The task's, kept here so that the feed is numbered without reading tasks."""
     kind: Mapped[str] = mapped_column(server_default=text("'moved'"))
     from_state: Mapped[str | None]
     to_state: Mapped[str]
@@ -210,7 +206,6 @@ class TaskEvent(Base):
         one_of("from_state", State),
         one_of("to_state", State),
         Index("task_events_task", "task_id", "id"),
-        Index("task_events_feed", "client_id", "xid", "id"),
     )
 
 

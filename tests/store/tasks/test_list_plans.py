@@ -10,34 +10,37 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from app.domain.paging import Filter, Place, Position
+from app.domain.paging import FeedPlace, Filter, Place
 from app.domain.task import State
 from app.store.engine import Database
-from app.store.tasks import events
+from app.store.tasks import events, feed
 from app.store.tasks.lists import list_tasks
 from app.store.tasks.rows import read_finished
 from tests.store.stage import Sql
 from tests.store.test_plans import SEED, TABLES, Work, plans
 
 CLIENT, TASK = UUID(int=5), UUID(int=7_005)
-EVENTS = """  -- transactions that ended long ago: even a new server gives out higher numbers
-INSERT INTO task_events (task_id, client_id, xid, to_state, attempt)
-SELECT id, client_id, 1 + (row_number() OVER (ORDER BY round, id)) / 100, 'queued', round
-FROM tasks CROSS JOIN generate_series(0, 1) round;
+EVENTS = """
+INSERT INTO task_events (task_id, client_id, to_state, attempt)
+SELECT id, client_id, 'queued', round
+FROM tasks CROSS JOIN generate_series(0, 1) round ORDER BY round, id;
+INSERT INTO feed (client_id, position, event_id, token)
+SELECT client_id, row_number() OVER (ORDER BY id), id, 0 FROM task_events;
 """
+CROWDED = f"{TABLES}, feed"
 ORDERED = SEED.replace("'{}', 5,", "jsonb_build_object('order', 'A-' || n, 'shop', 'one'), 5,")
 
 
 @pytest_asyncio.fixture(scope="module")
 async def crowd(sql_connection: Sql, pool: Database) -> AsyncIterator[Database]:
     assert ORDERED != SEED
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")  # no rows that are dead and counted
+    await sql_connection.execute(f"TRUNCATE {CROWDED} CASCADE")  # no rows that are dead and counted
     await sql_connection.execute(ORDERED)
     await sql_connection.execute(EVENTS)
-    await sql_connection.execute(f"ANALYZE {TABLES}")
+    await sql_connection.execute(f"ANALYZE {CROWDED}")
     yield pool
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")
-    await sql_connection.execute(f"ANALYZE {TABLES}")
+    await sql_connection.execute(f"TRUNCATE {CROWDED} CASCADE")
+    await sql_connection.execute(f"ANALYZE {CROWDED}")
 
 
 def listing(narrowed: Filter, after: Place | None = None) -> Work:
@@ -57,17 +60,21 @@ IN_ORDER: dict[str, tuple[Work, set[str]]] = {
     ),
     "a frequent pair": (listing(Filter(metadata={"shop": "one"})), {"tasks_listed"}),
     "the feed": (
-        lambda connection: events.read_feed(
-            connection, CLIENT, after=Position(xid=200, id=0), limit=200
+        lambda connection: feed.read(
+            connection, CLIENT, after=FeedPlace(position=20_000), limit=200
         ),
-        {"task_events_feed"},
+        {"feed_pkey", "task_events_pkey"},
     ),
     "the feed from its beginning": (
-        lambda connection: events.read_feed(connection, CLIENT, after=Position(), limit=200),
-        {"task_events_feed"},
+        lambda connection: feed.read(connection, CLIENT, after=FeedPlace(), limit=200),
+        {"feed_pkey", "task_events_pkey"},
+    ),
+    "a place in the feed": (
+        lambda connection: feed.knows(connection, CLIENT, FeedPlace(position=20_000)),
+        {"feed_pkey"},
     ),
     "a history": (
-        lambda connection: events.read_history(connection, TASK, after=Position(), limit=200),
+        lambda connection: events.read_history(connection, TASK, after=0, limit=200),
         {"task_events_task"},
     ),
 }
@@ -79,7 +86,24 @@ async def test_it_goes_by_its_index_without_a_sort(
 ) -> None:
     ((*found,),) = await plans(crowd, work)
     assert {node["Index Name"] for node in found if "Index Name" in node} == indexes
-    assert {node["Node Type"] for node in found} & {"Seq Scan", "Sort", "Incremental Sort"} == set()
+    read = {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
+    assert read <= {"feed_writer"}  # of one row
+    assert {node["Node Type"] for node in found} & {"Sort", "Incremental Sort"} == set()
+
+
+async def test_numbering_reads_what_is_new_and_the_gaps_by_index(
+    crowd: Database, sql_connection: Sql
+) -> None:
+    await sql_connection.execute(
+        "UPDATE feed_writer SET holder = NULL, position = 100000, seen = last - 5,"
+        " gaps = int8multirange(int8range(first, first + 1))"
+        " FROM (SELECT min(id) AS first, max(id) AS last FROM task_events) ids"
+    )
+    ((*found,),) = await plans(
+        crowd, lambda connection: feed.number(connection, TASK, lease=3, limit=1000)
+    )
+    scans = [node for node in found if node.get("Relation Name") == "task_events"]
+    assert [node["Index Name"] for node in scans] == ["task_events_pkey"] * 2
 
 
 SELECTIVE: dict[str, tuple[Work, set[str]]] = {
@@ -118,7 +142,7 @@ async def test_the_crowd_is_really_there(crowd: Database) -> None:
         assert await count(Filter()) == 51
         assert await count(Filter(states=[State.RUNNING])) == 51
         assert await count(Filter(metadata={"order": "A-7005"})) == 1
-        after = Position(xid=200)
-        assert len(await events.read_history(connection, TASK, after=Position(), limit=200)) == 2
-        feed = await events.read_feed(connection, CLIENT, after=after, limit=200)
-    assert len({row["task_id"] for row in feed}) == 200
+        after = FeedPlace(position=20_000)
+        assert len(await events.read_history(connection, TASK, after=0, limit=200)) == 2
+        found = await feed.read(connection, CLIENT, after=after, limit=200)
+    assert len({row["task_id"] for row in found}) == 200
