@@ -37,8 +37,8 @@ def serve(
     SIGTERM stops the loops and turns /readyz to 503 at once. Requests are
     answered for GATEWAY_SHUTDOWN_LINGER more seconds, then new connections are
     refused, what is on its way to kie.ai is recorded, and it exits 0, all of
-    it within GATEWAY_SHUTDOWN_TIMEOUT. Exits 1 when the database or the port cannot be used, 2 when
-    the settings cannot.
+    it within GATEWAY_SHUTDOWN_TIMEOUT. Exits 1 when the database or the port
+    cannot be used, 2 when the settings cannot.
     """
     from app.cli.application import address, run
     from app.cli.context import ready_settings
