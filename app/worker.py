@@ -62,16 +62,22 @@ def loops(services: Services) -> tuple[Loop, ...]:
 
 
 @asynccontextmanager
-async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[None]:
+async def at_work(
+    services: Services, working: Sequence[Loop], kind: str = "serve"
+) -> AsyncIterator[None]:
     """Keep the loops going for the length of the block, then drain what they started.
 
-    Leases and signals are kept in every process, since the API sends tasks too.
+    Leases, signals and the heartbeat are kept in every process, since the API sends tasks too. The
+    database is judged before anything is admitted.
     """
+    with suppress(DatabaseUnavailableError):  # the keeper tries again
+        await services.witness.beat(kind)
     async with asyncio.TaskGroup() as group:
         keepers = [
             group.create_task(_kept_up("leases", services.leases.run)),
             group.create_task(_kept_up("signals", services.signals.run)),
             group.create_task(_kept_up("waiters", services.waiters.run)),
+            group.create_task(_kept_up("witness", lambda: services.witness.run(kind))),
         ]
         workers = [
             group.create_task(_turning(loop, services.signals, services.health)) for loop in working
@@ -85,6 +91,7 @@ async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[
             await asyncio.wait(workers)
             await _drain(services)
             _cancel(keepers)
+            await services.witness.leave()
 
 
 async def _turning(loop: Loop, signals: Signals, health: Health) -> None:

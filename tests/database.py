@@ -12,7 +12,15 @@ import asyncpg
 
 TABLES = (
     *("delivery_attempts", "deliveries", "delivery_hosts", "disabled_urls", "callbacks"),
-    *("task_events", "tasks", "client_queues", "kie_slots", "kie_breakers", "audit_entries"),
+    *(
+        "task_events",
+        "tasks",
+        "client_queues",
+        "kie_slots",
+        "kie_breakers",
+        "processes",
+        "audit_entries",
+    ),
     *("api_keys", "clients"),
 )
 """Whose rows go after a test; those that refer to others first."""

@@ -34,6 +34,7 @@ DATABASE = embedded.DATABASE
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 START = 60.0
 """Seconds, enough for the recovery after a crash."""
+INITDB = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
 QUICK = {"fsync": "off", "full_page_writes": "off"}
 """They need not outlive the machine. A backup has its full pages all the same."""
 
@@ -197,10 +198,9 @@ class Servers:
     def new(self, **settings: str) -> Server:
         """Start a server with an empty database; `settings` as in postgresql.conf."""
         server = self._server()
-        given = {**QUICK, **settings}
-        options = [word for name in given for word in ("-c", f"{name}={given[name]}")]
-        sets = [word.replace("-c", "--set") for word in options]
-        server.run("initdb", *embedded.INITDB_OPTIONS, "--no-sync", *sets)
+        server.run("initdb", *INITDB)
+        with (server.data / "postgresql.auto.conf").open("a") as file:
+            file.writelines(f"{name} = '{given}'\n" for name, given in (QUICK | settings).items())
         server.start()
         execute(server.url("postgres"), f"CREATE DATABASE {DATABASE}")
         return server

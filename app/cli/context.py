@@ -100,6 +100,15 @@ def require_schema(found: Settings) -> None:
         give_up(f"{at_schema(present)}: run `kie-gateway migrate`")
 
 
+def require_fsync(found: Settings) -> None:
+    """End the command where PostgreSQL would forget what it committed, unless that is allowed."""
+    if found.allow_unsafe_fsync:
+        return
+    trouble = with_services(found, lambda services: services.health.fsync_trouble())
+    if trouble is not None:
+        give_up(trouble)
+
+
 def at_schema(present: str | None) -> str:
     return f"the schema is at {present or 'nothing'}, not at {schema.needed()}"
 
@@ -131,6 +140,7 @@ def ready_settings() -> Iterator[Settings]:
     require_secret(found)
     with with_database(found) as ready:
         require_schema(ready)
+        require_fsync(ready)
         yield ready
 
 

@@ -11,7 +11,7 @@ import structlog
 from app.domain.admission import Limits
 from app.domain.errors import DatabaseUnavailableError
 from app.store import schema
-from app.store.account import condition
+from app.store.account import condition, witness
 from app.store.engine import Database
 
 SILENT_AFTER = 60.0
@@ -80,6 +80,17 @@ class Health:
         if found == needed:
             return None
         return f"the schema is at {found or 'nothing'}, not {needed}: run kie-gateway migrate"
+
+    async def fsync_trouble(self) -> str | None:
+        """Say that the server forgets commits when its machine stops; raises when it is away."""
+        async with self._database.read() as connection:
+            found = await witness.durability(connection)
+        if found["fsync"] == "on":
+            return None
+        return (
+            "PostgreSQL runs with fsync = off: when its machine stops, it loses tasks that were "
+            "sent, and they are paid again; turn fsync on, or set GATEWAY_ALLOW_UNSAFE_FSYNC=true"
+        )
 
     async def _database_checks(self) -> list[Check]:
         try:

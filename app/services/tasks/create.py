@@ -87,7 +87,7 @@ class Creates:
         if admitted.stored.fingerprint != new.fingerprint:
             detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
             raise IdempotencyKeyReusedError(detail)
-        sent = self._submitter.send(admitted.claimed)
+        sent = self._submitter.send(admitted.claimed, claim)
         if admitted.forecast is not None and admitted.forecast.wait == 0:
             with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
                 sent |= await self._submitter.admit()  # its turn, and somebody else was admitting

@@ -87,7 +87,7 @@ class Submitter:
                 )
         finally:
             self._admitting.release()
-        return self.send(claimed)
+        return self.send(claimed, claim)
 
     async def _turn_to_admit(self, patience: float) -> None:
         """Wait here, not with a connection in hand: a hundred creates at once would take them all.
@@ -121,14 +121,16 @@ class Submitter:
             lambda connection, _: self._admission.claimed(connection, claim),
             patience=RECORD_PATIENCE,
         )
-        self.send(claimed)
+        self.send(claimed, claim)
 
     def _free(self, limit: int) -> int:
         """How many more sendings may be under way."""
         return max(0, limit - len(self._in_flight))
 
-    def send(self, claimed: Sequence[ClaimedTask]) -> dict[UUID, InFlightWork]:
-        """Start the sending of claimed tasks; returns it by task."""
+    def send(self, claimed: Sequence[ClaimedTask], claim: Claim) -> dict[UUID, InFlightWork]:
+        """Start the sending of tasks whose claim is committed; returns it by task."""
+        if claimed:
+            self._admission.committed(claim)
         start = self._in_flight.start
         return {task.id: start(self._send(task), f"submit {task.id}") for task in claimed}
 
