@@ -67,17 +67,23 @@ def number_loop(services: Services) -> Loop:
 
 
 @asynccontextmanager
-async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[None]:
+async def at_work(
+    services: Services, working: Sequence[Loop], kind: str = "serve"
+) -> AsyncIterator[None]:
     """Keep the loops going until the shutdown begins, and drain what they started after the block.
 
-    The block may last longer: requests are answered meanwhile. Leases and signals are kept to the
-    end, and in every process, since the API sends tasks too.
+    The block may last longer: requests are answered meanwhile. Leases, signals and the heartbeat
+    are kept to the end, and in every process, since the API sends tasks too. The database is judged
+    before anything is admitted.
     """
+    with suppress(DatabaseUnavailableError):  # the keeper tries again
+        await services.witness.beat(kind)
     async with asyncio.TaskGroup() as group:
         keepers = [
             group.create_task(_kept_up("leases", services.leases.run)),
             group.create_task(_kept_up("signals", services.signals.run)),
             group.create_task(_kept_up("waiters", services.waiters.run)),
+            group.create_task(_kept_up("witness", lambda: services.witness.run(kind))),
         ]
         workers = [
             group.create_task(_turning(loop, services, services.shutdown)) for loop in working
@@ -93,6 +99,7 @@ async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[
             await asyncio.wait(workers)
             await _drain(services)
             _cancel(keepers)
+            await services.witness.leave()
 
 
 async def _stopped(shutdown: Shutdown, workers: Sequence["asyncio.Task[None]"]) -> None:

@@ -70,7 +70,12 @@ def main(rate: float, seconds: float) -> None:
     with database() as dsn:
         if "GATEWAY_BENCH_DATABASE_URL" not in os.environ:
             asyncio.run(_relaxed(dsn))
-        settings = environment(dsn, "http://127.0.0.1:9", GATEWAY_WORKER_LISTEN="127.0.0.1:0")
+        settings = environment(
+            dsn,
+            "http://127.0.0.1:9",
+            GATEWAY_WORKER_LISTEN="127.0.0.1:0",
+            GATEWAY_ALLOW_UNSAFE_FSYNC="true",
+        )
         with process(["worker"], settings) as (_, first):
             time.sleep(SETTLE)  # it is elected
             with process(["worker"], settings):

@@ -34,7 +34,7 @@ DATABASE = embedded.DATABASE
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 START = 60.0
 """Seconds, enough for the recovery after a crash."""
-INITDB_OPTIONS = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale")
+INITDB = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
 QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
 """They need not outlive the machine. A backup has its full pages all the same."""
 
@@ -198,9 +198,9 @@ class Servers:
     def new(self, **settings: str) -> Server:
         """Start a server with an empty database; `settings` as in postgresql.conf."""
         server = self._server()
-        server.run("initdb", *INITDB_OPTIONS, "--no-sync")
+        server.run("initdb", *INITDB)
         with (server.data / "postgresql.auto.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in (QUICK | settings).items())
+            file.writelines(f"{name} = '{given}'\n" for name, given in (QUICK | settings).items())
         server.start()
         execute(server.url("postgres"), f"CREATE DATABASE {DATABASE}")
         return server

@@ -93,6 +93,44 @@ SABOTAGES = (
     ),
     Sabotage(
         3,
+        "admit-unjudged",
+        "app/services/account/admission.py",
+        "if locked is None or not self._witness.vouches_for(locked):",
+        "if locked is None:",
+        (
+            "tests/services/account/test_witness.py::test_an_admission_that_is_lost_stops_the_next_one",
+        ),
+    ),
+    Sabotage(
+        3,
+        "forget-what-was-admitted",
+        "app/store/account/admission.py",
+        "counter=KieAccount.counter + 1,",
+        "counter=KieAccount.counter,",
+        ("tests/services/account/test_witness.py::test_an_admission_moves_the_counter_on",),
+    ),
+    Sabotage(
+        3,
+        "judge-alone",
+        "app/domain/restore.py",
+        '({"awaited": True}, Verdict.WAIT),',
+        '({"awaited": None}, Verdict.WAIT),',
+        (
+            "tests/services/account/test_witness.py::test_all_that_live_are_heard_before_anything_is_sent",
+        ),
+    ),
+    Sabotage(
+        3,
+        "believe-any-database",
+        "app/domain/restore.py",
+        "({}, Verdict.HOLD),",
+        "({}, Verdict.ACCEPT),",
+        (
+            "tests/services/account/test_witness.py::test_a_fresh_process_holds_another_database_unless_one_remembers_it",
+        ),
+    ),
+    Sabotage(
+        3,
         "send-again",
         "app/store/tasks/sweep.py",
         "        state=State.UNCONFIRMED,\n        leased_until=None,\n        due_at=NOW,",

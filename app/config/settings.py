@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         "in transaction mode, at the cost of a round trip for each statement.",
     )
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections per process.")
+    allow_unsafe_fsync: bool = Field(
+        default=False,
+        description="Whether to serve from a PostgreSQL with `fsync = off`: when its machine "
+        "stops, tasks may be paid twice.",
+    )
     data_dir: Path = Field(
         Path(".kie-gateway"), description="Directory of the embedded PostgreSQL."
     )
