@@ -469,8 +469,8 @@ SABOTAGES = (
         8,
         "show-the-balance",
         "app/domain/redact.py",
-        r'return _BALANCE_MEMBER.sub(r"\1null", text)',
-        "return text",
+        '    return spelled.without(_balances(spelled.meant), "null")',
+        "    return text",
         ("tests/services/tasks/test_receive.py",),
     ),
     Sabotage(
@@ -641,6 +641,30 @@ SABOTAGES = (
         "            raise trouble\n",
         ("tests/services/tasks/test_lost_commits.py",),
         lab="tests/faults/test_lab.py::test_postgresql_dies_under_load",
+    ),
+    Sabotage(
+        11,
+        "count-no-headers",
+        "app/cli/processes/edge.py",
+        "            if self._head_bytes > self.bounds.header_bytes:",
+        "            if False:",
+        ("tests/cli/test_edge.py",),
+    ),
+    Sabotage(
+        11,
+        "room-for-everybody",
+        "app/cli/processes/edge.py",
+        "        if len(self._found) > self.bound:",
+        "        if False:",
+        ("tests/cli/test_edge.py",),
+    ),
+    Sabotage(
+        11,
+        "slowness-is-no-fault",
+        "app/cli/processes/edge.py",
+        "        self._timer = self.loop.call_later(seconds, partial(act))",
+        "        del seconds, act",
+        ("tests/cli/test_edge.py",),
     ),
 )
 

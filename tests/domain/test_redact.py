@@ -260,8 +260,11 @@ def test_hostile_text_takes_linear_time(name: str) -> None:
         levels = range(int((2 * size) ** 0.5))
         return b"".join(b'"remainedCredits":' + b"\\" * level + b'"' for level in levels)
 
-    once, twice = seconds_of(redacted_body, body(400_000)), seconds_of(redacted_body, body(800_000))
-    assert twice < 2.5 * once + 0.05
+    def ratio() -> float:
+        return seconds_of(redacted_body, body(400_000)) / seconds_of(redacted_body, body(200_000))
+
+    # A square is four times as slow each time; a machine that others use, now and then.
+    assert any(ratio() < 2.5 for _ in range(5))
 
 
 def seconds_of(work: Callable[..., object], body: bytes) -> float:
