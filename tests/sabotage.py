@@ -660,10 +660,10 @@ SABOTAGES = (
     ),
     Sabotage(
         11,
-        "slowness-is-no-fault",
+        "say-nothing-to-the-slow",
         "app/cli/processes/edge.py",
-        "        self._timer = self.loop.call_later(seconds, partial(act))",
-        "        del seconds, act",
+        "            self._refuse(TOO_SLOW)",
+        "            self._socket.close()",
         ("tests/cli/test_edge.py",),
     ),
 )
