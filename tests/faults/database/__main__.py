@@ -25,7 +25,9 @@ def main(arguments: Sequence[str]) -> int:
         description="Restart, stop, fill and cut off PostgreSQL under load; audit what is left. "
         f"Writes the table to {BUILT}; exits 1 where a promise was broken.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(EVENTS)}; default all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(EVENTS)}; default all"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all that is chosen by chance")
     parser.add_argument("--docs", action="store_true", help=f"write {PAGE} too")
     given = parser.parse_args(arguments)

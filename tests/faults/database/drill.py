@@ -33,7 +33,7 @@ WARM, COOL = 3.0, 3.0
 """Seconds of load before the event, and after work has gone on."""
 PAUSE = 0.3
 """Seconds between two calls of a caller."""
-KEYED, KEYLESS, READING = 3, 3, 1
+KEYED, KEYLESS, READING = 5, 5, 2
 """Callers of each kind."""
 SLOW = 3.0
 """Seconds; an answer that took as long was held up."""

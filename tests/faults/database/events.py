@@ -5,9 +5,11 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 
@@ -91,21 +93,29 @@ async def read_only(ground: Ground) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def full(ground: Ground) -> AsyncIterator[None]:
     """Where PostgreSQL had to end for lack of room, it is started once there is room again."""
-    ballast = ground.server.data.with_name("ballast")
-    await asyncio.to_thread(_fill, ballast)
-    yield
-    ballast.unlink()
-    if not ground.server.processes():
-        await asyncio.to_thread(ground.server.start)
-    await asyncio.to_thread(ground.server.await_writable)
+    server = ground.server
+    ballast = server.data.with_name("ballast")
+    over = threading.Event()
+    filling = asyncio.create_task(asyncio.to_thread(_fill, ballast, over))
+    try:
+        yield
+    finally:
+        over.set()
+        await filling
+        ballast.unlink()
+    if not server.processes():
+        await asyncio.to_thread(server.start)
+    await asyncio.to_thread(server.await_writable)
 
 
-def _fill(ballast: os.PathLike[str]) -> None:
-    with open(ballast, "wb", buffering=0) as file, contextlib.suppress(OSError):  # noqa: PTH123
-        for size in (2**20, 2**12):
-            with contextlib.suppress(OSError):
-                while file.write(bytes(size)):
-                    pass
+def _fill(ballast: Path, over: threading.Event) -> None:
+    """Take all room, and what becomes free meanwhile."""
+    with ballast.open("wb", buffering=0) as file:
+        while not over.wait(0.01):
+            for size in (2**20, 2**12):
+                with contextlib.suppress(OSError):
+                    while file.write(bytes(size)):
+                        pass
 
 
 @contextlib.asynccontextmanager
@@ -302,4 +312,3 @@ _STALLS = (
     ),
 )
 EVENTS = {event.name: event for event in (*_DATABASE, *_STALLS)}
-

@@ -65,7 +65,10 @@ def row(outcome: Outcome) -> str:
     kinds = Counter(finding.kind for finding in outcome.result.findings)
     cells = (
         outcome.event.title,
-        *(_counted(seen.statuses.get(what, {})) for what in ("create with a key", "create", "read")),
+        *(
+            _counted(seen.statuses.get(what, {}))
+            for what in ("create with a key", "create", "read")
+        ),
         f"{seen.slowest:.1f} s",
         _counted(seen.readiness),
         kinds.total() - kinds["double-paid"],
@@ -90,7 +93,7 @@ def broken(outcome: Outcome) -> list[str]:
 
 def _counted(statuses: Mapping[int, int] | Mapping[str, int]) -> str:
     found = sorted((str(status or "none"), count) for status, count in statuses.items())
-    return ", ".join(f"{status} × {count}" for status, count in found) or "none"
+    return ", ".join(f"{status}: {count}" for status, count in found) or "none"
 
 
 def _seconds(value: float | None) -> str:

@@ -118,8 +118,7 @@ class Crew:
         replica.running = await lend(
             self.stage.running(
                 "serve",
-                GATEWAY_DATABASE_URL=f"postgresql://{user}@{hosts}{account.path}"
-                "?sslmode=disable",
+                GATEWAY_DATABASE_URL=f"postgresql://{user}@{hosts}{account.path}?sslmode=disable",
                 GATEWAY_KIE_BASE_URL=f"http://127.0.0.1:{kie}",
                 GATEWAY_PUBLIC_URL=self.public_url,
             )
@@ -168,7 +167,9 @@ def _has_port(pid: int, port: int) -> bool:
 def servers_of(dsn: str) -> list[str]:
     """Return a DSN for each of the hosts that one names."""
     account, _, hosts = urlsplit(dsn).netloc.rpartition("@")
-    return [dsn.replace(f"@{hosts}", f"@{host}", 1) if account else dsn for host in hosts.split(",")]
+    return [
+        dsn.replace(f"@{hosts}", f"@{host}", 1) if account else dsn for host in hosts.split(",")
+    ]
 
 
 async def connected_to_postgres(dsn: str) -> Streams:
