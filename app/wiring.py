@@ -178,7 +178,6 @@ def build(
             Signing(vault),
             settings.delivery_schedule,
             settings.delivery_timeout,
-            utc_now,
             chance,
             metrics,
         ),
