@@ -44,7 +44,10 @@ PATIENCE_OF_A_PROBE = 3.0
 
 @dataclass(kw_only=True)
 class Seen:
-    """What is seen from outside, from the beginning of the event until work goes on."""
+    """What is seen from outside, from the beginning of the event until work goes on.
+
+    What was asked in that time counts, whenever it was answered.
+    """
 
     answers: Sequence[Answered] = ()
     readiness: Counter[str] = field(default_factory=Counter)
@@ -119,8 +122,10 @@ def _load(event: Event, ground: Ground, lab: Lab, seen: Seen) -> Load:
                 with contextlib.suppress(TimeoutError):
                     seen.resumed = await _resumed(lab, ended)
                     seen.ready = await _ready(probes, ended)
-            seen.answers = [each for each in callers.answers if each.at + each.seconds >= begun]
+            resumed = time.time()
             await passed(COOL)
+        asked = (each for each in callers.answers if each.at <= resumed)
+        seen.answers = [each for each in asked if each.at + each.seconds >= begun]
 
     return load
 
