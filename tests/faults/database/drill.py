@@ -40,6 +40,14 @@ SLOW = 3.0
 PROBE = 0.25
 """Seconds between two looks at `/readyz`."""
 PATIENCE_OF_A_PROBE = 3.0
+DEFECTS = tuple(
+    f'"event": "{event}"'
+    for event in (
+        *("loop.broken", "poll.broken", "errand.broken", "request.broken"),
+        *("outcome.dropped", "task.paid_twice"),
+    )
+)
+"""What the log says of errors that nobody expected."""
 
 
 @dataclass(kw_only=True)
@@ -84,8 +92,8 @@ class Outcome:
     event: Event
     seen: Seen
     result: Result
-    leaks: Sequence[str]
-    """Lines of logs that hold a secret."""
+    logged: Sequence[str]
+    """Lines of logs that should not be there: they hold a secret, or tell of a defect."""
 
 
 async def drill(event: Event, seed: int = 0) -> Outcome:
@@ -98,8 +106,17 @@ async def drill(event: Event, seed: int = 0) -> Outcome:
                 group=GROUP, replicas=REPLICAS, rates=RATES, title=event.title
             )
             result = await lab.scenario.play(combination, _load(event, ground, lab, seen))
-            leaks = lab.stage.leaks()
-    return Outcome(event=event, seen=seen, result=result, leaks=leaks)
+            logged = await asyncio.to_thread(_logged, lab)
+    return Outcome(event=event, seen=seen, result=result, logged=logged)
+
+
+def _logged(lab: Lab) -> list[str]:
+    lines = (
+        line
+        for log in sorted(lab.stage.directory.glob("*.log"))
+        for line in log.read_text(errors="replace").splitlines()
+    )
+    return [*lab.stage.leaks(), *(line for line in lines if any(each in line for each in DEFECTS))]
 
 
 def _laboratory(ground: Ground, seed: int) -> contextlib.AbstractAsyncContextManager[Lab]:

@@ -2,9 +2,11 @@
 
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from tests.faults.database.drill import BOUND, Outcome
+from httpx import codes
+
+from tests.faults.database.drill import BOUND, Outcome, Seen
 
 COLUMNS = (
     "event",
@@ -85,10 +87,20 @@ def broken(outcome: Outcome) -> list[str]:
     late = {"the next create": seen.resumed, "readiness": seen.ready}
     return [
         *map(str, outcome.result.findings),
-        *(f"a secret in a log: {line}" for line in outcome.leaks),
+        *(f"in a log: {line:.300}" for line in outcome.logged),
+        *_defects(seen),
         *(f"{what} did not come within {BOUND:.0f} s" for what, at in late.items() if at is None),
         *([] if seen.is_felt else ["nothing was to be noticed of it"]),
     ]
+
+
+def _defects(seen: Seen) -> Iterator[str]:
+    """Name the answers that say that the gateway is broken: nothing of the kind is its fault."""
+    for what, statuses in seen.statuses.items():
+        if count := statuses[codes.INTERNAL_SERVER_ERROR]:
+            yield f"{count} times 500 to a {what}"
+    if count := seen.readiness[str(codes.INTERNAL_SERVER_ERROR.value)]:
+        yield f"{count} times 500 from /readyz"
 
 
 def _counted(statuses: Mapping[int, int] | Mapping[str, int]) -> str:
