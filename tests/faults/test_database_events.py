@@ -7,14 +7,14 @@ import pytest
 
 from tests.faults.database import table
 from tests.faults.database.drill import drill
-from tests.faults.database.events import EVENTS
+from tests.faults.database.events import EVENTS, NO_LOSS
 from tests.faults.database.grounds import NotHereError
 
 pytestmark = pytest.mark.long
 SEED = 20261128
 
 
-@pytest.mark.parametrize("name", [name for name, event in EVENTS.items() if not event.loses])
+@pytest.mark.parametrize("name", NO_LOSS)
 async def test_work_goes_on_by_itself(name: str) -> None:
     try:
         outcome = await drill(EVENTS[name], SEED)

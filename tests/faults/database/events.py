@@ -312,3 +312,5 @@ _STALLS = (
     ),
 )
 EVENTS = {event.name: event for event in (*_DATABASE, *_STALLS)}
+NO_LOSS = tuple(name for name, event in EVENTS.items() if not event.loses)
+"""Events after which work has to go on by itself."""
