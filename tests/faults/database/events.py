@@ -16,9 +16,12 @@ import asyncpg
 from tests.faults.database import grounds
 from tests.faults.database.grounds import FEW_CONNECTIONS, Ground, Stand
 from tests.services.tasks.test_lost_commits import COMMIT
+from tests.stage import eventually
 
 LEASE = 30.0
 """Seconds; who stands still for longer may find its work taken over."""
+TAKEN_WITHIN = 30.0
+"""Seconds in which foreign sessions have taken all connections."""
 OFF = 600
 """Seconds that a clock is ahead."""
 TERMINATE = """
@@ -146,14 +149,12 @@ async def exhausted(ground: Ground) -> AsyncIterator[None]:
     grabbing = [asyncio.create_task(_grab(ground, foreign, over)) for _ in range(4)]
     name = ground.database
 
-    async def takes_all() -> None:
-        while len(foreign) < FEW_CONNECTIONS:
-            await foreign[0].fetchval(TERMINATE, name)
-            await asyncio.sleep(0.01)
+    async def all_taken() -> bool | None:
+        await foreign[0].fetchval(TERMINATE, name)
+        return len(foreign) >= FEW_CONNECTIONS or None
 
     try:
-        async with asyncio.timeout(30):
-            await takes_all()
+        await eventually(all_taken, TAKEN_WITHIN)
         yield
     finally:
         over.set()
