@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 QUICK := tests/domain tests/kie tests/outbound tests/store $(filter-out tests/test_embedded.py,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults image-check compat lock docs clean
+.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events image-check compat lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ sabotage: $(READY) ## break each promise in a copy and show that the tests notic
 
 faults: $(READY) ## kill, cut and fail everything in turn, and audit what is left (long)
 	$(BIN)/python -m tests.faults.lab
+
+events: $(READY) ## restart, stop, fill and cut off PostgreSQL under load; write what came of it
+	$(BIN)/python -m tests.faults.database --docs
 
 image-check: $(READY) ## build the image's files without an engine and run the gateway from them
 	$(BIN)/python -m tests.image.check

@@ -117,7 +117,7 @@ def _kie_http(settings: Settings) -> httpx.AsyncClient:
     proxy = settings.egress_proxy
     return http_client(
         connect=CONNECT_TIMEOUT,
-        read=settings.kie_timeout,
+        read=None,
         write=settings.kie_timeout,
         pool=settings.kie_timeout,
         ca_bundle=_ca_bundle(settings),
@@ -184,7 +184,6 @@ def build(
             Signing(vault),
             settings.delivery_schedule,
             settings.delivery_timeout,
-            utc_now,
             chance,
             metrics,
         ),

@@ -25,6 +25,8 @@ PROPERTIES = (
     *("tests/domain", "tests/kie", "tests/outbound", "tests/services/tasks/test_any_order.py"),
     *("tests/api/test_schema.py", "tests/api/test_hostile_bodies.py", "tests/api/test_admin.py"),
 )
+EVENTS = "tests/faults/test_database_events.py"
+"""What is measured in them is spoilt by other tests beside them."""
 ALL_EXAMPLES = {"KIE_GATEWAY_TESTS_EXAMPLES": "full"}
 
 
@@ -57,7 +59,15 @@ PARTS = (
     Part(
         name="the fault lab's short form, deaths with full hands: promises 3 to 7 and 10",
         seconds=420,
-        command=("pytest", "-q", "-n", "2", "-m", "long", "tests/faults", "tests/processes"),
+        command=(
+            *("pytest", "-q", "-n", "2", "-m", "long", "tests/faults", "tests/processes"),
+            f"--ignore={EVENTS}",
+        ),
+    ),
+    Part(
+        name="what a database goes through, one event after the other: promise 10",
+        seconds=840,
+        command=("pytest", "-q", "-m", "long", EVENTS),
     ),
     Part(
         name="the store and admission with JIT and without statistics",

@@ -189,15 +189,18 @@ class Servers:
 
     def __init__(self, directory: Path, programs: Path) -> None:
         self.made: list[Server] = []
-        self._directory = directory
+        self.directory = directory
         self._programs = programs
         self._account = embedded._system_account() if os.geteuid() == 0 else None
         if self._account:
             os.chown(directory, *self._account)
 
-    def new(self, **settings: str) -> Server:
-        """Start a server with an empty database; `settings` as in postgresql.conf."""
-        server = self._server()
+    def new(self, at: Path | None = None, **settings: str) -> Server:
+        """Start a server with an empty database; `settings` as in postgresql.conf.
+
+        `at`: a data directory to be made elsewhere, where the server's user may write.
+        """
+        server = self._server(at)
         server.run("initdb", *INITDB)
         with (server.data / "postgresql.auto.conf").open("a") as file:
             file.writelines(f"{name} = '{given}'\n" for name, given in (QUICK | settings).items())
@@ -211,8 +214,8 @@ class Servers:
         server.follow(primary)
         return server
 
-    def _server(self) -> Server:
-        place = self._directory / f"server{len(self.made)}"
+    def _server(self, at: Path | None = None) -> Server:
+        place = at or self.directory / f"server{len(self.made)}"
         self.made.append(Server(place, self._programs, self._account))
         return self.made[-1]
 

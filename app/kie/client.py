@@ -3,7 +3,6 @@
 What matters most here is one line: which failures prove that a paid create never left.
 """
 
-import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -21,6 +20,7 @@ from typing_extensions import override
 from app.domain.report import Answer, DownloadLink, NoAnswer
 from app.domain.submission import Outcome, Unknown, Unsent
 from app.kie import wire
+from app.kie.awake import awake_timeout
 from app.kie.reading import apart
 
 CREATE_TASK = "/api/v1/jobs/createTask"
@@ -171,7 +171,7 @@ class KieClient:
         headers = self._headers | ({"Content-Type": "application/json"} if content else {})
         try:
             async with (
-                asyncio.timeout(self._timeout),
+                awake_timeout(self._timeout),
                 self._http.stream(
                     method, self._base_url + path, content=content, params=params, headers=headers
                 ) as response,
@@ -185,7 +185,7 @@ class KieClient:
 def http_client(
     *,
     connect: float,
-    read: float,
+    read: float | None,
     write: float,
     pool: float,
     max_connections: int = 100,
@@ -194,9 +194,11 @@ def http_client(
 ) -> httpx.AsyncClient:
     """Build the HTTP client that `KieClient` speaks through; timeouts in seconds.
 
-    `pool` bounds waiting for a connection and connecting together, so it is at least `connect`.
-    The transport ignores `write`; the total of `KieClient` covers it. Without `ca_bundle` (a PEM
-    file) the system's authorities are trusted. The environment's proxies are ignored.
+    `read` is None where `KieClient` bounds it: after a standstill its timer would come before the
+    answer that is there. `pool` bounds waiting for a connection and connecting together, so it is
+    at least `connect`. The transport ignores `write`; the total of `KieClient` covers it. Without
+    `ca_bundle` (a PEM file) the system's authorities are trusted. The environment's proxies are
+    ignored.
     """
     context = ssl.create_default_context(cafile=ca_bundle)
 

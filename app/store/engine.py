@@ -15,7 +15,7 @@ from app.domain.errors import DatabaseUnavailableError
 from app.domain.exact_json import read, render
 from app.domain.retry import backoff
 from app.store.connecting import DURABLE_TRANSACTION, Connector
-from app.store.trouble import MAYBE_AWAY, away, is_integrity, is_read_only
+from app.store.trouble import MAYBE_AWAY, away, is_integrity, is_unusable
 
 Connection = AsyncConnection
 """A connection as services pass it on; they know no more of SQLAlchemy."""
@@ -62,7 +62,7 @@ class Database:
             json_deserializer=read,
         )
         event.listen(self._engine.sync_engine, "checkout", _renew_if_closed)
-        event.listen(self._engine.sync_engine, "handle_error", _drop_if_read_only)
+        event.listen(self._engine.sync_engine, "handle_error", _drop_if_unusable)
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def _open(self) -> Any:  # noqa: ANN401  # SQLAlchemy's adapter around the driver's connection
@@ -161,9 +161,9 @@ def _renew_if_closed(connection: Any, *_: object) -> None:  # noqa: ANN401  # SQ
         raise exc.DisconnectionError
 
 
-def _drop_if_read_only(context: ExceptionContext) -> None:
+def _drop_if_unusable(context: ExceptionContext) -> None:
     """Keep no session of a server that takes no writes: all others lead there as well."""
-    if is_read_only(context.original_exception):
+    if is_unusable(context.original_exception):
         context.is_disconnect = True
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import asyncpg
 
 from app.store.connecting import Connector
+from app.store.trouble import MAYBE_AWAY, away
 
 CHANNEL = "kie_gateway"
 GATHER = 0.005
@@ -87,7 +88,15 @@ class Signals:
         self._taps.append(hear)
 
     async def run(self) -> None:
-        """Listen and send until cancelled; ends with an error when the connection is lost."""
+        """Listen and send until cancelled; raises `ConnectionError` when the connection is lost."""
+        try:
+            await self._run()
+        except MAYBE_AWAY as error:
+            if away(error) is None:
+                raise
+            raise ConnectionError(_CLOSED) from error
+
+    async def _run(self) -> None:
         connection = await self._connect()
         try:
             await connection.add_listener(CHANNEL, self._heard)

@@ -33,6 +33,7 @@ _AWAY: tuple[type[BaseException], ...] = (
     exc.TimeoutError,  # no free connection in the pool
     asyncpg.InterfaceError,  # the connection was closed under us
     asyncpg.InvalidCachedStatementError,  # a migration changed what the statement answers
+    asyncpg.InternalClientError,  # the server ended the session between two of our statements
 )
 
 MAYBE_AWAY: tuple[type[BaseException], ...] = (*_AWAY, exc.DBAPIError, asyncpg.PostgresError)
@@ -56,9 +57,15 @@ def is_integrity(error: BaseException) -> bool:
     return any(_sqlstate(cause).startswith(_INTEGRITY) for cause in _chain(error))
 
 
-def is_read_only(error: BaseException) -> bool:
-    """Tell whether the session takes no writes."""
-    return any(_sqlstate(cause) == READ_ONLY for cause in _chain(error))
+def is_unusable(error: BaseException) -> bool:
+    """Tell whether the session is of no more use: it takes no writes, or its driver is lost.
+
+    asyncpg is, in the case of `InternalClientError`.
+    """
+    return any(
+        isinstance(cause, asyncpg.InternalClientError) or _sqlstate(cause) == READ_ONLY
+        for cause in _chain(error)
+    )
 
 
 def _is_away(sqlstate: str) -> bool:

@@ -139,7 +139,7 @@ async def kie(
     *,
     total: float = 5,
     connect: float = 5,
-    read: float = 5,
+    read: float | None = 5,
     proxy: str | None = None,
     ca_bundle: str | None = None,
 ) -> AsyncIterator[KieClient]:

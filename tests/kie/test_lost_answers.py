@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,21 @@ async def test_a_lost_answer_is_unknown(name: str) -> None:
         assert await create(client) == Unknown(reason=reason)
         assert len(server.requests) == 1  # and never sent again
         assert await client.record_info("t1") == NoAnswer(reason=reason)
+
+
+async def test_an_answer_that_came_while_the_process_stood_still_is_read() -> None:
+    """Its time was over by then; it holds the id of what was paid."""
+
+    async def answering_before_a_standstill(connection: Connection) -> None:
+        await connection.read_request()
+        await connection.send(http(200, CREATED))
+        threading.Event().wait(1.2)  # all of the loop, the client too
+
+    async with (
+        serving(answering_before_a_standstill) as server,
+        kie(server.url(), total=0.3, read=None) as client,
+    ):
+        assert await create(client) == Accepted(kie_task_id="t1")
 
 
 async def test_an_answer_may_be_as_long_as_the_bound() -> None:

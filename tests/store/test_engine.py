@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 import uuid
 from urllib.parse import urlsplit
 
@@ -135,6 +136,37 @@ async def test_where_nothing_listens_it_is_unavailable_once_patience_is_over(
         await away.run(never, patience=patience)
     assert at_least <= loop.time() - began <= patience + DIRECTLY
     await away.dispose()
+
+
+def _message(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("!I", len(body) + 4) + body
+
+
+REPORTED = ("server_version", "17.0"), ("in_hot_standby", "off"), ("is_superuser", "on")
+LET_IN_AND_ENDED = (
+    _message(b"R", bytes(4))
+    + b"".join(_message(b"S", f"{name}\0{value}\0".encode()) for name, value in REPORTED)
+    + _message(b"S", b"default_transaction_read_only\0off\0")
+    + _message(b"Z", b"I")
+    + _message(b"E", b"SFATAL\0C57P01\0Mterminating connection\0\0")
+)
+"""What a server says to a session that it ends before the first statement."""
+
+
+async def test_a_session_that_is_ended_before_its_first_statement_is_no_defect() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(LET_IN_AND_ENDED)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        ended = Database(f"postgresql://nobody@127.0.0.1:{port}/nothing?sslmode=disable")
+        with pytest.raises(DatabaseUnavailableError) as raised:
+            await ended.run(never, patience=0.1)
+        assert "InternalClientError" in str(raised.value.__cause__)
+        await ended.dispose()
 
 
 async def test_the_error_of_an_absent_database_holds_no_secret() -> None:

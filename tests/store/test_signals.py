@@ -108,13 +108,27 @@ async def test_a_lost_connection_is_an_error_and_the_next_run_works_and_wakes_ev
             woken.clear()
             await kill_listeners(sql)
             async with asyncio.timeout(PATIENCE):
-                with pytest.raises((ConnectionError, asyncpg.PostgresConnectionError)):
+                with pytest.raises(ConnectionError):
                     await task
         assert not woken.is_set()
         async with running(here), running(there):
             await heard(woken)
             there.announce(QUEUE)
             await heard(woken)
+
+
+async def test_a_session_that_is_ended_is_a_lost_connection(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the driver calls it, so that the log does not call it a defect."""
+
+    async def ended(*_: object) -> None:
+        reason = "terminating connection"
+        raise asyncpg.AdminShutdownError(reason)
+
+    monkeypatch.setattr(Signals, "_send_gathered", ended)
+    with pytest.raises(ConnectionError):
+        await Signals(dsn).run()
 
 
 async def test_a_connection_that_is_closed_already_is_an_error_too(dsn: str) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
 
 import structlog
 
@@ -66,7 +65,6 @@ class Deliverer:
         signing: Signing,
         schedule: Sequence[float],
         timeout: float,
-        clock: Callable[[], datetime],
         chance: Callable[[], float],
         metrics: Metrics,
     ) -> None:
@@ -75,7 +73,6 @@ class Deliverer:
         self._signing = signing
         self._schedule = tuple(schedule)
         self._lease = timeout + LEASE_MARGIN
-        self._clock = clock
         self._chance = chance
         self._metrics = metrics
         self._in_flight = InFlight()
@@ -162,7 +159,7 @@ class Deliverer:
     async def _send(self, delivery: DueDelivery) -> Sent:
         if delivery.dialect == Dialect.KIE and is_placeholder(delivery.host):
             return NOT_SENT
-        now = self._clock()
+        now = delivery.claimed_at
         secrets = [delivery.signing_secret, delivery.previous_secret]
         message = webhook_id(delivery.id.hex)
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -49,6 +50,8 @@ class DueDelivery:
     signing_secret: bytes
     previous_secret: bytes | None
     """Signs too, while a rotation's grace lasts."""
+    claimed_at: datetime
+    """By PostgreSQL's clock: receivers refuse what is signed with one that is minutes off."""
     age: float
     """Seconds since it was put into the outbox."""
     places: int
@@ -138,6 +141,7 @@ def _claim() -> Select[Any]:
             Client.webhook_hosts,
             Client.signing_secret,
             _PREVIOUS.label("previous_secret"),
+            NOW.label("claimed_at"),
             seconds_since(Delivery.created_at).label("age"),
             due.c.n.label("places"),
             due.c.troubled,

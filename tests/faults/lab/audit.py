@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
+from app.services.tasks.lifecycle import WITHDRAWN
 from simulator.faults import END_WORDS
 from tests.faults.lab.points import Strike
 from tests.faults.lab.truth import STATES, TOLD_TO_CALLERS, Facts, lacking
@@ -44,7 +45,7 @@ class Move:
         """Whether it is put out: a rest, or that what was told of it has changed."""
         named = re.findall(r"\w+", self.reason or "")
         changed = self.kind == "moved" or not set(named).isdisjoint(TOLD_TO_CALLERS)
-        return self.target in FINAL and changed
+        return self.target in FINAL and changed and self.reason != WITHDRAWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,10 @@ class Evidence:
     keys: Sequence[str] = ()
     """Under which callers created."""
     told: Sequence[Told] = ()
+    denied: Sequence[str] = ()
+    """The calls without an Idempotency-Key that were answered 503, by the name in their body."""
+    unseen: Sequence[str] = ()
+    """Tasks that a GET did not find after their create's 2xx."""
     tasks: Sequence[Task] = ()
     bills: Sequence[Bill] = ()
     strikes: Sequence[Strike] = ()
@@ -166,6 +171,30 @@ def _lost_tasks(evidence: Evidence) -> Iterator[Finding]:
     for bill in evidence.bills:
         if bill.task_id not in rows:
             yield _finding("lost", bill.task_id, f"{bill.kie_task_id} is billed, and has no row")
+
+
+def _sent_though_denied(evidence: Evidence) -> Iterator[Finding]:
+    rows = {task.key: task for task in evidence.tasks}
+    billed = {bill.task_id for bill in evidence.bills}
+    for call in evidence.denied:
+        if call in rows and rows[call].id in billed:
+            yield _finding("double-paid", rows[call].id, f"{call} was denied, and was sent")
+
+
+def _unseen(evidence: Evidence) -> Iterator[Finding]:
+    for task_id in evidence.unseen:
+        yield _finding("lost", task_id, "its create was answered 2xx, and a GET did not find it")
+
+
+def _unbound(evidence: Evidence) -> Iterator[Finding]:
+    """What kie.ai answered to a process that lives on is kept."""
+    dead = {strike.pid for strike in evidence.strikes if strike.is_death}
+    rows = {task.id: task for task in evidence.tasks}
+    for bill in evidence.bills:
+        row = rows.get(bill.task_id)
+        if row and evidence.answered.get(row.id, None) not in {None, *dead} and not row.kie_task_id:
+            sentence = f"a process that lives was given {bill.kie_task_id}, and did not keep it"
+            yield _finding("lost", row.id, sentence)
 
 
 def _two_for_one_key(evidence: Evidence) -> Iterator[Finding]:
@@ -294,6 +323,9 @@ def _misheard(evidence: Evidence) -> Iterator[Finding]:
 RULES = (
     _unanswered,
     _lost_tasks,
+    _sent_though_denied,
+    _unseen,
+    _unbound,
     _lost_callbacks,
     _unapplied,
     _unsettled,

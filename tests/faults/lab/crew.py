@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import psutil
 
-from tests.faults.lab.lines import Carrier, Join, Streams, Talk, line
+from tests.faults.lab.lines import Carrier, Join, Streams, Talk, line, opened
 from tests.faults.lab.points import Watch
 from tests.faults.lab.postgres import Session
 from tests.processes.stage import Running, Stage
@@ -49,6 +49,7 @@ class Crew:
     stage: Stage
     watch: Watch
     dsn: str
+    """It may name several hosts: each has a line of its own."""
     tables: frozenset[str]
     simulator: tuple[str, int]
     receiver: tuple[str, int]
@@ -59,6 +60,9 @@ class Crew:
     """The address before them all, which stays while they die."""
     replicas: list[Replica] = field(default_factory=list)
     some_alive: asyncio.Event = field(default_factory=asyncio.Event)
+    to_postgres: asyncio.Event = field(default_factory=opened)
+    """The gate in the lines to PostgreSQL; cleared, they stand still."""
+    to_kie: asyncio.Event = field(default_factory=opened)
     _turn: "itertools.count[int]" = field(default_factory=itertools.count)
 
     @property
@@ -103,15 +107,18 @@ class Crew:
 
     async def _started(self, replica: Replica) -> None:
         lend = replica.closing.enter_async_context
-        database = await lend(line(self._to_database(replica)))
-        kie = await lend(line(self._to_simulator(replica)))
+        databases = [
+            await lend(line(self._to_database(replica, each), self.to_postgres))
+            for each in servers_of(self.dsn)
+        ]
+        kie = await lend(line(self._to_simulator(replica), self.to_kie))
         account = urlsplit(self.dsn)
         user = account.netloc.rpartition("@")[0]
+        hosts = ",".join(f"127.0.0.1:{port}" for port in databases)
         replica.running = await lend(
             self.stage.running(
                 "serve",
-                GATEWAY_DATABASE_URL=f"postgresql://{user}@127.0.0.1:{database}{account.path}"
-                "?sslmode=disable",
+                GATEWAY_DATABASE_URL=f"postgresql://{user}@{hosts}{account.path}?sslmode=disable",
                 GATEWAY_KIE_BASE_URL=f"http://127.0.0.1:{kie}",
                 GATEWAY_PUBLIC_URL=self.public_url,
             )
@@ -119,9 +126,9 @@ class Crew:
         url = urlsplit(await replica.running.ready())
         replica.address = (url.hostname or "", url.port or 0)
 
-    def _to_database(self, replica: Replica) -> Join:
+    def _to_database(self, replica: Replica, dsn: str) -> Join:
         async def join(_: Streams) -> tuple[Streams, Carrier]:
-            far = await connected_to_postgres(self.dsn)
+            far = await connected_to_postgres(dsn)
             return far, Session(self.watch, replica, self.tables)
 
         return join
@@ -155,6 +162,14 @@ def _has_port(pid: int, port: int) -> bool:
         connections = psutil.Process(pid).net_connections("tcp")
         return any(each.laddr and each.laddr.port == port for each in connections)
     return False
+
+
+def servers_of(dsn: str) -> list[str]:
+    """Return a DSN for each of the hosts that one names."""
+    account, _, hosts = urlsplit(dsn).netloc.rpartition("@")
+    return [
+        dsn.replace(f"@{hosts}", f"@{host}", 1) if account else dsn for host in hosts.split(",")
+    ]
 
 
 async def connected_to_postgres(dsn: str) -> Streams:

@@ -104,6 +104,11 @@ class Kie:
             ),
         )
 
+    async def next_create(self, since: float) -> float | None:
+        """Return when kie.ai accepted the first create since then; unix seconds."""
+        ledger = await self._data("/simulator/ledger")
+        return min((at for row in ledger if (at := row["createdAt"]) >= since), default=None)
+
     async def _data(self, path: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self._http.get(path)).json()["data"]
         return found

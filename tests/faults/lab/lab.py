@@ -74,8 +74,13 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def laboratory(server: str, *, seed: int = 0, **settings: str) -> AsyncIterator[Lab]:
-    """Lend a lab over a new database of the server at this DSN."""
+async def laboratory(
+    server: str, *, seed: int = 0, via: str = "", **settings: str
+) -> AsyncIterator[Lab]:
+    """Lend a lab over a new database of the server at this DSN.
+
+    Its processes connect to the server at the DSN `via`, where there is something between.
+    """
     async with contextlib.AsyncExitStack() as closing:
         lend = closing.enter_async_context
         dsn = await lend(_database(server))
@@ -88,7 +93,8 @@ async def laboratory(server: str, *, seed: int = 0, **settings: str) -> AsyncIte
         api_key, secret = await _client(stage, dsn)
         tables = Tables(dsn)
         hooks = await lend(listening())
-        crew = Crew(stage, Watch(), dsn, await tables.names(), kie.address, hooks.address)
+        reached = _named(via, urlsplit(dsn).path) if via else dsn
+        crew = Crew(stage, Watch(), reached, await tables.names(), kie.address, hooks.address)
         await lend(mustered(crew))
         http = await lend(_callers(crew.public_url, api_key))
         chatter = await _idle(crew)
@@ -98,15 +104,18 @@ async def laboratory(server: str, *, seed: int = 0, **settings: str) -> AsyncIte
 @contextlib.asynccontextmanager
 async def _database(server: str) -> AsyncIterator[str]:
     name = f"lab_{os.getpid()}_{next(_databases)}"
-    path = urlsplit(server).path
-    dsn = (
-        server.replace(f"{path}?", f"/{name}?", 1)
-        if "?" in server
-        else f"{server.removesuffix(path)}/{name}"
-    )
+    dsn = _named(server, f"/{name}")
     await _administer(server, f"CREATE DATABASE {name}")
     yield dsn
     await _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _named(server: str, path: str) -> str:
+    """Name another database of a server."""
+    own = urlsplit(server).path
+    if "?" in server:
+        return server.replace(f"{own}?", f"{path}?", 1)
+    return server.removesuffix(own) + path
 
 
 async def _administer(server: str, statement: str) -> None:

@@ -67,9 +67,20 @@ class Talk:
         return b""
 
 
+def opened() -> asyncio.Event:
+    """Make a gate that lets everything through; while it is clear, its lines stand still."""
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
 @contextlib.asynccontextmanager
-async def line(join: Join) -> AsyncIterator[int]:
-    """Listen on this machine and carry every connection; yields the port."""
+async def line(join: Join, gate: asyncio.Event | None = None) -> AsyncIterator[int]:
+    """Listen on this machine and carry every connection; yields the port.
+
+    Nothing passes, in either direction, while the gate is clear: a network that stands still.
+    """
+    gate = gate or opened()
     carried: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,7 +88,7 @@ async def line(join: Join) -> AsyncIterator[int]:
         assert task is not None
         carried.add(task)
         with contextlib.suppress(asyncio.CancelledError):  # asyncio would log it
-            await _carry((reader, writer), join)
+            await _carry((reader, writer), join, gate)
         carried.discard(task)
 
     listener = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=1024)
@@ -91,14 +102,14 @@ async def line(join: Join) -> AsyncIterator[int]:
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _carry(near: Streams, join: Join) -> None:
+async def _carry(near: Streams, join: Join, gate: asyncio.Event) -> None:
     ends = [near[1]]
     try:
         far, carrier = await join(near)
         ends.append(far[1])
         ways = (
-            asyncio.create_task(_pump(near[0], far[1], carrier.outgoing)),
-            asyncio.create_task(_pump(far[0], near[1], carrier.incoming, carrier.rest)),
+            asyncio.create_task(_pump(near[0], far[1], gate, carrier.outgoing)),
+            asyncio.create_task(_pump(far[0], near[1], gate, carrier.incoming, carrier.rest)),
         )
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -116,11 +127,13 @@ async def _carry(near: Streams, join: Join) -> None:
 async def _pump(
     source: asyncio.StreamReader,
     target: asyncio.StreamWriter,
+    gate: asyncio.Event,
     passed: Callable[[bytes], bytes],
     rest: Callable[[], bytes] = bytes,
 ) -> None:
     with contextlib.suppress(StruckError, OSError):
         while chunk := await source.read(CHUNK):
+            await gate.wait()
             target.write(passed(chunk))
             await target.drain()
         target.write(rest())

@@ -54,6 +54,8 @@ class Strike:
     until: float
     """When it was over: PostgreSQL takes time to die and to come back."""
     pid: int | None = None
+    is_death: bool = True
+    """False: it stood still for longer than a lease, and went on."""
 
 
 class Watch:

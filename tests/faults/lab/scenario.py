@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+from httpx import codes
 from standardwebhooks import WebhookVerificationError
 from typing_extensions import override
 
@@ -86,8 +87,21 @@ class Result:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a caller got: unix seconds, and what it took; 0 is no answer."""
+
+    what: str
+    status: int
+    at: float
+    seconds: float
+
+
 class Callers:
-    """Create tasks as real callers do: a POST that was not answered is repeated with its key."""
+    """Create tasks as real callers do: a POST that was not answered is repeated with its key.
+
+    One without a key is repeated by nobody.
+    """
 
     def __init__(
         self, http: httpx.AsyncClient, webhook_url: str, some_alive: asyncio.Event
@@ -97,6 +111,9 @@ class Callers:
         self._some_alive = some_alive
         self.keys: list[str] = []
         self.told: list[Told] = []
+        self.denied: list[str] = []
+        self.unseen: list[str] = []
+        self.answers: list[Answered] = []
 
     async def create(self, key: str) -> None:
         """Give up where nobody answers in time; the audit will tell."""
@@ -104,17 +121,41 @@ class Callers:
         with contextlib.suppress(TimeoutError):
             self.told.append(await until(lambda: self._answer(key)))
 
-    async def _answer(self, key: str) -> Told | None:
+    async def create_once(self, call: str) -> None:
+        """Create without a key; the call's name is in its metadata."""
+        told = await self._answer(call, keyed=False)
+        if told:
+            self.keys.append(call)
+            self.told.append(told)
+
+    async def read(self) -> None:
+        """Read the newest task that was told of."""
+        if not self.told:
+            return
+        task_id = self.told[-1].task_id
+        answer = await self._ask("read", "GET", f"/v1/tasks/{task_id}")
+        if answer and answer.status_code == codes.NOT_FOUND:
+            self.unseen.append(task_id)
+
+    async def _answer(self, key: str, *, keyed: bool = True) -> Told | None:
         await self._some_alive.wait()
-        try:
-            answer = await self._http.post(
-                "/v1/tasks", json=self._body, headers={"Idempotency-Key": key}
-            )
-        except httpx.TransportError:
-            return None
-        if not answer.is_success:
-            return None
-        return Told(key=key, task_id=answer.json()["id"], status=answer.status_code)
+        body = {**self._body, "metadata": {"call": key}}
+        headers = {"Idempotency-Key": key} if keyed else {}
+        what = "create with a key" if keyed else "create"
+        answer = await self._ask(what, "POST", "/v1/tasks", json=body, headers=headers)
+        if answer and answer.is_success:
+            return Told(key=key, task_id=answer.json()["id"], status=answer.status_code)
+        if answer and not keyed:
+            self.denied.append(key)
+        return None
+
+    async def _ask(self, what: str, method: str, path: str, **rest: Any) -> httpx.Response | None:
+        at, answer = time.time(), None
+        with contextlib.suppress(httpx.TransportError):
+            answer = await self._http.request(method, path, **rest)
+        status = answer.status_code if answer else 0
+        self.answers.append(Answered(what, status, at, time.time() - at))
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +279,8 @@ class Scenario:
         evidence = Evidence(
             keys=callers.keys,
             told=callers.told,
+            denied=callers.denied,
+            unseen=callers.unseen,
             tasks=tasks,
             bills=known.bills,
             strikes=watch.strikes,

@@ -27,11 +27,12 @@ SENT_LONG_SINCE = timedelta(seconds=5)
 """A delivery that was sent so long ago and is not settled was sent by somebody who died."""
 
 _TASKS = """
-SELECT id::text, idempotency_key AS key, state, fail_source, kie_task_id,
+SELECT id::text, coalesce(idempotency_key, metadata->>'call') AS key, state, fail_source,
+       kie_task_id,
        due_at IS NOT NULL OR leased_until IS NOT NULL OR expires_at IS NOT NULL AS owes,
        coalesce(extract(epoch FROM clock_timestamp() - least(due_at, leased_until, expires_at,
                 CASE state WHEN 'queued' THEN submit_by END)), 0)::float8 AS overdue
-FROM tasks WHERE idempotency_key LIKE $1 || '%' ORDER BY id
+FROM tasks WHERE coalesce(idempotency_key, metadata->>'call') LIKE $1 || '%' ORDER BY id
 """
 _MOVES = """
 SELECT task_id::text, kind, from_state AS left, to_state AS target, reason,

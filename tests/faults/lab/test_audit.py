@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.services.tasks.lifecycle import WITHDRAWN
 from tests.faults.lab.audit import (
     Bill,
     Delivery,
@@ -157,6 +158,16 @@ FOUND: Sequence[tuple[str, str, Evidence]] = [
     ("mistold", "unsigned", replace(CLEAN, heard=(replace(HEARD, verified=False),))),
     ("mistold", "changed", replace(CLEAN, heard=(HEARD, replace(HEARD, body=b"{}")))),
     ("mistold", "not ours", replace(CLEAN, heard=(HEARD, replace(HEARD, webhook_id="msg_2")))),
+    ("double-paid", "denied without a key, and sent", replace(CLEAN, denied=("key",))),
+    ("lost", "told of, and not found", replace(CLEAN, unseen=("t",))),
+    (
+        "lost",
+        "an id in the hands of one who stood still",
+        _with(
+            replace(TASK, state="expired", kie_task_id=None, statements=()),
+            strikes=(Strike(at=12.0, until=60.0, pid=7, is_death=False),),
+        ),
+    ),
     ("over limit", "kie.ai refused it", replace(CLEAN, refused_for_limits=("t",))),
 ]
 
@@ -197,6 +208,13 @@ MAY_BE_UNKNOWN: Sequence[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("given", [pytest.param(given, id=name) for name, given in MAY_BE_UNKNOWN])
 def test_unconfirmed_is_allowed(given: dict[str, Any]) -> None:
     assert _found(_with(LOST, **given)) == []
+
+
+def test_what_was_denied_is_withdrawn_and_its_client_not_told() -> None:
+    moves = (MOVES[0], Move(left="queued", target="canceled", at=25.0, reason=WITHDRAWN))
+    gone = replace(TASK, state="canceled", kie_task_id=None, statements=(), moves=moves)
+    clean = Evidence(tasks=(gone,), denied=("key",))
+    assert audit(clean) == []
 
 
 def test_what_was_never_billed_may_expire() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from app.config import Settings
 from app.services.clients.vault import Vault
 from app.services.deliveries.deliver import PER_HOST
 from app.services.services import Services
+from app.store.deliveries import attempts
 from app.wiring import wired
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, SECRET, Gateway
@@ -576,6 +578,22 @@ async def test_a_retry_is_signed_with_the_secret_of_its_own_time(stage: Stage) -
     first, second = stage.caller.heard
     assert (_verifies(first, new), _verifies(second, new)) == (False, True)
     assert (first.id, first.body) == (second.id, second.body)
+
+
+async def test_it_is_signed_by_postgresqls_clock(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Receivers refuse what is minutes old or early: our own clock may be that far off."""
+    claim_due, at = attempts.claim_due, datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+    async def claimed(*given: Any, **named: Any) -> list[attempts.DueDelivery]:
+        return [replace(each, claimed_at=at) for each in await claim_due(*given, **named)]
+
+    monkeypatch.setattr(attempts, "claim_due", claimed)
+    await stage.settled()
+    await stage.deliver()
+    (heard,) = stage.caller.heard
+    assert heard.headers["webhook-timestamp"] == str(int(at.timestamp()))
 
 
 async def test_a_changed_body_does_not_verify(stage: Stage) -> None:
