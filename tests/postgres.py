@@ -195,7 +195,7 @@ class Servers:
         if self._account:
             os.chown(directory, *self._account)
 
-    def new(self, at: Path | None = None, **settings: str) -> Server:
+    def new(self, at: Path | None = None, /, **settings: str) -> Server:
         """Start a server with an empty database; `settings` as in postgresql.conf.
 
         `at`: a data directory to be made elsewhere, where the server's user may write.
