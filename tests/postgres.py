@@ -200,7 +200,7 @@ class Servers:
         return self._started(self._server(), settings)
 
     def new_at(self, place: Path, **settings: str) -> Server:
-        """Start one whose data directory, yet to be made, is elsewhere: its user may write there."""
+        """Start one over a data directory elsewhere, yet to be made where its user may write."""
         return self._started(self._server(place), settings)
 
     def _started(self, server: Server, settings: Mapping[str, str]) -> Server:
