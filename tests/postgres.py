@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -195,15 +195,20 @@ class Servers:
         if self._account:
             os.chown(directory, *self._account)
 
-    def new(self, at: Path | None = None, /, **settings: str) -> Server:
-        """Start a server with an empty database; `settings` as in postgresql.conf.
+    def new(self, **settings: str) -> Server:
+        """Start a server with an empty database; `settings` as in postgresql.conf."""
+        return self._started(self._server(), settings)
 
-        `at`: a data directory to be made elsewhere, where the server's user may write.
-        """
-        server = self._server(at)
+    def new_at(self, place: Path, **settings: str) -> Server:
+        """Start one over a data directory elsewhere, yet to be made where its user may write."""
+        return self._started(self._server(place), settings)
+
+    def _started(self, server: Server, settings: Mapping[str, str]) -> Server:
         server.run("initdb", *INITDB)
         with (server.data / "postgresql.auto.conf").open("a") as file:
-            file.writelines(f"{name} = '{given}'\n" for name, given in (QUICK | settings).items())
+            file.writelines(
+                f"{name} = '{value}'\n" for name, value in {**QUICK, **settings}.items()
+            )
         server.start()
         execute(server.url("postgres"), f"CREATE DATABASE {DATABASE}")
         return server

@@ -41,8 +41,8 @@ async def test_what_a_dead_process_denied_is_withdrawn_and_not_sent(
         await living.reaches(task["id"], "running")
 
     async def look() -> bool | None:
-        states = {row[0]: row[1] for row in await sql.fetch(STATES)}
-        return states == {"canceled": 1, "running": 3} or None
+        found = {row["state"]: row["count"] for row in await sql.fetch(STATES)}
+        return found == {"canceled": 1, "running": 3} or None
 
     await eventually(look, WITHDRAWN_WITHIN)
     assert (await living.task(denied.json()["task_id"]))["state"] == "canceled"

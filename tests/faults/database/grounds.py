@@ -129,7 +129,7 @@ def followed(*, synchronous: bool) -> Stand:
 async def small_disk(make: Servers) -> AsyncIterator[Ground]:
     """The data directory is a file system of its own, and nearly full of data."""
     with _mounted(make.directory / "disk", DISK_BYTES) as disk:
-        server = await asyncio.to_thread(make.new, disk / "data")
+        server = await asyncio.to_thread(make.new_at, disk / "data")
         try:
             yield Ground(server=server)
         finally:
