@@ -147,11 +147,11 @@ def build(
     leases = Leases(database, policy.lease)
     waiters = Waiters(database, signals)
     guard = _guard(settings)
-    outbox = Outbox(new_id, settings.delivery_schedule[0])
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
     admission = Admission(database, policy, chance, clocks)
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
+    outbox = Outbox(new_id, settings.delivery_schedule[0], metrics)
     health = Health(database, monotonic, policy.limits)
     lifecycle = Lifecycle(database, signals, outbox, policy, chance, metrics)
     intake = Intake(lifecycle, urls, policy, metrics)

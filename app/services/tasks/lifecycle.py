@@ -131,7 +131,7 @@ class Lifecycle:
         """Keep what an end had lacked, and tell its caller."""
         await facts.amend(connection, task_id, state, amendment)
         event = None if amendment.retold else EventType.UPDATED
-        await self._outbox.notify(connection, [task_id], event=event)
+        await self._outbox.notify(connection, consequences, [task_id], event=event)
         consequences.wake(task_id, DELIVER)
         consequences.count(partial(self._metrics.amended, amendment.kind))
 
@@ -334,7 +334,7 @@ class Lifecycle:
         if not ids:
             return
         if target in EVENTS:
-            await self._outbox.notify(connection, ids)
+            await self._outbox.notify(connection, consequences, ids)
         consequences.wake(*ids, *WAKES[target])
         if target in FINAL and settled_by is not None:
             for task_id in ids:
