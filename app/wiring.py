@@ -37,6 +37,7 @@ from app.services.health import Health
 from app.services.metrics import MetricsPage
 from app.services.services import ApiSettings, Services
 from app.services.shutdown import Shutdown
+from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
@@ -171,6 +172,7 @@ def build(
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),
         stuck=StuckTasks(database, lifecycle, kie, urls),
+        bulk=Bulk(database, lifecycle, new_id),
         clients=Clients(database, guard),
         deliverer=Deliverer(
             database,
