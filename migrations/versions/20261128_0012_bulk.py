@@ -11,7 +11,6 @@ depends_on: str | Sequence[str] | None = None
 
 oldest_release: str = "0.1.0"
 
-_NAME = op.f("audit_entries_action_check")
 _OURS = ("tasks_canceled", "tasks_requeued", "tasks_failed")
 _BEFORE = (
     *("admission_paused", "admission_resumed", "client_changed", "key_created", "key_revoked"),
@@ -32,5 +31,6 @@ def downgrade() -> None:
 
 def _check(*actions: str) -> None:
     listed = ", ".join(f"'{action}'" for action in actions)
-    op.drop_constraint(_NAME, "audit_entries", type_="check")
-    op.create_check_constraint(_NAME, "audit_entries", f"action IN ({listed})")
+    name = op.f("audit_entries_action_check")
+    op.drop_constraint(name, "audit_entries", type_="check")
+    op.create_check_constraint(name, "audit_entries", f"action IN ({listed})")

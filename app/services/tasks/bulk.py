@@ -1,7 +1,7 @@
 """What an operator does to many tasks at once, batch by batch.
 
-Each batch is a transaction of its own, which also counts it in the run's one audit entry: a run that
-is broken off has done what its entry says.
+Each batch is a transaction of its own, which also counts it in the run's one audit entry: a run
+that is broken off has done what its entry says.
 """
 
 import itertools
