@@ -11,7 +11,18 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import Lifespan
 
 from app import config, log
-from app.api import admin, callbacks, deliveries, dropin, errors, events, health, openapi, tasks
+from app.api import (
+    admin,
+    bulk,
+    callbacks,
+    deliveries,
+    dropin,
+    errors,
+    events,
+    health,
+    openapi,
+    tasks,
+)
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
 from app.wiring import wired
@@ -59,9 +70,11 @@ ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
 }
 
+_ADMIN = (admin.router, bulk.router)
+
 ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
-    Surface.ALL: (admin.router,),
-    Surface.INTERNAL: (admin.router,),
+    Surface.ALL: _ADMIN,
+    Surface.INTERNAL: _ADMIN,
     Surface.CALLBACKS: (),
 }
 """The same with GATEWAY_ADMIN_KEY; without it, nothing shows that there are such paths."""

@@ -40,6 +40,7 @@ from app.services.health import Health
 from app.services.metrics import MetricsPage
 from app.services.services import ApiSettings, Services
 from app.services.shutdown import Shutdown
+from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
@@ -150,11 +151,11 @@ def build(
     leases = Leases(database, policy.lease)
     waiters = Waiters(database, signals)
     guard = _guard(settings)
-    outbox = Outbox(new_id, settings.delivery_schedule[0])
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
     ourselves = _ourselves(settings, new_id(), utc_now())
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
+    outbox = Outbox(new_id, settings.delivery_schedule[0], metrics)
     health = Health(database, monotonic, policy.limits)
     lifecycle = Lifecycle(database, signals, outbox, policy, chance, metrics)
     witness = Witness(database, lifecycle.run, ourselves, utc_now, metrics)
@@ -177,6 +178,7 @@ def build(
         pauses=Pauses(database, lifecycle.run, policy),
         restores=Restores(lifecycle.run, witness),
         stuck=StuckTasks(database, lifecycle, kie, urls),
+        bulk=Bulk(database, lifecycle, new_id),
         clients=Clients(database, guard),
         deliverer=Deliverer(
             database,

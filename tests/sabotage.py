@@ -272,6 +272,22 @@ SABOTAGES = (
     ),
     Sabotage(
         6,
+        "one-spoils-all",
+        "app/services/deliveries/outbox.py",
+        "        except Exception as error:",
+        "        except UnreadableRowError as error:",
+        ("tests/services/deliveries/test_unrenderable.py::test_a_body_that_cannot_be_written",),
+    ),
+    Sabotage(
+        6,
+        "read-all-or-nothing",
+        "app/store/deliveries/outbox.py",
+        "    except _UNREADABLE as error:",
+        "    except RecursionError as error:",
+        ("tests/services/deliveries/test_unrenderable.py::test_a_row_that_cannot_be_read",),
+    ),
+    Sabotage(
+        6,
         "by-the-back-door",
         "app/services/tasks/commands.py",
         "from app.store.tasks import polls, rows\n",

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from app.api.errors import STATUS, problem
 from app.api.schemas.admin import ADMIN_BODIES
+from app.api.schemas.bulk import BULK_BODIES
 from app.api.schemas.deliveries import DELIVERY_BODIES
 from app.api.schemas.dropin import KIE_BODIES
 from app.api.schemas.problems import ProblemDocument
@@ -68,6 +69,7 @@ _NAMED: tuple[type[BaseModel], ...] = (
     *DELIVERY_BODIES,
     *KIE_BODIES,
     *ADMIN_BODIES,
+    *BULK_BODIES,
 )
 """What routes refer to by name alone."""
 

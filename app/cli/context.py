@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import structlog
+import typer
 from pydantic import SecretStr
 
 from app import config, log
@@ -26,6 +28,8 @@ from app.store.connecting import pooler_trouble
 from app.store.engine import Database
 from app.store.releases import MIGRATE, Misfit
 from app.wiring import wired
+
+logger = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 
@@ -83,12 +87,22 @@ def upgrade(dsn: str, progress: schema.Progress | None = None) -> None:
         give_up(str(error))
 
 
+def to_stderr(line: str) -> None:
+    typer.echo(line, err=True)
+
+
 @contextmanager
-def with_database(found: Settings) -> Iterator[Settings]:
-    """Lend the settings with a database URL: theirs, or an embedded server's, migrated."""
+def with_database(found: Settings, say: Callable[[str], None] = to_stderr) -> Iterator[Settings]:
+    """Lend the settings with a database URL: theirs, or an embedded server's, migrated.
+
+    Which embedded one is said: who forgot the URL would take an empty database for an answer.
+    """
     if found.database_url is not None:
         yield found
         return
+    where = found.data_dir.expanduser().absolute()
+    kind = "the embedded database" if where.exists() else "a new embedded database"
+    say(f"GATEWAY_DATABASE_URL is not set: this is {kind} in {where}")
     try:
         with running(found.data_dir) as dsn:
             upgrade(dsn)
@@ -161,7 +175,7 @@ def ready_settings() -> Iterator[Settings]:
     """Lend the settings of a process that serves: with secrets, over a database at our schema."""
     found = settings()
     require_secret(found)
-    with with_database(found) as ready:
+    with with_database(found, lambda said: logger.info("database.embedded", said=said)) as ready:
         require_schema(ready)
         require_fsync(ready)
         yield ready
@@ -200,9 +214,16 @@ def with_keys(use: Callable[[Keys], Awaitable[Result]]) -> Result:
 
 
 def _on_database(use: Callable[[Services], Awaitable[Result]], *, signs: bool = False) -> Result:
+    with operating(signs=signs) as ready:
+        return with_services(ready, use)
+
+
+@contextmanager
+def operating(*, signs: bool = False) -> Iterator[Settings]:
+    """Lend what `with_services` takes, for several acts on one database; `signs` as above."""
     found = settings()
     if signs:
         require_secret(found)
     with with_database(with_any_secret(found)) as ready:
         require_schema(ready)
-        return with_services(ready, use)
+        yield ready

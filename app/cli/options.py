@@ -11,15 +11,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Url = Annotated[
     str, typer.Option("--url", envvar="KIE_GATEWAY_URL", help="Where the gateway listens.")
 ]
-Key = Annotated[
-    str,
-    typer.Option(
-        "--key",
-        envvar="KIE_GATEWAY_API_KEY",
-        help="An API key, as `kie-gateway keys create` prints it.",
-        show_default=False,
-    ),
-]
+_KEY = typer.Option(
+    "--key",
+    envvar="KIE_GATEWAY_API_KEY",
+    help="An API key, as `kie-gateway keys create` prints it.",
+    show_default=False,
+)
+Key = Annotated[str, _KEY]
+OptionalKey = Annotated[str | None, _KEY]
 Host = Annotated[str | None, typer.Option(help="Address; default: the setting's.")]
 Port = Annotated[
     int | None,

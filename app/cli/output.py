@@ -13,8 +13,8 @@ WIDE = 200
 """Columns of a table in a pipe: each id stays whole, on one line."""
 
 
-def show(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; what others wrote is never taken for markup."""
+def show(columns: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool = False) -> None:
+    """Print a table, to stderr if `err`; what others wrote is never taken for markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -22,7 +22,7 @@ def show(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row))
-    console = Console()
+    console = Console(stderr=err)
     if not console.is_terminal:
         console.width = WIDE
     console.print(table)

@@ -131,6 +131,16 @@ class PaidTwiceRiskError(GatewayError):
     title = "This may pay for the task again"
 
 
+def require_risk_taken(*, may_pay_again: bool) -> None:
+    """Raise `PaidTwiceRiskError` unless an operator has said that this is meant."""
+    if not may_pay_again:
+        detail = (
+            "kie.ai may have taken this task already, and sending it again may pay again. Look "
+            "for it in kie.ai's log first; if it is there, bind its id. Else say may_pay_again."
+        )
+        raise PaidTwiceRiskError(detail)
+
+
 class KieNotAnsweringError(GatewayError):
     """kie.ai was asked while somebody waits, and did not say."""
 

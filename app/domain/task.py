@@ -66,11 +66,13 @@ class FailCode(StrEnum):
     SUBMIT_DEADLINE = "submit_deadline"
     OUTCOME_UNKNOWN = "outcome_unknown"
     NO_ANSWER = "no_answer"
+    BY_OPERATOR = "failed_by_operator"
 
 
 ARROWS: Mapping[State, frozenset[State]] = {
     State.QUEUED: frozenset(
-        # The last three where an earlier create turns up, which was not known to be taken.
+        # The last three where an earlier create turns up, which was not known to be taken; an
+        # operator may fail it too.
         {State.SUBMITTING, State.CANCELED, State.UNCONFIRMED, State.RUNNING}
         | {State.SUCCEEDED, State.FAILED}
     ),

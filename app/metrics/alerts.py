@@ -67,6 +67,14 @@ ALERTS: tuple[Alert, ...] = (
         summary="a caller was not notified within the whole schedule; see GET /v1/deliveries",
     ),
     Alert(
+        name="KieGatewayDeliveryBrief",
+        expr="increase(kie_gateway_deliveries_brief_total[15m]) > 0",
+        lasting="0m",
+        severity="warning",
+        summary="a task could not be written whole, and its caller heard only of its state; report "
+        "the log's delivery.unrenderable",
+    ),
+    Alert(
         name="KieGatewayAccountRefused",
         expr="sum by (job)"
         ' (increase(kie_gateway_submissions_total{outcome="refused_account"}[10m])) + sum by (job)'

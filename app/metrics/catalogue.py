@@ -196,6 +196,13 @@ DELIVERIES_EXHAUSTED = Metric(
     meaning="Deliveries given up after the last attempt of GATEWAY_DELIVERY_SCHEDULE.",
     alert="any increase: a caller was not notified",
 )
+DELIVERIES_BRIEF = Metric(
+    name="kie_gateway_deliveries_brief_total",
+    kind=Kind.COUNTER,
+    meaning="Deliveries that name no more than the task and its state: the task could not be "
+    "written whole, which is a defect of the gateway's or of the row.",
+    alert="any increase; the log's `delivery.unrenderable` names the task: report it",
+)
 DELIVERIES_UNDELIVERABLE = Metric(
     name="kie_gateway_deliveries_undeliverable_total",
     kind=Kind.COUNTER,
@@ -353,6 +360,7 @@ CATALOGUE: tuple[Metric, ...] = (
     DELIVERY_ATTEMPTS,
     DELIVERY_LAG,
     DELIVERIES_EXHAUSTED,
+    DELIVERIES_BRIEF,
     DELIVERIES_UNDELIVERABLE,
     TASKS,
     OLDEST_QUEUED,

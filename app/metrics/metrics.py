@@ -108,6 +108,10 @@ class Metrics:
         """Count a delivery that is given up."""
         self._count(catalogue.DELIVERIES_EXHAUSTED)
 
+    def written_briefly(self) -> None:
+        """Count a delivery whose task could not be written whole."""
+        self._count(catalogue.DELIVERIES_BRIEF)
+
     def undeliverable(self) -> None:
         """Count a delivery that can never be made."""
         self._count(catalogue.DELIVERIES_UNDELIVERABLE)

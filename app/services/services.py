@@ -16,6 +16,7 @@ from app.services.dropin import DropIn
 from app.services.health import Health
 from app.services.metrics import MetricsPage
 from app.services.shutdown import Shutdown
+from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
@@ -62,6 +63,7 @@ class Services:
     pauses: Pauses
     restores: Restores
     stuck: StuckTasks
+    bulk: Bulk
     clients: Clients
     deliverer: Deliverer
     deliveries: Deliveries

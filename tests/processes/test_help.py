@@ -27,8 +27,8 @@ SETTINGS = {
     "tasks release": ("GATEWAY_DATABASE_URL",),
     "demo": ("no settings",),
     "keys create": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
-    "keys list": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
-    "keys revoke": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
+    "keys list": ("only GATEWAY_DATABASE_URL",),
+    "keys revoke": ("only GATEWAY_DATABASE_URL",),
     "secrets generate": ("GATEWAY_SECRET_KEYS",),
     "keys rotate-secret": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
     "listen": ("KIE_GATEWAY_SIGNING_SECRET", "GATEWAY_DELIVERY_ALLOW_LOOPBACK"),
@@ -38,7 +38,8 @@ SETTINGS = {
     "tasks create": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
     "tasks get": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
     "tasks list": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
-    "tasks cancel": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
+    "tasks cancel": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY", "GATEWAY_DATABASE_URL"),
+    "tasks fail": ("GATEWAY_DATABASE_URL",),
     "tasks watch": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),
 }
 

@@ -1,22 +1,51 @@
 """`kie-gateway tasks`: a caller's view, from a terminal."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typing_extensions import override
 
 from app.cli.callers.client import Gateway, calling
 from app.cli.exits import WRONG_USE, give_up
-from app.cli.operators import recovery, review
-from app.cli.options import HERE, AsJson, Key, Url
+from app.cli.operators import bulk, recovery, review
+from app.cli.options import HERE, AsJson, Key, OptionalKey, Url
 from app.cli.output import pretty
+from app.domain.bulk import Act, Order, Selection
 from app.domain.exact_json import UnreadableDocumentError, parse
 
-app = typer.Typer(
-    help="""Create and watch tasks through a running gateway; fix stuck ones.
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    "Callers' commands (need the gateway's URL and an API key)": (
+        *("create", "get", "list", "cancel", "watch"),
+    ),
+    "Operators' commands (need the database: GATEWAY_DATABASE_URL)": (
+        *("cancel", "requeue", "fail", "review", "bind", "release"),
+    ),
+}
+"""Who may use which command, and with what."""
 
-    create, get, list, cancel and watch act as a caller: they need the URL of
-    a running gateway and an API key, and see that key's tasks.
+
+class _Sections(TyperGroup):
+    """Lists the commands by who they are for."""
+
+    @override
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        widest = formatter.width - 6 - max(len(name) for name in self.commands)
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name, self.commands[name].get_short_help_str(widest)) for name in names]
+                )
+
+
+app = typer.Typer(
+    cls=_Sections,
+    help="""Create and watch tasks through a running gateway; operate on any.
+
+    As a caller: with the URL of a running gateway and an API key. You see
+    that key's tasks.
 
     \b
     export KIE_GATEWAY_URL=https://gateway.internal
@@ -24,9 +53,11 @@ app = typer.Typer(
     kie-gateway tasks create --model google/nano-banana \\
         --input '{"prompt": "a banana"}' --watch
 
-    bind, requeue and release are for operators: they work on the database
-    itself (GATEWAY_DATABASE_URL), on any client's task, and are recorded in
-    the audit. `kie-gateway stuck` shows which tasks need them.
+    As an operator: with GATEWAY_DATABASE_URL, on any client's tasks, one or
+    many; the audit records it. `kie-gateway stuck` shows who needs you.
+
+    \b
+    kie-gateway tasks cancel --client shop --older-than 2h --dry-run
     """,
     no_args_is_help=True,
 )
@@ -34,7 +65,8 @@ app = typer.Typer(
 TaskId = Annotated[str, typer.Argument(help="The task's id, as `create` prints it.")]
 app.command("review")(review.review)
 app.command("bind")(recovery.bind)
-app.command("requeue")(recovery.requeue)
+app.command("requeue")(bulk.requeue)
+app.command("fail")(bulk.fail)
 app.command("release")(recovery.release)
 
 
@@ -124,17 +156,49 @@ def list_tasks(
 
 
 @app.command()
-def cancel(task_id: TaskId, key: Key, url: Url = HERE) -> None:
-    """Cancel a task that is still queued, and print it.
+def cancel(
+    task_id: Annotated[
+        str | None, typer.Argument(help="Your task's id, as `create` prints it.")
+    ] = None,
+    key: OptionalKey = None,
+    url: Url = HERE,
+    ids: bulk.Ids = None,
+    client: bulk.Client = None,
+    state: bulk.States = None,
+    model: bulk.Model = None,
+    older_than: bulk.Age = None,
+    dry_run: bulk.DryRun = False,
+    yes: bulk.Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a task of yours that is queued; as an operator, many.
 
-    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
+    With TASK_ID as a caller, through a running gateway: KIE_GATEWAY_URL and
+    KIE_GATEWAY_API_KEY can be set instead of --url, --key.
+    With any of --id, --client, --state, --model, --older-than as an operator,
+    on the database: needs only GATEWAY_DATABASE_URL.
 
     \b
     kie-gateway tasks cancel 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
+    kie-gateway tasks cancel --client shop --older-than 2h --dry-run
+    kie-gateway tasks cancel --client shop --older-than 2h
+
+    Only queued tasks are canceled; nothing was paid for them. Their callers
+    are notified. Exits 1 where ids were named and none was canceled.
     """
+    selection = bulk.selected(ids, client, state, model, older_than)
+    if task_id is None:
+        return bulk.carry_out(
+            Order(act=Act.CANCEL, selection=selection), dry_run=dry_run, yes=yes, as_json=as_json
+        )
+    if selection != Selection() or dry_run:
+        give_up("TASK_ID is a caller's own task; an operator names it by --id", WRONG_USE)
+    if key is None:
+        give_up("a caller needs an API key: --key, or KIE_GATEWAY_API_KEY", WRONG_USE)
     with calling(url, key) as gateway:
         task = gateway.cancel(task_id)
     typer.echo(pretty(task))
+    return None
 
 
 @app.command()

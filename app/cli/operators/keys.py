@@ -75,11 +75,11 @@ def list_keys(as_json: AsJson = False) -> None:
     kie-gateway keys list
     kie-gateway keys list --json | jq -r '.[].client' | sort -u
 
-    Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
+    Needs only GATEWAY_DATABASE_URL.
     """
-    from app.cli.context import with_keys
+    from app.cli.context import with_operations
 
-    rows = with_keys(lambda keys: keys.list())
+    rows = with_operations(lambda services: services.keys.list())
     if as_json:
         typer.echo(json.dumps([_texts(row) for row in rows]))
         return
@@ -102,11 +102,11 @@ def revoke(
     kie-gateway keys revoke kgw_3tGq1b
     kie-gateway keys revoke 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
 
-    Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
+    Needs only GATEWAY_DATABASE_URL.
     """
-    from app.cli.context import with_keys
+    from app.cli.context import with_operations
 
-    count = with_keys(lambda keys: keys.revoke(which.rstrip("…")))
+    count = with_operations(lambda services: services.keys.revoke(which.rstrip("…")))
     if count == 0:
         give_up("No active key has this id or beginning; see `kie-gateway keys list`.")
     typer.echo(f"revoked {count}")

@@ -1,4 +1,4 @@
-"""`kie-gateway tasks bind`, `requeue`, `release`: an operator's, on the database."""
+"""`kie-gateway tasks bind`, `release`: an operator's, on the database."""
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated
@@ -34,44 +34,11 @@ def bind(
     URLs, GATEWAY_SECRET_KEYS as `serve` has them. Exits 1 where the task
     cannot be bound or kie.ai does not answer, 2 where the id is another task's.
     """
-    _done(
+    done(
         task_id,
         lambda stuck, known: stuck.bind(Actor.COMMAND_LINE, known, kie_task_id),
         "bound; kie.ai is polled for it",
         signs=True,
-    )
-
-
-def requeue(
-    task_id: TaskId,
-    may_pay_again: Annotated[
-        bool, typer.Option("--may-pay-again", help="Say that paying twice is a risk you take.")
-    ] = False,
-) -> None:
-    """Put an unconfirmed task back into the queue: it is sent, and perhaps paid, again.
-
-    Only for a task that you did not find in kie.ai's log; one that is there
-    is bound instead. The audit records who did it.
-
-    \b
-    kie-gateway tasks requeue 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c \\
-        --may-pay-again
-
-    Works on the database itself, for any client's task; needs only
-    GATEWAY_DATABASE_URL. Exits 1 where the task is not unconfirmed, 2
-    without the flag.
-    """
-    if not may_pay_again:
-        give_up(
-            "kie.ai may have taken this task already, and sending it again may pay again: look "
-            "for it in kie.ai's log; if it is there, `kie-gateway tasks bind` it, else say "
-            "--may-pay-again",
-            WRONG_USE,
-        )
-    _done(
-        task_id,
-        lambda stuck, known: stuck.requeue(Actor.COMMAND_LINE, known, may_pay_again=may_pay_again),
-        "queued again",
     )
 
 
@@ -88,20 +55,21 @@ def release(task_id: TaskId) -> None:
     Works on the database itself, for any client's task; needs only
     GATEWAY_DATABASE_URL. Exits 1 where the task was not set aside.
     """
-    _done(
+    done(
         task_id,
         lambda stuck, known: stuck.release(Actor.COMMAND_LINE, known),
         "released; kie.ai is polled for it",
     )
 
 
-def _done(
+def done(
     task_id: str,
     act: "Callable[[StuckTasks, UUID], Awaitable[None]]",
     said: str,
     *,
     signs: bool = False,
 ) -> None:
+    """Carry out one act on one task, and say so."""
     from app.cli.context import with_operations
 
     try:

@@ -89,6 +89,13 @@ def callback(task: Mapping[str, Any]) -> dict[str, Any]:
     return envelope(code, message, data | {"updateTime": data["completeTime"]})
 
 
+def brief_callback(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a callback with no more than the end: for a task that cannot be written whole."""
+    state = STATES.get(task["state"], WAITING)
+    code, message = OUTCOMES.get(state, OUTCOMES[FAIL])
+    return envelope(code, message, {"taskId": task["id"].hex, "state": state})
+
+
 def _failure(task: Mapping[str, Any], state: str) -> tuple[str | None, str | None]:
     """Say why it failed, always in text: where nobody said more, what kie.ai's callbacks say."""
     if state != FAIL:

@@ -21,6 +21,11 @@ def task_answer(task: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def brief_answer(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Say of a task what can always be said: for one that cannot be written whole."""
+    return {name: task[name] for name in ("id", "state", "version")}
+
+
 def _expiry(task: Mapping[str, Any]) -> datetime | None:
     """Return when kie.ai's media are gone; None: there are none."""
     if task["state"] != State.SUCCEEDED or not task["result_urls"]:

@@ -36,6 +36,7 @@ from app.domain.submission import Accepted, Refused, Unknown, message_of, words_
 from app.domain.task import (
     DEADLINES,
     FINAL,
+    FailCode,
     FailSource,
     Source,
     State,
@@ -67,6 +68,7 @@ NEVER_SENT = "its create was never sent"
 WITHDRAWN = "withdrawn: its caller was told that nothing would happen"
 TAKEN_AFTER_ALL = "a callback says that kie.ai has it"
 FOUND_SENT = "an operator found it at kie.ai"
+FAILED_BY_OPERATOR = "failed by an operator"
 OTHERWISE = "kie.ai's record says otherwise"
 
 log = structlog.get_logger(__name__)
@@ -132,7 +134,7 @@ class Lifecycle:
         """Keep what an end had lacked, and tell its caller."""
         await facts.amend(connection, task_id, state, amendment)
         event = None if amendment.retold else EventType.UPDATED
-        await self._outbox.notify(connection, [task_id], event=event)
+        await self._outbox.notify(connection, consequences, [task_id], event=event)
         consequences.wake(task_id, DELIVER)
         consequences.count(partial(self._metrics.amended, amendment.kind))
 
@@ -238,13 +240,36 @@ class Lifecycle:
     # -- what people and the clock decide
 
     async def cancel(
-        self, connection: Connection, consequences: Consequences, task_id: UUID
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        task_id: UUID,
+        *,
+        reason: str = "canceled by its client",
     ) -> None:
         """Take a queued task, whose row the caller has locked, out of the queue for good."""
-        step = Move(
-            id=task_id, left=State.QUEUED, target=State.CANCELED, reason="canceled by its client"
-        )
+        step = Move(id=task_id, left=State.QUEUED, target=State.CANCELED, reason=reason)
         won = await moves.cancel(connection, step)
+        await self._moved(connection, consequences, _won(step, won=won), step.target)
+
+    async def give_up(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        task_id: UUID,
+        left: State,
+        message: str,
+    ) -> None:
+        """Fail a task, whose row the caller has locked, because an operator says so.
+
+        kie.ai may have one that left `unconfirmed`: it is asked once more, later, and whatever it
+        says then, or in a callback, still settles the task. `message` is for the caller.
+        """
+        due_in = None if left is State.QUEUED else AFTER_EXPIRY[0]
+        step = Move(
+            id=task_id, left=left, target=State.FAILED, due_in=due_in, reason=FAILED_BY_OPERATOR
+        )
+        won = await moves.give_up(connection, step, code=FailCode.BY_OPERATOR, message=message)
         await self._moved(connection, consequences, _won(step, won=won), step.target)
 
     async def withdraw(
@@ -344,7 +369,7 @@ class Lifecycle:
         if not ids:
             return
         if target in EVENTS:
-            await self._outbox.notify(connection, ids)
+            await self._outbox.notify(connection, consequences, ids)
         consequences.wake(*ids, *WAKES[target])
         if target in FINAL and settled_by is not None:
             for task_id in ids:

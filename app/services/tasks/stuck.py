@@ -14,8 +14,8 @@ from app.domain.errors import (
     InvalidRequestError,
     KieNotAnsweringError,
     NotStuckError,
-    PaidTwiceRiskError,
     no_such_task,
+    require_risk_taken,
 )
 from app.domain.report import Answered, NoAnswer, NotVisible
 from app.domain.task import FINAL, Standing, State
@@ -130,12 +130,7 @@ class StuckTasks:
         Raises `PaidTwiceRiskError` unless told that this is meant, `NotFoundError`, and
         `NotStuckError` for a task in any other state or with an id at kie.ai.
         """
-        if not may_pay_again:
-            detail = (
-                "kie.ai may have taken this task already, and sending it again may pay again. Look "
-                "for it in kie.ai's log first; if it is there, bind its id. Else say may_pay_again."
-            )
-            raise PaidTwiceRiskError(detail)
+        require_risk_taken(may_pay_again=may_pay_again)
 
         async def work(connection: Connection, consequences: Consequences) -> None:
             standing = await self._locked(connection, task_id)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import RowMapping, bindparam, insert, select
+from sqlalchemy import RowMapping, bindparam, insert, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import Action, Actor
@@ -30,6 +31,49 @@ async def note(
         "detail": dict(detail or {}),
     }
     await connection.execute(_NOTE, values)
+
+
+_RUN = select(AuditEntry.id, AuditEntry.detail).where(
+    AuditEntry.action == bindparam("run_action"),
+    AuditEntry.detail["run"].astext == bindparam("run"),
+)
+_RUN_LOCKED = _RUN.with_for_update()
+_COUNT_ON = (
+    update(AuditEntry)
+    .where(AuditEntry.id == bindparam("entry_id"))
+    .values(detail=AuditEntry.detail.op("||")(bindparam("counted", type_=JSONB)))
+)
+
+
+async def begin_run(
+    connection: AsyncConnection,
+    action: Action,
+    *,
+    actor: Actor,
+    client: str | None,
+    run: UUID,
+    detail: Mapping[str, str],
+) -> None:
+    """Append the entry of a run that takes several transactions, unless it is there already."""
+    named = {"run_action": action, "run": str(run)}
+    if (await connection.execute(_RUN, named)).first() is None:
+        counted = {"run": str(run), "batches": "0", "done": "0"}
+        await note(connection, action, actor=actor, client=client, detail={**detail, **counted})
+
+
+async def count_run(
+    connection: AsyncConnection, action: Action, *, run: UUID
+) -> tuple[int, int, int]:
+    """Lock the run's entry; returns its id, and the batches and the tasks that are committed."""
+    found = await connection.execute(_RUN_LOCKED, {"run_action": action, "run": str(run)})
+    row = found.one()
+    return row.id, int(row.detail["batches"]), int(row.detail["done"])
+
+
+async def count_on(connection: AsyncConnection, entry_id: int, *, batches: int, done: int) -> None:
+    """Note how far a run has come, in the transaction of what it did."""
+    counted = {"batches": str(batches), "done": str(done)}
+    await connection.execute(_COUNT_ON, {"entry_id": entry_id, "counted": counted})
 
 
 async def note_weight(

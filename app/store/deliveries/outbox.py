@@ -2,11 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    ColumnElement,
     RowMapping,
+    Select,
     Text,
     Uuid,
     and_,
@@ -33,40 +36,67 @@ _EVERY_FINAL = bindparam("usual", type_=ARRAY(Text))
 _SUBSCRIBED = func.coalesce(case((~_AS_KIE, Client.webhook_events)), _EVERY_FINAL)
 _EVENT = func.coalesce(bindparam("event", type_=Text), literal_column("'task.'", Text) + Task.state)
 
-_TO_NOTIFY = (
-    select(
-        *ANSWERED_COLUMNS,
-        Task.client_id,
-        _EVENT.label("event"),
-        _URL.label("notify_url"),
-        select(DisabledUrl.url)
-        .where(DisabledUrl.client_id == Task.client_id, DisabledUrl.url == _URL)
-        .exists()
-        .label("disabled"),
-        NOW.label("notified_at"),
-        case((_AS_KIE, Dialect.KIE.value), else_=Dialect.NATIVE.value).label("notify_dialect"),
+
+def _notifying(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Select of each task of which somebody is to be notified these columns, and whom to notify."""
+    return (
+        select(
+            *columns,
+            Task.client_id,
+            _EVENT.label("event"),
+            _URL.label("notify_url"),
+            select(DisabledUrl.url)
+            .where(DisabledUrl.client_id == Task.client_id, DisabledUrl.url == _URL)
+            .exists()
+            .label("disabled"),
+            NOW.label("notified_at"),
+            case((_AS_KIE, Dialect.KIE.value), else_=Dialect.NATIVE.value).label("notify_dialect"),
+        )
+        .join(Client, Client.id == Task.client_id)
+        .where(
+            Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(),
+            _URL.is_not(None),
+            _EVENT == _SUBSCRIBED.any_(),  # noqa: SIM300  # as SQL has it
+        )
     )
-    .join(Client, Client.id == Task.client_id)
-    .where(
-        Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(),
-        _URL.is_not(None),
-        _EVENT == _SUBSCRIBED.any_(),  # noqa: SIM300  # as SQL has it
-    )
+
+
+_TO_NOTIFY = _notifying(*ANSWERED_COLUMNS)
+_TO_NOTIFY_BRIEFLY = _notifying(
+    Task.__table__.c.id, Task.__table__.c.state, Task.__table__.c.version
 )
+
+_UNREADABLE = (ValueError, ArithmeticError, TypeError, RecursionError)
+"""What reading a value raises that PostgreSQL holds and Python cannot: JSON that is nested too
+deep, an instant beyond the year 9999."""
+
+
+class UnreadableRowError(Exception):
+    """PostgreSQL has answered, and the answer holds a value that cannot be read here."""
 
 
 async def to_notify(
-    connection: AsyncConnection, ids: Collection[UUID], *, event: EventType | None = None
+    connection: AsyncConnection,
+    ids: Collection[UUID],
+    *,
+    event: EventType | None = None,
+    briefly: bool = False,
 ) -> Sequence[RowMapping]:
     """Return those of the tasks, as answered, of which somebody is to be notified.
 
-    Without an event of its own it is of their present state.
+    Without an event of its own it is of their present state. Raises `UnreadableRowError` where a
+    row of theirs cannot be read; `briefly`, with no more than `id`, `state` and `version`, it can.
 
     Beside the answered columns: `client_id`, `event`, `notify_url`, `disabled`, `notified_at`,
     `notify_dialect`.
     """
-    rows = await connection.execute(_TO_NOTIFY, {"ids": list(ids), "usual": _USUAL, "event": event})
-    return rows.mappings().all()
+    statement = _TO_NOTIFY_BRIEFLY if briefly else _TO_NOTIFY
+    given = {"ids": list(ids), "usual": _USUAL, "event": event}
+    try:
+        found: Sequence[RowMapping] = (await connection.execute(statement, given)).mappings().all()
+    except _UNREADABLE as error:
+        raise UnreadableRowError from error
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

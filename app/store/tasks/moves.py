@@ -20,9 +20,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.failure import classify
 from app.domain.move import Move
 from app.domain.report import Facts, Report
-from app.domain.task import FINAL, FailSource, Source, State
+from app.domain.task import FINAL, FailCode, FailSource, Source, State
 from app.store.sql import NOW, as_given, given, later
 from app.store.tables import CHANGED, Task
 from app.store.tasks.events import MOVED, logged
@@ -146,6 +147,26 @@ async def fail(
         fail_message=message,
         kie_message=kie_message,
         **failure_given(Facts(fail_code=code, fail_message=message)),
+    )
+
+
+_GIVE_UP = _moving(
+    fail_code=given("fail_code"),
+    fail_message=given("fail_message"),
+    fail_source=FailSource.GATEWAY,
+    **GIVEN_FAILURE,
+)
+
+
+async def give_up(connection: AsyncConnection, move: Move, *, code: FailCode, message: str) -> bool:
+    """End a task on the gateway's own word: kie.ai's may still settle it."""
+    return await _carried_out(
+        connection,
+        _GIVE_UP,
+        move,
+        fail_code=code,
+        fail_message=message,
+        **asdict(classify(code, message, FailSource.GATEWAY)),
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 from app.domain.exact_json import parse
 from app.domain.move import Move
 from app.domain.report import Progress, Report
-from app.domain.task import FailSource, Source, State
+from app.domain.task import FailCode, FailSource, Source, State
 from app.store.engine import Connection, Database
 from app.store.tasks import moves
 from tests.store.stage import Sql, around, events, put_task, task
@@ -49,6 +49,10 @@ def start(connection: Connection, move: Move) -> Awaitable[bool]:
 
 def fail(connection: Connection, move: Move) -> Awaitable[bool]:
     return moves.fail(connection, move, code="422", message="no", kie_message="no")
+
+
+def give_up(connection: Connection, move: Move) -> Awaitable[bool]:
+    return moves.give_up(connection, move, code=FailCode.BY_OPERATOR, message="called off")
 
 
 def send_again(connection: Connection, move: Move) -> Awaitable[bool]:
@@ -139,6 +143,21 @@ CASES = {
             "kie_message": "no",
             "settled_by": None,
         },
+    ),
+    "give up": Case(
+        give_up,
+        State.UNCONFIRMED,
+        State.FAILED,
+        {
+            "finished_at": 0,
+            "fail_code": "failed_by_operator",
+            "fail_message": "called off",
+            "fail_source": "gateway",
+            "fail_class": "gateway",
+            "retryable": None,
+            "settled_by": None,
+        },
+        due_in=7200,
     ),
     "succeed": Case(
         succeed,
