@@ -114,7 +114,8 @@ class Kie:
         """Return the most seconds of that time in which kie.ai accepted no create."""
         ledger = await self._data("/simulator/ledger")
         found = sorted(at for row in ledger if since <= (at := row["createdAt"]) <= until)
-        return max(b - a for a, b in pairwise((since, *found, until)))
+        pauses: list[float] = [b - a for a, b in pairwise((since, *found, until))]
+        return max(pauses)
 
     async def _data(self, path: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self._http.get(path)).json()["data"]
