@@ -32,6 +32,10 @@ class SchemaError(RuntimeError):
     """The database is not at the schema that this code needs."""
 
 
+class UnsafeDatabaseError(RuntimeError):
+    """The database may lose what it has committed."""
+
+
 class Surface(StrEnum):
     """Which paths a process serves: only the webhook's need be public."""
 
@@ -100,18 +104,22 @@ def create_app(
     return app
 
 
-def _lifespan(settings: Settings, *, worker: bool) -> Lifespan[FastAPI]:
+def _lifespan(settings: Settings, *, worker: bool, kind: str = "serve") -> Lifespan[FastAPI]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with wired(settings, _dsn(settings)) as services:
             trouble = await services.health.schema_trouble()
             if trouble is not None:
                 raise SchemaError(trouble)
+            if not settings.allow_unsafe_fsync:
+                trouble = await services.health.fsync_trouble()
+                if trouble is not None:
+                    raise UnsafeDatabaseError(trouble)
             app.state.services = services
             working = loops(services) if worker else ()
             for warning in settings.warnings():
                 logger.warning("settings.concern", concern=warning)
-            async with at_work(services, working):
+            async with at_work(services, working, kind):
                 yield
 
     return lifespan
@@ -121,7 +129,7 @@ def create_worker(settings: Settings) -> FastAPI:
     """Build the worker: the loops, and the few paths that show how they are."""
     app = FastAPI(
         title="kie-gateway worker",
-        lifespan=_logged(_lifespan(settings, worker=True)),
+        lifespan=_logged(_lifespan(settings, worker=True, kind="worker")),
         openapi_url=None,
         redirect_slashes=False,
     )

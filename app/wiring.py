@@ -13,11 +13,12 @@ import aiohttp
 import httpx
 from uuid_utils.compat import uuid7
 
-from app.config import Settings
+from app.config import Settings, variable
 from app.domain.admission import Limit, Limits
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
 from app.domain.policy import Confirm, Policy
+from app.domain.replicas import SHARED_SETTINGS, fingerprint
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
 from app.outbound.guard import Guard
@@ -25,6 +26,8 @@ from app.outbound.sender import Sender, session
 from app.services.account.admission import Admission
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
+from app.services.account.restores import Restores
+from app.services.account.witness import Self, Witness
 from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
 from app.services.clients.vault import Vault
@@ -150,10 +153,12 @@ def build(
     outbox = Outbox(new_id, settings.delivery_schedule[0])
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
-    admission = Admission(database, policy, chance, clocks)
+    ourselves = _ourselves(settings, new_id(), utc_now())
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     health = Health(database, monotonic, policy.limits)
     lifecycle = Lifecycle(database, signals, outbox, policy, chance, metrics)
+    witness = Witness(database, lifecycle.run, ourselves, utc_now, metrics)
+    admission = Admission(database, policy, chance, witness, clocks)
     intake = Intake(lifecycle, urls, policy, metrics)
     submitter = Submitter(intake, kie, leases, urls, admission, new_id, metrics)
     account = Account(database, kie, lifecycle.run, policy, chance)
@@ -170,6 +175,7 @@ def build(
         poller=Poller(database, intake, kie, leases, policy, new_id, chance, metrics),
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),
+        restores=Restores(lifecycle.run, witness),
         stuck=StuckTasks(database, lifecycle, kie, urls),
         clients=Clients(database, guard),
         deliverer=Deliverer(
@@ -189,6 +195,7 @@ def build(
         feed=Feed(database, signals, waiters),
         numbering=Numbering(database, signals, new_id(), monotonic),
         waiters=waiters,
+        witness=witness,
         leases=leases,
         signals=signals,
         health=health,
@@ -207,6 +214,24 @@ def _api(settings: Settings) -> ApiSettings:
         max_callback_bytes=settings.kie_max_answer_bytes,
         submit_wait=settings.submit_wait,
         admin_key=admin_key.get_secret_value() if admin_key else None,
+    )
+
+
+def _ourselves(settings: Settings, me: UUID, started_at: datetime) -> Self:
+    """Return what the process tells the others of itself: so they notice where they differ."""
+    found = {name: getattr(settings, name) for name in Settings.model_fields}
+    shared = {name: found[name] for name in found if variable(name) in SHARED_SETTINGS}
+    secret_keys = [secret.get_secret_value() for secret in shared.pop("secret_keys")]
+    kie_api_key = shared.pop("kie_api_key")
+    values = {variable(name): str(value) for name, value in shared.items()}
+    values[variable("secret_keys")] = fingerprint(" ".join(secret_keys))
+    if kie_api_key is not None:
+        values[variable("kie_api_key")] = fingerprint(kie_api_key.get_secret_value())
+    return Self(
+        id=me,
+        version=metadata.version("kie-gateway"),
+        started_at=started_at,
+        fingerprints=values,
     )
 
 

@@ -23,6 +23,9 @@ from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP, TASKS
 MAX_SPREAD = 0.02
 """Seconds by which replicas are kept apart: more would leave the account's slots unused."""
 
+LAST_TURN = 2.0
+"""Seconds that a turn without claims has at the end: the database may be away for longer."""
+
 LONG_RUN = 60.0
 """Seconds after which an end counts as the first trouble, not as one more."""
 
@@ -42,6 +45,8 @@ class Loop:
     """Seconds between turns at most: the guarantee, whatever wakes were lost."""
     topic: str
     """The announcement that wakes it."""
+    claims: bool = False
+    """A turn may hold claims that nobody else takes up before their leases are over."""
 
 
 def loops(services: Services) -> tuple[Loop, ...]:
@@ -51,9 +56,16 @@ def loops(services: Services) -> tuple[Loop, ...]:
             turn=lambda: services.submitter.submit_due(AT_ONCE),
             every=1.0,
             topic=QUEUE,
+            claims=True,
         ),
-        Loop(name="poll", turn=services.poller.poll_due, every=1.0, topic=POLL),
-        Loop(name="deliver", turn=services.deliverer.deliver_due, every=1.0, topic=DELIVER),
+        Loop(name="poll", turn=services.poller.poll_due, every=1.0, topic=POLL, claims=True),
+        Loop(
+            name="deliver",
+            turn=services.deliverer.deliver_due,
+            every=1.0,
+            topic=DELIVER,
+            claims=True,
+        ),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
         number_loop(services),
@@ -67,17 +79,23 @@ def number_loop(services: Services) -> Loop:
 
 
 @asynccontextmanager
-async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[None]:
+async def at_work(
+    services: Services, working: Sequence[Loop], kind: str = "serve"
+) -> AsyncIterator[None]:
     """Keep the loops going until the shutdown begins, and drain what they started after the block.
 
-    The block may last longer: requests are answered meanwhile. Leases and signals are kept to the
-    end, and in every process, since the API sends tasks too.
+    The block may last longer: requests are answered meanwhile. Leases, signals and the heartbeat
+    are kept to the end, and in every process, since the API sends tasks too. The database is judged
+    before anything is admitted.
     """
+    with suppress(DatabaseUnavailableError):  # the keeper tries again
+        await services.witness.beat(kind)
     async with asyncio.TaskGroup() as group:
         keepers = [
             group.create_task(_kept_up("leases", services.leases.run)),
             group.create_task(_kept_up("signals", services.signals.run)),
             group.create_task(_kept_up("waiters", services.waiters.run)),
+            group.create_task(_kept_up("witness", lambda: services.witness.run(kind))),
         ]
         workers = [
             group.create_task(_turning(loop, services, services.shutdown)) for loop in working
@@ -93,6 +111,7 @@ async def at_work(services: Services, working: Sequence[Loop]) -> AsyncIterator[
             await asyncio.wait(workers)
             await _drain(services)
             _cancel(keepers)
+            await services.witness.leave()
 
 
 async def _stopped(shutdown: Shutdown, workers: Sequence["asyncio.Task[None]"]) -> None:
@@ -108,7 +127,7 @@ async def _turning(loop: Loop, services: Services, shutdown: Shutdown) -> None:
         while True:
             woken.clear()
             try:
-                rest = await _whole(loop.turn(), shutdown)
+                rest = await _whole(loop, shutdown)
                 tries = 0
             except Exception as error:  # noqa: BLE001  # a loop outlives whatever a turn meets
                 rest, tries = None, tries + 1
@@ -119,13 +138,14 @@ async def _turning(loop: Loop, services: Services, shutdown: Shutdown) -> None:
                 await _woken(woken, rest + _pause(tries))
 
 
-async def _whole(turn: Awaitable[float | None], shutdown: Shutdown) -> float | None:
-    """Let a turn that has begun come to its end: it may hold claims that nobody else may send."""
-    under_way = asyncio.ensure_future(turn)
+async def _whole(loop: Loop, shutdown: Shutdown) -> float | None:
+    """Take a turn, and let it come to its end where the process ends meanwhile."""
+    under_way = asyncio.ensure_future(loop.turn())
     try:
         return await asyncio.shield(under_way)
     except asyncio.CancelledError:
-        await asyncio.wait({under_way}, timeout=shutdown.left)
+        await asyncio.wait({under_way}, timeout=shutdown.left if loop.claims else LAST_TURN)
+        under_way.cancel()
         raise
 
 

@@ -1,7 +1,7 @@
 """The feed at 2,000 events a second, while the process that numbers it is killed.
 
 `python -m benchmarks.feed [events per second] [seconds]`. Two `worker` processes take part in the
-election; the elected one is killed with SIGKILL midway. Writers commit one event per transaction,
+election; the elected one is killed with SIGKILL midway. Writers commit four events per transaction,
 as moves do; one in fifty rolls back, and some are slow, so that ids come late. A reader per client
 follows by position. The lag is from the event's instant, which PostgreSQL sets just before the
 commit, to the reader that has it. The embedded server does not sync to disk here: what is measured
@@ -30,6 +30,8 @@ from benchmarks.figures import Figure, at_most, table
 from benchmarks.stand import cpu_seconds, database, environment, percentile, process
 
 CLIENTS, TASKS, WRITERS = 4, 2000, 16
+TOGETHER = 4
+"""Events in one transaction, as where several tasks are admitted at once."""
 ROLLED_BACK, SLOW = 50, 200
 """One transaction in so many."""
 SETTLE = 3.0
@@ -46,7 +48,7 @@ SELECT gen_random_uuid(), ($1::uuid[])[1 + n % $2], 'succeeded', 'm', '{}', '{}'
 FROM generate_series(1, $3::int) n RETURNING id
 """
 _MOVE = """
-WITH moved AS (UPDATE tasks SET version = version + 1 WHERE id = $1 RETURNING id, client_id)
+WITH moved AS (UPDATE tasks SET version = version + 1 WHERE id = ANY($1) RETURNING id, client_id)
 INSERT INTO task_events (task_id, client_id, to_state, attempt)
 SELECT id, client_id, 'running', 1 FROM moved
 """
@@ -68,7 +70,12 @@ def main(rate: float, seconds: float) -> None:
     with database() as dsn:
         if "GATEWAY_BENCH_DATABASE_URL" not in os.environ:
             asyncio.run(_relaxed(dsn))
-        settings = environment(dsn, "http://127.0.0.1:9", GATEWAY_WORKER_LISTEN="127.0.0.1:0")
+        settings = environment(
+            dsn,
+            "http://127.0.0.1:9",
+            GATEWAY_WORKER_LISTEN="127.0.0.1:0",
+            GATEWAY_ALLOW_UNSAFE_FSYNC="true",
+        )
         with process(["worker"], settings) as (_, first):
             time.sleep(SETTLE)  # it is elected
             with process(["worker"], settings):
@@ -110,7 +117,7 @@ async def _measured(dsn: str, first: int, rate: float, seconds: float) -> list[F
     figures = _judged(readers, [(row["id"], row["task_id"]) for row in stored], killed, taken)
     return [
         *figures,
-        Figure(part="feed", name="events a second", value=f"{len(stored) / seconds:.0f}"),
+        Figure(part="feed", name="events a second", value=f"{len(stored) / _span(readers):.0f}"),
         at_most("feed", "CPU of the elected process", shares[0], 30, " %"),
         at_most("feed", "CPU of both workers' backends", shares[1], 60, " %"),
     ]
@@ -130,32 +137,38 @@ async def _going(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def _written(
     dsn: str, signals: Signals, tasks: list[UUID], rate: float, seconds: float
 ) -> None:
-    """Commit events at an even rate."""
-    async with asyncpg.create_pool(dsn, min_size=WRITERS, max_size=WRITERS) as pool:
-        started = time.monotonic()
-        due = iter(range(int(rate * seconds)))
+    """Commit events at an even rate, each writer those of its own tasks."""
+    started = time.monotonic()
+    due = iter(range(int(rate * seconds / TOGETHER)))
 
-        async def write() -> None:
-            for number in due:
-                await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
-                await _move(pool, random.choice(tasks), number, signals)  # noqa: S311
+    async def write(own: list[UUID]) -> None:
+        connection = await asyncpg.connect(dsn)
+        for number in due:
+            at = started + number * TOGETHER / rate
+            await asyncio.sleep(max(0.0, at - time.monotonic()))
+            await _move(connection, random.sample(own, TOGETHER), number, signals)
+        await connection.close()
 
-        await asyncio.gather(*(write() for _ in range(WRITERS)))
+    await asyncio.gather(*(write(tasks[writer::WRITERS]) for writer in range(WRITERS)))
 
 
-async def _move(pool: asyncpg.Pool, task_id: UUID, number: int, signals: Signals) -> None:
+async def _move(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    ids: list[UUID],
+    number: int,
+    signals: Signals,
+) -> None:
     fails, is_slow = number % ROLLED_BACK == 0, number % SLOW == 1
-    async with pool.acquire() as connection:
-        if not fails and not is_slow:
-            await connection.execute(_MOVE, task_id)
-        else:
-            transaction = connection.transaction()
-            await transaction.start()
-            await connection.execute(_MOVE, task_id)
-            if is_slow:
-                await asyncio.sleep(0.1)
-            await (transaction.rollback() if fails else transaction.commit())
-    signals.announce(task_id.hex)
+    if not fails and not is_slow:
+        await connection.execute(_MOVE, ids)
+    else:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(_MOVE, ids)
+        if is_slow:
+            await asyncio.sleep(0.1)
+        await (transaction.rollback() if fails else transaction.commit())
+    signals.announce(*(task_id.hex for task_id in ids))
 
 
 async def _follow(pool: Database, signals: Signals, reader: Reader) -> None:
@@ -185,6 +198,12 @@ async def _killed(watch: "asyncpg.Connection[asyncpg.Record]", pid: int) -> tupl
     while await watch.fetchval(_HOLDER) in (holder, None):  # noqa: ASYNC110  # it looks over a network
         await asyncio.sleep(0.01)
     return killed, time.time()
+
+
+def _span(readers: list[Reader]) -> float:
+    """Return the seconds from the first event to the last."""
+    made = [at for reader in readers for at, _ in reader.lags]
+    return max(made) - min(made)
 
 
 def _judged(

@@ -19,6 +19,7 @@ TABLES = (
         "client_queues",
         "kie_slots",
         "kie_breakers",
+        "processes",
         "audit_entries",
     ),
     *("api_keys", "clients"),

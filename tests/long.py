@@ -82,6 +82,7 @@ PARTS = (
     _sabotaged(8, 120),
     _sabotaged(9, 60),
     _sabotaged(10, 150),
+    _sabotaged(11, 30),
     Part(
         name="properties with all examples",
         seconds=180,

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -81,18 +81,26 @@ class _Server(uvicorn.Server):
         await self.lifespan.shutdown()
 
 
-def serving(app: ASGIApp) -> contextlib.AbstractAsyncContextManager[str]:
-    """Serve `app` on a free port of this machine; yields its base URL."""
-    return serving_at(lambda _: app)
+def serving(
+    app: ASGIApp,
+    **options: Any,  # of any type
+) -> contextlib.AbstractAsyncContextManager[str]:
+    """Serve `app` on a free port of this machine; yields its base URL. `options`: uvicorn's."""
+    return serving_at(lambda _: app, **options)
 
 
 @contextlib.asynccontextmanager
-async def serving_at(make: Callable[[str], ASGIApp]) -> AsyncIterator[str]:
+async def serving_at(
+    make: Callable[[str], ASGIApp],
+    **options: Any,  # of any type
+) -> AsyncIterator[str]:
     """Serve an app that has to know its own base URL; yields it."""
     with listen("127.0.0.1", 0) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = _Server(
-            uvicorn.Config(make(url), log_config=None, ws="none", timeout_graceful_shutdown=3)
+            uvicorn.Config(
+                make(url), log_config=None, ws="none", timeout_graceful_shutdown=3, **options
+            )
         )
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:

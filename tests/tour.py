@@ -30,7 +30,7 @@ SHAPES: Mapping[str, str] = {
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z": "INSTANT",
     r"\b1\d{12}\b": "MILLISECONDS",
     r"127\.0\.0\.1:\d+": "HOST",
-    r"\"\d+-\d+\"": '"POSITION"',
+    r"\"e\d+(\.\d+\.[0-9a-f]{8})?\"": '"POSITION"',
     r"(costTime\\*\"|\"duration_seconds\"|\"content-length\"): ?\"?\d+\"?": "LENGTH",
     r"python-httpx/[\d.]+": "AGENT",
 }

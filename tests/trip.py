@@ -162,6 +162,7 @@ async def _due_row(dsn: str) -> AsyncIterator[tuple[set[object], Callable[[], Aw
             secret_keys=(SecretStr("s" * 40),),
             kie_base_url=kie,
             kie_api_key=SecretStr("k" * 40),
+            allow_unsafe_fsync=True,
         )
         async with (
             serving(create_app(settings, worker=False)) as url,

@@ -24,13 +24,14 @@ from app.api.schemas.admin import (
     ClientPatch,
     IssuedKey,
     KeyCreate,
+    MoveExpected,
     RotatedSecret,
     SecretRotate,
     TaskBind,
     TaskRequeue,
 )
 from app.domain.audit import Actor
-from app.domain.errors import KieNotAnsweringError, NotFoundError
+from app.domain.errors import InvalidRequestError, KieNotAnsweringError, NotFoundError
 from app.domain.report import NoAnswer
 from app.services.account.pauses import Pauses
 from app.services.clients.settings import ClientChange
@@ -84,8 +85,32 @@ async def pause_admission(
 async def resume_admission(
     services: OperatorDep, body: Annotated[AdmissionResume, Depends(operator_body(AdmissionResume))]
 ) -> Response:
-    """Take a pause back: the one of everything, or one client's."""
-    await services.pauses.resume(Actor.ADMIN_API, client=body.client)
+    """Take a pause back: the one of everything, or one client's; or end a restored one's hold."""
+    if body.restored:
+        if body.client is not None:
+            detail = "`restored` is about everything: leave `client` out."
+            raise InvalidRequestError(detail)
+        await services.restores.resume(Actor.ADMIN_API)
+    else:
+        await services.pauses.resume(Actor.ADMIN_API, client=body.client)
+    return ExactJSON(await _admission(services.pauses))
+
+
+@router.post(
+    "/admission/expect-move",
+    operation_id="expectMove",
+    response_model=AdmissionState,
+    responses=refusals(*BODY),
+    openapi_extra=body_of(MoveExpected),
+)
+async def expect_move(
+    services: OperatorDep, body: Annotated[MoveExpected, Depends(operator_body(MoveExpected))]
+) -> Response:
+    """Send nothing from this database, and accept it once where it turns up next."""
+    if body.hours is None:
+        await services.restores.expect_no_move(Actor.ADMIN_API)
+    else:
+        await services.restores.expect_move(Actor.ADMIN_API, within=body.hours * 3600)
     return ExactJSON(await _admission(services.pauses))
 
 
@@ -94,6 +119,17 @@ async def _admission(pauses: Pauses) -> dict[str, Any]:
 
 
 # -- stuck work
+
+
+@router.get(
+    "/review",
+    operation_id="listTasksToReview",
+    response_model=AdminTaskList,
+    responses=refusals(401, 422, 503),
+)
+async def list_to_review(services: OperatorDep) -> Response:
+    """List what a restored database would send again, and may have sent before, oldest first."""
+    return _all(await services.stuck.review())
 
 
 @router.get(

@@ -7,6 +7,7 @@ import typer
 import uvicorn
 from starlette.applications import Starlette
 
+from app.cli.processes.edge import Bounds, edge
 from app.cli.processes.server import Server
 from app.config import Address, Settings
 from app.config.settings import RECORDING
@@ -21,9 +22,13 @@ def address(setting: Address, host: str | None, port: int | None) -> Address:
     return Address(host or setting.host, setting.port if port is None else port)
 
 
-KEEP_ALIVE = 75
-"""Seconds for which an idle connection is kept: longer than proxies keep theirs, so that they close
-it, and never send a request on one that we just did."""
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        header_bytes=settings.max_header_bytes,
+        header_timeout=settings.header_timeout,
+        body_timeout=settings.body_timeout,
+        connections=settings.max_connections,
+    )
 
 
 def run(app: Starlette, listener: socket.socket, command: str, settings: Settings) -> None:
@@ -40,7 +45,9 @@ def run(app: Starlette, listener: socket.socket, command: str, settings: Setting
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_keep_alive=KEEP_ALIVE,
+            http=edge(_bounds(settings)),
+            ws="none",
+            timeout_keep_alive=int(settings.idle_timeout),
         ),
         announce=lambda url: log.info(event, url=url),
         release=lambda: shutdown().begin(),  # not before it is there

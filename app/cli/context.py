@@ -118,6 +118,15 @@ def require_schema(found: Settings) -> None:
         give_up(f"{misfit.said}: {remedy}")
 
 
+def require_fsync(found: Settings) -> None:
+    """End the command where PostgreSQL would forget what it committed, unless that is allowed."""
+    if found.allow_unsafe_fsync:
+        return
+    trouble = with_services(found, lambda services: services.health.fsync_trouble())
+    if trouble is not None:
+        give_up(trouble)
+
+
 async def schema_state(dsn: str) -> SchemaState:
     """Look at the database's schema; raises `DatabaseAwayError`."""
     try:
@@ -154,6 +163,7 @@ def ready_settings() -> Iterator[Settings]:
     require_secret(found)
     with with_database(found) as ready:
         require_schema(ready)
+        require_fsync(ready)
         yield ready
 
 

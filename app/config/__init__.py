@@ -6,7 +6,7 @@ Names, defaults and bounds are in `Settings` and nowhere else; `make docs` write
 
 from app.config.database_url import normalise_database_url
 from app.config.reading import load
-from app.config.settings import Settings
+from app.config.settings import Settings, variable
 from app.config.values import Address, SettingsError
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "SettingsError",
     "load",
     "normalise_database_url",
+    "variable",
 ]

@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         "in transaction mode, at the cost of a round trip for each statement.",
     )
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections per process.")
+    allow_unsafe_fsync: bool = Field(
+        default=False,
+        description="Whether to serve from a PostgreSQL with `fsync = off`: when its machine "
+        "stops, tasks may be paid twice.",
+    )
     data_dir: Path = Field(
         Path(".kie-gateway"), description="Directory of the embedded PostgreSQL."
     )
@@ -187,6 +192,25 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(
         1_048_576, ge=1024, le=104_857_600, description="Largest request body that is read."
+    )
+    max_header_bytes: int = Field(
+        65_536, ge=1024, le=1_048_576, description="Largest URL and headers of a request."
+    )
+    header_timeout: Seconds = Field(
+        10, description="Longest that a request's headers may take to arrive."
+    )
+    body_timeout: Seconds = Field(30, description="Longest that a request's body may take.")
+    idle_timeout: Seconds = Field(
+        75,
+        description="How long an idle connection is kept: longer than proxies keep theirs, so that "
+        "they never send a request on one that was just closed.",
+    )
+    max_connections: int = Field(
+        1000,
+        ge=10,
+        le=100_000,
+        description="Connections without a complete request; of more, the one that waits longest "
+        "is closed.",
     )
     listen: ListenAddress = Field(
         Address("0.0.0.0", 8000),  # noqa: S104 -- a container is reached from outside itself

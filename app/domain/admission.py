@@ -21,6 +21,12 @@ class HoldReason(StrEnum):
 
     ADMISSION_PAUSED = "admission_paused"
     """An operator has paused everything."""
+    DATABASE_RESTORED = "database_restored"
+    """PostgreSQL has lost commits, or is not the one that was known: a person has to look."""
+    DATABASE_MOVING = "database_moving"
+    """An operator has announced that the database is being moved."""
+    DATABASE_CHANGED = "database_changed"
+    """PostgreSQL was restarted or failed over: every process looks first whether it lost any."""
     CLIENT_PAUSED = "client_paused"
     """An operator has paused its client."""
     KIE_ACCOUNT = "kie_account"
@@ -83,6 +89,14 @@ PAUSES: Mapping[HoldReason, Pause] = {
     HoldReason.KIE_ACCOUNT: Pause(first=5, ceiling=300),
 }
 """The reasons for which the account or a pair is held, and how patiently it is probed."""
+
+BRAKES = (
+    HoldReason.DATABASE_RESTORED,
+    HoldReason.ADMISSION_PAUSED,
+    HoldReason.DATABASE_MOVING,
+    HoldReason.DATABASE_CHANGED,
+)
+"""The reasons for which nothing at all is sent, not even a probe; the first counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

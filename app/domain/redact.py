@@ -1,7 +1,8 @@
 """Takes secrets out of what kie.ai says before anyone is shown it."""
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,39 +10,118 @@ from app.domain.report import Report
 from app.domain.submission import Accepted, Outcome, Refused, Unknown
 
 REDACTED = "[redacted]"
-_BALANCE = ("remainedCredits", "creditsRemaining")
 
-
-def _spelled(text: str) -> str:
-    """Match `text` also where JSON, once or nested, writes its characters by number."""
-    return "".join(f"(?:{re.escape(char)}|\\\\+u00(?i:{ord(char):02x}))" for char in text)
-
-
-_SPACE = r"(?:\s|\\+[nrt])*"
-
-_BALANCE_MEMBER = re.compile(
-    # the name, quoted at any level of nesting
-    rf"(\\*\"(?:{'|'.join(map(_spelled, _BALANCE))})\\*\"{_SPACE}:{_SPACE})"
-    # a text ends at the quote that is escaped as its first one; of a list or object nothing stays
-    rf"(?:(?P<level>\\*)\".*?(?<!\\)(?P=level)\"|[\[{{].*|[^,}}\]\s\"\\]+)",
-    re.DOTALL,
+_BALANCE_NAME = re.compile(
+    r"(?i:remain(?:ed|ing)_?credits|credits_?(?:remaining|left)|credit_?balance)"
 )
+"""Members that tell what is left in the account; kie.ai was seen to write the first two."""
+
+_RUN = re.compile(r"\\++(?:u00([0-9a-fA-F]{2}))?")
+"""A run of backslashes, and the character that it spells by number where it does: JSON within JSON
+has longer and longer ones. Possessive, so that each is read once (a run of n cost n squared)."""
+_QUOTE = re.compile(r'(\\*+)"')
+_SPACES = re.compile(r"(?:\s|\\++[nrt])*+")
+_PLAIN = re.compile(r'[^,}\]\s"\\]*+')
+_NESTED = "[{"
+
+
+class _Spelled:
+    """A text whose characters may be written by number, read as what they mean.
+
+    One pass in linear time: what is found in `meant` is cut out of the text as it stands.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        meant: list[str] = []
+        self._at: list[int] = [0]
+        """Where in `meant` a piece begins, and, beside it, where in the text."""
+        self._from: list[int] = [0]
+        length = end = 0
+        for run in _RUN.finditer(text) if "\\" in text else ():
+            if run[1] is None:
+                continue
+            meant += text[end : run.start()], chr(int(run[1], 16))
+            length += run.start() - end + 1
+            end = run.end()
+            self._at += length - 1, length
+            self._from += run.start(), end
+        self.meant = "".join((*meant, text[end:]))
+
+    def without(self, cuts: Iterable[tuple[int, int]], instead: str) -> str:
+        """Return the text with the spans of `meant`, in order, replaced."""
+        kept: list[str] = []
+        end = 0
+        for start, stop in cuts:
+            kept += self._text[end : self._place(start)], instead
+            end = self._place(stop)
+        return "".join((*kept, self._text[end:]))
+
+    def _place(self, index: int) -> int:
+        piece = bisect_right(self._at, index) - 1
+        return self._from[piece] + index - self._at[piece]
 
 
 def redacted_text(text: str, tokens: Iterable[str]) -> str:
-    """Return `text` without the callback tokens."""
+    """Return `text` without the callback tokens, however they are spelled."""
     for token in tokens:
-        if "\\u00" in text:
-            text = re.sub(_spelled(token), REDACTED, text)
-        else:  # nothing is spelled by number, and a pattern of its own for each token is costly
+        if "\\" in text:
+            spelled = _Spelled(text)
+            text = spelled.without(_occurrences(spelled.meant, token), REDACTED)
+        else:  # nothing is spelled by number
             text = text.replace(token, REDACTED)
     return text
+
+
+def _occurrences(text: str, token: str) -> Iterator[tuple[int, int]]:
+    found = text.find(token)
+    while found >= 0:
+        yield found, found + len(token)
+        found = text.find(token, found + len(token))
 
 
 def redacted_body(body: bytes, tokens: Iterable[str]) -> str:
     """Return a raw body as text, without callback tokens and without the account's balance."""
     text = redacted_text(body.decode("utf-8", "backslashreplace"), tokens)
-    return _BALANCE_MEMBER.sub(r"\1null", text)
+    spelled = _Spelled(text)
+    return spelled.without(_balances(spelled.meant), "null")
+
+
+def _balances(text: str) -> Iterator[tuple[int, int]]:
+    """Find the values of members that tell the balance."""
+    end = 0
+    while (name := _BALANCE_NAME.search(text, end)) is not None:
+        end = name.end()
+        start = _value_of(text, name)
+        if start is not None:
+            end = _end_of_value(text, start)
+            yield start, end
+
+
+def _value_of(text: str, name: re.Match[str]) -> int | None:
+    """Return where a member's value begins; None: the name is not quoted, or no member's."""
+    closing = _QUOTE.match(text, name.end())
+    if closing is None or text[name.start() - 1 : name.start()] != '"':
+        return None
+    colon = _end(_SPACES, text, closing.end())
+    return _end(_SPACES, text, colon + 1) if text[colon : colon + 1] == ":" else None
+
+
+def _end_of_value(text: str, start: int) -> int:
+    """Return where it ends: a text at the quote that is escaped as its first one.
+
+    Of a list or an object, and of a text that does not end, nothing stays.
+    """
+    opening = _QUOTE.match(text, start)
+    if opening is not None:
+        quotes = _QUOTE.finditer(text, opening.end())
+        return next((one.end() for one in quotes if one[1] == opening[1]), len(text))
+    return len(text) if text[start : start + 1] in _NESTED else _end(_PLAIN, text, start)
+
+
+def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
+    found = pattern.match(text, start)
+    return start if found is None else found.end()
 
 
 def redacted_outcome(outcome: Outcome, tokens: Iterable[str]) -> Outcome:

@@ -84,6 +84,30 @@ ALERTS: tuple[Alert, ...] = (
         "waits is sent by itself afterwards",
     ),
     Alert(
+        name="KieGatewayDatabaseRestored",
+        expr='max by (job) (kie_gateway_admission_held{reason="database_restored"}) == 1',
+        lasting="0m",
+        severity="critical",
+        summary="PostgreSQL has lost commits, or is another one than before: nothing is sent until "
+        "a person says so; see kie-gateway tasks review",
+    ),
+    Alert(
+        name="KieGatewayClockDiffers",
+        expr="max by (job, instance) (abs(kie_gateway_clock_ahead_seconds)) > 5",
+        lasting="1m",
+        severity="warning",
+        summary="a process's clock is not the database's: receivers refuse webhooks whose "
+        "timestamp is five minutes off",
+    ),
+    Alert(
+        name="KieGatewayReplicasDiffer",
+        expr="max by (job, setting) (kie_gateway_settings_differ) > 0",
+        lasting="10m",
+        severity="warning",
+        summary="processes on one database have different secrets, limits or keys; see "
+        "kie-gateway doctor",
+    ),
+    Alert(
         name="KieGatewayPairsHeld",
         expr="max by (job, reason) (kie_gateway_held_pairs) > 0",
         lasting="30m",

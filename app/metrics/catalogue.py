@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.domain.admission import PAUSES, HoldReason
+from app.domain.admission import BRAKES, PAUSES, HoldReason
 from app.domain.evidence import Verdict
+from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
 from app.domain.task import DEADLINES, FINAL, Change, FailClass, Source, State
@@ -43,7 +44,7 @@ class Metric:
 
 
 LOOPS = ("submit", "poll", "deliver", "probe", "sweep", "number")
-HOLDS = (HoldReason.ADMISSION_PAUSED, *PAUSES)
+HOLDS = (*BRAKES, *PAUSES)
 """What keeps everything in the queue."""
 PAIR_HOLDS = tuple(reason for reason in PAUSES if reason is not HoldReason.KIE_ACCOUNT)
 """What keeps one client's tasks of one model there."""
@@ -246,7 +247,8 @@ ADMISSION_HELD = Metric(
     labels={"reason": HOLDS},
     meaning="1: nothing is sent to kie.ai for this reason, but for a probe now and then. The pause "
     "of a single client does not show here.",
-    alert="`kie_account` for 5 minutes: key or credits; `admission_paused` that was forgotten",
+    alert="`database_restored`: commits are lost, and a person has to look; `kie_account` for 5 "
+    "minutes: key or credits; `admission_paused` that was forgotten",
 )
 HELD_PAIRS = Metric(
     name="kie_gateway_held_pairs",
@@ -300,6 +302,19 @@ LOOP_STUCK = Metric(
     meaning="1: the loop has not come round for 60 s; `/readyz` answers 503.",
     alert="1",
 )
+CLOCK_AHEAD = Metric(
+    name="kie_gateway_clock_ahead_seconds",
+    kind=Kind.GAUGE,
+    meaning="By how much this process's clock was ahead of PostgreSQL's at the last heartbeat.",
+    alert="beyond 5 s either way: webhooks carry a wrong timestamp, and receivers refuse them",
+)
+SETTINGS_DIFFER = Metric(
+    name="kie_gateway_settings_differ",
+    kind=Kind.GAUGE,
+    labels={"setting": SHARED_SETTINGS},
+    meaning="1: processes on this database have this setting differently, and must not.",
+    alert="above 0 for 10 minutes: a rollout that did not reach all",
+)
 POOL_IN_USE = Metric(
     name="kie_gateway_pool_checked_out",
     kind=Kind.GAUGE,
@@ -351,6 +366,8 @@ CATALOGUE: tuple[Metric, ...] = (
     DATABASE_UP,
     LOOP_SILENT,
     LOOP_STUCK,
+    CLOCK_AHEAD,
+    SETTINGS_DIFFER,
     POOL_IN_USE,
     POOL_SIZE,
     BUILD,

@@ -16,6 +16,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
+from app.domain.replicas import SHARED_SETTINGS
 from app.metrics import catalogue
 from app.metrics.catalogue import CATALOGUE, Kind, Metric
 
@@ -51,6 +52,7 @@ class Metrics:
             self._make(metric)
         for reason in catalogue.HOLDS:
             self._set(catalogue.ADMISSION_HELD, 0, reason)
+        self.show_replicas(clock_ahead=0.0, differing=())
         self._set(catalogue.BUILD, 1, version)
 
     # -- what happens
@@ -167,6 +169,12 @@ class Metrics:
         for loop, seconds in silences.items():
             self._set(catalogue.LOOP_SILENT, seconds, loop)
             self._set(catalogue.LOOP_STUCK, loop in stuck, loop)
+
+    def show_replicas(self, *, clock_ahead: float, differing: Collection[str]) -> None:
+        """Show what the last heartbeat found."""
+        self._set(catalogue.CLOCK_AHEAD, clock_ahead)
+        for setting in SHARED_SETTINGS:
+            self._set(catalogue.SETTINGS_DIFFER, setting in differing, setting)
 
     def show_pool(self, *, checked_out: int, size: int) -> None:
         self._set(catalogue.POOL_IN_USE, checked_out)

@@ -11,7 +11,7 @@ import structlog
 from app.domain.admission import Limits
 from app.domain.errors import DatabaseUnavailableError
 from app.store import releases, server
-from app.store.account import condition
+from app.store.account import condition, witness
 from app.store.engine import Database
 
 SILENT_AFTER = 60.0
@@ -90,6 +90,17 @@ class Health:
         async with self._database.read() as connection:
             found = await releases.misfit(connection)
         return None if found is None else str(found)
+
+    async def fsync_trouble(self) -> str | None:
+        """Say that the server forgets commits when its machine stops; raises when it is away."""
+        async with self._database.read() as connection:
+            found = await witness.durability(connection)
+        if found["fsync"] == "on":
+            return None
+        return (
+            "PostgreSQL runs with fsync = off: when its machine stops, it loses tasks that were "
+            "sent, and they are paid again; turn fsync on, or set GATEWAY_ALLOW_UNSAFE_FSYNC=true"
+        )
 
     async def _database_checks(self) -> list[Check]:
         try:

@@ -6,6 +6,8 @@ from app.kie.client import KieClient
 from app.metrics import Metrics
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
+from app.services.account.restores import Restores
+from app.services.account.witness import Witness
 from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
 from app.services.deliveries.deliver import Deliverer
@@ -58,6 +60,7 @@ class Services:
     poller: Poller
     account: Account
     pauses: Pauses
+    restores: Restores
     stuck: StuckTasks
     clients: Clients
     deliverer: Deliverer
@@ -69,6 +72,7 @@ class Services:
     feed: Feed
     numbering: Numbering
     waiters: Waiters
+    witness: Witness
     leases: Leases
     signals: Signals
     health: Health

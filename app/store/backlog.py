@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.admission import HoldReason, Limits
+from app.domain.admission import BRAKES, HoldReason, Limits
 from app.domain.task import DEADLINES, State
 from app.store.account import breakers
 from app.store.account.limits import (
@@ -32,6 +32,7 @@ from app.store.account.limits import (
     QUEUED,
     SEAT_SINCE,
     SLOT_SINCE,
+    brake,
     given_limits,
 )
 from app.store.account.pairs import HELD_BACK, held_pair_of
@@ -168,7 +169,7 @@ _READ = select(
     *(count.label(state) for state, count in _COUNTS.items()),
     _never_negative(_waited(Task.created_at, QUEUED)).label("oldest_queued"),
     *(_never_negative(seconds).label(loop) for loop, seconds in _OVERDUE.items()),
-    KieAccount.paused_at,
+    *(brake(reason).label(reason.value) for reason in BRAKES),
     case((IS_HELD, KieAccount.hold_reason)).label("hold_reason"),
     func.greatest(0, FREE_SLOTS).label("slots_free"),
     func.greatest(0, FREE_SEATS).label("seats_free"),
@@ -178,7 +179,7 @@ _READ = select(
 
 async def read_backlog(connection: AsyncConnection, limits: Limits) -> Backlog:
     row = (await connection.execute(_READ, given_limits(limits))).mappings().one()
-    held = {HoldReason.ADMISSION_PAUSED} if row["paused_at"] else set()
+    held = {reason for reason in BRAKES if row[reason.value]}
     if row["hold_reason"]:
         held.add(HoldReason(row["hold_reason"]))
     return Backlog(

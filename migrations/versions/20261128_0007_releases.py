@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0007_releases"
-down_revision: str | None = "0005_feed"
+down_revision: str | None = "0006_identity"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 oldest_release: str = "0.1.0"

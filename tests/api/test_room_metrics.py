@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from app.domain.admission import PAUSES, HoldReason
+from app.domain.admission import BRAKES, PAUSES
 from app.metrics import catalogue
 from app.store.backlog import Backlog
 from tests.api.conftest import Scratch
@@ -138,4 +138,4 @@ async def test_nothing_of_it_is_told_while_the_database_is_away(
 
 
 def test_the_reasons_are_the_domains_own() -> None:
-    assert set(catalogue.HOLDS) == {*PAUSES, HoldReason.ADMISSION_PAUSED}
+    assert set(catalogue.HOLDS) == {*PAUSES, *BRAKES}

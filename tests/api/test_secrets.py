@@ -188,7 +188,11 @@ async def test_no_token_is_logged_where_uvicorn_starts_the_app(dsn: str) -> None
     path = "/callbacks/kie/019a0000-0000-7000-8000-000000000000/a-token-of-the-tests"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", "0"),
-        env={"GATEWAY_DATABASE_URL": dsn, "GATEWAY_SECRET_KEYS": json.dumps([SECRET])},
+        env={
+            "GATEWAY_DATABASE_URL": dsn,
+            "GATEWAY_SECRET_KEYS": json.dumps([SECRET]),
+            "GATEWAY_ALLOW_UNSAFE_FSYNC": "true",
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -1,7 +1,9 @@
 """Nobody is shown a callback token or the account's balance, however they are spelled."""
 
+import gc
 import json
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -230,3 +232,51 @@ def test_a_statement_loses_every_token_beside_the_one_that_is_echoed(
         report = redacted(statement, OURS).report
         assert report is not None
         assert (report.fail_message, report.callback_url) == (shown, url if echoes else None)
+
+
+HOSTILE = {
+    "backslashes": b"\\",
+    "quotes": b'"',
+    "escaped quotes": b'\\"',
+    "by number": b"\\u0036",
+    "names": b'"remainedCredits":"',
+    "names in texts that do not end": b'"remainedCredits":\\"',
+    "names before backslashes": b'"remainedCredits\\\\\\',
+    "spaces": b'"remainedCredits" \\n',
+    "half a token": TOKEN[:-1].encode(),
+    "half a token by number": by_number(TOKEN[:-1]).encode(),
+    "levels": None,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_takes_linear_time(name: str) -> None:
+    """A run of 20,000 backslashes in an input once stopped the process for 12 seconds."""
+    unit = HOSTILE[name]
+
+    def body(size: int) -> bytes:
+        if unit is not None:
+            return unit * (size // len(unit))
+        levels = range(int((2 * size) ** 0.5))
+        return b"".join(b'"remainedCredits":' + b"\\" * level + b'"' for level in levels)
+
+    def ratio() -> float:
+        return seconds_of(redacted_body, body(400_000)) / seconds_of(redacted_body, body(200_000))
+
+    # A square is four times as slow each time; a machine that others use, now and then.
+    assert any(ratio() < 2.5 for _ in range(5))
+
+
+def seconds_of(work: Callable[..., object], body: bytes) -> float:
+    """Return the least of three, without the collector's walks over what other tests left."""
+
+    def once() -> float:
+        gc.collect()
+        gc.disable()
+        began = time.process_time()
+        work(body, TOKENS)
+        taken = time.process_time() - began
+        gc.enable()
+        return taken
+
+    return min(once() for _ in range(3))

@@ -187,7 +187,8 @@ class Stage:
         (self.directory / f"{self._started:03}-{name}.log").write_text(err)
 
     def environment(self, **changed: str | None) -> dict[str, str]:
-        given = {**bare_environment(), **self.settings, **changed}
+        unsafe = {"GATEWAY_ALLOW_UNSAFE_FSYNC": "true"}  # as the tests' own server is
+        given = {**bare_environment(), **unsafe, **self.settings, **changed}
         return {name: value for name, value in given.items() if value is not None}
 
     def leaks(self) -> list[str]:

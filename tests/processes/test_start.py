@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from app.config import Settings
 from app.store import schema
-from tests.processes.conftest import Start
+from tests.processes.conftest import Connection, Start
 from tests.processes.stage import Stage
 
 NOWHERE = "postgresql://gateway:not-to-be-shown@127.0.0.1:9/gateway"
@@ -67,6 +67,17 @@ async def test_missing_secrets(stage: Stage, command: tuple[str, ...]) -> None:
 
     assert ended.said("GATEWAY_SECRET_KEYS: is not set", status=2), ended
     assert "kie-gateway secrets generate" in ended.err
+
+
+@pytest.mark.parametrize("command", [("serve",), ("worker",)])
+async def test_a_server_that_forgets_is_refused(
+    stage: Stage, command: tuple[str, ...], sql_connection: Connection
+) -> None:
+    if await sql_connection.fetchval("SHOW fsync") == "on":
+        pytest.skip("the server that was given for the tests writes to disk")
+    ended = await stage.run(*command, GATEWAY_ALLOW_UNSAFE_FSYNC=None)
+
+    assert ended.said("GATEWAY_ALLOW_UNSAFE_FSYNC", status=1), ended
 
 
 async def test_a_misspelt_setting(stage: Stage) -> None:

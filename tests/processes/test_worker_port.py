@@ -37,6 +37,9 @@ async def test_a_worker_tells_how_it_is_and_nothing_else(start: Start) -> None:
         answer = await _get(url, path)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
         assert "x-request-id" in answer.headers
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        refused = await http.get("/livez", headers={"X": "x" * 70_000})
+    assert (refused.status_code, refused.json()["code"]) == (431, "headers_too_large")
     assert await working.end() == 0
 
 

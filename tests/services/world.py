@@ -39,6 +39,7 @@ SHIFTED: Mapping[str, tuple[str, ...]] = {
     "kie_slots": ("free_at", "taken_at"),
     "kie_account": (
         *("held_since", "held_at", "held_until", "probed_at", "throttled_at", "succeeded_at"),
+        *("changed_at", "restored_at", "move_expected_until"),
     ),
     "kie_breakers": ("held_since", "held_at", "held_until", "updated_at"),
 }

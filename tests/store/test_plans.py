@@ -239,7 +239,7 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
 }
 SMALL = {
     *("kie_account", "kie_slots", "kie_breakers", "feed_writer"),
-    *("client_queues", "clients", "delivery_hosts"),
+    *("client_queues", "clients", "delivery_hosts", "pg_database"),
 }
 """Tables of a few rows, for which an index would be the longer way."""
 SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from app.store.connecting import Connector
-from app.store.signals import BATCH, CHANNEL, POLL, QUEUE, Signals, _set_or_closed
+from app.store.signals import BATCH, CHANNEL, FEED, POLL, QUEUE, TASKS, Signals, _set_or_closed
 from tests.stage import PATIENCE
 from tests.store.stage import Sql
 
@@ -51,6 +51,15 @@ def test_an_announcement_wakes_whoever_waits_here_at_once(dsn: str) -> None:
     ):
         signals.announce(QUEUE)
         assert [event.is_set() for event in (one, two, other)] == [True, True, False]
+
+
+def test_any_task_wakes_who_numbers_the_feed(dsn: str) -> None:
+    signals = Signals(dsn)
+    with signals.subscribed(TASKS) as woken:
+        signals.announce(FEED, QUEUE)
+        assert not woken.is_set()
+        signals.announce(uuid.uuid4().hex)
+        assert woken.is_set()
 
 
 def test_who_left_is_forgotten(dsn: str) -> None:

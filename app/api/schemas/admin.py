@@ -60,6 +60,21 @@ class AdmissionResume(RequestBody):
     model_config = _example(client="shop")
 
     client: Name | None = None
+    restored: bool = Field(
+        default=False,
+        description="True ends the hold `database_restored`, and nothing else: after "
+        "`GET /v1/admin/review` was seen to.",
+    )
+
+
+class MoveExpected(RequestBody):
+    """A planned move of the database."""
+
+    model_config = _example(hours=4)
+
+    hours: Annotated[float, Field(gt=0, le=24)] | None = Field(
+        default=4, description="How long it may take; null: it is off, send again from here."
+    )
 
 
 class TaskBind(RequestBody):
@@ -141,6 +156,7 @@ class KeyCreate(RequestBody):
 ADMIN_BODIES = (
     AdmissionPause,
     AdmissionResume,
+    MoveExpected,
     TaskBind,
     TaskRequeue,
     ClientPatch,
@@ -185,10 +201,14 @@ class AdmissionState(BaseModel):
 
     paused_at: datetime | None = Field(description="Nothing at all is sent since then.")
     pause_note: str | None
-    hold_reason: HoldReason | None = Field(description="Why the account holds itself.")
-    hold_detail: str | None = Field(description="What kie.ai or the network said.")
+    hold_reason: HoldReason | None = Field(
+        description="Why the account holds itself. `database_restored` ends by a person's word."
+    )
+    hold_detail: str | None = Field(description="What kie.ai or the network said, or what is lost.")
     held_since: datetime | None
-    held_until: datetime | None = Field(description="The next probe.")
+    held_until: datetime | None = Field(
+        description="The next probe; of `database_moving`, when no move is expected any more."
+    )
     creates_allowed: int = Field(description="Create slots; fewer where others use the account.")
     creates_free: int
     running_limit: int

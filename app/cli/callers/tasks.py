@@ -7,7 +7,7 @@ import typer
 
 from app.cli.callers.client import Gateway, calling
 from app.cli.exits import WRONG_USE, give_up
-from app.cli.operators import recovery
+from app.cli.operators import recovery, review
 from app.cli.options import HERE, AsJson, Key, Url
 from app.cli.output import pretty
 from app.domain.exact_json import UnreadableDocumentError, parse
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, as `create` prints it.")]
+app.command("review")(review.review)
 app.command("bind")(recovery.bind)
 app.command("requeue")(recovery.requeue)
 app.command("release")(recovery.release)

@@ -1,13 +1,15 @@
 """`kie-gateway admission`: the brake, and how the account stands."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.exits import WRONG_USE, give_up
 from app.cli.operators.clients import show_clients
 from app.cli.options import AsJson
 from app.cli.output import cell, show, show_json
+from app.domain.admission import HoldReason
 from app.domain.audit import Actor
 
 if TYPE_CHECKING:
@@ -59,22 +61,72 @@ def pause(
 
 
 @app.command()
-def resume(client: Client = None) -> None:
+def resume(
+    client: Client = None,
+    restored: Annotated[
+        bool,
+        typer.Option("--restored", help="End the hold database_restored; a pause stays."),
+    ] = False,
+) -> None:
     """End a pause: the one of everything, or one client's.
 
     The two are separate: a client that was paused by its name stays so until
-    it is resumed by its name. A hold of the account ends by itself.
+    it is resumed by its name. A hold of the account ends by itself, but for
+    database_restored: PostgreSQL has lost commits, or is another one than
+    before. What `kie-gateway tasks review` lists may have been sent already;
+    see to it, then resume with --restored.
 
     \b
     kie-gateway admission resume
     kie-gateway admission resume --client shop
+    kie-gateway admission resume --restored
 
     Needs only GATEWAY_DATABASE_URL. Exits 1 where there is no such client.
     """
     from app.cli.context import with_operations
 
+    if restored:
+        if client is not None:
+            give_up("--restored is about everything: leave --client out", WRONG_USE)
+        if not with_operations(lambda services: services.restores.resume(Actor.COMMAND_LINE)):
+            give_up("nothing is held because of the database")
+        typer.echo("resumed: this is the database from now on")
+        return
     with_operations(lambda services: services.pauses.resume(Actor.COMMAND_LINE, client=client))
     typer.echo(f"resumed {client}" if client else "resumed")
+
+
+@app.command("expect-move")
+def expect_move(
+    hours: Annotated[float, typer.Option(min=0.01, max=24, help="How long the move may take.")] = 4,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="The move is off: send again from here.")
+    ] = False,
+) -> None:
+    """Announce that the database is moved on purpose: pg_upgrade, dump and restore.
+
+    From now on this database sends nothing. Stop all processes, move it,
+    and start them on the new one: it is accepted, once, and sending goes on.
+    Without this, a database in another server is held (database_restored).
+    docs/operating.md has all steps.
+
+    \b
+    kie-gateway admission expect-move
+    kie-gateway admission expect-move --hours 12
+    kie-gateway admission expect-move --cancel
+
+    Needs only GATEWAY_DATABASE_URL. Exits 2 where the database is held.
+    """
+    from app.cli.context import with_operations
+
+    if cancel:
+        with_operations(lambda services: services.restores.expect_no_move(Actor.COMMAND_LINE))
+        typer.echo("no move is expected")
+        return
+    with_operations(
+        lambda services: services.restores.expect_move(Actor.COMMAND_LINE, within=hours * 3600)
+    )
+    typer.echo(f"a move is expected within {hours:g} h; nothing is sent from here until then")
 
 
 @app.command()
@@ -120,11 +172,24 @@ def _lines(standing: "AdmissionStatus") -> Iterator[tuple[str, str]]:
     if held:
         said = f": {account['hold_detail']}" if account["hold_detail"] else ""
         yield "held", f"{held} since {cell(account['held_since'])}{said}"
-        yield "", f"next probe {cell(account['held_until'])}"
+        yield "", _until(account)
     if not (paused or held):
         yield "admission", "open"
     yield "creates", f"{account['creates_free']} of {account['creates_allowed']} slots free"
     yield "running", f"{account['running']} of {account['running_limit']}"
+
+
+UNTIL: Mapping[str, str] = {
+    HoldReason.DATABASE_RESTORED: "until a person says: kie-gateway admission resume --restored",
+    HoldReason.DATABASE_CHANGED: "until every process has looked, at most half a minute",
+}
+
+
+def _until(account: Mapping[str, Any]) -> str:
+    until = cell(account["held_until"])
+    if account["hold_reason"] == HoldReason.DATABASE_MOVING:
+        return f"until the database has moved, or {until}"
+    return UNTIL.get(account["hold_reason"], f"next probe {until}")
 
 
 PAIR_COLUMNS = {

@@ -1,12 +1,13 @@
 """What the doctor looks at, one finding for each."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from app.cli.context import DatabaseAwayError, dsn, schema_state, with_any_secret
+from app.cli.operators.finding import Finding
+from app.cli.operators.standing import replicas, server
 from app.config import Settings
 from app.domain.admission import HoldReason
 from app.domain.report import NoAnswer
@@ -32,19 +33,14 @@ REMEDIES = {
 HOLD_REMEDIES: Mapping[str, str] = {
     HoldReason.KIE_ACCOUNT: "buy credits at kie.ai, or correct GATEWAY_KIE_API_KEY; the hold then "
     "ends by itself",
+    HoldReason.DATABASE_RESTORED: "PostgreSQL has lost commits, or is another one than before: see "
+    "to what `kie-gateway tasks review` lists, then kie-gateway admission resume --restored",
+    HoldReason.DATABASE_MOVING: "start the processes on the new database, or "
+    "kie-gateway admission expect-move --cancel",
     HoldReason.KIE_UNANSWERED: "look for the lost creates: kie-gateway stuck; kie.ai is tried "
     "again by itself",
 }
 """What to do about a hold; the others pass, or show in the finding `kie.ai`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `remedy` is what to do, None where all is well."""
-
-    name: str
-    said: str
-    remedy: str | None = None
 
 
 async def examined(found: Settings, urls: Sequence[str]) -> list[Finding]:
@@ -52,7 +48,7 @@ async def examined(found: Settings, urls: Sequence[str]) -> list[Finding]:
     async with wired(with_any_secret(found), dsn(found)) as services:
         return [
             _secrets(found),
-            *[finding async for finding in _database(dsn(found), services)],
+            *[finding async for finding in _database(found, services)],
             await _public_url(found),
             *[await _process(url.rstrip("/")) for url in urls],
             await _kie(found, services),
@@ -66,9 +62,9 @@ def _secrets(found: Settings) -> Finding:
     return Finding("secrets", "GATEWAY_SECRET_KEYS is not set", remedy)
 
 
-async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
+async def _database(found: Settings, services: Services) -> AsyncIterator[Finding]:
     try:
-        state = await schema_state(url)
+        state = await schema_state(dsn(found))
     except DatabaseAwayError as error:
         yield Finding("database", f"cannot be used: {error}", error.remedy)
         return
@@ -78,6 +74,9 @@ async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
         return
     newer = state.revision != needed()
     yield Finding("schema", "newer, and fit for this release" if newer else "up to date")
+    inspected = await services.witness.inspect()
+    for finding in (*server(inspected, may_forget=found.allow_unsafe_fsync), *replicas(inspected)):
+        yield finding
     living = await services.keys.living()
     yield Finding("keys", f"{living} active", None if living else "kie-gateway keys create NAME")
     backlog = await services.metrics_page.backlog()

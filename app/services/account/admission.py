@@ -21,6 +21,7 @@ from app.domain.fence import Instant, is_in_time
 from app.domain.policy import Policy
 from app.domain.retry import backoff
 from app.domain.submission import Accepted, Outcome, with_code
+from app.services.account.witness import Witness
 from app.store import slots
 from app.store.account import admission, breakers, condition, standing
 from app.store.account.admission import ClaimedTask
@@ -43,6 +44,8 @@ class Claim:
     tries: int = field(default=0, init=False)
     began: Instant | None = field(default=None, init=False)
     """When the try began whose leases these are, or an earlier one."""
+    counter: int | None = field(default=None, init=False)
+    """What the counter is once it is committed; None: it took nothing."""
 
 
 class Admission:
@@ -53,10 +56,12 @@ class Admission:
         database: Database,
         policy: Policy,
         chance: Callable[[], float],
+        witness: Witness,
         clocks: Callable[[], Instant],
     ) -> None:
         self._database = database
         self._policy = policy
+        self._witness = witness
         self._limits = policy.limits
         self._chance = chance
         self._clocks = clocks
@@ -66,18 +71,19 @@ class Admission:
     ) -> list[ClaimedTask]:
         """Take up to `limit` tasks, whoever's turn it is; they are to be sent after the commit.
 
-        Without `wait`, nothing is taken where somebody else admits just now. A second try looks
-        first for what the first one took: its commit may have gone through.
+        Without `wait`, nothing is taken where somebody else admits just now, nor is it where the
+        database may have lost commits. A second try looks first for what the first one took: its
+        commit may have gone through.
         """
         claim.tries += 1
         now = self._clocks()
         locked = await admission.lock_account(connection, wait=wait)
         if claim.tries > 1 and (taken := await self.claimed(connection, claim)):
             return taken
-        if not locked:
+        if locked is None or not self._witness.vouches_for(locked):
             return []
         claim.began = now  # no earlier try has taken anything
-        return await admission.admit(
+        taken = await admission.admit(
             connection,
             limits=self._limits,
             limit=limit,
@@ -85,6 +91,14 @@ class Admission:
             taken_for=self._limits.creates.window + self._policy.call + CALL_MARGIN,
             claim=claim.id,
         )
+        if taken:
+            claim.counter = locked.counter + 1
+        return taken
+
+    def committed(self, claim: Claim) -> None:
+        """Remember that what the claim took is committed: its loss would be noticed."""
+        if claim.counter is not None:
+            self._witness.remember(claim.counter)
 
     async def claimed(self, connection: Connection, claim: Claim) -> list[ClaimedTask]:
         """Return what the claim took, where its commit went through unheard."""

@@ -66,6 +66,7 @@ ever seen behind such an answer, and none that ran longer would be lost."""
 NEVER_SENT = "its create was never sent"
 WITHDRAWN = "withdrawn: its caller was told that nothing would happen"
 TAKEN_AFTER_ALL = "a callback says that kie.ai has it"
+FOUND_SENT = "an operator found it at kie.ai"
 OTHERWISE = "kie.ai's record says otherwise"
 
 log = structlog.get_logger(__name__)
@@ -259,6 +260,15 @@ class Lifecycle:
         step = replace(step, left=State.QUEUED, target=State.CANCELED, reason=WITHDRAWN)
         _won(step, won=await moves.cancel(connection, step))
         consequences.wake(step.id, QUEUE)
+
+    async def found_sent(
+        self, connection: Connection, consequences: Consequences, task_id: UUID, kie_task_id: str
+    ) -> None:
+        """Have a queued task, whose row the caller has locked, run: a person found it at kie.ai."""
+        step = Move(id=task_id, left=State.QUEUED, target=State.RUNNING, reason=FOUND_SENT)
+        step = self._running(step)
+        won = await moves.start(connection, step, kie_task_id=kie_task_id, kie_state=None)
+        await self._moved(connection, consequences, _won(step, won=won), step.target)
 
     async def send_again(
         self, connection: Connection, consequences: Consequences, task_id: UUID

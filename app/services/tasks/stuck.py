@@ -4,7 +4,7 @@ Each act and its audit entry are one transaction.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +31,7 @@ GRACE = 60.0
 """Seconds by which work may be over before it counts as stuck."""
 
 SHOWN = 200
+REVIEWED = 10_000
 
 _KIE_TASK_ID = re.compile(r"[!-~]{1,200}")
 
@@ -49,6 +50,16 @@ class StuckTasks:
     async def list(self) -> list[Mapping[str, Any]]:
         async with self._database.read() as connection:
             found = await stuck.list_stuck(connection, grace=GRACE, limit=SHOWN)
+        return [dict(row) for row in found]
+
+    async def review(self) -> Sequence[Mapping[str, Any]]:
+        """Return the tasks that may have been sent before the database was restored.
+
+        Those that it still has to send, as of the moment when that was noticed; empty where
+        nothing is held because of the database.
+        """
+        async with self._database.read() as connection:
+            found = await stuck.list_to_review(connection, grace=GRACE, limit=REVIEWED)
         return [dict(row) for row in found]
 
     async def one(self, task_id: UUID) -> Mapping[str, Any]:
@@ -70,14 +81,17 @@ class StuckTasks:
             detail = "kie.ai's id is 1 to 200 printable ASCII characters without spaces."
             raise InvalidRequestError(detail)
 
-        async def check(connection: Connection) -> None:
-            _require_bindable(await self._locked(connection, task_id), kie_task_id)
+        async def check(connection: Connection) -> Standing:
+            standing = await self._locked(connection, task_id)
+            _require_bindable(standing, kie_task_id)
             if await rows.is_of_another(connection, task_id, kie_task_id):
                 detail = "This id at kie.ai belongs to another task of the gateway's."
                 raise InvalidRequestError(detail)
+            return standing
 
         async def work(connection: Connection, consequences: Consequences) -> None:
-            await check(connection)
+            if (await check(connection)).state is State.QUEUED:  # sent, before a restore
+                await self._lifecycle.found_sent(connection, consequences, task_id, kie_task_id)
             await polls.bind(connection, task_id, kie_task_id)
             await polls.unpark(connection, task_id)
             await polls.poll_at_once(connection, task_id)
@@ -161,8 +175,10 @@ def _require_bindable(standing: Standing, kie_task_id: str) -> None:
     if standing.kie_task_id not in (None, kie_task_id):
         detail = "The task has another id at kie.ai already; an id is never replaced."
         raise NotStuckError(detail)
-    if standing.state not in (State.UNCONFIRMED, State.EXPIRED):
-        detail = f"The task is {standing.state}; only an unconfirmed or expired one is bound."
+    if standing.state not in (State.QUEUED, State.UNCONFIRMED, State.EXPIRED):
+        detail = (
+            f"The task is {standing.state}; only an unconfirmed, expired or queued one is bound."
+        )
         raise NotStuckError(detail)
 
 

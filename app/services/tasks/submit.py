@@ -157,7 +157,9 @@ class Submitter:
         return 0 if self._stopped else max(0, limit - len(self._in_flight))
 
     def send(self, claimed: Sequence[ClaimedTask], claim: Claim) -> dict[UUID, InFlightWork]:
-        """Start the sending of what the claim took; returns it by task."""
+        """Start the sending of tasks whose claim is committed; returns it by task."""
+        if claimed:
+            self._admission.committed(claim)
         start = self._in_flight.start
         return {task.id: start(self._send(task, claim), f"submit {task.id}") for task in claimed}
 

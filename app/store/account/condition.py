@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.admission import Condition, Limits
+from app.domain.admission import BRAKES, Condition, HoldReason, Limits
 from app.store.account.limits import (
     ALLOWED,
     FREE_SLOTS,
@@ -31,6 +31,7 @@ from app.store.account.limits import (
     RUNNING,
     SEATS,
     UNPROVED,
+    brake,
     given_limits,
 )
 from app.store.sql import NOW, later, seconds_since
@@ -155,16 +156,19 @@ async def resume(connection: AsyncConnection) -> None:
     await connection.execute(_RESUME)
 
 
+_DATABASE = brake(*(reason for reason in BRAKES if reason is not HoldReason.ADMISSION_PAUSED))
+"""What holds the account because of its database; the hold by kie.ai beneath it stays as it is."""
+
 _STATUS = select(
     KieAccount.paused_at,
     KieAccount.pause_note,
+    func.coalesce(_DATABASE, case((IS_HELD, KieAccount.hold_reason))).label("hold_reason"),
     *(
-        case((IS_HELD, column)).label(column.key)
-        for column in (
-            KieAccount.hold_reason,
-            KieAccount.hold_detail,
-            KieAccount.held_since,
-            KieAccount.held_until,
+        case((_DATABASE.is_not(None), ours), (IS_HELD, kies)).label(kies.key)
+        for ours, kies in (
+            (KieAccount.restored_detail, KieAccount.hold_detail),
+            (func.coalesce(KieAccount.restored_at, KieAccount.changed_at), KieAccount.held_since),
+            (KieAccount.move_expected_until, KieAccount.held_until),
         )
     ),
     ALLOWED.label("creates_allowed"),

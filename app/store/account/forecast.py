@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.admission import Call, HoldReason, Limits
+from app.domain.admission import BRAKES, Call, HoldReason, Limits
 from app.domain.evidence import Verdict
 from app.store.account.limits import (
     ALLOWED,
@@ -42,6 +42,7 @@ from app.store.account.limits import (
     QUEUED,
     RUNNING,
     WINDOW,
+    brake,
     given_limits,
     start_tag,
     tag,
@@ -201,7 +202,7 @@ def _ran() -> ScalarSelect[float]:
 def _account() -> CTE:
     return select(
         ALLOWED.label("allowed"),
-        KieAccount.paused_at,
+        brake(*BRAKES).label("brake"),
         case((IS_HELD, KieAccount.hold_reason)).label("hold_reason"),
         func.greatest(0.0, func.coalesce(seconds(HELD_UNTIL - NOW), 0.0)).label("held"),
         FREE_SEATS.label("seats"),
@@ -230,7 +231,7 @@ def _wait(
     """Build the seconds until the task starts; NULL where nobody can know."""
     own = func.greatest(0.0, seconds(before.c.due_at - NOW))
     known = (
-        account.c.paused_at.is_(None)
+        account.c.brake.is_(None)
         & before.c.paused_at.is_(None)
         & before.c.pair_held.is_(None)
         & func.coalesce(account.c.hold_reason == HoldReason.KIE_BUSY.value, true())
@@ -247,7 +248,7 @@ def _reason(
     seats_decide: ColumnElement[bool],
 ) -> ColumnElement[str | None]:
     return case(
-        (account.c.paused_at.is_not(None), literal(HoldReason.ADMISSION_PAUSED.value)),
+        (account.c.brake.is_not(None), account.c.brake),
         (before.c.paused_at.is_not(None), literal(HoldReason.CLIENT_PAUSED.value)),
         (account.c.hold_reason.is_not(None), account.c.hold_reason),
         (before.c.pair_held.is_not(None), before.c.pair_held),

@@ -3,6 +3,7 @@
 The admission claims by them; its next chance, the forecast and the backlog look at the same.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +14,14 @@ from sqlalchemy import (
     ScalarSelect,
     Select,
     SQLColumnExpression,
+    Text,
     and_,
     bindparam,
     case,
     cast,
     false,
     func,
+    literal,
     null,
     or_,
     select,
@@ -26,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from app.domain.admission import Call, HoldReason, Limits
+from app.domain.admission import BRAKES, Call, HoldReason, Limits
 from app.domain.task import State
 from app.store.slots import kind
 from app.store.sql import NOW, interval, seconds_since, state_literal
@@ -128,7 +131,22 @@ what it could: what it left had no seat then."""
 
 # -- the account: whether anything may be sent
 
-UNPAUSED = KieAccount.paused_at.is_(None)
+_BRAKE_WHEN: Mapping[HoldReason, ColumnElement[bool]] = {
+    HoldReason.DATABASE_RESTORED: KieAccount.restored_at.is_not(None),
+    HoldReason.ADMISSION_PAUSED: KieAccount.paused_at.is_not(None),
+    HoldReason.DATABASE_MOVING: KieAccount.move_expected_until > NOW,
+    HoldReason.DATABASE_CHANGED: KieAccount.changed_at.is_not(None),
+}
+
+
+def brake(*reasons: HoldReason) -> ColumnElement[str | None]:
+    """Return the first of the reasons for which nothing at all is sent; NULL: there is none."""
+    return case(
+        *((_BRAKE_WHEN[reason], literal(reason.value, Text)) for reason in reasons), else_=null()
+    )
+
+
+UNPAUSED: ColumnElement[bool] = brake(*BRAKES).is_(None)
 UNPROVED: ColumnElement[bool] = (KieAccount.hold_reason == HoldReason.KIE_ACCOUNT.value) & (
     KieAccount.probed_at.is_(None)
 )

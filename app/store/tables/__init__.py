@@ -1,6 +1,6 @@
 """The schema. Migrations make it; `alembic check` in the tests proves that the two agree."""
 
-from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlot
+from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlot, Process
 from app.store.tables.base import Base
 from app.store.tables.clients import ApiKey, AuditEntry, Client
 from app.store.tables.deliveries import Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
@@ -26,6 +26,7 @@ __all__ = [
     "KieAccount",
     "KieBreaker",
     "KieSlot",
+    "Process",
     "SchemaRelease",
     "Task",
     "TaskEvent",

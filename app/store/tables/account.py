@@ -5,6 +5,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     ForeignKey,
     SmallInteger,
@@ -51,6 +52,21 @@ class KieAccount(Base):
     succeeded_client_id: Mapped[UUID | None]
     """Whose that was: a probe goes there first."""
     succeeded_model: Mapped[str | None]
+    counter: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """Grows with every beat and every admission that takes something; see `domain.restore`."""
+    system_identifier: Mapped[int | None] = mapped_column(BigInteger)
+    """Which server this is known to be in; NULL: none is, or that cannot be read."""
+    timeline: Mapped[int | None] = mapped_column(BigInteger)
+    database_oid: Mapped[int | None] = mapped_column(BigInteger)
+    server_started_at: Mapped[datetime | None]
+    """NULL: no database is known yet."""
+    changed_at: Mapped[datetime | None]
+    """Since when another one is being judged."""
+    restored_at: Mapped[datetime | None]
+    """Since when nothing is sent because commits may be lost: until a person says so."""
+    restored_detail: Mapped[str | None]
+    move_expected_until: Mapped[datetime | None]
+    """Until when a person expects the database to move."""
     creates_allowed: Mapped[int | None]
     """What others left to us of the limit as of `throttled_at`; it grows by one a window."""
     throttled_at: Mapped[datetime | None]
@@ -63,6 +79,27 @@ class KieAccount(Base):
         CheckConstraint("id = 1", name="single"),
         CheckConstraint("(hold_reason IS NULL) = (held_until IS NULL)", name="held"),
     )
+
+
+class Process(Base):
+    """A process on this database, as it was at its last beat."""
+
+    __tablename__ = "processes"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    """`serve` or `worker`."""
+    version: Mapped[str]
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+    looked_at: Mapped[str]
+    """The incarnation of the database that it saw last."""
+    remembers: Mapped[bool]
+    """It saw a counter committed, and can tell whether that is lost."""
+    clock_ahead: Mapped[float]
+    """Seconds by which its clock is ahead of the database's."""
+    fingerprints: Mapped[dict[str, str]]
+    """Of the settings that all processes have to share."""
 
 
 class KieBreaker(Base):

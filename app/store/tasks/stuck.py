@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import State
 from app.store.sql import NOW, interval, lease_is_free, state_literal
-from app.store.tables import Client, Task
+from app.store.tables import Client, KieAccount, Task
 
 _LATEST = NOW - interval("grace")
 """What was due or leased until then is over by the grace."""
@@ -74,6 +74,24 @@ async def list_stuck(
 ) -> Sequence[RowMapping]:
     """Return the tasks; what is due or leased counts once it is over by `grace` seconds."""
     return (await connection.execute(_LIST, {"grace": grace, "limit": limit})).mappings().all()
+
+
+_REVIEW = (
+    _SHOWN.where(
+        Task.state.in_([State.QUEUED.value, State.SUBMITTING.value, State.UNCONFIRMED.value]),
+        Task.kie_task_id.is_(None),
+        Task.created_at < select(KieAccount.restored_at).scalar_subquery(),
+    )
+    .order_by(Task.id)
+    .limit(bindparam("limit"))
+)
+
+
+async def list_to_review(
+    connection: AsyncConnection, *, grace: float, limit: int
+) -> Sequence[RowMapping]:
+    """Return the tasks of a restored database that may have been sent already; none: no hold."""
+    return (await connection.execute(_REVIEW, {"grace": grace, "limit": limit})).mappings().all()
 
 
 _ONE = _SHOWN.where(Task.id == bindparam("task_id", type_=Uuid))

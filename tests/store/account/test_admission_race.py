@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,7 @@ from app.domain.policy import Policy
 from app.domain.submission import Unsent
 from app.domain.task import State
 from app.services.account.admission import Admission
+from app.services.account.witness import Witness
 from app.store import slots
 from app.store.account import admission
 from app.store.account.admission import ClaimedTask
@@ -209,7 +211,8 @@ async def test_a_late_record_and_an_admission_do_not_lock_each_other_out(
     given = limits(creates=1)
     (late,) = await admit(database, given)
     await pass_time(sql, TAKEN_FOR + 1)
-    learning = Admission(database, Policy(limits=given), lambda: 0.5, both_clocks)
+    never_asked = cast("Witness", None)
+    learning = Admission(database, Policy(limits=given), lambda: 0.5, never_asked, both_clocks)
 
     async def record() -> None:
         async with database.begin() as connection:
