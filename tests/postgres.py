@@ -34,7 +34,7 @@ DATABASE = embedded.DATABASE
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 START = 60.0
 """Seconds, enough for the recovery after a crash."""
-INITDB = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+INITDB_OPTIONS = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale")
 QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "200"}
 """They need not outlive the machine. A backup has its full pages all the same."""
 

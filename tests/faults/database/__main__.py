@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,13 +36,13 @@ def main(arguments: Sequence[str]) -> int:
     unknown = set(given.names) - set(EVENTS)
     if unknown:
         parser.error(f"no such event: {', '.join(sorted(unknown))}")
-    started = time.monotonic()
     chosen = [EVENTS[name] for name in given.names or NO_LOSS]
     outcomes, absent = asyncio.run(_play(chosen, given.seed))
-    page = table.page(outcomes, absent, seed=given.seed, seconds=time.monotonic() - started)
-    for name in (BUILT, *([PAGE] if given.docs else [])):
-        (ROOT / name).parent.mkdir(exist_ok=True)
-        (ROOT / name).write_text(page, encoding="utf-8")
+    for path in (ROOT / name for name in (BUILT, *([PAGE] if given.docs else []))):
+        path.parent.mkdir(exist_ok=True)
+        kept = table.rows(path.read_text(encoding="utf-8")) if path.exists() else {}
+        titles = [event.title for event in EVENTS.values()]
+        path.write_text(table.page(titles, outcomes, absent, kept), encoding="utf-8")
     return 1 if any(table.broken(each) for each in outcomes) else 0
 
 

@@ -62,6 +62,8 @@ class Seen:
     """Statuses of `/readyz`, of all processes; `silent` is none in 3 s."""
     skew: float = 0.0
     """Seconds by which a process's own `Date` was off."""
+    paused: float = 0.0
+    """Seconds of the event, at one time, in which no create reached kie.ai."""
     resumed: float | None = None
     """Seconds from the end of the event until the next create reached kie.ai."""
     ready: float | None = None
@@ -84,7 +86,8 @@ class Seen:
         """Whether the event was to be noticed at all."""
         refused = any(each.status not in {200, 201} for each in self.answers)
         unready = set(self.readiness) - {"200"}
-        return refused or bool(unready) or self.slowest >= SLOW or self.skew >= BOUND
+        held_up = max(self.slowest, self.paused) >= SLOW
+        return refused or bool(unready) or held_up or self.skew >= BOUND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +139,7 @@ def _load(event: Event, ground: Ground, lab: Lab, seen: Seen) -> Load:
                     await passed(event.seconds)
                 ended = time.time()
                 _note(event, ground, begun, ended)
+                seen.paused = await lab.scenario.kie.longest_pause(begun, ended)
                 with contextlib.suppress(TimeoutError):
                     seen.resumed = await _resumed(lab, ended)
                     seen.ready = await _ready(probes, ended)

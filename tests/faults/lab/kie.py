@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -108,6 +109,13 @@ class Kie:
         """Return when kie.ai accepted the first create since then; unix seconds."""
         ledger = await self._data("/simulator/ledger")
         return min((at for row in ledger if (at := row["createdAt"]) >= since), default=None)
+
+    async def longest_pause(self, since: float, until: float) -> float:
+        """Return the most seconds of that time in which kie.ai accepted no create."""
+        ledger = await self._data("/simulator/ledger")
+        found = sorted(at for row in ledger if since <= (at := row["createdAt"]) <= until)
+        pauses: list[float] = [b - a for a, b in pairwise((since, *found, until))]
+        return max(pauses)
 
     async def _data(self, path: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self._http.get(path)).json()["data"]
