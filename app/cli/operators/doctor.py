@@ -7,7 +7,7 @@ import typer
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from app.cli.operators.examination import Finding
+    from app.cli.operators.finding import Finding
 
 
 def doctor(

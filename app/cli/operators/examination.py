@@ -1,12 +1,13 @@
 """What the doctor looks at, one finding for each."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from app.cli.context import DatabaseAwayError, dsn, schema_state, with_any_secret
+from app.cli.operators.finding import Finding
+from app.cli.operators.room import room_of
 from app.config import Settings
 from app.domain.admission import HoldReason
 from app.domain.report import NoAnswer
@@ -38,21 +39,12 @@ HOLD_REMEDIES: Mapping[str, str] = {
 """What to do about a hold; the others pass, or show in the finding `kie.ai`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `remedy` is what to do, None where all is well."""
-
-    name: str
-    said: str
-    remedy: str | None = None
-
-
 async def examined(found: Settings, urls: Sequence[str]) -> list[Finding]:
     """Look at everything, each `serve` or `worker` at the URLs included."""
     async with wired(with_any_secret(found), dsn(found)) as services:
         return [
             _secrets(found),
-            *[finding async for finding in _database(dsn(found), services)],
+            *[finding async for finding in _database(found, services)],
             await _public_url(found),
             *[await _process(url.rstrip("/")) for url in urls],
             await _kie(found, services),
@@ -66,13 +58,16 @@ def _secrets(found: Settings) -> Finding:
     return Finding("secrets", "GATEWAY_SECRET_KEYS is not set", remedy)
 
 
-async def _database(url: str, services: Services) -> AsyncIterator[Finding]:
+async def _database(found: Settings, services: Services) -> AsyncIterator[Finding]:
+    url = dsn(found)
     try:
         state = await schema_state(url)
     except DatabaseAwayError as error:
         yield Finding("database", f"cannot be used: {error}", error.remedy)
         return
     yield Finding("database", "answers")
+    for finding in await room_of(url, found):
+        yield finding
     if state.misfit is not None:
         yield Finding("schema", state.misfit.said, state.misfit.remedy)
         return
