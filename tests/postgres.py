@@ -204,7 +204,7 @@ class Servers:
         return self._started(self._server(place), settings)
 
     def _started(self, server: Server, settings: Mapping[str, str]) -> Server:
-        server.run("initdb", *INITDB)
+        server.run("initdb", *INITDB_OPTIONS, "--no-sync")
         with (server.data / "postgresql.auto.conf").open("a") as file:
             file.writelines(
                 f"{name} = '{value}'\n" for name, value in {**QUICK, **settings}.items()

@@ -140,6 +140,14 @@ SABOTAGES = (
     ),
     Sabotage(
         3,
+        "send-what-is-known",
+        "app/store/tasks/bulk.py",
+        "        found.append(Task.kie_task_id.is_(None))",
+        "        found.append(Task.kie_task_id.is_not_distinct_from(Task.kie_task_id))",
+        ("tests/services/tasks/test_bulk.py::test_only_what_was_not_seen_at_kie_ai_is_sent_again",),
+    ),
+    Sabotage(
+        3,
         "trust-the-transport",
         "app/kie/client.py",
         "    aiohttp.ConnectionTimeoutError,",

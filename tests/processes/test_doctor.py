@@ -39,7 +39,8 @@ async def test_all_is_well(stage: Stage, replica_urls: tuple[str, str]) -> None:
     assert _findings(ended) == {}
     names = [line[5:17].strip() for line in ended.out.splitlines() if line.startswith("ok")]
     assert names == [
-        *("secrets", "database", "schema", "durability", "identity", "clocks"),
+        *("secrets", "database", "version", "writes", "connections", "JIT", "disk"),
+        *("schema", "durability", "identity", "clocks"),
         *("processes", "keys", "work", "admission", "public URL", "kie.ai"),
     ]
 

@@ -7,6 +7,7 @@ import httpx
 
 from app.cli.context import DatabaseAwayError, dsn, schema_state, with_any_secret
 from app.cli.operators.finding import Finding
+from app.cli.operators.room import room_of
 from app.cli.operators.standing import replicas, server
 from app.config import Settings
 from app.domain.admission import HoldReason
@@ -69,6 +70,8 @@ async def _database(found: Settings, services: Services) -> AsyncIterator[Findin
         yield Finding("database", f"cannot be used: {error}", error.remedy)
         return
     yield Finding("database", "answers")
+    for finding in await room_of(dsn(found), found):
+        yield finding
     if state.misfit is not None:
         yield Finding("schema", state.misfit.said, state.misfit.remedy)
         return
