@@ -41,7 +41,8 @@ _FOOT = """
 One event is repeated with `python -m tests.faults.database NAME` (`--help` lists the names; with
 `--docs` its row is replaced), each as a test with
 `pytest -m long tests/faults/test_database_events.py`. A failover that loses committed writes
-(`failed-over-with-loss`) is not among them: it has to hold.
+(`failed-over-with-loss`) is not among them: spending is held then until a person resumes, which
+`pytest -m long tests/processes/test_restored.py` shows.
 """
 
 
