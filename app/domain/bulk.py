@@ -40,6 +40,10 @@ MAX_IDS = 1_000
 """Ids that may be named at once."""
 
 
+MAX_AGE = 100 * 365 * 24 * 3600.0
+"""Seconds, the most that a task may be asked to be old: beyond that instants end."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """Which tasks; what is not given narrows nothing."""
@@ -113,9 +117,9 @@ def _wrong_states(order: Order) -> str | None:
 
 
 def _wrong_age(chosen: Selection) -> str | None:
-    if chosen.older_than is None or 0 <= chosen.older_than < float("inf"):
+    if chosen.older_than is None or 0 <= chosen.older_than <= MAX_AGE:
         return None
-    return "older_than is a number of seconds, not below 0."
+    return "older_than is not below 0, and at most 100 years."
 
 
 def _wrong_reason(order: Order) -> str | None:

@@ -386,6 +386,9 @@ PATHS: tuple[Operation, ...] = (
     ("POST", f"/tasks/{NOBODY}/bind"),
     ("POST", f"/tasks/{NOBODY}/requeue"),
     ("POST", f"/tasks/{NOBODY}/release"),
+    ("POST", "/tasks/cancel"),
+    ("POST", "/tasks/requeue"),
+    ("POST", "/tasks/fail"),
     ("GET", "/clients"),
     ("PATCH", "/clients/tests"),
     ("POST", "/clients/tests/rotate-secret"),
@@ -456,6 +459,9 @@ BODIES: Mapping[Operation, Mapping[str, Any]] = {
     ("PATCH", "/clients/tests"): {"weight": 3},
     ("POST", "/clients/tests/rotate-secret"): {"grace": 60},
     ("POST", "/keys"): {"client": "shop"},
+    ("POST", "/tasks/cancel"): {"client": "tests"},
+    ("POST", "/tasks/requeue"): {"client": "tests", "may_pay_again": True},
+    ("POST", "/tasks/fail"): {"client": "tests", "reason": "called off"},
 }
 
 
@@ -659,6 +665,9 @@ SPELLED: tuple[Operation, ...] = (
     ("POST", "/tasks/{task_id}/bind"),
     ("POST", "/tasks/{task_id}/requeue"),
     ("POST", "/tasks/{task_id}/release"),
+    ("POST", "/tasks/cancel"),
+    ("POST", "/tasks/requeue"),
+    ("POST", "/tasks/fail"),
     ("GET", "/clients"),
     ("PATCH", "/clients/{name}"),
     ("POST", "/clients/{name}/rotate-secret"),

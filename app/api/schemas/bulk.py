@@ -7,10 +7,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Stri
 
 from app.api.schemas.admin import Name
 from app.api.schemas.bodies import RequestBody, number
-from app.domain.bulk import MAX_IDS, MAX_REASON, Selection
+from app.domain.bulk import MAX_AGE, MAX_IDS, MAX_REASON, Selection
 from app.domain.task import State
 
-Age = Annotated[float, BeforeValidator(number), Field(ge=0, allow_inf_nan=False)]
+Age = Annotated[float, BeforeValidator(number), Field(ge=0, le=MAX_AGE, allow_inf_nan=False)]
 Model = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 

@@ -218,6 +218,10 @@ REFUSED: Mapping[str, tuple[Order, str]] = {
     "two lines": (Order(act=Act.FAIL, selection=OF_SHOP, reason="a\nb"), "one line"),
     "half a character": (Order(act=Act.FAIL, selection=OF_SHOP, reason="\ud800"), "one line"),
     "too long": (Order(act=Act.FAIL, selection=OF_SHOP, reason="é" * 251), "500 bytes"),
+    "before all instants": (
+        Order(act=Act.CANCEL, selection=Selection(older_than=1e300)),
+        "at most 100 years",
+    ),
     "in the future": (
         Order(act=Act.CANCEL, selection=Selection(older_than=-1)),
         "not below 0",
