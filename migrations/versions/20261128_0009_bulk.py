@@ -16,6 +16,7 @@ _BEFORE = (
     *("admission_paused", "admission_resumed", "client_changed", "key_created", "key_revoked"),
     *("secret_rotated", "task_bound", "task_requeued", "task_released", "task_set_aside"),
     *("foreign_id", "paid_twice"),
+    *("database_accepted", "database_held", "database_resumed", "move_canceled", "move_expected"),
 )
 
 
