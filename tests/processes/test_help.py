@@ -20,6 +20,8 @@ SETTINGS = {
     "admission pause": ("GATEWAY_DATABASE_URL",),
     "admission resume": ("GATEWAY_DATABASE_URL",),
     "admission status": ("GATEWAY_DATABASE_URL", "GATEWAY_KIE_MAX_RUNNING"),
+    "admission expect-move": ("GATEWAY_DATABASE_URL",),
+    "tasks review": ("GATEWAY_DATABASE_URL",),
     "clients list": ("GATEWAY_DATABASE_URL",),
     "clients set": ("GATEWAY_DATABASE_URL",),
     "tasks bind": ("GATEWAY_DATABASE_URL", "GATEWAY_KIE_API_KEY", "GATEWAY_SECRET_KEYS"),
