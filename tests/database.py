@@ -26,13 +26,25 @@ TABLES = (
 )
 """Whose rows go after a test; those that refer to others first."""
 
+KEEP_ACCOUNT = """
+INSERT INTO kie_account
+    (id, counter, system_identifier, timeline, database_oid, server_started_at)
+SELECT 1, coalesce(counter, 0), system_identifier, timeline, database_oid, server_started_at
+FROM json_to_record(nullif(current_setting('tests.account', true), '')::json) AS kept
+    (counter bigint, system_identifier bigint, timeline bigint, database_oid bigint,
+    server_started_at timestamptz)
+"""
+"""The row anew, but for what tells the database from another."""
+
 EMPTY = "; ".join(
     (
         "BEGIN",
         f"LOCK TABLE {', '.join(TABLES)} IN EXCLUSIVE MODE",  # who dies may still be committing
         *(f"DELETE FROM {table}" for table in TABLES),  # noqa: S608  # our own names
+        "SELECT set_config('tests.account', to_json(kie_account)::text, true) FROM kie_account",
         "DELETE FROM kie_account",
-        "INSERT INTO kie_account (id) VALUES (1)",
+        # Processes that live longer than a test would take a new counter for a loss.
+        KEEP_ACCOUNT,
         "UPDATE feed_writer SET holder = NULL, leased_until = NULL",
         "COMMIT",
     )

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.admission import (
+    BRAKES,
     FAILURES_IN_A_ROW,
     FREE,
     PAUSES,
@@ -219,7 +220,7 @@ STANDS_BY_ITSELF = {
 
 
 def test_every_hold_of_the_accounts_own_has_a_pause() -> None:
-    assert set(PAUSES) == set(HoldReason) - STANDS_BY_ITSELF
+    assert set(PAUSES) == set(HoldReason) - STANDS_BY_ITSELF - set(BRAKES)
 
 
 @pytest.mark.parametrize("pause", PAUSES.values())

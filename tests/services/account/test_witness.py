@@ -1,5 +1,6 @@
 """What a process does where the database is not as it remembers: nothing is sent before a word."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -24,6 +25,20 @@ MOVED = "UPDATE kie_account SET system_identifier = 1, server_started_at = '2020
 RESTARTED = "UPDATE kie_account SET server_started_at = '2020-01-01'"
 LOST = "UPDATE kie_account SET counter = counter - 1"
 ALL_LOOKED_LONG_AGO = "UPDATE kie_account SET changed_at = now() - interval '1 minute'"
+
+
+UNKNOWN = """
+UPDATE kie_account SET counter = 0, system_identifier = NULL, timeline = NULL, database_oid = NULL,
+    server_started_at = NULL
+"""
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def unknown(sql: Sql) -> AsyncIterator[None]:
+    """No process has seen the database, before the test and after it: identities stay else."""
+    await sql.execute(UNKNOWN)
+    yield
+    await sql.execute(UNKNOWN)
 
 
 @pytest_asyncio.fixture
