@@ -176,7 +176,7 @@ class DatabaseUnavailableError(GatewayError):
     def __init__(self, detail: str, *, task_id: UUID | None = None) -> None:
         super().__init__(detail)
         self.task_id = task_id
-        """The task that may have been stored, for whoever wants to look later."""
+        """The task that may have been stored, for a caller that wants to look later."""
 
 
 class InternalError(GatewayError):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 SEND_MARGIN = 5.0
 """Seconds before a lease's end from which nothing is sent under it: the way to kie.ai takes time,
-and whoever finds the lease over may do something else with the task."""
+and another process may take the task up once the lease is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,9 +96,9 @@ class Creates:
         if admitted.stored.fingerprint != new.fingerprint:
             detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
             raise IdempotencyKeyReusedError(detail)
+        sent = self._submitter.send(admitted.claimed, claim)  # others' too: they wait for nobody
         if admitted.held_back:
             await self._release(new)
-        sent = self._submitter.send(admitted.claimed, claim)
         if admitted.forecast is not None and admitted.forecast.wait == 0:
             with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
                 sent |= await self._submitter.admit()  # its turn, and somebody else was admitting
@@ -135,7 +135,7 @@ class Creates:
         )
 
     async def _release(self, new: NewTask) -> None:
-        """Let whoever's turn it is send the task, before its caller is told that it exists.
+        """Let any process send the task in its turn, before its caller is told that it exists.
 
         It is tried until it is known: what may be sent must not be denied. Raises
         `DatabaseUnavailableError` where the sweep has withdrawn it.

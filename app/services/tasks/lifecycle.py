@@ -326,7 +326,7 @@ class Lifecycle:
     async def withdraw_unreleased(
         self, connection: Connection, consequences: Consequences, *, limit: int
     ) -> Sequence[UUID]:
-        """Take out what nobody released in time: whoever stored it is gone, or said no."""
+        """Take out what was not released in time: who stored it is gone, or said no."""
         ids = await sweep.unreleased(connection, limit=limit)
         for task_id in ids:
             step = Move(id=task_id, left=State.QUEUED, target=State.CANCELED)

@@ -68,7 +68,7 @@ RETURNING amount
 """
 ).bindparams(bindparam("holder", type_=Uuid), bindparam("limit", type_=Integer), bindparam("lease"))
 """One statement, so that no process can stand still holding the row; SKIP LOCKED, so that none
-waits with an old snapshot. Order: whoever sees an event sees the earlier ones of its task, since
+waits with an old snapshot. Order: who sees an event sees the earlier ones of its task, since
 they were committed before the task's lock was given on; and they have lower ids.
 
 A gap is forgotten only when its transaction is proved over: it had an id before it got the event's

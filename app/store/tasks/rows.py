@@ -133,7 +133,7 @@ _IS_WITHDRAWN = select(Task.state == state_literal(State.CANCELED)).where(
 
 
 async def release(connection: AsyncConnection, task_id: UUID) -> bool:
-    """Let whoever's turn it is send the task; False: it was withdrawn meanwhile."""
+    """Let any process send the task in its turn; False: it was withdrawn meanwhile."""
     held = {"held": task_id}
     if await connection.scalar(_RELEASE, held) is not None:
         return True

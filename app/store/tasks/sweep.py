@@ -45,7 +45,7 @@ _FREED = (
     .values(free_at=func.least(KieSlot.free_at, later("window")))
     .cte("freed")
 )
-"""Under its lease alone might it send: one window after that, kie.ai counts it no more."""
+"""It may send only while its lease lasts: one window after that, kie.ai no longer counts it."""
 _FREE_LOST = select(_UNCONFIRMED.c.id).add_cte(
     _FREED,
     logged(

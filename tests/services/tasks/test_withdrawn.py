@@ -4,14 +4,17 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import pytest
+
+from app.domain.errors import DatabaseUnavailableError
 from app.domain.task import State
 from app.services.services import Services
 from app.store.tasks.sweep import RELEASED_WITHIN
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
-from tests.services.tasks.test_lost_commits import COMMIT, Proxied, proxied
+from tests.services.tasks.test_lost_commits import COMMIT, DRAFT, Proxied, proxied
 from tests.stage import eventually
-from tests.store.stage import put_client, put_task
+from tests.store.stage import put_client, put_queue, put_task
 from tests.upstream import Upstream
 
 __all__ = ["proxied"]
@@ -117,3 +120,21 @@ $$;
 CREATE TRIGGER withdrawing BEFORE UPDATE ON tasks FOR EACH ROW
     WHEN (OLD.state = 'queued' AND NEW.due_at IS NULL) EXECUTE FUNCTION withdraw()
 """
+
+
+async def test_what_a_create_claimed_beside_is_sent_before_its_own_task_is_released(
+    services: Services, sql: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release may take as long as PostgreSQL is away, and nobody else may send what it took."""
+    client_id = await put_client(sql)
+    await put_queue(sql, client_id, 50)
+
+    async def withdrawn(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr("app.services.tasks.create.rows.release", withdrawn)
+    with pytest.raises(DatabaseUnavailableError):
+        await services.creates.create(client_id, DRAFT, None)
+    await services.submitter.drain()
+    claimed = await sql.fetchval("SELECT count(*) FROM tasks WHERE attempt > 0")
+    assert claimed == len(upstream.creates) > 0
