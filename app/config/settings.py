@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
-from app.config.database_url import without_statement_cache
+from app.config.database_url import crosses_the_network_unverified, without_statement_cache
 from app.config.values import (
     Address,
     DatabaseUrl,
@@ -73,6 +73,17 @@ class Settings(BaseSettings):
         "in transaction mode, at the cost of a round trip for each statement.",
     )
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections per process.")
+    database_owner_password: SecretStr | None = Field(
+        None, description="What `migrate --roles` sets for the role that owns the tables."
+    )
+    database_app_password: SecretStr | None = Field(
+        None, description="What `migrate --roles` sets for the role of `serve` and `worker`."
+    )
+    database_receiver_password: SecretStr | None = Field(
+        None,
+        description="What `migrate --roles` sets for the role of `serve --surface callbacks "
+        "--no-worker`.",
+    )
     allow_unsafe_fsync: bool = Field(
         default=False,
         description="Whether to serve from a PostgreSQL with `fsync = off`: when its machine "
@@ -294,6 +305,9 @@ class Settings(BaseSettings):
             "the queue": self.kie_api_key is None,
             "polling only: GATEWAY_PUBLIC_URL is not set, so kie.ai sends no callbacks and results "
             "are noticed seconds later": public is None,
+            "GATEWAY_DATABASE_URL does not ask for sslmode=verify-full: who is between here and "
+            "PostgreSQL can read and change everything": self.database_url is not None
+            and crosses_the_network_unverified(self.database_url.get_secret_value()),
             "GATEWAY_PUBLIC_URL is http: callbacks and their tokens cross the network in the "
             "clear": public is not None and _in_the_clear(public),
             "GATEWAY_KIE_BASE_URL is http: the API key crosses the network in the "
