@@ -1,0 +1,73 @@
+"""All attacks, in the order of the page."""
+
+from collections.abc import Mapping
+
+from tests.attacks import strangers
+from tests.attacks.attack import Attack
+
+_ALL = (
+    Attack(
+        name="large-headers",
+        title="4 connections x 15 MB of headers",
+        act=strangers.large_headers,
+        memory=30,
+    ),
+    Attack(
+        name="slow-connections",
+        title="1,000 connections that send no whole request",
+        act=strangers.slow_connections,
+        memory=60,
+    ),
+    Attack(
+        name="slow-bodies",
+        title="200 bodies at a byte in 3 s",
+        act=strangers.slow_bodies,
+        memory=60,
+    ),
+    Attack(
+        name="backslashes",
+        title="20,000 backslashes in an input, then one GET of its callbacks",
+        act=strangers.backslashes,
+    ),
+    Attack(
+        name="wrong-key",
+        title="64 connections with one wrong, well-formed key, 8 s",
+        act=strangers.wrong_key,
+    ),
+    Attack(
+        name="wrong-keys",
+        title="64 connections with ever new wrong keys, 8 s",
+        act=strangers.wrong_keys,
+    ),
+    Attack(
+        name="wrong-admin-keys",
+        title="64 connections that guess the admin key, 8 s",
+        act=strangers.wrong_admin_keys,
+    ),
+    Attack(
+        name="wrong-tokens",
+        title="64 connections that guess callback URLs, 8 s",
+        act=strangers.wrong_tokens,
+    ),
+    Attack(
+        name="metrics",
+        title="64 connections that ask for `/metrics` without a key, 8 s",
+        act=strangers.metrics,
+    ),
+    Attack(
+        name="large-callbacks",
+        title="100 bodies of 760 kB to a known callback URL",
+        prepare=strangers.known_url,
+        act=strangers.large_callbacks,
+        queries=5,
+    ),
+    Attack(
+        name="many-callbacks",
+        title="bodies of 2 bytes to a settled task's callback URL, 8 s",
+        prepare=strangers.known_url,
+        act=strangers.many_callbacks,
+        queries=5,
+    ),
+)
+
+ATTACKS: Mapping[str, Attack] = {attack.name: attack for attack in _ALL}
