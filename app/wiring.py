@@ -51,6 +51,7 @@ from app.services.tasks.numbering import Numbering
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
+from app.services.tasks.streams import Streams
 from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
@@ -150,6 +151,7 @@ def build(
     )
     leases = Leases(database, policy.lease)
     waiters = Waiters(database, signals)
+    streams = Streams(database, signals)
     guard = _guard(settings)
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
@@ -194,7 +196,8 @@ def build(
         sweeper=Sweeper(lifecycle),
         reader=Reader(database, waiters, urls, policy.limits),
         commands=Commands(database, signals, lifecycle),
-        feed=Feed(database, signals, waiters),
+        feed=Feed(database, streams, waiters),
+        streams=streams,
         numbering=Numbering(database, signals, new_id(), monotonic),
         waiters=waiters,
         witness=witness,

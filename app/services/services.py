@@ -27,6 +27,7 @@ from app.services.tasks.numbering import Numbering
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
+from app.services.tasks.streams import Streams
 from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
@@ -72,6 +73,7 @@ class Services:
     reader: Reader
     commands: Commands
     feed: Feed
+    streams: Streams
     numbering: Numbering
     waiters: Waiters
     witness: Witness

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.attacks import strangers
+from tests.attacks import neighbours, strangers
 from tests.attacks.attack import Attack
 
 _ALL = (
@@ -67,6 +67,12 @@ _ALL = (
         prepare=strangers.known_url,
         act=strangers.many_callbacks,
         queries=5,
+    ),
+    Attack(
+        name="open-streams",
+        title="300 streams of one client, 10 s",
+        act=neighbours.open_streams,
+        slower=2.0,
     ),
 )
 

@@ -44,10 +44,10 @@ async def _status(reader: asyncio.StreamReader) -> str:
 
 async def _each(count: int, one: Callable[[int], Awaitable[str]]) -> str:
     """Do one thing many times at once; returns the answers, counted."""
-    return _counted(await asyncio.gather(*(one(number) for number in range(count))))
+    return counted(await asyncio.gather(*(one(number) for number in range(count))))
 
 
-def _counted(answers: list[str]) -> str:
+def counted(answers: list[str]) -> str:
     return ", ".join(f"{count} x {answer}" for answer, count in Counter(answers).most_common())
 
 
@@ -130,7 +130,7 @@ def _flood(seconds: float, ask: Callable[[httpx.AsyncClient], Awaitable[httpx.Re
                         answers.append(NOTHING)
 
             await asyncio.gather(*(one() for _ in range(64)))
-        return _counted(answers)
+        return counted(answers)
 
     return act
 
@@ -212,7 +212,7 @@ async def large_callbacks(target: Target) -> str:
     answers: list[str] = []
     for start in range(0, 100, 10):
         answers += await asyncio.gather(*(one(start + n) for n in range(10)))
-    return _counted(answers)
+    return counted(answers)
 
 
 async def many_callbacks(target: Target) -> str:
@@ -223,4 +223,4 @@ async def many_callbacks(target: Target) -> str:
         while time.monotonic() < ends:
             answers.append(str((await http.post(target.facts["url"], content=b"{}")).status_code))
             await asyncio.sleep(0.01)
-    return _counted(answers)
+    return counted(answers)
