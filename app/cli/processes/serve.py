@@ -40,14 +40,13 @@ def serve(
     it within GATEWAY_SHUTDOWN_TIMEOUT. Exits 1 when the database or the port
     cannot be used, 2 when the settings cannot.
     """
-    from app.cli.application import address, run
     from app.cli.context import ready_settings
-    from app.cli.processes.server import listening
-    from app.main import Surface, create_app
 
-    with (
-        ready_settings() as ready,
-        listening(address(ready.listen, host, port), "GATEWAY_LISTEN") as listener,
-    ):
-        app = create_app(ready, worker=worker, surface=Surface(surface))
-        run(app, listener, "serve", ready)
+    with ready_settings() as ready:
+        from app.cli.application import address, run
+        from app.cli.processes.server import listening
+        from app.main import Surface, create_app
+
+        with listening(address(ready.listen, host, port), "GATEWAY_LISTEN") as listener:
+            app = create_app(ready, worker=worker, surface=Surface(surface))
+            run(app, listener, "serve", ready)
