@@ -33,7 +33,10 @@ _ADMIN_KEY = re.compile(ADMIN_KEY + _RANDOM)
 __all__ = ["ADMIN_KEY", "API_KEY", "HINT", "Authentication", "Sent", "digest", "random_text"]
 
 _SEND_KEY = "Send the header `Authorization: Bearer kgw_…` with a key of this gateway."
-_SEND_ADMIN_KEY = "Send the header `Authorization: Bearer …` with an admin key of this gateway."
+_SEND_ADMIN_KEY = (
+    "Send the header `Authorization: Bearer …` with this gateway's GATEWAY_ADMIN_KEY, or with a key "
+    "made by `kie-gateway admin-keys create`."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ async def note_foreign_id(connection: AsyncConnection, task_id: UUID) -> None:
 
 _RUN = cast(AuditEntry.detail["run"].astext, Uuid)
 _LIST = (
-    select(*AuditEntry.__table__.c, BulkRun.done.label("done"))
+    select(*AuditEntry.__table__.c, BulkRun.batches, BulkRun.done)
     .outerjoin(BulkRun, BulkRun.id == _RUN)
     .order_by(AuditEntry.id.desc())
     .limit(bindparam("limit"))
@@ -122,13 +122,12 @@ _LIST = (
 
 
 async def newest(connection: AsyncConnection, *, limit: int) -> Sequence[Mapping[str, Any]]:
-    """Return the entries, newest first; those of runs say how many tasks are `done` by now."""
+    """Return the entries, newest first; those of runs say how far they have come."""
     rows = (await connection.execute(_LIST, {"limit": limit})).mappings()
     return [_counted(dict(row)) for row in rows]
 
 
 def _counted(entry: dict[str, Any]) -> dict[str, Any]:
-    done = entry.pop("done")
-    if done is not None:
-        entry["detail"] |= {"done": str(done)}
+    counted = {name: entry.pop(name) for name in ("batches", "done")}
+    entry["detail"] |= {name: str(n) for name, n in counted.items() if n is not None}
     return entry

@@ -35,7 +35,12 @@ async def _put(
 
 
 async def _audit(sql: Any) -> list[tuple[str, str, str | None, dict[str, str]]]:
-    rows = await sql.fetch("SELECT * FROM audit_entries ORDER BY id")
+    rows = await sql.fetch(
+        "SELECT action, actor, client, detail || jsonb_build_object("
+        "'batches', batches::text, 'done', done::text) AS detail"
+        " FROM audit_entries JOIN bulk_runs ON bulk_runs.id::text = detail->>'run'"
+        " ORDER BY audit_entries.id"
+    )
     entries = [
         (row["action"], row["actor"], row["client"], json.loads(row["detail"])) for row in rows
     ]
