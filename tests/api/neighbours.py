@@ -36,7 +36,7 @@ ROUTES: Mapping[str, APIRoute] = {
     for router in (*ROUTERS[Surface.ALL], *ADMIN[Surface.ALL])
     for route in router.routes
     if isinstance(route, APIRoute)
-    for method in sorted(route.methods)
+    for method in sorted(route.methods or ())
 }
 """Every route, by method and path."""
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
+from typing_extensions import override
 
 from app.config import Settings
 from app.main import create_app
@@ -39,6 +40,7 @@ class Place:
     """`path`, `query`, `header`, or `body`."""
     name: str
 
+    @override
     def __str__(self) -> str:
         return f"{self.route} {self.kind} {self.name}"
 
