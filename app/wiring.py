@@ -187,7 +187,7 @@ def build(
         restores=Restores(lifecycle.run, witness),
         stuck=StuckTasks(database, lifecycle, kie, urls),
         bulk=Bulk(database, lifecycle, new_id),
-        clients=Clients(database, lifecycle.run, guard),
+        clients=Clients(database, guard),
         deliverer=Deliverer(
             database,
             Sender(callers, guard, settings.delivery_timeout),

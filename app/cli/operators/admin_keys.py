@@ -71,7 +71,7 @@ def list_keys(as_json: AsJson = False) -> None:
 
     \b
     kie-gateway admin-keys list
-    kie-gateway admin-keys list --json | jq -r '.[] | select(.role == "keys").name'
+    kie-gateway admin-keys list --json | jq -r '.[] | [.name, .role] | @tsv'
 
     Needs only GATEWAY_DATABASE_URL.
     """

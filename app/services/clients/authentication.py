@@ -34,8 +34,8 @@ __all__ = ["ADMIN_KEY", "API_KEY", "HINT", "Authentication", "Sent", "digest", "
 
 _SEND_KEY = "Send the header `Authorization: Bearer kgw_…` with a key of this gateway."
 _SEND_ADMIN_KEY = (
-    "Send the header `Authorization: Bearer …` with this gateway's GATEWAY_ADMIN_KEY, or with a key "
-    "made by `kie-gateway admin-keys create`."
+    "Send the header `Authorization: Bearer …` with this gateway's GATEWAY_ADMIN_KEY, or with a "
+    "key made by `kie-gateway admin-keys create`."
 )
 
 

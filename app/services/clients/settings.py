@@ -9,11 +9,9 @@ from app.domain.client import checked_hosts, checked_weight, is_name, no_such_cl
 from app.domain.delivery import EventType
 from app.domain.errors import bad_member
 from app.outbound.guard import Guard
-from app.services.consequences import Consequences, Transact
 from app.store.account import admission, queues
 from app.store.clients import audit, clients
 from app.store.engine import Connection, Database
-from app.store.signals import QUEUE
 
 AUDIT_SHOWN = 200
 """Entries of the audit in one answer."""
@@ -42,9 +40,8 @@ class ClientChange:
 class Clients:
     """Lists clients and changes them; `operator` is who said so."""
 
-    def __init__(self, database: Database, run: Transact, guard: Guard) -> None:
+    def __init__(self, database: Database, guard: Guard) -> None:
         self._database = database
-        self._run = run
         self._guard = guard
 
     async def list(self) -> list[Mapping[str, Any]]:
@@ -81,7 +78,7 @@ class Clients:
         }
         values = {column: value for column, value in values.items() if column in change.given}
 
-        async def work(connection: Connection, consequences: Consequences) -> None:
+        async def work(connection: Connection) -> None:
             if change.disabled:  # who admits just now ends first, as with a pause
                 await admission.lock_account(connection, wait=True)
             before = await clients.lock_webhooks(connection, name) if is_name(name) else None
@@ -90,9 +87,8 @@ class Clients:
             self._check_url({**before, **values})
             await _store(connection, name, change, values)
             await _note(connection, operator, name, change, values)
-            consequences.wake(QUEUE)
 
-        await self._run(work)
+        await self._database.run(work)
 
     def _check_url(self, settled: Mapping[str, Any]) -> None:
         """Check the URL with the hosts that it will stand beside, whichever of them is new."""
