@@ -25,7 +25,9 @@ SECRETS = (
         r"\1[redacted]",
     ),
     (re.compile(r"\b(bearer\s+)[\w.~+/=-]+", re.IGNORECASE), r"\1[redacted]"),
-    (re.compile(r"(kgw_|whsec_)[\w+/=-]+"), r"\1[redacted]"),
+    # whole keys; the first six characters behind the prefix are what lists and logs show
+    (re.compile(r"(whsec_)[\w+/=-]+"), r"\1[redacted]"),
+    (re.compile(r"(kg[aw]_)[\w+/=-]{7,}"), r"\1[redacted]"),
     # the password in any URL's user part, up to the last @ because some leave an @ unencoded
     (re.compile(r"(://[^\s:/?#@]*:)[^\s/]*@"), r"\1[redacted]@"),
 )

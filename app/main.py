@@ -13,6 +13,7 @@ from starlette.types import Lifespan
 from app import config, log
 from app.api import (
     admin,
+    admin_keys,
     bulk,
     callbacks,
     deliveries,
@@ -70,7 +71,7 @@ ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
 }
 
-_ADMIN = (admin.router, bulk.router)
+_ADMIN = (admin.router, admin_keys.router, bulk.router)
 
 ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.ALL: _ADMIN,

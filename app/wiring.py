@@ -28,8 +28,11 @@ from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
 from app.services.account.restores import Restores
 from app.services.account.witness import Self, Witness
+from app.services.clients.admin_keys import AdminKeys
+from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
+from app.services.clients.uses import Uses
 from app.services.clients.vault import Vault
 from app.services.deliveries.deliver import Deliverer
 from app.services.deliveries.history import Deliveries
@@ -139,6 +142,7 @@ def build(
     """Build the services upon what `wired` opens and closes."""
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
     hmac_keys = [key.get_secret_value().encode() for key in settings.kie_webhook_hmac_keys]
+    admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     policy = _policy(settings)
     tokens = [derive(secret, "callback-token") for secret in secret_keys]
     urls = CallbackUrls(tokens, settings.public_url)
@@ -152,6 +156,7 @@ def build(
     leases = Leases(database, policy.lease)
     waiters = Waiters(database, signals)
     streams = Streams(database, signals)
+    uses = Uses(database)
     guard = _guard(settings)
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
@@ -169,7 +174,10 @@ def build(
     for stop in (submitter.stop, health.end, waiters.close):
         shutdown.stops(stop)
     return Services(
+        authentication=Authentication(database, uses, admin_key, metrics),
+        uses=uses,
         keys=Keys(database, vault, new_id, secrets.token_bytes),
+        admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         intake=intake,
         creates=Creates(database, lifecycle, submitter, guard, policy, new_id),
@@ -213,12 +221,10 @@ def build(
 
 
 def _api(settings: Settings) -> ApiSettings:
-    admin_key = settings.admin_key
     return ApiSettings(
         max_body_bytes=settings.max_body_bytes,
         max_callback_bytes=settings.kie_max_answer_bytes,
         submit_wait=settings.submit_wait,
-        admin_key=admin_key.get_secret_value() if admin_key else None,
     )
 
 

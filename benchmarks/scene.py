@@ -16,12 +16,12 @@ import asyncpg
 from pydantic import SecretStr
 
 from app.config import Settings
-from app.domain.audit import Actor
 from app.services.clients.settings import ClientChange
 from app.services.services import Services
 from app.store import schema
 from app.wiring import wired
 from benchmarks.stand import SECRET, environment, process
+from tests.gateway import OPERATOR
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Row: TypeAlias = dict[str, Any]
@@ -127,15 +127,15 @@ class Scene:
     async def client(self, name: str, weight: int = 1) -> Caller:
         issued = await self.services.keys.create(name)
         change = ClientChange(given=frozenset({"weight"}), weight=weight)
-        await self.services.clients.change(Actor.COMMAND_LINE, name, change)
+        await self.services.clients.change(OPERATOR, name, change)
         found = await self.sql.fetchval("SELECT id FROM clients WHERE name = $1", name)
         return Caller(name=name, id=UUID(str(found)), api_key=issued.api_key)
 
     async def pause(self) -> None:
-        await self.services.pauses.pause(Actor.COMMAND_LINE, client=None, note="a benchmark's")
+        await self.services.pauses.pause(OPERATOR, client=None, note="a benchmark's")
 
     async def resume(self) -> None:
-        await self.services.pauses.resume(Actor.COMMAND_LINE, client=None)
+        await self.services.pauses.resume(OPERATOR, client=None)
 
     async def create(self, caller: Caller, **members: object) -> Row:
         body = {"model": "m", "input": {"prompt": "a cat"}, **members}

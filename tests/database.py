@@ -21,6 +21,8 @@ TABLES = (
         "kie_breakers",
         "processes",
         "audit_entries",
+        "bulk_runs",
+        "admin_keys",
     ),
     *("api_keys", "clients"),
 )

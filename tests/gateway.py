@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from app.config import Settings
+from app.domain.audit import Actor, Operator
 from app.services.clients.keys import Keys
 from app.services.clients.vault import Vault
 from app.store.engine import Database
@@ -16,6 +17,7 @@ from app.wiring import new_id
 from tests.stage import eventually
 
 SECRET = "a-secret-of-the-tests-not-to-be-shown"
+OPERATOR = Operator(Actor.COMMAND_LINE, "tests")
 BODY: Mapping[str, Any] = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
 
 
@@ -97,7 +99,7 @@ async def issue_key(settings: Settings, name: str) -> str:
     try:
         sealer = Vault([secret.get_secret_value() for secret in settings.secret_keys])
         keys = Keys(database, sealer, new_id, secrets.token_bytes)
-        return (await keys.create(name)).api_key
+        return (await keys.create(name, operator=OPERATOR)).api_key
     finally:
         await database.dispose()
 

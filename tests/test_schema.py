@@ -19,6 +19,7 @@ from alembic.config import Config
 
 from app.api.schemas import deliveries as delivery_schemas
 from app.api.schemas import tasks as task_schemas
+from app.domain.access import Role
 from app.domain.admission import Call, HoldReason
 from app.domain.amendment import NAMES
 from app.domain.audit import Action, Actor
@@ -189,6 +190,7 @@ WORDS: dict[str, type[StrEnum]] = {
     "kie_account.hold_reason": HoldReason,
     "kie_breakers.hold_reason": HoldReason,
     "kie_slots.kind": Call,
+    "admin_keys.role": Role,
     "audit_entries.actor": Actor,
     "audit_entries.action": Action,
     "task_events.kind": Change,

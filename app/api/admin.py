@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from app.api.answers import ExactJSON
 from app.api.bodies import operator_body
-from app.api.deps import OperatorDep
+from app.api.deps import OperatorDep, ServicesDep, needs
 from app.api.openapi import body_of, refusals
 from app.api.parameters import only_known_admin_parameters
 from app.api.schemas.admin import (
@@ -30,7 +30,7 @@ from app.api.schemas.admin import (
     TaskBind,
     TaskRequeue,
 )
-from app.domain.audit import Actor
+from app.domain.access import Role
 from app.domain.errors import InvalidRequestError, KieNotAnsweringError, NotFoundError
 from app.domain.report import NoAnswer
 from app.services.account.pauses import Pauses
@@ -40,7 +40,7 @@ router = APIRouter(
     prefix="/v1/admin", tags=["admin"], dependencies=[Depends(only_known_admin_parameters)]
 )
 
-BODY = (400, 401, 413, 422, 503)
+BODY = (400, 401, 403, 413, 422, 429, 503)
 """How a request with a body may be refused."""
 
 ClientName = Annotated[str, Path(description="The client, by its name.")]
@@ -53,9 +53,10 @@ ClientName = Annotated[str, Path(description="The client, by its name.")]
     "/admission",
     operation_id="getAdmission",
     response_model=AdmissionState,
-    responses=refusals(401, 422, 503),
+    responses=refusals(401, 403, 422, 429, 503),
 )
-async def read_admission(services: OperatorDep) -> Response:
+@needs(Role.READ)
+async def read_admission(services: ServicesDep, _: OperatorDep) -> Response:
     """Return what is paused and held, what is free of the account's limits, and who waits."""
     return ExactJSON(await _admission(services.pauses))
 
@@ -67,11 +68,14 @@ async def read_admission(services: OperatorDep) -> Response:
     responses=refusals(*BODY, 404),
     openapi_extra=body_of(AdmissionPause),
 )
+@needs(Role.OPERATE)
 async def pause_admission(
-    services: OperatorDep, body: Annotated[AdmissionPause, Depends(operator_body(AdmissionPause))]
+    services: ServicesDep,
+    operator: OperatorDep,
+    body: Annotated[AdmissionPause, Depends(operator_body(AdmissionPause))],
 ) -> Response:
     """Send nothing more to kie.ai, or nothing of one client's; what is under way goes on."""
-    await services.pauses.pause(Actor.ADMIN_API, client=body.client, note=body.note)
+    await services.pauses.pause(operator, client=body.client, note=body.note)
     return ExactJSON(await _admission(services.pauses))
 
 
@@ -82,17 +86,20 @@ async def pause_admission(
     responses=refusals(*BODY, 404),
     openapi_extra=body_of(AdmissionResume),
 )
+@needs(Role.OPERATE)
 async def resume_admission(
-    services: OperatorDep, body: Annotated[AdmissionResume, Depends(operator_body(AdmissionResume))]
+    services: ServicesDep,
+    operator: OperatorDep,
+    body: Annotated[AdmissionResume, Depends(operator_body(AdmissionResume))],
 ) -> Response:
     """Take a pause back: the one of everything, or one client's; or end a restored one's hold."""
     if body.restored:
         if body.client is not None:
             detail = "`restored` is about everything: leave `client` out."
             raise InvalidRequestError(detail)
-        await services.restores.resume(Actor.ADMIN_API)
+        await services.restores.resume(operator)
     else:
-        await services.pauses.resume(Actor.ADMIN_API, client=body.client)
+        await services.pauses.resume(operator, client=body.client)
     return ExactJSON(await _admission(services.pauses))
 
 
@@ -103,14 +110,17 @@ async def resume_admission(
     responses=refusals(*BODY),
     openapi_extra=body_of(MoveExpected),
 )
+@needs(Role.OPERATE)
 async def expect_move(
-    services: OperatorDep, body: Annotated[MoveExpected, Depends(operator_body(MoveExpected))]
+    services: ServicesDep,
+    operator: OperatorDep,
+    body: Annotated[MoveExpected, Depends(operator_body(MoveExpected))],
 ) -> Response:
     """Send nothing from this database, and accept it once where it turns up next."""
     if body.hours is None:
-        await services.restores.expect_no_move(Actor.ADMIN_API)
+        await services.restores.expect_no_move(operator)
     else:
-        await services.restores.expect_move(Actor.ADMIN_API, within=body.hours * 3600)
+        await services.restores.expect_move(operator, within=body.hours * 3600)
     return ExactJSON(await _admission(services.pauses))
 
 
@@ -125,9 +135,10 @@ async def _admission(pauses: Pauses) -> dict[str, Any]:
     "/review",
     operation_id="listTasksToReview",
     response_model=AdminTaskList,
-    responses=refusals(401, 422, 503),
+    responses=refusals(401, 403, 422, 429, 503),
 )
-async def list_to_review(services: OperatorDep) -> Response:
+@needs(Role.READ)
+async def list_to_review(services: ServicesDep, _: OperatorDep) -> Response:
     """List what a restored database would send again, and may have sent before, oldest first."""
     return _all(await services.stuck.review())
 
@@ -136,9 +147,10 @@ async def list_to_review(services: OperatorDep) -> Response:
     "/stuck",
     operation_id="listStuckTasks",
     response_model=AdminTaskList,
-    responses=refusals(401, 422, 503),
+    responses=refusals(401, 403, 422, 429, 503),
 )
-async def list_stuck(services: OperatorDep) -> Response:
+@needs(Role.READ)
+async def list_stuck(services: ServicesDep, _: OperatorDep) -> Response:
     """List the tasks that need a person, or will if nobody works, the oldest first."""
     return _all(await services.stuck.list())
 
@@ -147,9 +159,10 @@ async def list_stuck(services: OperatorDep) -> Response:
     "/audit",
     operation_id="listAuditEntries",
     response_model=AuditList,
-    responses=refusals(401, 422, 503),
+    responses=refusals(401, 403, 422, 429, 503),
 )
-async def list_audit(services: OperatorDep) -> Response:
+@needs(Role.READ)
+async def list_audit(services: ServicesDep, _: OperatorDep) -> Response:
     """List what operators did and what the gateway found for them, newest first."""
     return _all(await services.clients.audit())
 
@@ -161,13 +174,15 @@ async def list_audit(services: OperatorDep) -> Response:
     responses=refusals(*BODY, 404, 409, 502),
     openapi_extra=body_of(TaskBind),
 )
+@needs(Role.OPERATE)
 async def bind_task(
-    services: OperatorDep,
+    services: ServicesDep,
+    operator: OperatorDep,
     task_id: UUID,
     body: Annotated[TaskBind, Depends(operator_body(TaskBind))],
 ) -> Response:
     """Give an unconfirmed or expired task its id at kie.ai, and have kie.ai asked about it."""
-    await services.stuck.bind(Actor.ADMIN_API, task_id, body.kie_task_id)
+    await services.stuck.bind(operator, task_id, body.kie_task_id)
     return ExactJSON(await services.stuck.one(task_id))
 
 
@@ -178,13 +193,15 @@ async def bind_task(
     responses=refusals(*BODY, 404, 409),
     openapi_extra=body_of(TaskRequeue),
 )
+@needs(Role.OPERATE)
 async def requeue_task(
-    services: OperatorDep,
+    services: ServicesDep,
+    operator: OperatorDep,
     task_id: UUID,
     body: Annotated[TaskRequeue, Depends(operator_body(TaskRequeue))],
 ) -> Response:
     """Put an unconfirmed task back into the queue, to be sent and perhaps paid once more."""
-    await services.stuck.requeue(Actor.ADMIN_API, task_id, may_pay_again=body.may_pay_again)
+    await services.stuck.requeue(operator, task_id, may_pay_again=body.may_pay_again)
     return ExactJSON(await services.stuck.one(task_id))
 
 
@@ -192,11 +209,12 @@ async def requeue_task(
     "/tasks/{task_id}/release",
     operation_id="releaseTask",
     response_model=AdminTask,
-    responses=refusals(401, 404, 409, 422, 503),
+    responses=refusals(401, 403, 404, 409, 422, 429, 503),
 )
-async def release_task(services: OperatorDep, task_id: UUID) -> Response:
+@needs(Role.OPERATE)
+async def release_task(services: ServicesDep, operator: OperatorDep, task_id: UUID) -> Response:
     """Ask again about a task that was set aside after defects of the gateway's own."""
-    await services.stuck.release(Actor.ADMIN_API, task_id)
+    await services.stuck.release(operator, task_id)
     return ExactJSON(await services.stuck.one(task_id))
 
 
@@ -207,9 +225,10 @@ async def release_task(services: OperatorDep, task_id: UUID) -> Response:
     "/clients",
     operation_id="listClients",
     response_model=AdminClientList,
-    responses=refusals(401, 422, 503),
+    responses=refusals(401, 403, 422, 429, 503),
 )
-async def list_clients(services: OperatorDep) -> Response:
+@needs(Role.READ)
+async def list_clients(services: ServicesDep, _: OperatorDep) -> Response:
     """List all clients with their weight, their queue and whether they are paused."""
     return _all(await services.clients.list())
 
@@ -221,8 +240,10 @@ async def list_clients(services: OperatorDep) -> Response:
     responses=refusals(*BODY, 404),
     openapi_extra=body_of(ClientPatch),
 )
+@needs(Role.KEYS)
 async def change_client(
-    services: OperatorDep,
+    services: ServicesDep,
+    operator: OperatorDep,
     name: ClientName,
     body: Annotated[ClientPatch, Depends(operator_body(ClientPatch))],
 ) -> Response:
@@ -232,7 +253,7 @@ async def change_client(
     """
     given = {member: getattr(body, member) for member in body.model_fields_set}
     change = ClientChange(given=frozenset(given), **given)
-    await services.clients.change(Actor.ADMIN_API, name, change)
+    await services.clients.change(operator, name, change)
     return ExactJSON(await services.clients.one(name))
 
 
@@ -243,21 +264,27 @@ async def change_client(
     responses=refusals(*BODY, 404),
     openapi_extra=body_of(SecretRotate),
 )
+@needs(Role.KEYS)
 async def rotate_secret(
-    services: OperatorDep,
+    services: ServicesDep,
+    operator: OperatorDep,
     name: ClientName,
     body: Annotated[SecretRotate, Depends(operator_body(SecretRotate))],
 ) -> Response:
     """Give a client a new signing secret, shown this once; the one before signs too for a while."""
-    rotated = await services.keys.rotate_secret(name, grace=body.grace, actor=Actor.ADMIN_API)
+    rotated = await services.keys.rotate_secret(name, grace=body.grace, operator=operator)
     shown = {name: getattr(rotated, name) for name in rotated.__slots__}
     return ExactJSON(shown, headers={"Cache-Control": "no-store"})
 
 
 @router.get(
-    "/keys", operation_id="listKeys", response_model=AdminKeyList, responses=refusals(401, 422, 503)
+    "/keys",
+    operation_id="listKeys",
+    response_model=AdminKeyList,
+    responses=refusals(401, 403, 422, 429, 503),
 )
-async def list_keys(services: OperatorDep) -> Response:
+@needs(Role.READ)
+async def list_keys(services: ServicesDep, _: OperatorDep) -> Response:
     """List all API keys by their beginning, revoked ones too."""
     return _all(await services.keys.list())
 
@@ -270,12 +297,17 @@ async def list_keys(services: OperatorDep) -> Response:
     responses=refusals(*BODY),
     openapi_extra=body_of(KeyCreate),
 )
+@needs(Role.KEYS)
 async def create_key(
-    services: OperatorDep, body: Annotated[KeyCreate, Depends(operator_body(KeyCreate))]
+    services: ServicesDep,
+    operator: OperatorDep,
+    body: Annotated[KeyCreate, Depends(operator_body(KeyCreate))],
 ) -> Response:
     """Issue an API key, shown this once, and create its client if the name is new."""
-    issued = await services.keys.create(body.client, actor=Actor.ADMIN_API)
-    shown = {"id": issued.id, "client": issued.client, "api_key": issued.api_key}
+    issued = await services.keys.create(
+        body.client, scopes=body.scopes, expires_at=body.expires_at, operator=operator
+    )
+    shown = {name: getattr(issued, name) for name in IssuedKey.model_fields}
     return ExactJSON(shown, status_code=201, headers={"Cache-Control": "no-store"})
 
 
@@ -284,11 +316,12 @@ async def create_key(
     operation_id="revokeKey",
     status_code=204,
     response_model=None,
-    responses=refusals(401, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 429, 503),
 )
-async def revoke_key(services: OperatorDep, key_id: UUID) -> Response:
+@needs(Role.KEYS)
+async def revoke_key(services: ServicesDep, operator: OperatorDep, key_id: UUID) -> Response:
     """Revoke a key at once and for good."""
-    if not await services.keys.revoke(str(key_id), actor=Actor.ADMIN_API):
+    if not await services.keys.revoke(str(key_id), operator=operator):
         detail = "There is no living key with this id."
         raise NotFoundError(detail)
     return Response(status_code=204)
@@ -301,9 +334,10 @@ async def revoke_key(services: OperatorDep, key_id: UUID) -> Response:
     "/balance",
     operation_id="getBalance",
     response_model=Balance,
-    responses=refusals(401, 422, 502, 503),
+    responses=refusals(401, 403, 422, 502, 429, 503),
 )
-async def read_balance(services: OperatorDep) -> Response:
+@needs(Role.READ)
+async def read_balance(services: ServicesDep, _: OperatorDep) -> Response:
     """Ask kie.ai for the account's credits, now."""
     answer = await services.account.balance()
     if isinstance(answer, NoAnswer):

@@ -25,7 +25,7 @@ def client_body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
 def operator_body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
     """Build the dependency that reads and checks an operator's body."""
 
-    async def read(request: Request, services: OperatorDep) -> Body:
+    async def read(request: Request, services: ServicesDep, _: OperatorDep) -> Body:
         return validated(model, await read_json(request, services.api.max_body_bytes))
 
     return read

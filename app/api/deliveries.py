@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from app.api.answers import ExactJSON
 from app.api.bodies import client_body
 from app.api.cursors import id_cursor, read_id_cursor
-from app.api.deps import ClientDep, ServicesDep
+from app.api.deps import ClientDep, ServicesDep, needs
 from app.api.instants import Instant, query_instant
 from app.api.openapi import body_of, refusals
 from app.api.parameters import only_known_parameters
@@ -21,6 +21,7 @@ from app.api.schemas.deliveries import (
     Repetition,
     UrlEnable,
 )
+from app.domain.access import Scope
 from app.domain.delivery import DeliveryState
 from app.domain.errors import UrlDisabledError
 from app.domain.paging import Chosen
@@ -37,8 +38,9 @@ Limit = Annotated[int, Query(ge=1, le=200)]
     "/tasks/{task_id}/deliveries",
     operation_id="listTaskDeliveries",
     response_model=DeliveryList,
-    responses=refusals(401, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 503),
 )
+@needs(Scope.DELIVERIES)
 async def list_task_deliveries(
     services: ServicesDep,
     client: ClientDep,
@@ -55,8 +57,9 @@ async def list_task_deliveries(
     "/deliveries",
     operation_id="listDeliveries",
     response_model=DeliveryList,
-    responses=refusals(401, 422, 503),
+    responses=refusals(401, 403, 422, 503),
 )
+@needs(Scope.DELIVERIES)
 async def list_deliveries(
     services: ServicesDep,
     client: ClientDep,
@@ -88,9 +91,10 @@ async def _page(
     operation_id="redeliverMany",
     status_code=202,
     response_model=Redelivered,
-    responses=refusals(400, 401, 413, 422, 503),
+    responses=refusals(400, 401, 403, 413, 422, 503),
     openapi_extra=body_of(Redelivery),
 )
+@needs(Scope.DELIVERIES)
 async def redeliver_many(
     services: ServicesDep,
     client: ClientDep,
@@ -120,9 +124,10 @@ async def redeliver_many(
     "/deliveries/enable",
     operation_id="enableUrl",
     response_model=EnabledUrl,
-    responses=refusals(400, 401, 404, 413, 422, 503),
+    responses=refusals(400, 401, 403, 404, 413, 422, 503),
     openapi_extra=body_of(UrlEnable),
 )
+@needs(Scope.DELIVERIES)
 async def enable_url(
     services: ServicesDep,
     client: ClientDep,
@@ -137,8 +142,9 @@ async def enable_url(
     "/deliveries/{delivery_id}",
     operation_id="getDelivery",
     response_model=Delivery,
-    responses=refusals(401, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 503),
 )
+@needs(Scope.DELIVERIES)
 async def read_delivery(services: ServicesDep, client: ClientDep, delivery_id: UUID) -> Response:
     """Return one delivery with every attempt."""
     return ExactJSON(await services.deliveries.one(client, delivery_id))
@@ -149,8 +155,9 @@ async def read_delivery(services: ServicesDep, client: ClientDep, delivery_id: U
     operation_id="redeliver",
     status_code=202,
     response_model=Repetition,
-    responses=refusals(401, 404, 409, 422, 503, as_in={409: UrlDisabledError}),
+    responses=refusals(401, 403, 404, 409, 422, 503, as_in={409: UrlDisabledError}),
 )
+@needs(Scope.DELIVERIES)
 async def redeliver(services: ServicesDep, client: ClientDep, delivery_id: UUID) -> Response:
     """Send one again, in whatever state it is: as a new delivery of the same body.
 

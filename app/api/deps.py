@@ -1,15 +1,31 @@
 """What every route may be given: the services, and who calls."""
 
-import hashlib
-import hmac
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.domain.errors import UnauthenticatedError
+from app.domain.access import Caller, Role, Scope
+from app.domain.audit import Operator
+from app.services.clients.authentication import Sent
 from app.services.services import Services
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+NEEDED: dict[Callable[..., Any], Scope | Role] = {}
+"""What a key must allow, by a route's function. A route with a key and without an entry breaks."""
+
+
+def needs(what: Scope | Role) -> Callable[[Endpoint], Endpoint]:
+    """State the scope of an API key, or the role of an admin key, without which a route refuses."""
+
+    def state(endpoint: Endpoint) -> Endpoint:
+        NEEDED[endpoint] = what
+        return endpoint
+
+    return state
 
 
 async def services(request: Request) -> Services:
@@ -21,17 +37,28 @@ ServicesDep = Annotated[Services, Depends(services)]
 
 _bearer = HTTPBearer(auto_error=False, description="A key made by `kie-gateway keys create NAME`.")
 _admin_bearer = HTTPBearer(
-    auto_error=False, scheme_name="AdminKey", description="The setting GATEWAY_ADMIN_KEY."
+    auto_error=False,
+    scheme_name="AdminKey",
+    description="The setting GATEWAY_ADMIN_KEY, or a key made by `kie-gateway admin-keys create`.",
 )
 
 
-async def client(
+async def caller(
     request: Request,
     services: ServicesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> UUID:
-    """Return the caller's client; raises `UnauthenticatedError`."""
-    return await services.keys.authenticate(_key(request, credentials))
+) -> Caller:
+    """Return who calls, by a key that is for this route; raises as `Authentication.caller`."""
+    scope = NEEDED[request.scope["endpoint"]]
+    return await services.authentication.caller(_sent(request, credentials), Scope(scope))
+
+
+CallerDep = Annotated[Caller, Depends(caller)]
+
+
+async def client(caller: CallerDep) -> UUID:
+    """Return the caller's client."""
+    return caller.client_id
 
 
 ClientDep = Annotated[UUID, Depends(client)]
@@ -41,26 +68,20 @@ async def operator(
     request: Request,
     services: ServicesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_admin_bearer)],
-) -> Services:
-    """Return the services to an operator; raises `UnauthenticatedError`."""
-    wanted = services.api.admin_key
-    given = _key(request, credentials)
-    if wanted is None or not hmac.compare_digest(_hidden(given), _hidden(wanted)):
-        detail = "Send the header `Authorization: Bearer …` with this gateway's GATEWAY_ADMIN_KEY."
-        raise UnauthenticatedError(detail)
-    return services
+) -> Operator:
+    """Return the operator; raises as `Authentication.operator`."""
+    role = NEEDED[request.scope["endpoint"]]
+    return await services.authentication.operator(_sent(request, credentials), Role(role))
 
 
-OperatorDep = Annotated[Services, Depends(operator)]
-"""The services, for whoever has the admin key."""
+OperatorDep = Annotated[Operator, Depends(operator)]
 
 
-def _key(request: Request, credentials: HTTPAuthorizationCredentials | None) -> str:
-    """Return the key; none where there are two headers: a proxy may have checked the other one."""
+def _sent(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Sent:
+    """Take the key; none where there are two headers: a proxy may have checked the other one."""
     only_one = len(request.headers.getlist("authorization")) == 1
-    return credentials.credentials if credentials and only_one else ""
-
-
-def _hidden(key: str) -> bytes:
-    """Hash a key, so that the time of a comparison does not reveal its length either."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return Sent(
+        key=credentials.credentials if credentials and only_one else "",
+        address=request.client.host if request.client else None,
+        request_id=request.scope["state"]["request_id"],
+    )

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.api.answers import ExactJSON
 from app.api.bodies import read_json
-from app.api.deps import ClientDep, ServicesDep
+from app.api.deps import ClientDep, ServicesDep, needs
 from app.api.openapi import body_of
 from app.api.parameters import IdempotencyKeyDep
 from app.api.schemas.dropin import (
@@ -26,6 +26,7 @@ from app.api.schemas.dropin import (
 )
 from app.api.tasks import created_task
 from app.domain import errors
+from app.domain.access import Scope
 from app.domain.dialect import Dialect
 from app.domain.draft import Draft
 from app.domain.errors import Flaw, GatewayError
@@ -43,10 +44,14 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.IdempotencyKeyReusedError: 422,
     errors.UnauthenticatedError: 401,
     errors.NotPermittedError: 401,
+    errors.InsufficientScopeError: 401,
+    errors.InsufficientRoleError: 401,
+    errors.ClientDisabledError: 401,
     errors.NotFoundError: 404,
     errors.MethodNotAllowedError: 404,  # kie.ai's 405 says "called too often"
     errors.BodyTooLargeError: 413,
     errors.QueueTooLongError: 429,
+    errors.RateLimitedError: 429,
     errors.DatabaseUnavailableError: 455,  # maintenance
     errors.KieNotAnsweringError: 455,
     errors.InternalError: 500,
@@ -62,6 +67,8 @@ CODES: Mapping[type[GatewayError], int] = {
 TEXTS: Mapping[type[GatewayError], str] = {
     errors.UnauthenticatedError: "You do not have access permissions: {detail}",
     errors.NotPermittedError: "You do not have access permissions: {detail}",
+    errors.InsufficientScopeError: "You do not have access permissions: {detail}",
+    errors.ClientDisabledError: "You do not have access permissions: {detail}",
     errors.MalformedBodyError: "The request body is not readable JSON: {detail}",
     errors.InternalError: "Server exception, please try again later",
 }
@@ -106,6 +113,7 @@ def kie_body(model: type[KieBodyT]) -> Callable[..., Awaitable[KieBodyT]]:
     response_model=CreatedEnvelope,
     openapi_extra=body_of(KieCreate),
 )
+@needs(Scope.TASKS_WRITE)
 async def create_kie_task(
     services: ServicesDep,
     client: ClientDep,
@@ -142,6 +150,7 @@ def _refusal(task: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 @router.get("/jobs/recordInfo", operation_id="getKieRecord", response_model=RecordEnvelope)
+@needs(Scope.TASKS_READ)
 async def read_kie_record(
     services: ServicesDep,
     client: ClientDep,
@@ -155,6 +164,7 @@ async def read_kie_record(
 
 
 @router.get("/chat/credit", operation_id="getKieCredit", response_model=CreditEnvelope)
+@needs(Scope.USAGE)
 async def read_kie_credit(services: ServicesDep, client: ClientDep) -> Response:
     """Return the account's credits to a client that may see them (`sees_balance`)."""
     return ExactJSON(envelope(OK, "success", await services.dropin.balance(client)))
@@ -166,6 +176,7 @@ async def read_kie_credit(services: ServicesDep, client: ClientDep) -> Response:
     response_model=DownloadEnvelope,
     openapi_extra=body_of(KieDownload),
 )
+@needs(Scope.FILES)
 async def make_kie_download_url(
     services: ServicesDep,
     client: ClientDep,

@@ -19,6 +19,9 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.MalformedBodyError: 400,
     errors.InvalidIdempotencyKeyError: 400,
     errors.UnauthenticatedError: 401,
+    errors.InsufficientScopeError: 403,
+    errors.InsufficientRoleError: 403,
+    errors.ClientDisabledError: 403,
     errors.NotPermittedError: 403,
     errors.NotFoundError: 404,
     errors.MethodNotAllowedError: 405,
@@ -31,6 +34,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.BodyTooLargeError: 413,
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,
+    errors.RateLimitedError: 429,
     errors.InternalError: 500,
     errors.KieNotAnsweringError: 502,
     errors.DatabaseUnavailableError: 503,
@@ -90,7 +94,7 @@ def refusal(scope: Scope, error: GatewayError) -> Response:
         response = write(error, status)
     if status in HEADERS and "Retry-After" in HEADERS[status]:
         response.headers["Retry-After"] = HEADERS[status]["Retry-After"]
-    if isinstance(error, errors.QueueTooLongError):
+    if isinstance(error, (errors.QueueTooLongError, errors.RateLimitedError)):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     return response
 

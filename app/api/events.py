@@ -1,6 +1,8 @@
 """Events: one task's history and a client's feed, as lists or as they come."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,13 +12,15 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app.api.answers import ExactJSON
 from app.api.cursors import feed_id, history_id, read_feed_id, read_history_id
-from app.api.deps import ClientDep, ServicesDep
+from app.api.deps import CallerDep, ServicesDep, needs
 from app.api.openapi import refusals
 from app.api.parameters import only_known_parameters
 from app.api.schemas.events import EventList
+from app.domain.access import Scope
 from app.domain.exact_json import render
 from app.domain.paging import FeedPlace
 from app.domain.task import Change
+from app.services.clients.uses import Hold
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(only_known_parameters)])
 
@@ -24,6 +28,11 @@ Event = Mapping[str, Any]
 Shown = dict[str, Any]
 Show = Callable[[Event], Shown]
 Batches = AsyncIterator[Sequence[Event]]
+
+Holding = AbstractContextManager[Hold]
+
+LONGEST = 3600.0
+"""Seconds after which a stream ends; its reader comes back, with a key that is looked up again."""
 
 QUIET_LOOKS = 10
 """Empty looks after which a stream sends a comment: proxies cut silent connections."""
@@ -73,16 +82,22 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     "/tasks/{task_id}/events",
     operation_id="listTaskEvents",
     response_model=EventList,
-    responses={**_STREAM, **refusals(401, 404, 422, 503)},
+    responses={**_STREAM, **refusals(401, 403, 404, 422, 503)},
 )
+@needs(Scope.TASKS_READ)
 async def task_events(
-    services: ServicesDep, client: ClientDep, task_id: UUID, asked: ReadingDep
+    services: ServicesDep, caller: CallerDep, task_id: UUID, asked: ReadingDep
 ) -> Response:
     """Return what happened to the task, oldest first; a stream ends with the final state."""
+    client = caller.client_id
     after = read_history_id(asked.parameter, asked.after)
     if asked.streamed:
         await services.reader.task(client, task_id)  # a refusal is no stream
-        return _streamed(services.feed.follow_task(client, task_id, after=after), _in_history)
+        return _streamed(
+            services.uses.holding(caller),
+            services.feed.follow_task(client, task_id, after=after),
+            _in_history,
+        )
     found = await services.feed.history(client, task_id, after=after, limit=asked.limit)
     return _listed([_in_history(event) for event in found], asked.after or history_id(0))
 
@@ -91,14 +106,18 @@ async def task_events(
     "/events",
     operation_id="listEvents",
     response_model=EventList,
-    responses={**_STREAM, **refusals(401, 410, 422, 503)},
+    responses={**_STREAM, **refusals(401, 403, 410, 422, 503)},
 )
-async def client_events(services: ServicesDep, client: ClientDep, asked: ReadingDep) -> Response:
+@needs(Scope.TASKS_READ)
+async def client_events(services: ServicesDep, caller: CallerDep, asked: ReadingDep) -> Response:
     """Return what happened to your tasks, oldest first; read on from `next_cursor`."""
+    client = caller.client_id
     after = read_feed_id(asked.parameter, asked.after)
     if asked.streamed:
         await services.feed.find(client, after)  # a refusal is no stream
-        return _streamed(services.feed.follow(client, after=after), _in_feed)
+        return _streamed(
+            services.uses.holding(caller), services.feed.follow(client, after=after), _in_feed
+        )
     found = await services.feed.feed(client, after=after, limit=asked.limit)
     return _listed([_in_feed(event) for event in found], asked.after or feed_id(0, FeedPlace()))
 
@@ -130,17 +149,24 @@ def _listed(shown: Sequence[Shown], after: str) -> Response:
     return ExactJSON({"data": shown, "next_cursor": shown[-1]["id"] if shown else after})
 
 
-def _streamed(batches: Batches, show: Show) -> Response:
-    return EventSourceResponse(_written(batches, show), headers={"Cache-Control": "no-store"})
+def _streamed(holding: Holding, batches: Batches, show: Show) -> Response:
+    written = _written(holding, batches, show)
+    return EventSourceResponse(written, headers={"Cache-Control": "no-store"})
 
 
-async def _written(batches: Batches, show: Show) -> AsyncIterator[bytes]:
+async def _written(holding: Holding, batches: Batches, show: Show) -> AsyncIterator[bytes]:
+    """Write until there is no more, the caller's key has ended, or `LONGEST` is over."""
     quiet = 0
-    yield KEEPALIVE_COMMENT  # the headers go out at once
-    async for batch in batches:
-        quiet = 0 if batch else quiet + 1
-        for shown in map(show, batch):
-            yield format_sse_event(data_str=render(shown), event=shown["type"], id=shown["id"])
-        if quiet == QUIET_LOOKS:
-            quiet = 0
-            yield KEEPALIVE_COMMENT
+    clock = asyncio.get_running_loop().time
+    until = clock() + LONGEST
+    with holding as hold:
+        yield KEEPALIVE_COMMENT  # the headers go out at once
+        async for batch in batches:
+            if hold.is_over or clock() > until:
+                return
+            quiet = 0 if batch else quiet + 1
+            for shown in map(show, batch):
+                yield format_sse_event(data_str=render(shown), event=shown["type"], id=shown["id"])
+            if quiet == QUIET_LOOKS:
+                quiet = 0
+                yield KEEPALIVE_COMMENT

@@ -9,23 +9,26 @@ from pydantic import BaseModel
 
 from app.api.errors import STATUS, problem
 from app.api.schemas.admin import ADMIN_BODIES
+from app.api.schemas.admin_keys import ADMIN_KEY_BODIES
 from app.api.schemas.bulk import BULK_BODIES
 from app.api.schemas.deliveries import DELIVERY_BODIES
 from app.api.schemas.dropin import KIE_BODIES
 from app.api.schemas.problems import ProblemDocument
 from app.api.schemas.tasks import TASK_BODIES
-from app.domain.errors import GatewayError
+from app.domain.errors import GatewayError, RateLimitedError
 
 _REF = "#/components/schemas/{model}"
 
 _MEANING = {
     400: "The body is not usable JSON, or the Idempotency-Key is not valid.",
     401: "No valid API key.",
+    403: "The key is valid, and not for this.",
     404: "Nothing there for this caller.",
     409: "Its state does not allow this.",
     410: "The feed has no such place any more: begin again without a cursor.",
     413: "The body is too large.",
     422: "The request is not valid.",
+    429: "Too many wrong keys came from this address: wait.",
     502: "kie.ai was asked, and did not answer.",
     503: "The database is away. Repeat with the same Idempotency-Key.",
 }
@@ -54,7 +57,9 @@ def _example(status: int, kind: type[GatewayError] | None) -> dict[str, Any]:
     if kind is None and status == ProblemDocument.EXAMPLE["status"]:
         return ProblemDocument.EXAMPLE
     kind = kind or next(kind for kind, known in STATUS.items() if known == status)
-    return problem(kind(_MEANING[status]), ProblemDocument.EXAMPLE["request_id"])
+    said = _MEANING[status]
+    error = RateLimitedError(said, retry_after=1) if kind is RateLimitedError else kind(said)
+    return problem(error, ProblemDocument.EXAMPLE["request_id"])
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -69,6 +74,7 @@ _NAMED: tuple[type[BaseModel], ...] = (
     *DELIVERY_BODIES,
     *KIE_BODIES,
     *ADMIN_BODIES,
+    *ADMIN_KEY_BODIES,
     *BULK_BODIES,
 )
 """What routes refer to by name alone."""

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from app.api.answers import ExactJSON
 from app.api.bodies import client_body
 from app.api.cursors import page_cursor, read_page_cursor
-from app.api.deps import ClientDep, ServicesDep
+from app.api.deps import CallerDep, ClientDep, ServicesDep, needs
 from app.api.instants import Instant, query_instant
 from app.api.openapi import body_of, refusals
 from app.api.parameters import (
@@ -20,6 +20,7 @@ from app.api.parameters import (
     only_known_parameters,
 )
 from app.api.schemas.tasks import CallbackList, Task, TaskCreate, TaskList, TaskWait, WaitedTasks
+from app.domain.access import Scope
 from app.domain.draft import Draft
 from app.domain.errors import DatabaseUnavailableError, bad_parameter
 from app.domain.paging import Filter
@@ -40,10 +41,11 @@ router = APIRouter(
     response_model=Task,
     responses={
         200: {"model": Task, "description": "The key was used before: the same task."},
-        **refusals(400, 401, 413, 422, 503),
+        **refusals(400, 401, 403, 413, 422, 503),
     },
     openapi_extra=body_of(TaskCreate),
 )
+@needs(Scope.TASKS_WRITE)
 async def create_task(
     services: ServicesDep,
     client: ClientDep,
@@ -83,9 +85,10 @@ async def created_task(
     "",
     operation_id="listTasks",
     response_model=TaskList,
-    responses=refusals(401, 422, 503),
+    responses=refusals(401, 403, 422, 503),
     openapi_extra={"parameters": [METADATA_PARAMETER]},
 )
+@needs(Scope.TASKS_READ)
 async def list_tasks(
     services: ServicesDep,
     client: ClientDep,
@@ -129,18 +132,20 @@ def _without_nul(model: str | None) -> str | None:
     "/wait",
     operation_id="waitForTasks",
     response_model=WaitedTasks,
-    responses=refusals(400, 401, 404, 413, 422, 503),
+    responses=refusals(400, 401, 403, 404, 413, 422, 503),
     openapi_extra=body_of(TaskWait),
 )
+@needs(Scope.TASKS_READ)
 async def wait_for_tasks(
     services: ServicesDep,
-    client: ClientDep,
+    caller: CallerDep,
     body: Annotated[TaskWait, Depends(client_body(TaskWait))],
 ) -> Response:
     """Hold the answer until any or all of several tasks are final, or the time is over."""
-    found = await services.reader.all_when_final(
-        client, body.ids, mode=body.mode, seconds=body.timeout
+    waiting = services.reader.all_when_final(
+        caller.client_id, body.ids, mode=body.mode, seconds=body.timeout
     )
+    found = await services.uses.held(caller, waiting)
     final = [task["state"] in FINAL for task in found]
     done = any(final) if body.mode == "any" else all(final)
     return ExactJSON({"data": [task_answer(task) for task in found], "done": done})
@@ -150,14 +155,17 @@ async def wait_for_tasks(
     "/{task_id}",
     operation_id="getTask",
     response_model=Task,
-    responses=refusals(401, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 503),
 )
+@needs(Scope.TASKS_READ)
 async def read_task(
-    services: ServicesDep, client: ClientDep, task_id: UUID, wait: WaitDep
+    services: ServicesDep, caller: CallerDep, task_id: UUID, wait: WaitDep
 ) -> Response:
     """Return the task as it is, or, held by `wait`, once it is final or the time is over."""
+    client = caller.client_id
     if wait.seconds:
-        task = await services.reader.when_final(client, task_id, seconds=wait.seconds)
+        waiting = services.reader.when_final(client, task_id, seconds=wait.seconds)
+        task = await services.uses.held(caller, waiting)
     else:
         task = await services.reader.task(client, task_id)
     return ExactJSON(task_answer(task), headers=wait.applied)
@@ -167,8 +175,9 @@ async def read_task(
     "/{task_id}/cancel",
     operation_id="cancelTask",
     response_model=Task,
-    responses=refusals(401, 404, 409, 422, 503),
+    responses=refusals(401, 403, 404, 409, 422, 503),
 )
+@needs(Scope.TASKS_WRITE)
 async def cancel_task(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
     """Cancel a task that is still queued; 200 also where it is canceled already."""
     await services.commands.cancel(client, task_id)
@@ -179,8 +188,9 @@ async def cancel_task(services: ServicesDep, client: ClientDep, task_id: UUID) -
     "/{task_id}/refresh",
     operation_id="refreshTask",
     response_model=Task,
-    responses=refusals(401, 404, 409, 422, 503),
+    responses=refusals(401, 403, 404, 409, 422, 503),
 )
+@needs(Scope.TASKS_WRITE)
 async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
     """Have kie.ai asked about the task now; answers with what is known some seconds later."""
     await services.commands.refresh(client, task_id, seconds=services.api.refresh_wait)
@@ -191,8 +201,9 @@ async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) 
     "/{task_id}/callbacks",
     operation_id="listTaskCallbacks",
     response_model=CallbackList,
-    responses=refusals(401, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 503),
 )
+@needs(Scope.TASKS_READ)
 async def list_callbacks(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
     """Return kie.ai's statements on the task, newest first: parsed, and raw, secrets redacted."""
     found = await services.reader.callbacks(client, task_id)

@@ -1,5 +1,6 @@
 """What is written down for operators: who did what, and what only they can mend."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -11,12 +12,35 @@ class Actor(StrEnum):
     GATEWAY = "gateway"
 
 
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who acted, and how to find the request again."""
+
+    actor: Actor
+    who: str
+    """The admin key's name, or that of the user of the operating system."""
+    address: str | None = None
+    """Where the request came from; None: it was no request."""
+    request_id: str | None = None
+
+
+SOMEBODY = Operator(Actor.COMMAND_LINE, "unknown")
+"""Where nobody says who it is: neither a command nor the API."""
+
+GATEWAY = Operator(Actor.GATEWAY, "gateway")
+"""What the gateway finds by itself."""
+
+
 class Action(StrEnum):
     """What was done, or found."""
 
+    ADMIN_KEY_CREATED = "admin_key_created"
+    ADMIN_KEY_REVOKED = "admin_key_revoked"
     ADMISSION_PAUSED = "admission_paused"
     ADMISSION_RESUMED = "admission_resumed"
     CLIENT_CHANGED = "client_changed"
+    CLIENT_DISABLED = "client_disabled"
+    CLIENT_ENABLED = "client_enabled"
     DATABASE_ACCEPTED = "database_accepted"
     """After a failover or a move nothing is lost: sending goes on."""
     DATABASE_HELD = "database_held"

@@ -34,7 +34,7 @@ class GatewayError(Exception):
 
 
 class UnauthenticatedError(GatewayError):
-    """No key, or one that is malformed, unknown or revoked: never said which."""
+    """No key, or one that is malformed, unknown, revoked or expired: never said which."""
 
     code = "unauthenticated"
     title = "A valid API key is needed"
@@ -45,6 +45,39 @@ class NotPermittedError(GatewayError):
 
     code = "not_permitted"
     title = "This client may not see this"
+
+
+class InsufficientScopeError(GatewayError):
+    """The API key is valid, and was not made for this."""
+
+    code = "insufficient_scope"
+    title = "This key is not for this"
+
+
+class InsufficientRoleError(GatewayError):
+    """The admin key is valid, and its role does not include this."""
+
+    code = "insufficient_role"
+    title = "This admin key may not do this"
+
+
+class ClientDisabledError(GatewayError):
+    """The key is valid, and an operator has disabled its client."""
+
+    code = "client_disabled"
+    title = "This client is disabled"
+
+
+class RateLimitedError(GatewayError):
+    """Too many requests of one kind from one place."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, retry_after: float) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        """Seconds after which the next one is looked at."""
 
 
 class NotFoundError(GatewayError):

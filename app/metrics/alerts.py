@@ -131,4 +131,12 @@ ALERTS: tuple[Alert, ...] = (
         summary="tasks met a defect of the gateway again and again; see kie-gateway stuck, report "
         "it, and release them once it is fixed",
     ),
+    Alert(
+        name="KieGatewayKeysRefused",
+        expr="sum by (job, surface, reason) (increase(kie_gateway_auth_refused_total[10m])) > 100",
+        lasting="0m",
+        severity="warning",
+        summary="many keys were refused: somebody guesses, or a caller goes on with a key that has "
+        "ended; see the log's auth.refused",
+    ),
 )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from app.domain.access import Reason, Surface
 from app.domain.admission import BRAKES, PAUSES, HoldReason
 from app.domain.evidence import Verdict
 from app.domain.replicas import SHARED_SETTINGS
@@ -76,6 +77,14 @@ REQUEST_DURATION = Metric(
     buckets=REQUEST_BUCKETS,
     meaning="From a request's head to the end of its answer, a `wait` or a stream included.",
     alert='`route=~"/callbacks/.*"` beyond 10 s: kie.ai hangs up after 15',
+)
+AUTH_REFUSED = Metric(
+    name="kie_gateway_auth_refused_total",
+    kind=Kind.COUNTER,
+    labels={"surface": tuple(Surface), "reason": tuple(Reason)},
+    meaning="Keys that were refused: of callers (`api`) and of operators (`admin`), by reason.",
+    alert="a high rate of `malformed` or `unknown`: somebody guesses; `expired`, `disabled` or "
+    "`scope`: a caller needs another key. The log's `auth.refused` has addresses",
 )
 SUBMISSIONS = Metric(
     name="kie_gateway_submissions_total",
@@ -344,6 +353,7 @@ BUILD = Metric(
 CATALOGUE: tuple[Metric, ...] = (
     REQUESTS,
     REQUEST_DURATION,
+    AUTH_REFUSED,
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,

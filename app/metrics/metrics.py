@@ -64,6 +64,10 @@ class Metrics:
         self._count(catalogue.REQUESTS, route, method, str(status or NO_ANSWER))
         self._observe(catalogue.REQUEST_DURATION, seconds, route, method)
 
+    def refused_key(self, surface: str, reason: str) -> None:
+        """Count a key that was refused."""
+        self._count(catalogue.AUTH_REFUSED, surface, reason)
+
     def submitted(self, outcome: str, seconds: float) -> None:
         """Count a create that ended."""
         self._count(catalogue.SUBMISSIONS, outcome)

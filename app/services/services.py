@@ -1,6 +1,6 @@
 """The one bundle of use cases that the ways in share: API, worker and commands."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.kie.client import KieClient
 from app.metrics import Metrics
@@ -8,8 +8,11 @@ from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
 from app.services.account.restores import Restores
 from app.services.account.witness import Witness
+from app.services.clients.admin_keys import AdminKeys
+from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
 from app.services.clients.settings import Clients
+from app.services.clients.uses import Uses
 from app.services.deliveries.deliver import Deliverer
 from app.services.deliveries.history import Deliveries
 from app.services.dropin import DropIn
@@ -45,15 +48,16 @@ class ApiSettings:
     """Seconds that a create waits for kie.ai's answer before it answers without."""
     refresh_wait: float = 5.0
     """Seconds that a refresh waits for the answer of kie.ai."""
-    admin_key: str | None = field(default=None, repr=False)
-    """None: there is no admin API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The use cases, and what they share; made by `app/wiring.py`."""
 
+    authentication: Authentication
+    uses: Uses
     keys: Keys
+    admin_keys: AdminKeys
     lifecycle: Lifecycle
     intake: Intake
     creates: Creates

@@ -33,6 +33,8 @@ _POOL_TIMEOUT = 5.0
 _RECYCLE_AFTER = 900
 """Seconds after which a connection is replaced: what it was opened to may have changed since."""
 
+_AFTER_COMMIT = "after_commit"
+
 log = structlog.get_logger(__name__)
 
 _DURABLE = text(DURABLE_TRANSACTION)
@@ -83,9 +85,12 @@ class Database:
         """Open a transaction; raises `DatabaseUnavailableError` when its fate may be unknown."""
         with _raising_unavailable():
             async with self._engine.begin() as connection:
+                acts = connection.info[_AFTER_COMMIT] = []
                 if self._connector.is_pooled:
                     await connection.execute(_DURABLE)
                 yield connection
+        for act in acts:
+            act()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -153,6 +158,11 @@ class Database:
 
     async def dispose(self) -> None:
         await self._engine.dispose()
+
+
+def after_commit(connection: AsyncConnection, act: Callable[[], None]) -> None:
+    """Have `act` called once `Database.begin`'s transaction is committed; else never."""
+    connection.info[_AFTER_COMMIT].append(act)
 
 
 def _renew_if_closed(connection: Any, *_: object) -> None:  # noqa: ANN401  # SQLAlchemy's own

@@ -10,10 +10,9 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from app.domain.audit import Actor
 from tests.api.stage import NOT_FOUND, Refusal, Sql, check_refusal
 from tests.fixtures.gateway import StartGateway, Wire
-from tests.gateway import SECRET, Gateway
+from tests.gateway import OPERATOR, SECRET, Gateway
 from tests.hooks import Hook, Told, listening
 from tests.upstream import Upstream, succeeded
 
@@ -199,4 +198,4 @@ async def test_only_a_client_has_a_secret(admin: Admin, name: str) -> None:
 async def test_a_services_grace_has_bounds_too(wire: Wire) -> None:
     keys = (await wire()).keys
     with pytest.raises(Exception, match="0 to 2592000 seconds"):
-        await keys.rotate_secret("tests", grace=float("nan"), actor=Actor.COMMAND_LINE)
+        await keys.rotate_secret("tests", grace=float("nan"), operator=OPERATOR)

@@ -9,7 +9,6 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from app.config import Settings
-from app.domain.audit import Actor
 from app.main import create_app
 from app.services.clients.keys import Issued
 from app.services.clients.settings import ClientChange
@@ -20,6 +19,7 @@ from tests.dropin.compare import Diff, diffs
 from tests.dropin.scenarios import DIRECT, THROUGH, Scenario
 from tests.dropin.sides import Side
 from tests.faults.shifting import ASK_NOW, SKIP, waking
+from tests.gateway import OPERATOR
 from tests.simulator.stage import Receiver
 from tests.stage import serving, serving_at
 
@@ -101,5 +101,5 @@ async def _issued(settings: Settings, client: str, *, sees_balance: bool = False
     async with wired(settings, settings.database_url.get_secret_value()) as services:
         issued = await services.keys.create(client)
         change = ClientChange(given=frozenset({"sees_balance"}), sees_balance=sees_balance)
-        await services.clients.change(Actor.COMMAND_LINE, client, change)
+        await services.clients.change(OPERATOR, client, change)
         return issued

@@ -10,13 +10,12 @@ import httpx
 import pytest_asyncio
 
 from app.config import Settings
-from app.domain.audit import Actor
 from app.main import create_app
 from app.services.clients.settings import ClientChange
 from app.wiring import wired
 from simulator.server import Options
 from simulator.server import create_app as create_simulator
-from tests.gateway import BODY, Gateway
+from tests.gateway import BODY, OPERATOR, Gateway
 from tests.stage import eventually, serving
 
 WEIGHTS = (1, 1, 2, 4, 8)
@@ -99,10 +98,10 @@ async def test_no_create_too_many_and_each_client_its_share(limited: Callable[..
         keys = [(await services.keys.create(name)).api_key for name in names]
         for name, weight in zip(names, WEIGHTS, strict=True):
             change = ClientChange(given=frozenset({"weight"}), weight=weight)
-            await services.clients.change(Actor.COMMAND_LINE, name, change)
-        await services.pauses.pause(Actor.COMMAND_LINE, client=None, note=None)
+            await services.clients.change(OPERATOR, name, change)
+        await services.pauses.pause(OPERATOR, client=None, note=None)
         await stage.create([key for key, n in zip(keys, QUEUED, strict=True) for _ in range(n)])
-        await services.pauses.resume(Actor.COMMAND_LINE, client=None)
+        await services.pauses.resume(OPERATOR, client=None)
     await stage.none_in("queued", "submitting")
 
     creates = await stage.rows("creates")

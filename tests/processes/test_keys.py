@@ -21,7 +21,10 @@ async def test_the_life_of_keys(stage: Stage, replica_urls: tuple[str, str]) -> 
     first = await stage.run("keys", "create", "shop", "--json")
     second = await stage.run("keys", "create", "shop", "--json")
     assert first.status == second.status == 0, first.err
-    assert list(first.json) == ["client", "api_key", "signing_secret"]
+    assert list(first.json) == [
+        *("client", "api_key", "signing_secret"),
+        *("scopes", "expires_at"),
+    ]
     keys = [first.json["api_key"], second.json["api_key"]]
     stage.secrets.update(keys, {first.json["signing_secret"]})
 
@@ -53,7 +56,7 @@ async def test_for_people_each_value_stands_on_its_own_line(stage: Stage, sql: C
     ended = await stage.run("keys", "create", "people")
 
     fields = dict(line.split() for line in ended.out.splitlines())
-    assert list(fields) == ["client", "api_key", "signing_secret"]
+    assert list(fields) == ["client", "api_key", "signing_secret", "scopes", "expires_at"]
     assert "not shown again" in ended.err
     listed = await stage.run("keys", "list")
     key_id = str(await sql.fetchval("SELECT max(id::text) FROM api_keys"))

@@ -197,8 +197,8 @@ HOT: dict[str, tuple[Work, set[str]]] = {
             *("deliveries_due", "deliveries_leased", "task_events_pkey"),
         },
     ),
-    "client_by_key": (
-        lambda connection: clients.client_by_key(connection, digest("17")),
+    "find_key": (
+        lambda connection: clients.find_key(connection, digest("17")),
         {"api_keys_digest_key"},
     ),
 }
@@ -347,6 +347,6 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
             assert await sweep.expire(connection, state, limit=200, ask_in=None)
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)
         assert (await rows.insert_task(connection, new)).id == TASK
-        assert await clients.client_by_key(connection, digest("17")) is not None
+        assert await clients.find_key(connection, digest("17")) is not None
         assert len(await callbacks.read_callbacks(connection, TASK, limit=50)) == 2
         await connection.rollback()

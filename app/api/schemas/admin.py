@@ -18,7 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from app.api.instants import BodyInstant
 from app.api.schemas.bodies import Number, RequestBody, Url, number
+from app.domain.access import Scope
 from app.domain.admission import HoldReason
 from app.domain.audit import Action, Actor
 from app.domain.client import MAX_GRACE, MAX_HOSTS, MAX_WEIGHT, USUAL_GRACE
@@ -126,6 +128,13 @@ class ClientPatch(RequestBody):
     sees_balance: Annotated[
         bool | None, BeforeValidator(_not_null), WithJsonSchema({"type": "boolean"})
     ] = Field(default=None, description="Whether it may ask for the account's credits.")
+    disabled: Annotated[
+        bool | None, BeforeValidator(_not_null), WithJsonSchema({"type": "boolean"})
+    ] = Field(
+        default=None,
+        description="True: its keys are refused from the next request on, and nothing of it is "
+        "sent. What runs is settled, and its deliveries go on.",
+    )
 
     @model_validator(mode="after")
     def _changes(self) -> Self:
@@ -148,9 +157,15 @@ class SecretRotate(RequestBody):
 class KeyCreate(RequestBody):
     """Whose key; the client is created if its name is new."""
 
-    model_config = _example(client="shop")
+    model_config = _example(
+        client="shop", scopes=["tasks:read", "tasks:write"], expires_at="2027-06-30T00:00:00Z"
+    )
 
     client: Name
+    scopes: Annotated[list[Annotated[Scope, Strict(strict=False)]], Field(min_length=1)] | None = (
+        Field(default=None, description="What the key may be used for; null: everything.")
+    )
+    expires_at: BodyInstant | None = Field(default=None, description="Null: never.")
 
 
 ADMIN_BODIES = (
@@ -173,6 +188,9 @@ class AdminClient(BaseModel):
     weight: int = Field(description="Its parts of what the account may create.")
     paused_at: datetime | None = Field(description="Nothing of it is sent since then.")
     pause_note: str | None
+    disabled_at: datetime | None = Field(
+        description="Its keys are refused since then, and nothing of it is sent."
+    )
     queued: int = Field(description="How many of its tasks wait.")
     webhook_host: str | None = Field(description="Of its URL: the rest may be a secret.")
     webhook_hosts: list[str] | None = Field(description="The only ones that it may be notified at.")
@@ -265,6 +283,12 @@ class AuditEntry(BaseModel):
     client: str | None
     task_id: UUID | None
     detail: dict[str, str]
+    who: str | None = Field(
+        description="The admin key's name, or the user who ran the command; null: an entry from "
+        "before there were names."
+    )
+    address: str | None = Field(description="Where the request came from.")
+    request_id: str | None = Field(description="That of the request, as in the log.")
 
 
 class AuditList(BaseModel):
@@ -280,7 +304,10 @@ class AdminKey(BaseModel):
     client: str
     id: UUID
     hint: str
+    scopes: list[Scope] | None = Field(description="What it may be used for; null: everything.")
     created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None = Field(description="To the minute.")
     revoked_at: datetime | None
 
 
@@ -297,6 +324,8 @@ class IssuedKey(BaseModel):
     id: UUID
     client: str
     api_key: str
+    scopes: list[Scope] | None
+    expires_at: datetime | None
 
 
 class RotatedSecret(BaseModel):

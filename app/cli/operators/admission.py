@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.exits import WRONG_USE, give_up
+from app.cli.identity import operator
 from app.cli.operators.clients import show_clients
 from app.cli.options import AsJson
 from app.cli.output import cell, show, show_json
 from app.domain.admission import HoldReason
-from app.domain.audit import Actor
 
 if TYPE_CHECKING:
     from app.services.account.pauses import AdmissionStatus
@@ -54,9 +54,7 @@ def pause(
     """
     from app.cli.context import with_operations
 
-    with_operations(
-        lambda services: services.pauses.pause(Actor.COMMAND_LINE, client=client, note=note)
-    )
+    with_operations(lambda services: services.pauses.pause(operator(), client=client, note=note))
     typer.echo(f"paused {client}" if client else "paused everything")
 
 
@@ -88,11 +86,11 @@ def resume(
     if restored:
         if client is not None:
             give_up("--restored is about everything: leave --client out", WRONG_USE)
-        if not with_operations(lambda services: services.restores.resume(Actor.COMMAND_LINE)):
+        if not with_operations(lambda services: services.restores.resume(operator())):
             give_up("nothing is held because of the database")
         typer.echo("resumed: this is the database from now on")
         return
-    with_operations(lambda services: services.pauses.resume(Actor.COMMAND_LINE, client=client))
+    with_operations(lambda services: services.pauses.resume(operator(), client=client))
     typer.echo(f"resumed {client}" if client else "resumed")
 
 
@@ -120,12 +118,10 @@ def expect_move(
     from app.cli.context import with_operations
 
     if cancel:
-        with_operations(lambda services: services.restores.expect_no_move(Actor.COMMAND_LINE))
+        with_operations(lambda services: services.restores.expect_no_move(operator()))
         typer.echo("no move is expected")
         return
-    with_operations(
-        lambda services: services.restores.expect_move(Actor.COMMAND_LINE, within=hours * 3600)
-    )
+    with_operations(lambda services: services.restores.expect_move(operator(), within=hours * 3600))
     typer.echo(f"a move is expected within {hours:g} h; nothing is sent from here until then")
 
 

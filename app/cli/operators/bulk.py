@@ -9,10 +9,10 @@ from uuid import UUID
 import typer
 
 from app.cli.exits import FAILED, WRONG_USE, give_up
+from app.cli.identity import operator
 from app.cli.operators.recovery import done
 from app.cli.options import AsJson
 from app.cli.output import show, show_json
-from app.domain.audit import Actor
 from app.domain.bulk import Act, Order, Selection
 from app.domain.task import State
 
@@ -102,7 +102,7 @@ def requeue(
     _require_alone(selection)
     return done(
         task_id,
-        lambda stuck, known: stuck.requeue(Actor.COMMAND_LINE, known, may_pay_again=may_pay_again),
+        lambda stuck, known: stuck.requeue(operator(), known, may_pay_again=may_pay_again),
         "queued again",
     )
 
@@ -168,7 +168,7 @@ def carry_out(order: Order, *, dry_run: bool, yes: bool, as_json: bool) -> None:
         if not dry_run and seen.total:
             run = with_services(
                 ready,
-                lambda services: services.bulk.run(Actor.COMMAND_LINE, order, progress=_progress),
+                lambda services: services.bulk.run(operator(), order, progress=_progress),
             )
     _print(order, seen, run, as_json=as_json)
     if order.selection.ids and not (run.done if run else seen.total):

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.exits import WRONG_USE, give_up
+from app.cli.identity import operator
 from app.cli.options import AsJson
 from app.cli.output import show, show_json
-from app.domain.audit import Actor
 from app.domain.client import url_objection
 from app.domain.delivery import EventType
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     kie-gateway clients list
     kie-gateway clients set shop --weight 3
     kie-gateway clients set shop --webhook-url https://shop.internal/kie
+    kie-gateway clients disable shop
 
     Works on the database itself, so it needs no running gateway and no key.
     A client is made by `kie-gateway keys create`.
@@ -32,6 +33,7 @@ COLUMNS: Mapping[str, str] = {
     "queued": "queued",
     "paused_at": "paused",
     "pause_note": "note",
+    "disabled_at": "disabled",
     "webhook_host": "webhooks to",
     "sees_balance": "sees balance",
 }
@@ -113,6 +115,37 @@ def set_client(
     typer.echo(f"changed {name}: {', '.join(given)}")
 
 
+@app.command()
+def disable(name: Annotated[str, typer.Argument(help="The client, by its name.")]) -> None:
+    """Refuse all keys of a client at once, and send nothing more of it.
+
+    Its queued tasks stay queued; their submit_within goes on. What runs at
+    kie.ai is settled and kept, and its webhooks go on. Streams and held waits
+    of its keys end within ten seconds.
+
+    \b
+    kie-gateway clients disable shop
+    kie-gateway clients enable shop      take it back
+
+    Needs only GATEWAY_DATABASE_URL. Exits 1 where there is no such client.
+    """
+    _change(name, {"disabled": True})
+    typer.echo(f"disabled {name}: its keys are refused, and nothing of it is sent")
+
+
+@app.command()
+def enable(name: Annotated[str, typer.Argument(help="The client, by its name.")]) -> None:
+    """Take `clients disable` back: its keys are good again, and its queue goes on.
+
+    \b
+    kie-gateway clients enable shop
+
+    Needs only GATEWAY_DATABASE_URL. Exits 1 where there is no such client.
+    """
+    _change(name, {"disabled": False})
+    typer.echo(f"enabled {name}")
+
+
 def _given(
     *,
     weight: int | None,
@@ -141,7 +174,7 @@ def _change(name: str, given: Mapping[str, Any]) -> None:
     from app.services.clients.settings import ClientChange
 
     change = ClientChange(given=frozenset(given), **given)
-    with_clients(lambda clients: clients.change(Actor.COMMAND_LINE, name, change))
+    with_clients(lambda clients: clients.change(operator(), name, change))
 
 
 def _web_url(text: str) -> str:

@@ -1,14 +1,16 @@
 """`kie-gateway keys`: API keys of the services that call the gateway."""
 
 import json
-from collections.abc import Mapping
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Annotated
 
 import typer
 
 from app.cli.exits import give_up
+from app.cli.identity import operator
 from app.cli.options import AsJson
-from app.cli.output import show
+from app.cli.output import cell, show, show_json
+from app.domain.access import Scope
 
 app = typer.Typer(
     help="""API keys of the services that call the gateway.
@@ -21,6 +23,8 @@ app = typer.Typer(
     """,
     no_args_is_help=True,
 )
+
+TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
 
 DAY = 24 * 3600.0
 """The usual grace; the same as the API's, as a test says."""
@@ -41,6 +45,14 @@ def create(
             help="The client's share of what the account may create, 1 to 100; a new client has 1."
         ),
     ] = None,
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="What the key may be used for, repeatable; without it: everything."),
+    ] = None,
+    expires_in: Annotated[
+        float | None,
+        typer.Option(metavar="DAYS", min=0.0, help="When the key ends; without it: never."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Issue a key. It is shown this once; only its hash is kept.
@@ -51,19 +63,29 @@ def create(
     \b
     kie-gateway keys create shop
     kie-gateway keys create shop --weight 3
+    kie-gateway keys create shop --scope tasks:read --scope usage
+    kie-gateway keys create shop --expires-in 90
     KEY=$(kie-gateway keys create shop --json | jq -r .api_key)
 
     Needs GATEWAY_SECRET_KEYS and GATEWAY_DATABASE_URL as `serve` has them.
     """
     from app.cli.context import with_keys
 
-    issued = with_keys(lambda keys: keys.create(name, weight=weight))
-    shown = {name: getattr(issued, name) for name in ("client", "api_key", "signing_secret")}
+    expires_at = _in_days(expires_in)
+    issued = with_keys(
+        lambda keys: keys.create(
+            name, weight=weight, scopes=scope, expires_at=expires_at, operator=operator()
+        )
+    )
+    names = ("client", "api_key", "signing_secret", "scopes", "expires_at")
+    shown = {name: getattr(issued, name) for name in names}
     if as_json:
-        typer.echo(json.dumps(shown))
+        show_json(shown)
         return
-    for field, value in shown.items():
-        typer.echo(f"{field:<15} {value}")
+    for field in names[:3]:
+        typer.echo(f"{field:<15} {shown[field]}")
+    typer.echo(f"{'scopes':<15} {' '.join(issued.scopes or ('all',))}")
+    typer.echo(f"{'expires_at':<15} {cell(issued.expires_at) or 'never'}")
     typer.echo("Keep the key now: it is not shown again.", err=True)
 
 
@@ -81,12 +103,15 @@ def list_keys(as_json: AsJson = False) -> None:
 
     rows = with_operations(lambda services: services.keys.list())
     if as_json:
-        typer.echo(json.dumps([_texts(row) for row in rows]))
+        show_json(rows)
         return
     show(
-        ("client", "id", "key", "created", "revoked"),
+        ("client", "id", "key", "scopes", *(name.removesuffix("_at") for name in TIMES)),
         [
-            (row["client"], row["id"], f"{row['hint']}…", row["created_at"], row["revoked_at"])
+            (
+                *(row["client"], row["id"], f"{row['hint']}…", " ".join(row["scopes"] or ["all"])),
+                *(row[name] for name in TIMES),
+            )
             for row in rows
         ],
     )
@@ -106,7 +131,9 @@ def revoke(
     """
     from app.cli.context import with_operations
 
-    count = with_operations(lambda services: services.keys.revoke(which.rstrip("…")))
+    count = with_operations(
+        lambda services: services.keys.revoke(which.rstrip("…"), operator=operator())
+    )
     if count == 0:
         give_up("No active key has this id or beginning; see `kie-gateway keys list`.")
     typer.echo(f"revoked {count}")
@@ -135,7 +162,7 @@ def rotate_secret(
     """
     from app.cli.context import with_keys
 
-    rotated = with_keys(lambda keys: keys.rotate_secret(name, grace=grace))
+    rotated = with_keys(lambda keys: keys.rotate_secret(name, grace=grace, operator=operator()))
     until = rotated.previous_secret_until
     shown = {
         "client": rotated.client,
@@ -150,9 +177,7 @@ def rotate_secret(
     typer.echo("Keep the secret now: it is not shown again.", err=True)
 
 
-def _texts(row: Mapping[str, Any]) -> dict[str, str | None]:
-    """Write times as RFC 3339, as the API does."""
-    times = {
-        n: v.isoformat().replace("+00:00", "Z") for n, v in row.items() if n.endswith("_at") and v
-    }
-    return {n: None if v is None else times.get(n, str(v)) for n, v in row.items()}
+def _in_days(days: float | None) -> datetime | None:
+    from app.wiring import utc_now
+
+    return None if days is None else utc_now() + timedelta(days=days)

@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from app.cli.exits import WRONG_USE, give_up
-from app.domain.audit import Actor
+from app.cli.identity import operator
 
 if TYPE_CHECKING:
     from app.services.tasks.stuck import StuckTasks
@@ -36,7 +36,7 @@ def bind(
     """
     done(
         task_id,
-        lambda stuck, known: stuck.bind(Actor.COMMAND_LINE, known, kie_task_id),
+        lambda stuck, known: stuck.bind(operator(), known, kie_task_id),
         "bound; kie.ai is polled for it",
         signs=True,
     )
@@ -57,7 +57,7 @@ def release(task_id: TaskId) -> None:
     """
     done(
         task_id,
-        lambda stuck, known: stuck.release(Actor.COMMAND_LINE, known),
+        lambda stuck, known: stuck.release(operator(), known),
         "released; kie.ai is polled for it",
     )
 

@@ -13,6 +13,7 @@ from app import config, log
 from app.cli.callers.client import CallFailedError
 from app.cli.context import with_services
 from app.cli.exits import give_up, reason
+from app.cli.identity import operator
 from app.cli.processes.subprocesses import (
     Process,
     ProcessFailedError,
@@ -118,4 +119,4 @@ def _environment(data_dir: Path, url: str, simulator_url: str) -> dict[str, str]
 
 def _issue(environment: Mapping[str, str], dsn: str) -> Issued:
     found = config.load(environment).model_copy(update={"database_url": SecretStr(dsn)})
-    return with_services(found, lambda services: services.keys.create("dev"))
+    return with_services(found, lambda services: services.keys.create("dev", operator=operator()))

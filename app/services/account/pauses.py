@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.audit import Action, Actor
+from app.domain.audit import Action, Operator
 from app.domain.client import is_name, no_such_client
 from app.domain.errors import InvalidRequestError
 from app.domain.policy import Policy
@@ -47,7 +47,7 @@ class AdmissionStatus:
 
 
 class Pauses:
-    """Pauses and resumes; `actor` is the way an operator said so."""
+    """Pauses and resumes; `operator` is who said so."""
 
     def __init__(self, database: Database, run: Transact, policy: Policy) -> None:
         self._database = database
@@ -65,7 +65,7 @@ class Pauses:
                 clients=[shown(row) for row in await queues.list_queues(connection)],
             )
 
-    async def pause(self, actor: Actor, *, client: str | None, note: str | None) -> None:
+    async def pause(self, operator: Operator, *, client: str | None, note: str | None) -> None:
         """Admit nothing, or nothing of one client's; what is under way goes on.
 
         Raises `NotFoundError` where there is no such client, and `InvalidRequestError` for a note
@@ -83,14 +83,14 @@ class Pauses:
             await audit.note(
                 connection,
                 Action.ADMISSION_PAUSED,
-                actor=actor,
+                operator=operator,
                 client=client,
                 detail={"note": note} if note else {},
             )
 
         await self._run(work)
 
-    async def resume(self, actor: Actor, *, client: str | None) -> None:
+    async def resume(self, operator: Operator, *, client: str | None) -> None:
         """Admit again; raises `NotFoundError` where there is no such client."""
 
         async def work(connection: Connection, consequences: Consequences) -> None:
@@ -98,7 +98,7 @@ class Pauses:
                 await condition.resume(connection)
             elif not (is_name(client) and await queues.resume(connection, client)):
                 raise no_such_client(client)
-            await audit.note(connection, Action.ADMISSION_RESUMED, actor=actor, client=client)
+            await audit.note(connection, Action.ADMISSION_RESUMED, operator=operator, client=client)
             consequences.wake(QUEUE)
 
         await self._run(work)

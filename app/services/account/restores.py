@@ -3,7 +3,7 @@
 Each act and its audit entry are one transaction.
 """
 
-from app.domain.audit import Action, Actor
+from app.domain.audit import Action, Operator
 from app.domain.errors import InvalidRequestError
 from app.services.account.witness import Witness, spelled
 from app.services.consequences import Consequences, Transact
@@ -17,13 +17,13 @@ LONGEST_MOVE = 24 * 3600.0
 
 
 class Restores:
-    """Ends the hold of a restored database, and announces moves; `actor` is how it was said."""
+    """Ends the hold of a restored database, and announces moves; `operator` said so."""
 
     def __init__(self, run: Transact, ours: Witness) -> None:
         self._run = run
         self._ours = ours
 
-    async def resume(self, actor: Actor) -> bool:
+    async def resume(self, operator: Operator) -> bool:
         """Send again, from the database as it is now; False: nothing is held because of it."""
         readable = await self._ours.readable()
 
@@ -32,13 +32,15 @@ class Restores:
             if not seen.is_held:
                 return False
             await witness.release(connection, seen.found)
-            await audit.note(connection, Action.DATABASE_RESUMED, actor=actor, detail=spelled(seen))
+            await audit.note(
+                connection, Action.DATABASE_RESUMED, operator=operator, detail=spelled(seen)
+            )
             consequences.wake(QUEUE)
             return True
 
         return await self._run(work)
 
-    async def expect_move(self, actor: Actor, *, within: float) -> None:
+    async def expect_move(self, operator: Operator, *, within: float) -> None:
         """Send nothing from here, and accept the next database that this one turns up in, once.
 
         After `within` seconds all is as before. Raises `InvalidRequestError` for a time out of
@@ -56,16 +58,16 @@ class Restores:
                 raise InvalidRequestError(detail)
             await witness.expect_move(connection, within)
             told = {"within": f"{within:g} s"}
-            await audit.note(connection, Action.MOVE_EXPECTED, actor=actor, detail=told)
+            await audit.note(connection, Action.MOVE_EXPECTED, operator=operator, detail=told)
 
         await self._run(work)
 
-    async def expect_no_move(self, actor: Actor) -> None:
+    async def expect_no_move(self, operator: Operator) -> None:
         """Take the announcement back, and send again."""
 
         async def work(connection: Connection, consequences: Consequences) -> None:
             await witness.expect_no_move(connection)
-            await audit.note(connection, Action.MOVE_CANCELED, actor=actor)
+            await audit.note(connection, Action.MOVE_CANCELED, operator=operator)
             consequences.wake(QUEUE)
 
         await self._run(work)

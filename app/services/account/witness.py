@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from app.domain.audit import Action, Actor
+from app.domain.audit import Action
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.replicas import CLOCK_TOLERANCE, Fingerprints, differing
 from app.domain.restore import (
@@ -241,7 +241,7 @@ class Witness:
         detail = spelled(seen) | {"counter": f"{seen.counter}, remembered {self._remembered}"}
         held = action is Action.DATABASE_HELD
         if held or sight.change is Change.MOVED:
-            await audit.note(connection, action, actor=Actor.GATEWAY, detail=detail)
+            await audit.note(connection, action, detail=detail)
         say = log.error if held else log.warning
         consequences.count(
             lambda: say(

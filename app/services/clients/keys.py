@@ -1,27 +1,21 @@
 """Clients and their API keys: made once, shown once, kept as a hash."""
 
 import base64
-import hashlib
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.domain.audit import Action, Actor
+from app.domain.access import Scope, checked_scopes
+from app.domain.audit import SOMEBODY, Action, Operator
 from app.domain.client import USUAL_GRACE, checked_grace, checked_name, checked_weight, is_name
-from app.domain.errors import InvalidRequestError, NotFoundError, UnauthenticatedError
+from app.domain.errors import InvalidRequestError, NotFoundError, bad_member
+from app.services.clients.authentication import API_KEY, HINT, digest, random_text
 from app.services.clients.vault import UnopenedSecretError, Vault
 from app.store.account import queues
 from app.store.clients import audit, clients
 from app.store.engine import Connection, Database
-
-_KEY = re.compile(r"kgw_[A-Za-z0-9_-]{43}")
-"""256 random bits in base64url (RFC 4648 section 5) behind a prefix that scanners can find."""
-
-HINT = 10
-"""Characters of a key that lists show."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +26,9 @@ class Issued:
     client: str
     api_key: str
     signing_secret: str
+    scopes: Sequence[Scope] | None
+    """What it may be used for; None: everything."""
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +41,8 @@ class Rotated:
     """Until when the one before signs too; None: it does not."""
 
 
-def _digest(api_key: str) -> bytes:
-    return hashlib.sha256(api_key.encode()).digest()
-
-
 class Keys:
-    """Issues, checks and revokes keys."""
+    """Issues and revokes keys."""
 
     def __init__(
         self,
@@ -63,49 +56,51 @@ class Keys:
         self._new_id = new_id
         self._random_bytes = random_bytes
 
-    async def authenticate(self, api_key: str) -> UUID:
-        """Return the key's client; raises `UnauthenticatedError` without saying why."""
-        detail = "Send the header `Authorization: Bearer kgw_…` with a key of this gateway."
-        if not _KEY.fullmatch(api_key):
-            raise UnauthenticatedError(detail)
-        async with self._database.read() as connection:
-            client_id = await clients.client_by_key(connection, _digest(api_key))
-        if client_id is None:
-            raise UnauthenticatedError(detail)
-        return client_id
-
     async def create(
-        self, name: str, *, weight: int | None = None, actor: Actor = Actor.COMMAND_LINE
+        self,
+        name: str,
+        *,
+        weight: int | None = None,
+        scopes: Collection[Scope] | None = None,
+        expires_at: datetime | None = None,
+        operator: Operator = SOMEBODY,
     ) -> Issued:
         """Issue a key, and create its client if the name is new; `weight` is the client's.
 
-        Raises `InvalidRequestError` for a name that is not 1 to 64 letters, digits, `.`, `_`, `-`,
-        and for a weight outside 1 to 100.
+        `scopes`: None for all. Raises `InvalidRequestError` for a name that is not 1 to 64
+        letters, digits, `.`, `_`, `-`, for a weight outside 1 to 100, for no scope at all and for
+        an end that is past.
         """
         checked_name(name)
         if weight is not None:
             checked_weight(weight)
-        api_key = "kgw_" + base64.urlsafe_b64encode(self._random_bytes(32)).rstrip(b"=").decode()
         secret = self._new_secret()
         client_id = self._new_id()
         sealed = self._vault.seal(secret)
-        new = Issued(id=self._new_id(), client=name, api_key=api_key, signing_secret=secret)
+        new = Issued(
+            id=self._new_id(),
+            client=name,
+            api_key=API_KEY + random_text(self._random_bytes),
+            signing_secret=secret,
+            scopes=checked_scopes(scopes),
+            expires_at=expires_at,
+        )
 
         async def store(connection: Connection) -> Issued:
             owner, kept = await clients.ensure_client(
                 connection, client_id=client_id, name=name, signing_secret=sealed
             )
             opened = self._opened(kept)  # first: a key that cannot be shown must not exist
-            await _insert(connection, owner, new, actor)
+            await _insert(connection, owner, new, operator)
             if weight is not None:
                 await queues.weigh(connection, name, weight)
-                await audit.note_weight(connection, name, weight, actor=actor)
+                await audit.note_weight(connection, name, weight, operator=operator)
             return replace(new, signing_secret=opened)
 
         return await self._database.run(store)
 
     async def rotate_secret(
-        self, name: str, *, grace: float = USUAL_GRACE, actor: Actor = Actor.COMMAND_LINE
+        self, name: str, *, grace: float = USUAL_GRACE, operator: Operator = SOMEBODY
     ) -> Rotated:
         """Give the client a new signing secret; for `grace` seconds the one before signs too.
 
@@ -127,7 +122,7 @@ class Keys:
                 until: datetime | None = found["previous_secret_until"]
                 return until
             kept = before if grace > 0 and self._vault.opens(before) else None
-            return await _rotate(connection, name, sealed, kept, grace, actor)
+            return await _rotate(connection, name, sealed, kept, grace, operator)
 
         until = await self._database.run(work)
         return Rotated(client=name, signing_secret=secret, previous_secret_until=until)
@@ -136,7 +131,7 @@ class Keys:
         async with self._database.read() as connection:
             return await clients.list_keys(connection)
 
-    async def revoke(self, which: str, *, actor: Actor = Actor.COMMAND_LINE) -> int:
+    async def revoke(self, which: str, *, operator: Operator = SOMEBODY) -> int:
         """Revoke the living keys with this id or hint; return how many there were."""
         async with self._database.begin() as connection:
             revoked = await clients.revoke_keys(connection, which)
@@ -144,7 +139,7 @@ class Keys:
                 await audit.note(
                     connection,
                     Action.KEY_REVOKED,
-                    actor=actor,
+                    operator=operator,
                     client=key["client"],
                     detail={"key_id": str(key["id"]), "hint": key["hint"]},
                 )
@@ -168,21 +163,42 @@ class Keys:
             raise InvalidRequestError(detail) from None
 
 
-async def _insert(connection: Connection, owner: UUID, new: Issued, actor: Actor) -> None:
+async def _insert(connection: Connection, owner: UUID, new: Issued, operator: Operator) -> None:
     """Store a key of the client `owner`, with its audit entry."""
-    hint = new.api_key[:HINT]
-    await clients.insert_key(
-        connection, key_id=new.id, client_id=owner, digest=_digest(new.api_key), hint=hint
+    if new.expires_at is not None and await clients.is_past(connection, new.expires_at):
+        where = "/expires_at"
+        raise bad_member(where, "should be in the future")
+    key = clients.NewKey(
+        id=new.id,
+        client_id=owner,
+        digest=digest(new.api_key),
+        hint=new.api_key[:HINT],
+        scopes=new.scopes,
+        expires_at=new.expires_at,
     )
-    about = {"key_id": str(new.id), "hint": hint}
-    await audit.note(connection, Action.KEY_CREATED, actor=actor, client=new.client, detail=about)
+    await clients.insert_key(connection, key)
+    about = {"key_id": str(new.id), "hint": key.hint}
+    if new.scopes is not None:
+        about["scopes"] = " ".join(new.scopes)
+    if new.expires_at is not None:
+        about["expires_at"] = new.expires_at.isoformat(timespec="seconds")
+    await audit.note(
+        connection, Action.KEY_CREATED, operator=operator, client=new.client, detail=about
+    )
 
 
 async def _rotate(
-    connection: Connection, name: str, sealed: bytes, kept: bytes | None, grace: float, actor: Actor
+    connection: Connection,
+    name: str,
+    sealed: bytes,
+    kept: bytes | None,
+    grace: float,
+    operator: Operator,
 ) -> datetime | None:
     """Store a secret, with its audit entry; returns until when the `kept` one signs too."""
     lasts = grace if kept is not None else 0
     about = {"grace": f"{lasts:g}"}
-    await audit.note(connection, Action.SECRET_ROTATED, actor=actor, client=name, detail=about)
+    await audit.note(
+        connection, Action.SECRET_ROTATED, operator=operator, client=name, detail=about
+    )
     return await clients.rotate_secret(connection, name, sealed, kept=kept, grace=lasts or None)

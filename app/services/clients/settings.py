@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.audit import Action, Actor
+from app.domain.audit import Action, Operator
 from app.domain.client import checked_hosts, checked_weight, is_name, no_such_client, url_host
 from app.domain.delivery import EventType
 from app.domain.errors import bad_member
 from app.outbound.guard import Guard
-from app.store.account import queues
+from app.store.account import admission, queues
 from app.store.clients import audit, clients
 from app.store.engine import Connection, Database
 
@@ -33,10 +33,12 @@ class ClientChange:
     """What it is notified of; None: every final state."""
     sees_balance: bool = False
     """It may ask for the account's credits."""
+    disabled: bool = False
+    """Its keys are refused, and nothing of it is sent."""
 
 
 class Clients:
-    """Lists clients and changes them; `actor` is the way the change came in."""
+    """Lists clients and changes them; `operator` is who said so."""
 
     def __init__(self, database: Database, guard: Guard) -> None:
         self._database = database
@@ -60,7 +62,7 @@ class Clients:
         async with self._database.read() as connection:
             return [dict(row) for row in await audit.newest(connection, limit=AUDIT_SHOWN)]
 
-    async def change(self, actor: Actor, name: str, change: ClientChange) -> None:
+    async def change(self, operator: Operator, name: str, change: ClientChange) -> None:
         """Change a client, all of it or nothing; counts for what happens from then on.
 
         Raises `NotFoundError`, and `InvalidRequestError` for a weight outside 1 to 100, for hosts
@@ -77,21 +79,14 @@ class Clients:
         values = {column: value for column, value in values.items() if column in change.given}
 
         async def work(connection: Connection) -> None:
+            if change.disabled:  # who admits just now ends first, as with a pause
+                await admission.lock_account(connection, wait=True)
             before = await clients.lock_webhooks(connection, name) if is_name(name) else None
             if before is None:
                 raise no_such_client(name)
             self._check_url({**before, **values})
-            if values:
-                await clients.set_settings(connection, name, values)
-            if "weight" in change.given:
-                await queues.weigh(connection, name, change.weight)
-            await audit.note(
-                connection,
-                Action.CLIENT_CHANGED,
-                actor=actor,
-                client=name,
-                detail=_noted(change, values),
-            )
+            await _store(connection, name, change, values)
+            await _note(connection, operator, name, change, values)
 
         await self._database.run(work)
 
@@ -108,6 +103,35 @@ def shown(row: Mapping[Any, Any]) -> dict[str, Any]:
     url = row["webhook_url"]
     host = url_host(url) if url else None
     return {**{name: row[name] for name in row if name != "webhook_url"}, "webhook_host": host}
+
+
+async def _store(
+    connection: Connection, name: str, change: ClientChange, values: Mapping[str, Any]
+) -> None:
+    if values:
+        await clients.set_settings(connection, name, values)
+    if "weight" in change.given:
+        await queues.weigh(connection, name, change.weight)
+    if "disabled" in change.given:
+        await queues.disable(connection, name, off=change.disabled)
+
+
+async def _note(
+    connection: Connection,
+    operator: Operator,
+    name: str,
+    change: ClientChange,
+    values: Mapping[str, Any],
+) -> None:
+    """Write into the audit what was changed; disabling, and its end, are actions of their own."""
+    noted = _noted(change, values)
+    if noted:
+        await audit.note(
+            connection, Action.CLIENT_CHANGED, operator=operator, client=name, detail=noted
+        )
+    if "disabled" in change.given:
+        action = Action.CLIENT_DISABLED if change.disabled else Action.CLIENT_ENABLED
+        await audit.note(connection, action, operator=operator, client=name)
 
 
 def _words(events: Sequence[EventType] | None) -> Sequence[str] | None:

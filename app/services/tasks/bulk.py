@@ -1,6 +1,6 @@
 """What an operator does to many tasks at once, batch by batch.
 
-Each batch is a transaction of its own, which also counts it in the run's one audit entry: a run
+Each batch is a transaction of its own, which also counts it for the run's one audit entry: a run
 that is broken off has done what its entry says.
 """
 
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from app.domain.audit import Actor
+from app.domain.audit import Operator
 from app.domain.bulk import ACTIONS, Act, Order, check
 from app.domain.client import is_name, no_such_client
 from app.domain.errors import require_risk_taken
@@ -65,7 +65,7 @@ class Run:
 
 
 class Bulk:
-    """Carries out orders; `actor` is how they were given."""
+    """Carries out orders; `operator` gave them."""
 
     def __init__(
         self, database: Database, lifecycle: Lifecycle, new_id: Callable[[], UUID]
@@ -93,7 +93,7 @@ class Bulk:
 
     async def run(
         self,
-        actor: Actor,
+        operator: Operator,
         order: Order,
         *,
         limit: int = MOST,
@@ -109,16 +109,16 @@ class Bulk:
         async with self._database.read() as connection:
             await _require_client(connection, order.selection.client)
             ids = await bulk.choose(connection, order, limit=limit)
-        done = await self._carry_out(actor, order, ids, progress) if ids else 0
+        done = await self._carry_out(operator, order, ids, progress) if ids else 0
         async with self._database.read() as connection:
             left = await bulk.count(connection, order)
         return Run(done=done, remaining=sum(row["tasks"] for row in left))
 
     async def _carry_out(
-        self, actor: Actor, order: Order, ids: Sequence[UUID], progress: Progress
+        self, operator: Operator, order: Order, ids: Sequence[UUID], progress: Progress
     ) -> int:
         run, done = self._new_id(), 0
-        await self._lifecycle.run(partial(self._begin, actor, order, run, len(ids)))
+        await self._lifecycle.run(partial(self._begin, operator, order, run, len(ids)))
         for batch in itertools.count(1):
             chosen = ids[(batch - 1) * BATCH : batch * BATCH]
             if not chosen:
@@ -129,14 +129,19 @@ class Bulk:
 
     @staticmethod
     async def _begin(
-        actor: Actor, order: Order, run: UUID, meant: int, connection: Connection, _: Consequences
+        operator: Operator,
+        order: Order,
+        run: UUID,
+        meant: int,
+        connection: Connection,
+        _: Consequences,
     ) -> None:
         said = {"reason": order.reason} if order.reason else {}
         risk = {"may_pay_again": "true"} if order.may_pay_again else {}
         await audit.begin_run(
             connection,
             ACTIONS[order.act],
-            actor=actor,
+            operator=operator,
             client=order.selection.client,
             run=run,
             detail={**order.selection.noted, **said, **risk, "meant": str(meant)},
@@ -152,14 +157,14 @@ class Bulk:
         consequences: Consequences,
     ) -> int:
         """Return how many the run has done; a batch whose commit was not answered is done once."""
-        entry, batches, done = await audit.count_run(connection, ACTIONS[order.act], run=run)
+        batches, done = await audit.count_run(connection, run)
         if batches >= batch:
             return done
         rows = await bulk.lock(connection, order, ids)
         for row in rows:
             await self._one(order, row, connection, consequences)
         done += len(rows)
-        await audit.count_on(connection, entry, batches=batch, done=done)
+        await audit.count_on(connection, run, batches=batch, done=done)
         return done
 
     async def _one(

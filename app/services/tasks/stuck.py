@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from app.domain.audit import Action, Actor
+from app.domain.audit import Action, Operator
 from app.domain.callback_url import CallbackUrls, Echo
 from app.domain.errors import (
     InvalidRequestError,
@@ -37,7 +37,7 @@ _KIE_TASK_ID = re.compile(r"[!-~]{1,200}")
 
 
 class StuckTasks:
-    """Lists stuck tasks, and carries out what an operator decides; `actor` is how it was said."""
+    """Lists stuck tasks, and carries out what an operator decides; `operator` said so."""
 
     def __init__(
         self, database: Database, lifecycle: Lifecycle, kie: KieClient, urls: CallbackUrls
@@ -70,7 +70,7 @@ class StuckTasks:
             raise no_such_task()
         return dict(found)
 
-    async def bind(self, actor: Actor, task_id: UUID, kie_task_id: str) -> None:
+    async def bind(self, operator: Operator, task_id: UUID, kie_task_id: str) -> None:
         """Give a task the id that a person found at kie.ai, and have kie.ai asked about it.
 
         An id is never replaced, and its result goes to the task's client: so kie.ai is asked
@@ -98,7 +98,7 @@ class StuckTasks:
             await audit.note(
                 connection,
                 Action.TASK_BOUND,
-                actor=actor,
+                operator=operator,
                 task_id=task_id,
                 detail={"kie_task_id": kie_task_id},
             )
@@ -124,7 +124,7 @@ class StuckTasks:
                 detail = f"kie.ai did not say whose this id is ({reason}). Nothing was bound."
                 raise KieNotAnsweringError(detail)
 
-    async def requeue(self, actor: Actor, task_id: UUID, *, may_pay_again: bool) -> None:
+    async def requeue(self, operator: Operator, task_id: UUID, *, may_pay_again: bool) -> None:
         """Put an unconfirmed task back into the queue, to be sent and perhaps paid once more.
 
         Raises `PaidTwiceRiskError` unless told that this is meant, `NotFoundError`, and
@@ -139,14 +139,14 @@ class StuckTasks:
             await audit.note(
                 connection,
                 Action.TASK_REQUEUED,
-                actor=actor,
+                operator=operator,
                 task_id=task_id,
                 detail={"may_pay_again": "true", "attempt": str(standing.attempt)},
             )
 
         await self._lifecycle.run(work)
 
-    async def release(self, actor: Actor, task_id: UUID) -> None:
+    async def release(self, operator: Operator, task_id: UUID) -> None:
         """Work again on a task that was parked; raises `NotFoundError`, `NotStuckError`."""
 
         async def work(connection: Connection, consequences: Consequences) -> None:
@@ -154,7 +154,7 @@ class StuckTasks:
             if not await polls.unpark(connection, task_id):
                 detail = "The task was not set aside."
                 raise NotStuckError(detail)
-            await audit.note(connection, Action.TASK_RELEASED, actor=actor, task_id=task_id)
+            await audit.note(connection, Action.TASK_RELEASED, operator=operator, task_id=task_id)
             consequences.wake(task_id, POLL)
 
         await self._lifecycle.run(work)

@@ -104,7 +104,7 @@ def _mine() -> CTE:
             queue.c.place,
             queue.c.pair_held,
             tagged,
-            ClientQueue.paused_at,
+            func.coalesce(ClientQueue.disabled_at, ClientQueue.paused_at).label("paused_at"),
         )
         .select_from(queue)
         .join(Client, Client.id == _CLIENT)

@@ -193,7 +193,7 @@ QUEUED = Task.state == state_literal(State.QUEUED)
 ELIGIBLE = (QUEUED, Task.submit_by > NOW, Task.due_at <= NOW, Task.kie_task_id.is_(None))
 """Of the queued tasks, those that may be sent as far as they themselves are concerned: what is not
 released yet has no `due_at`, and what kie.ai has is never sent again."""
-CLIENT_OPEN = ClientQueue.paused_at.is_(None)
+CLIENT_OPEN = and_(ClientQueue.paused_at.is_(None), ClientQueue.disabled_at.is_(None))
 
 
 def start_tag(vtime: SQLColumnExpression[float]) -> ColumnElement[float]:

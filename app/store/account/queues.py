@@ -2,11 +2,22 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Integer, RowMapping, Text, bindparam, func, null, select, update
+from sqlalchemy import (
+    Boolean,
+    Integer,
+    RowMapping,
+    Text,
+    bindparam,
+    case,
+    func,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import State
-from app.store.sql import NOW, state_literal
+from app.store.sql import NOW, as_given, given, state_literal
 from app.store.tables import Client, ClientQueue, Task
 
 _NAME = bindparam("client_name", type_=Text)
@@ -27,6 +38,11 @@ _RESUME = (
     .values(paused_at=null(), pause_note=null())
     .returning(ClientQueue.client_id)
 )
+_DISABLE = (
+    update(ClientQueue)
+    .where(_NAMED)
+    .values(disabled_at=case((given("off", Boolean), func.coalesce(ClientQueue.disabled_at, NOW))))
+)
 _WEIGH = (
     update(Client)
     .where(Client.name == _NAME)
@@ -44,6 +60,11 @@ async def pause(connection: AsyncConnection, client: str, note: str | None) -> b
 async def resume(connection: AsyncConnection, client: str) -> bool:
     """Admit the client's tasks again; False: there is no client of this name."""
     return await connection.scalar(_RESUME, {"client_name": client}) is not None
+
+
+async def disable(connection: AsyncConnection, client: str, *, off: bool) -> None:
+    """Send nothing more of the client, and refuse its keys; or, not `off`, no longer."""
+    await connection.execute(_DISABLE, {"client_name": client, **as_given(off=off)})
 
 
 async def weigh(connection: AsyncConnection, client: str, weight: int) -> bool:
@@ -65,6 +86,7 @@ _LIST = (
         Client.weight,
         ClientQueue.paused_at,
         ClientQueue.pause_note,
+        ClientQueue.disabled_at,
         _WAITING.label("queued"),
         Client.webhook_url,
         Client.webhook_hosts,

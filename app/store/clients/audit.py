@@ -1,14 +1,20 @@
 """What operators did and have to know: written in the transaction of what it records."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, bindparam, insert, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+import structlog
+from sqlalchemy import Uuid, bindparam, cast, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.audit import Action, Actor
-from app.store.tables import AuditEntry
+from app.domain.audit import GATEWAY, Action, Operator
+from app.store.engine import after_commit
+from app.store.tables import AuditEntry, BulkRun
+
+log = structlog.get_logger(__name__)
 
 _NOTE = insert(AuditEntry)
 
@@ -17,31 +23,31 @@ async def note(
     connection: AsyncConnection,
     action: Action,
     *,
-    actor: Actor = Actor.GATEWAY,
+    operator: Operator = GATEWAY,
     client: str | None = None,
     task_id: UUID | None = None,
     detail: Mapping[str, str] | None = None,
 ) -> None:
-    """Append an entry; `client` by name."""
+    """Append an entry, and log it once it is committed; `client` by name."""
     values = {
         "action": action,
-        "actor": actor,
+        **asdict(operator),
         "client": client,
         "task_id": task_id,
         "detail": dict(detail or {}),
     }
     await connection.execute(_NOTE, values)
+    after_commit(connection, lambda: log.info("audit", **values))
 
 
-_RUN = select(AuditEntry.id, AuditEntry.detail).where(
-    AuditEntry.action == bindparam("run_action"),
-    AuditEntry.detail["run"].astext == bindparam("run"),
+_BEGIN_RUN = insert(BulkRun).on_conflict_do_nothing().returning(BulkRun.id)
+_RUN_LOCKED = (
+    select(BulkRun.batches, BulkRun.done).where(BulkRun.id == bindparam("run")).with_for_update()
 )
-_RUN_LOCKED = _RUN.with_for_update()
 _COUNT_ON = (
-    update(AuditEntry)
-    .where(AuditEntry.id == bindparam("entry_id"))
-    .values(detail=AuditEntry.detail.op("||")(bindparam("counted", type_=JSONB)))
+    update(BulkRun)
+    .where(BulkRun.id == bindparam("run"))
+    .values(batches=bindparam("new_batches"), done=bindparam("new_done"))
 )
 
 
@@ -49,40 +55,36 @@ async def begin_run(
     connection: AsyncConnection,
     action: Action,
     *,
-    actor: Actor,
+    operator: Operator,
     client: str | None,
     run: UUID,
     detail: Mapping[str, str],
 ) -> None:
     """Append the entry of a run that takes several transactions, unless it is there already."""
-    named = {"run_action": action, "run": str(run)}
-    if (await connection.execute(_RUN, named)).first() is None:
-        counted = {"run": str(run), "batches": "0", "done": "0"}
-        await note(connection, action, actor=actor, client=client, detail={**detail, **counted})
+    if await connection.scalar(_BEGIN_RUN, {"id": run}) is not None:
+        about = {**detail, "run": str(run)}
+        await note(connection, action, operator=operator, client=client, detail=about)
 
 
-async def count_run(
-    connection: AsyncConnection, action: Action, *, run: UUID
-) -> tuple[int, int, int]:
-    """Lock the run's entry; returns its id, and the batches and the tasks that are committed."""
-    found = await connection.execute(_RUN_LOCKED, {"run_action": action, "run": str(run)})
-    row = found.one()
-    return row.id, int(row.detail["batches"]), int(row.detail["done"])
+async def count_run(connection: AsyncConnection, run: UUID) -> tuple[int, int]:
+    """Lock the run; returns the batches and the tasks that are committed."""
+    batches, done = (await connection.execute(_RUN_LOCKED, {"run": run})).one()
+    return batches, done
 
 
-async def count_on(connection: AsyncConnection, entry_id: int, *, batches: int, done: int) -> None:
+async def count_on(connection: AsyncConnection, run: UUID, *, batches: int, done: int) -> None:
     """Note how far a run has come, in the transaction of what it did."""
-    counted = {"batches": str(batches), "done": str(done)}
-    await connection.execute(_COUNT_ON, {"entry_id": entry_id, "counted": counted})
+    counted = {"run": run, "new_batches": batches, "new_done": done}
+    await connection.execute(_COUNT_ON, counted)
 
 
 async def note_weight(
-    connection: AsyncConnection, client: str, weight: int, *, actor: Actor
+    connection: AsyncConnection, client: str, weight: int, *, operator: Operator
 ) -> None:
     await note(
         connection,
         Action.CLIENT_CHANGED,
-        actor=actor,
+        operator=operator,
         client=client,
         detail={"weight": str(weight)},
     )
@@ -110,9 +112,22 @@ async def note_foreign_id(connection: AsyncConnection, task_id: UUID) -> None:
         await note(connection, Action.FOREIGN_ID, task_id=task_id)
 
 
-_LIST = select(AuditEntry.__table__).order_by(AuditEntry.id.desc()).limit(bindparam("limit"))
+_RUN = cast(AuditEntry.detail["run"].astext, Uuid)
+_LIST = (
+    select(*AuditEntry.__table__.c, BulkRun.batches, BulkRun.done)
+    .outerjoin(BulkRun, BulkRun.id == _RUN)
+    .order_by(AuditEntry.id.desc())
+    .limit(bindparam("limit"))
+)
 
 
-async def newest(connection: AsyncConnection, *, limit: int) -> Sequence[RowMapping]:
-    """Return the entries, newest first."""
-    return (await connection.execute(_LIST, {"limit": limit})).mappings().all()
+async def newest(connection: AsyncConnection, *, limit: int) -> Sequence[Mapping[str, Any]]:
+    """Return the entries, newest first; those of runs say how far they have come."""
+    rows = (await connection.execute(_LIST, {"limit": limit})).mappings()
+    return [_counted(dict(row)) for row in rows]
+
+
+def _counted(entry: dict[str, Any]) -> dict[str, Any]:
+    counted = {name: entry.pop(name) for name in ("batches", "done")}
+    entry["detail"] |= {name: str(n) for name, n in counted.items() if n is not None}
+    return entry

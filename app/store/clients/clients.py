@@ -1,25 +1,73 @@
 """Clients and their keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import LargeBinary, RowMapping, Text, bindparam, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    LargeBinary,
+    RowMapping,
+    Text,
+    Uuid,
+    bindparam,
+    false,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.store.sql import NOW, later
 from app.store.tables import ApiKey, Client, ClientQueue
 
-_BY_DIGEST = select(ApiKey.client_id).where(
-    ApiKey.digest == bindparam("digest"), ApiKey.revoked_at.is_(None)
+_OVER = ApiKey.revoked_at.is_not(None)
+_EXPIRED = func.coalesce(ApiKey.expires_at <= NOW, false())
+_DISABLED = ClientQueue.disabled_at.is_not(None)
+_BY_DIGEST = (
+    select(
+        ApiKey.id,
+        ApiKey.client_id,
+        ApiKey.scopes,
+        _OVER.label("revoked"),
+        _EXPIRED.label("expired"),
+        _DISABLED.label("disabled"),
+    )
+    .outerjoin(ClientQueue, ClientQueue.client_id == ApiKey.client_id)
+    .where(ApiKey.digest == bindparam("digest"))
 )
 
 
-async def client_by_key(connection: AsyncConnection, digest: bytes) -> UUID | None:
-    """Return the client whose living key has this SHA-256."""
-    return await connection.scalar(_BY_DIGEST, {"digest": digest})
+async def find_key(connection: AsyncConnection, digest: bytes) -> RowMapping | None:
+    """Return the key with this SHA-256: `id`, `client_id`, `scopes` (None: all) and how it stands.
+
+    `revoked`, `expired` and `disabled` (that is its client) say why it opens nothing.
+    """
+    found = await connection.execute(_BY_DIGEST, {"digest": digest})
+    return found.mappings().one_or_none()
+
+
+_IDS = ApiKey.id == bindparam("ids", type_=ARRAY(Uuid)).any_()
+_LIVING = (
+    select(ApiKey.id)
+    .outerjoin(ClientQueue, ClientQueue.client_id == ApiKey.client_id)
+    .where(_IDS, ~_OVER, ~_EXPIRED, ~_DISABLED)
+)
+_FREE = select(ApiKey.id).where(_IDS).with_for_update(skip_locked=True).cte("free")
+_USED = update(ApiKey).where(ApiKey.id == _FREE.c.id).values(last_used_at=NOW)
+
+
+async def living(connection: AsyncConnection, ids: Collection[UUID]) -> set[UUID]:
+    """Return those of the keys that open something still."""
+    return set(await connection.scalars(_LIVING, {"ids": sorted(ids)}))
+
+
+async def note_used(connection: AsyncConnection, ids: Collection[UUID]) -> None:
+    """Note that these keys were used just now; what another process notes is left to it."""
+    await connection.execute(_USED, {"ids": sorted(ids)})
 
 
 _WEBHOOK_HOSTS = select(Client.webhook_hosts).where(Client.id == bindparam("client_id"))
@@ -104,14 +152,28 @@ async def ensure_client(
     return found.id, found.signing_secret
 
 
-async def insert_key(
-    connection: AsyncConnection, *, key_id: UUID, client_id: UUID, digest: bytes, hint: str
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    """A key to be stored."""
+
+    id: UUID
+    client_id: UUID
+    digest: bytes = field(repr=False)
+    hint: str
+    scopes: Sequence[str] | None = None
+    """None: all."""
+    expires_at: datetime | None = None
+
+
+async def insert_key(connection: AsyncConnection, new: NewKey) -> None:
     """Store a key's digest; a second time under the same id changes nothing."""
     statement = insert(ApiKey).on_conflict_do_nothing(index_elements=[ApiKey.id])
-    await connection.execute(
-        statement.values(id=key_id, client_id=client_id, digest=digest, hint=hint)
-    )
+    await connection.execute(statement.values(**asdict(new)))
+
+
+async def is_past(connection: AsyncConnection, instant: datetime) -> bool:
+    """Tell whether the instant is over by the database's clock."""
+    return bool(await connection.scalar(select(NOW.op(">=")(instant))))
 
 
 async def list_keys(connection: AsyncConnection) -> list[dict[str, Any]]:
@@ -121,7 +183,10 @@ async def list_keys(connection: AsyncConnection) -> list[dict[str, Any]]:
             Client.name.label("client"),
             ApiKey.id,
             ApiKey.hint,
+            ApiKey.scopes,
             ApiKey.created_at,
+            ApiKey.expires_at,
+            ApiKey.last_used_at,
             ApiKey.revoked_at,
         )
         .join(Client, Client.id == ApiKey.client_id)
@@ -146,5 +211,5 @@ async def revoke_keys(connection: AsyncConnection, which: str) -> list[dict[str,
 
 
 async def count_living_keys(connection: AsyncConnection) -> int:
-    statement = select(func.count()).where(ApiKey.revoked_at.is_(None))
+    statement = select(func.count()).select_from(ApiKey).where(~_OVER, ~_EXPIRED)
     return await connection.scalar(statement) or 0

@@ -2,7 +2,7 @@
 
 from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlot, Process
 from app.store.tables.base import Base
-from app.store.tables.clients import ApiKey, AuditEntry, Client
+from app.store.tables.clients import AdminKey, ApiKey, AuditEntry, BulkRun, Client
 from app.store.tables.deliveries import Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
 from app.store.tables.feed import FeedEntry, FeedWriter
 from app.store.tables.schema import SchemaRelease
@@ -11,9 +11,11 @@ from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, Tas
 __all__ = [
     "CHANGED",
     "RESULT_URLS_CUT",
+    "AdminKey",
     "ApiKey",
     "AuditEntry",
     "Base",
+    "BulkRun",
     "Callback",
     "Client",
     "ClientQueue",

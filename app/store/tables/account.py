@@ -168,3 +168,5 @@ class ClientQueue(Base):
     """The start tag that its next task has at the earliest."""
     paused_at: Mapped[datetime | None]
     pause_note: Mapped[str | None]
+    disabled_at: Mapped[datetime | None]
+    """Its keys are refused since then, and nothing of it is sent."""

@@ -13,6 +13,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.domain.access import Role
 from app.domain.audit import Action, Actor
 from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
@@ -54,10 +55,34 @@ class ApiKey(Base):
     """The key's first characters, to tell keys apart in lists."""
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     revoked_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    scopes: Mapped[list[str] | None]
+    """What it may be used for; NULL: everything."""
+    last_used_at: Mapped[datetime | None]
+    """To the minute: uses are gathered."""
+
+
+class AdminKey(Base):
+    """A key of an operator's: only its SHA-256 is kept."""
+
+    __tablename__ = "admin_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    """For good: the audit names it."""
+    role: Mapped[str]
+    digest: Mapped[bytes] = mapped_column(unique=True)
+    hint: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """To the minute."""
+
+    __table_args__ = (one_of("role", Role),)
 
 
 class AuditEntry(Base):
-    """What an operator did, and what needs one: append-only."""
+    """What an operator did, and what needs one: a trigger refuses every change of an entry."""
 
     __tablename__ = "audit_entries"
 
@@ -69,9 +94,25 @@ class AuditEntry(Base):
     """Its name: it may be renamed or gone when somebody reads this."""
     task_id: Mapped[UUID | None]
     detail: Mapped[dict[str, str]] = mapped_column(server_default=text("'{}'"))
+    who: Mapped[str | None]
+    """The operator's name; NULL: before there were names."""
+    address: Mapped[str | None]
+    request_id: Mapped[str | None]
 
     __table_args__ = (
         one_of("actor", Actor),
         one_of("action", Action),
         Index("audit_entries_task", "task_id", postgresql_where=text("task_id IS NOT NULL")),
     )
+
+
+class BulkRun(Base):
+    """How far an act on many tasks has come; its entry in the audit names it."""
+
+    __tablename__ = "bulk_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    batches: Mapped[int] = mapped_column(server_default=text("0"))
+    done: Mapped[int] = mapped_column(server_default=text("0"))
+    """Tasks."""
+    begun_at: Mapped[datetime] = mapped_column(server_default=NOW)

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.audit import Actor
 from app.domain.draft import Draft
 from app.domain.errors import NotCancelableError, NotFoundError
 from app.domain.task import State
@@ -16,14 +15,14 @@ from app.services.clients.settings import ClientChange
 from app.services.services import Services
 from app.wiring import new_id
 from tests.fixtures.gateway import StartGateway, Wire
-from tests.gateway import BODY, Gateway, issue_key
+from tests.gateway import BODY, OPERATOR, Gateway, issue_key
 from tests.services.stage import account, probe_is_due, slots_are_free, state, states, turn
 from tests.stage import eventually
 from tests.store.stage import put_task
 from tests.upstream import Upstream, refused, succeeded
 
 ROOMY = {"kie_creates_per_10s": 1000, "kie_max_running": 1000}
-ME = Actor.COMMAND_LINE
+ME = OPERATOR
 BRAKES: Mapping[str, str | None] = {"admission_paused": None, "client_paused": "tests"}
 """Reason to the client that is paused; None: all are."""
 

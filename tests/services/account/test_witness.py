@@ -9,16 +9,15 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from app.domain.audit import Actor
 from app.domain.errors import InvalidRequestError
 from app.domain.restore import Verdict
 from app.services.services import Services
 from app.wiring import utc_now
 from tests.fixtures.gateway import Wire
-from tests.gateway import SECRET
+from tests.gateway import OPERATOR, SECRET
 from tests.services.world import DRAFT
 
-ME = Actor.COMMAND_LINE
+ME = OPERATOR
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 MOVED = "UPDATE kie_account SET system_identifier = 1, server_started_at = '2020-01-01'"

@@ -7,19 +7,20 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.audit import Actor
+from app.domain.audit import Actor, Operator
 from app.domain.bulk import Act, Order, Selection
 from app.domain.errors import GatewayError, PaidTwiceRiskError
 from app.domain.task import State
 from app.services.services import Services
 from app.services.tasks import bulk
 from app.wiring import new_id
-from tests.gateway import Gateway
+from tests.gateway import OPERATOR, Gateway
 from tests.services.stage import ask, due_in, lost
 from tests.store.stage import around, events, put_client, put_task, task
 from tests.upstream import Upstream, succeeded
 
 URL = "https://hooks.example.net/"
+ADMIN = Operator(Actor.ADMIN_API, "ann", "10.0.0.7", "r-1")
 OF_SHOP = Selection(client="shop")
 REASON = "the campaign was called off"
 OLD = {"created_at": -7200.0}
@@ -34,7 +35,12 @@ async def _put(
 
 
 async def _audit(sql: Any) -> list[tuple[str, str, str | None, dict[str, str]]]:
-    rows = await sql.fetch("SELECT * FROM audit_entries ORDER BY id")
+    rows = await sql.fetch(
+        "SELECT action, actor, client, detail || jsonb_build_object("
+        "'batches', batches::text, 'done', done::text) AS detail"
+        " FROM audit_entries JOIN bulk_runs ON bulk_runs.id::text = detail->>'run'"
+        " ORDER BY audit_entries.id"
+    )
     entries = [
         (row["action"], row["actor"], row["client"], json.loads(row["detail"])) for row in rows
     ]
@@ -77,7 +83,7 @@ async def test_what_is_meant_is_canceled_in_batches_and_nothing_else(
 
     progress: list[tuple[int, int]] = []
     run = await services.bulk.run(
-        Actor.COMMAND_LINE, order, progress=lambda done, total: progress.append((done, total))
+        OPERATOR, order, progress=lambda done, total: progress.append((done, total))
     )
 
     assert (run.done, run.remaining) == (5, 0)
@@ -88,7 +94,7 @@ async def test_what_is_meant_is_canceled_in_batches_and_nothing_else(
     counted = {"client": "shop", "model": "a", "older_than": "3600", "meant": "5"}
     done = {"batches": "3", "done": "5"}
     assert await _audit(sql) == [("tasks_canceled", "command_line", "shop", counted | done)]
-    again = await services.bulk.run(Actor.COMMAND_LINE, order)
+    again = await services.bulk.run(OPERATOR, order)
     assert (again.done, again.remaining) == (0, 0)
     assert len(await _audit(sql)) == 1
 
@@ -100,7 +106,7 @@ async def test_a_failed_task_says_who_failed_it_and_why(services: Services, sql:
     running = await _put(sql, shop, State.RUNNING)
     order = Order(act=Act.FAIL, selection=OF_SHOP, reason=REASON)
 
-    run = await services.bulk.run(Actor.ADMIN_API, order)
+    run = await services.bulk.run(ADMIN, order)
 
     assert (run.done, run.remaining) == (2, 0)
     for task_id in (queued, unconfirmed):
@@ -124,7 +130,7 @@ async def test_kie_ai_has_the_last_word_on_what_an_operator_failed(
     upstream.answers(lost)
     created = await gateway.create()
     order = Order(act=Act.FAIL, selection=Selection(ids=(UUID(created["id"]),)), reason=REASON)
-    assert (await services.bulk.run(Actor.COMMAND_LINE, order)).done == 1
+    assert (await services.bulk.run(OPERATOR, order)).done == 1
     assert (await gateway.task(created["id"]))["fail_message"] == REASON
 
     upstream.has("told-by-callback", succeeded("told-by-callback"))
@@ -143,14 +149,14 @@ async def test_only_what_was_not_seen_at_kie_ai_is_sent_again(services: Services
     assert (await services.bulk.preview(order)).total == 2
 
     with pytest.raises(PaidTwiceRiskError):
-        await services.bulk.run(Actor.COMMAND_LINE, order)
+        await services.bulk.run(OPERATOR, order)
     assert await _in_state(sql, "unconfirmed") == {*lost_ones, bound}
 
     accepted = Order(act=Act.REQUEUE, selection=OF_SHOP, may_pay_again=True)
-    run = await services.bulk.run(Actor.COMMAND_LINE, accepted, limit=1)
+    run = await services.bulk.run(OPERATOR, accepted, limit=1)
     assert (run.done, run.remaining) == (1, 1)
     assert await _in_state(sql, "queued") == {lost_ones[0]}
-    assert (await services.bulk.run(Actor.COMMAND_LINE, accepted)).done == 1
+    assert (await services.bulk.run(OPERATOR, accepted)).done == 1
     assert await _in_state(sql, "unconfirmed") == {bound}
     assert [detail["may_pay_again"] for *_, detail in await _audit(sql)] == ["true", "true"]
 
@@ -167,9 +173,7 @@ async def test_a_run_that_is_broken_off_has_done_what_the_audit_says(
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        await services.bulk.run(
-            Actor.COMMAND_LINE, Order(act=Act.CANCEL, selection=OF_SHOP), progress=breaks
-        )
+        await services.bulk.run(OPERATOR, Order(act=Act.CANCEL, selection=OF_SHOP), progress=breaks)
 
     assert await _in_state(sql, "canceled") == set(ids[:4])
     ((*_, detail),) = await _audit(sql)
@@ -188,7 +192,7 @@ async def test_a_batch_whose_commit_was_not_answered_counts_once(
         return await once(work)
 
     monkeypatch.setattr(services.lifecycle, "run", twice)
-    run = await services.bulk.run(Actor.COMMAND_LINE, Order(act=Act.CANCEL, selection=OF_SHOP))
+    run = await services.bulk.run(OPERATOR, Order(act=Act.CANCEL, selection=OF_SHOP))
 
     assert run.done == len(ids)
     ((*_, detail),) = await _audit(sql)
@@ -202,7 +206,7 @@ async def test_what_is_in_other_hands_is_left_to_them(services: Services, sql: A
     held, free = [await _put(sql, shop, State.QUEUED) for _ in range(2)]
     async with sql.transaction():
         await sql.execute("SELECT FROM tasks WHERE id = $1 FOR UPDATE", held)
-        run = await services.bulk.run(Actor.COMMAND_LINE, Order(act=Act.CANCEL, selection=OF_SHOP))
+        run = await services.bulk.run(OPERATOR, Order(act=Act.CANCEL, selection=OF_SHOP))
     assert (run.done, run.remaining) == (1, 1)
     assert await _in_state(sql, "canceled") == {free}
 
@@ -243,7 +247,7 @@ async def test_what_cannot_be_ordered(name: str, services: Services, sql: Any) -
     with pytest.raises(GatewayError) as seen:
         await services.bulk.preview(order)
     with pytest.raises(GatewayError) as done:
-        await services.bulk.run(Actor.COMMAND_LINE, order)
+        await services.bulk.run(OPERATOR, order)
     assert says in seen.value.detail
     assert done.value.detail == seen.value.detail
     assert await _in_state(sql, "queued")

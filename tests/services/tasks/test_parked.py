@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 import structlog
 
-from app.domain.audit import Actor
 from app.domain.errors import NotFoundError, NotRefreshableError, NotStuckError
 from app.services.services import Services
 from app.services.tasks.poll import MAX_POLL_ERRORS, POLL_ERROR_WAIT
 from tests.fixtures.gateway import Wire
+from tests.gateway import OPERATOR
 from tests.services.stage import ask, due_in, due_now, put_asked, slots_are_free
 from tests.store.stage import put_client
 from tests.upstream import Upstream, running, succeeded
@@ -27,7 +27,7 @@ END $$;
 CREATE TRIGGER poison BEFORE INSERT ON callbacks FOR EACH ROW EXECUTE FUNCTION refuse_poison();
 """
 CURE = "DROP TRIGGER IF EXISTS poison ON callbacks; DROP FUNCTION IF EXISTS refuse_poison"
-ME = Actor.COMMAND_LINE
+ME = OPERATOR
 
 
 @asynccontextmanager

@@ -16,15 +16,15 @@ async def put_key(
 ) -> UUID:
     key_id = uuid.uuid4()
     async with database.begin() as connection:
-        await clients.insert_key(
-            connection, key_id=key_id, client_id=client_id, digest=digest(secret), hint=hint
-        )
+        new = clients.NewKey(id=key_id, client_id=client_id, digest=digest(secret), hint=hint)
+        await clients.insert_key(connection, new)
     return key_id
 
 
 async def whose(database: Database, secret: str) -> UUID | None:
     async with database.read() as connection:
-        return await clients.client_by_key(connection, digest(secret))
+        found = await clients.find_key(connection, digest(secret))
+    return found["client_id"] if found and not found["revoked"] else None
 
 
 async def revoke(database: Database, which: str) -> int:
@@ -68,9 +68,8 @@ async def test_a_key_is_stored_once(database: Database, client_id: UUID) -> None
     key_id = uuid.uuid4()
     for secret in ("a", "b"):
         async with database.begin() as connection:
-            await clients.insert_key(
-                connection, key_id=key_id, client_id=client_id, digest=digest(secret), hint="h"
-            )
+            new = clients.NewKey(id=key_id, client_id=client_id, digest=digest(secret), hint="h")
+            await clients.insert_key(connection, new)
     assert [await whose(database, secret) for secret in "ab"] == [client_id, None]
 
 
@@ -102,4 +101,5 @@ async def test_keys_are_listed_by_client_without_their_digest(
         ("tests", "kgw_a", False),
         ("tests", "kgw_c", True),
     ]
-    assert set(rows[0]) == {"client", "id", "hint", "created_at", "revoked_at"}
+    times = {"created_at", "expires_at", "last_used_at", "revoked_at"}
+    assert set(rows[0]) == {"client", "id", "hint", "scopes", *times}

@@ -1,0 +1,165 @@
+"""Who calls, and whether the key allows what is asked for."""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from app.domain.access import FIRST_ADMIN, Caller, Reason, Role, Scope, Surface
+from app.domain.audit import Actor, Operator
+from app.domain.errors import (
+    ClientDisabledError,
+    InsufficientRoleError,
+    InsufficientScopeError,
+    UnauthenticatedError,
+)
+from app.metrics import Metrics
+from app.services.clients.refusals import HINT, Backoff, Refusals, RefusedDigests
+from app.services.clients.uses import Uses
+from app.store.clients import admin_keys, clients
+from app.store.engine import Database, Row
+
+API_KEY = "kgw_"
+ADMIN_KEY = "kga_"
+"""Prefixes that scanners can find; behind them are 256 random bits in base64url (RFC 4648)."""
+
+_RANDOM = r"[A-Za-z0-9_-]{43}"
+_API_KEY = re.compile(API_KEY + _RANDOM)
+_ADMIN_KEY = re.compile(ADMIN_KEY + _RANDOM)
+
+__all__ = ["ADMIN_KEY", "API_KEY", "HINT", "Authentication", "Sent", "digest", "random_text"]
+
+_SEND_KEY = "Send the header `Authorization: Bearer kgw_…` with a key of this gateway."
+_SEND_ADMIN_KEY = (
+    "Send the header `Authorization: Bearer …` with this gateway's GATEWAY_ADMIN_KEY, or with a "
+    "key made by `kie-gateway admin-keys create`."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A request's key, empty where there is none, and where it came from."""
+
+    key: str
+    address: str | None
+    request_id: str | None = None
+
+
+def random_text(random_bytes: Callable[[int], bytes]) -> str:
+    """Return what stands behind the prefix of a new key."""
+    return base64.urlsafe_b64encode(random_bytes(32)).rstrip(b"=").decode()
+
+
+def digest(key: str) -> bytes:
+    """Hash a key: only this is kept and compared, so that no time reveals a length either."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+class Authentication:
+    """Knows API keys and admin keys; whatever it refuses is counted and logged."""
+
+    def __init__(
+        self, database: Database, uses: Uses, admin_key: str | None, metrics: Metrics
+    ) -> None:
+        self._database = database
+        self._uses = uses
+        self._admin_key = digest(admin_key) if admin_key else None
+        self._refusals = Refusals(metrics)
+        self._refused = RefusedDigests(metrics.now)
+        self._backoff = Backoff(metrics.now)
+
+    # -- callers
+
+    async def caller(self, sent: Sent, scope: Scope) -> Caller:
+        """Return whose key it is.
+
+        Raises `UnauthenticatedError` without saying why, `ClientDisabledError`, and
+        `InsufficientScopeError` where the key is not for this.
+        """
+        if not _API_KEY.fullmatch(sent.key):
+            self._no_caller(sent, Reason.MALFORMED)
+        hashed = digest(sent.key)
+        reason = self._refused.reason(hashed)
+        if reason is not None:
+            self._no_caller(sent, reason)
+        async with self._database.read() as connection:
+            found = await clients.find_key(connection, hashed)
+        reason = _ended(found)
+        if found is None or reason is not None:
+            reason = reason or Reason.UNKNOWN
+            self._refused.add(hashed, reason)
+            self._no_caller(sent, reason)
+        self._require_allowed(sent, found, scope)
+        self._uses.note_key(found["id"])
+        return Caller(client_id=found["client_id"], key_id=found["id"])
+
+    def _no_caller(self, sent: Sent, reason: Reason) -> NoReturn:
+        self._note(Surface.API, reason, sent)
+        raise UnauthenticatedError(_SEND_KEY)
+
+    def _require_allowed(self, sent: Sent, found: Row, scope: Scope) -> None:
+        if found["disabled"]:
+            self._note(Surface.API, Reason.DISABLED, sent)
+            detail = "An operator of the gateway has disabled this client: ask there."
+            raise ClientDisabledError(detail)
+        if found["scopes"] is not None and scope not in found["scopes"]:
+            self._note(Surface.API, Reason.SCOPE, sent)
+            detail = f"This needs a key with the scope {scope}."
+            raise InsufficientScopeError(detail)
+
+    # -- operators
+
+    async def operator(self, sent: Sent, role: Role) -> Operator:
+        """Return which operator's key it is.
+
+        Raises `UnauthenticatedError`, `InsufficientRoleError`, and `RateLimitedError` for an
+        address that sent many wrong keys, whatever it sends now.
+        """
+        address = sent.address or ""
+        self._backoff.check(address)
+        who, has = await self._operator(sent)
+        self._backoff.accepted(address)
+        if not has.covers(role):
+            self._note(Surface.ADMIN, Reason.ROLE, sent)
+            detail = f"This needs an admin key with the role {role}."
+            raise InsufficientRoleError(detail)
+        return Operator(Actor.ADMIN_API, who, sent.address, sent.request_id)
+
+    async def _operator(self, sent: Sent) -> tuple[str, Role]:
+        hashed = digest(sent.key)
+        if self._admin_key is not None and hmac.compare_digest(hashed, self._admin_key):
+            return FIRST_ADMIN, Role.KEYS
+        if self._admin_key is None or not _ADMIN_KEY.fullmatch(sent.key):
+            self._no_operator(sent, Reason.MALFORMED)
+        reason = self._refused.reason(hashed)
+        if reason is not None:
+            self._no_operator(sent, reason)
+        async with self._database.read() as connection:
+            found = await admin_keys.find(connection, hashed)
+        if found is None or found["revoked"]:
+            reason = Reason.UNKNOWN if found is None else Reason.REVOKED
+            self._refused.add(hashed, reason)
+            self._no_operator(sent, reason)
+        self._uses.note_admin_key(found["id"])
+        return found["name"], Role(found["role"])
+
+    def _no_operator(self, sent: Sent, reason: Reason) -> NoReturn:
+        if sent.key:  # to send none is no guess
+            self._backoff.refused(sent.address or "")
+        self._note(Surface.ADMIN, reason, sent)
+        raise UnauthenticatedError(_SEND_ADMIN_KEY)
+
+    def _note(self, surface: Surface, reason: Reason, sent: Sent) -> None:
+        self._refusals.note(surface, reason, address=sent.address, key=sent.key)
+
+
+def _ended(found: Row | None) -> Reason | None:
+    """Say what ended the key for good; None: nothing, or there is none."""
+    if found is None:
+        return None
+    if found["revoked"]:
+        return Reason.REVOKED
+    return Reason.EXPIRED if found["expired"] else None

@@ -1,0 +1,126 @@
+"""Keys that were refused: counted, logged with moderation, and remembered for a while.
+
+All of it is this process's own, and bounded: whoever guesses keys can fill no memory, no log and no
+database.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from app.domain.access import Reason, Surface
+from app.domain.errors import RateLimitedError
+from app.metrics import Metrics
+
+MOST = 10_000
+"""Digests, and addresses, that are remembered."""
+
+REMEMBERED = 10.0
+"""Seconds for which a refused digest is not looked up again."""
+
+QUIET = 10.0
+"""Seconds between two log lines about one reason."""
+
+HINT = 10
+"""Characters of an API key that lists, and the log, show."""
+
+TRIES = 10
+"""Wrong admin keys from one address, each within `WINDOW` of the one before, without a wait."""
+
+WINDOW = 60.0
+LONGEST_WAIT = 60.0
+
+log = structlog.get_logger(__name__)
+
+Clock = Callable[[], float]
+
+
+class Refusals:
+    """Counts refused keys, and logs the first of each kind, then one in `QUIET` seconds at most."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._said: dict[tuple[Surface, Reason], float] = {}
+        self._suppressed: dict[tuple[Surface, Reason], int] = {}
+
+    def note(self, surface: Surface, reason: Reason, *, address: str | None, key: str = "") -> None:
+        """Count one; of the `key` only its beginning is logged, where it looks like one of ours."""
+        self._metrics.refused_key(surface, reason)
+        kind, now = (surface, reason), self._metrics.now()
+        if kind in self._said and now - self._said[kind] < QUIET:
+            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
+            return
+        self._said[kind] = now
+        log.warning(
+            "auth.refused",
+            surface=surface,
+            reason=reason,
+            address=address,
+            hint=key[:HINT] if key.startswith("kgw_") else None,
+            suppressed=self._suppressed.pop(kind, 0),
+        )
+
+
+class RefusedDigests:
+    """Remembers which keys PostgreSQL does not know, the last `MOST`, for `REMEMBERED` seconds."""
+
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+        self._until: OrderedDict[bytes, tuple[float, Reason]] = OrderedDict()
+
+    def add(self, digest: bytes, reason: Reason) -> None:
+        self._until[digest] = (self._now() + REMEMBERED, reason)
+        self._until.move_to_end(digest)
+        if len(self._until) > MOST:
+            self._until.popitem(last=False)
+
+    def reason(self, digest: bytes) -> Reason | None:
+        """Return why it was refused a moment ago; None: nobody knows."""
+        found = self._until.get(digest)
+        if found is None or found[0] > self._now():
+            return found and found[1]
+        del self._until[digest]
+        return None
+
+
+@dataclass(slots=True)
+class _Tries:
+    count: int = 0
+    last: float = field(default=float("-inf"))
+    waits_until: float = field(default=float("-inf"))
+
+
+class Backoff:
+    """Makes an address wait that sent `TRIES` wrong keys: 1 s, 2 s, 4 s … `LONGEST_WAIT`."""
+
+    def __init__(self, now: Clock) -> None:
+        self._now = now
+        self._tries: OrderedDict[str, _Tries] = OrderedDict()
+
+    def check(self, address: str) -> None:
+        """Raise `RateLimitedError` while the address has to wait, whatever key it sends."""
+        found = self._tries.get(address)
+        left = found.waits_until - self._now() if found else 0.0
+        if left > 0:
+            detail = "Too many wrong admin keys came from your address: wait, then try again."
+            raise RateLimitedError(detail, retry_after=left)
+
+    def refused(self, address: str) -> None:
+        """Count a wrong key."""
+        now = self._now()
+        found = self._tries.setdefault(address, _Tries())
+        self._tries.move_to_end(address)
+        if len(self._tries) > MOST:
+            self._tries.popitem(last=False)
+        if now - max(found.last, found.waits_until) > WINDOW:
+            found.count = 0
+        found.count += 1
+        found.last = now
+        if found.count >= TRIES:
+            found.waits_until = now + min(LONGEST_WAIT, 2.0 ** (found.count - TRIES))
+
+    def accepted(self, address: str) -> None:
+        """Forget what was wrong before."""
+        self._tries.pop(address, None)
