@@ -1,5 +1,6 @@
 """One attack: who makes it, what it does, and the bounds that it must not break."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -42,6 +43,11 @@ Act = Callable[[Target], Coroutine[Any, Any, str]]
 """What an attacker does; returns what the gateway answered, in a few words."""
 Prepare = Callable[[Target], Coroutine[Any, Any, Mapping[str, Any]]]
 """What has to be there first; returns the facts."""
+
+
+async def pause(seconds: float) -> None:
+    """Go on after so long: attacks, and looks at what they do, have a pace and a length."""
+    await asyncio.sleep(seconds)
 
 
 async def nothing(_: Target) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ import httpx
 import psutil
 from httpx import codes
 
-from tests.attacks.attack import Attack, Target
+from tests.attacks.attack import Attack, Target, pause
 from tests.postgres import Server, servers
 from tests.processes.nginx import free_ports
 from tests.processes.stage import Stage
@@ -113,18 +113,18 @@ class Scene:
             if not await _answers(self.target.url):
                 seen.errors.append("/livez")
             seen.livez.append(time.monotonic() - started)
-            await asyncio.sleep(0.1)
+            await pause(0.1)
 
     async def _reads(self, seen: Seen) -> None:
         while True:
             await self._timed(seen.reads, seen, self.victim.get(f"/v1/tasks/{self.task_id}"))
-            await asyncio.sleep(0.05)
+            await pause(0.05)
 
     async def _creates(self, seen: Seen) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 group.create_task(self._create(seen))
-                await asyncio.sleep(0.5)
+                await pause(0.5)
 
     async def _create(self, seen: Seen) -> None:
         body = {**BODY, "webhook_url": self.hook}
@@ -182,14 +182,14 @@ async def _measured(attack: Attack, scene: Scene) -> Figures:
     facts = await attack.prepare(scene.target)
     target = Target(**{**scene.target.as_json(), "facts": dict(facts)})
     async with scene.looked_at() as quiet:
-        await asyncio.sleep(QUIET)
+        await pause(QUIET)
     before = await _counts(scene)
     memory = scene.gateway.memory_info().rss
     started = time.monotonic()
     async with scene.looked_at() as seen, _highest(scene.gateway) as peak:
         answered = await _attacked(attack, target)
         seconds = time.monotonic() - started
-        await asyncio.sleep(max(0.0, QUIET - seconds))  # what is short may be felt later
+        await pause(max(0.0, QUIET - seconds))  # what is short may be felt later
     after = await _counts(scene)
     return Figures(
         name=attack.name,
@@ -237,7 +237,7 @@ async def _highest(process: psutil.Process) -> AsyncIterator[list[int]]:
     async def look() -> None:
         while True:
             found.append(process.memory_info().rss)
-            await asyncio.sleep(0.05)
+            await pause(0.05)
 
     looking = asyncio.create_task(look())
     try:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tests.attacks.attack import Target
+from tests.attacks.attack import Target, pause
 from tests.stage import eventually
 
 NOTHING = "no answer"
@@ -222,5 +222,5 @@ async def many_callbacks(target: Target) -> str:
     async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         while time.monotonic() < ends:
             answers.append(str((await http.post(target.facts["url"], content=b"{}")).status_code))
-            await asyncio.sleep(0.01)
+            await pause(0.01)
     return counted(answers)

@@ -55,7 +55,6 @@ async def test_anothers_events_wake_no_stream(
             for _ in range(FOLLOWERS)
         ]
         await eventually(lambda: _reached(reads, FOLLOWERS))
-        await asyncio.sleep(2 * streams.PACE)  # the first look at a client wakes its streams once
         before = reads.calls
         for _ in range(5):
             await append(sql, task_id, busy)
