@@ -28,6 +28,9 @@ SECRETS = {
 BROKEN_SECRETS = {
     "DATABASE_URL": f"mysql://me:{SECRET}@db.example.com/app",
     "DATABASE_LISTEN_URL": f"postgresql://me:{SECRET}/@db.example.com:x/app",
+    "DATABASE_OWNER_PASSWORD": f"{SECRET} {SECRET}",
+    "DATABASE_APP_PASSWORD": f"{SECRET}é",
+    "DATABASE_RECEIVER_PASSWORD": f"{SECRET}\n",
     "SECRET_KEYS": f'["{SECRET}"',
     "ADMIN_KEY": f"{SECRET}\n",
     "KIE_API_KEY": f"{SECRET} {SECRET}",

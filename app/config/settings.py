@@ -73,13 +73,13 @@ class Settings(BaseSettings):
         "in transaction mode, at the cost of a round trip for each statement.",
     )
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections per process.")
-    database_owner_password: SecretStr | None = Field(
+    database_owner_password: Token | None = Field(
         None, description="What `migrate --roles` sets for the role that owns the tables."
     )
-    database_app_password: SecretStr | None = Field(
+    database_app_password: Token | None = Field(
         None, description="What `migrate --roles` sets for the role of `serve` and `worker`."
     )
-    database_receiver_password: SecretStr | None = Field(
+    database_receiver_password: Token | None = Field(
         None,
         description="What `migrate --roles` sets for the role of `serve --surface callbacks "
         "--no-worker`.",
