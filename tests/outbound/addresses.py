@@ -6,7 +6,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 
 from hypothesis import strategies as st
 
-from app.outbound.guard import Guard, Network
+from app.outbound.guard import Guard
+from app.outbound.registry import Network
 
 BLOCKED: tuple[Network, ...] = (ip_network("203.0.113.0/24"), ip_network("2001:db8:bad::/48"))
 """GATEWAY_DELIVERY_BLOCKED_NETWORKS of these tests."""

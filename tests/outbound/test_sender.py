@@ -23,8 +23,9 @@ from starlette.routing import Route
 from typing_extensions import override
 
 from app.domain.delivery import Obstacle
+from app.outbound.connections import session
 from app.outbound.guard import Guard
-from app.outbound.sender import MAX_ANSWER, Sender, Sent, session
+from app.outbound.sender import MAX_ANSWER, Sender, Sent
 from tests.outbound.addresses import BLOCKED, CLASSES, FORBIDDEN_V4, forbidden, forbidden_hosts
 from tests.stage import eventually, serving
 
@@ -295,7 +296,8 @@ async def test_a_certificate_of_the_house(tls: ssl.SSLContext, certificate: Path
         async with sending(loopback=True, ca_bundle=str(certificate)) as sender:
             known = await post(sender, url)
     assert (unknown.status, known.status) == (None, 204)
-    assert (unknown.error or "").startswith("ClientConnectorCertificateError")
+    assert unknown.error == "certificate refused: self-signed certificate"
+    assert unknown.address == "127.0.0.1"
 
 
 async def test_no_cookie_comes_back(receiver: Receiver) -> None:
@@ -373,8 +375,8 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
 
 @pytest.mark.parametrize(
     "said",
-    [(), (b"HTTP/1.1 200",), (b"HTTP/1.1 200 OK\r\nA: b\r\n",), (HEAD,), (HEAD, b"x")],
-    ids=["nothing", "half a line", "half a head", "no body", "half a body"],
+    [(), (b"HTTP/1.1 200",), (b"HTTP/1.1 200 OK\r\nA: b\r\n",)],
+    ids=["nothing", "half a line", "half a head"],
 )
 async def test_a_slow_answer_is_given_up(said: tuple[bytes, ...]) -> None:
     async with speaking(*said) as url, sending(loopback=True, patience=0.2) as sender:
