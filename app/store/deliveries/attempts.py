@@ -196,8 +196,8 @@ class Attempt:
     error: str | None
     address: str | None
     answer: bytes
-    answer_bytes: int | None
-    answer_type: str | None
+    answer_bytes: int | None = None
+    answer_type: str | None = None
 
 
 _SETTLED = (
