@@ -116,7 +116,7 @@ CARRIED: Mapping[str, Callable[[IPv4Address], IPv6Address]] = {
     "ISATAP": _behind("2a00:1450:4001:800:0:5efe::"),
     "ISATAP, unique": _behind("2a00:1450:4001:800:200:5efe::"),
 }
-CLOSED_WAYS = ("mapped", "6to4", "Teredo")
+CLOSED_WAYS = ("mapped", "compatible", "translated", "6to4", "Teredo")
 """Special purposes of their own, whatever they carry."""
 
 
