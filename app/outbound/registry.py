@@ -79,13 +79,17 @@ METADATA: Mapping[Network, str] = {
 """Metadata services outside 169.254.0.0/16; some look like private or public addresses."""
 
 
+_CLOSED = {
+    version: [(one, name) for one, name in CLOSED.items() if one.version == version]
+    for version in (4, 6)
+}
 _GLOBAL_UNICAST = networks("2000::/3")
 
 
 def closed_name(address: Address) -> str | None:
     """Return the name under which IANA keeps the address from common use; None: it does not."""
-    for network, name in CLOSED.items():
-        if within(address, (network,)):
+    for network, name in _CLOSED[address.version]:
+        if address in network:
             return name
     usual = address.version == 4 or within(address, (*_GLOBAL_UNICAST, *PRIVATE, *NAT64))  # noqa: PLR2004  # of IP
     return None if usual else "Reserved by IETF"

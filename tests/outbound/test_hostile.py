@@ -43,6 +43,9 @@ async def silent(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
     await asyncio.Event().wait()
 
 
+EITHER = 0
+"""200, or an error: that depends on whether the head comes in one piece with the nonsense."""
+
 X = b"x" * 65_536
 RECEIVERS: Mapping[str, tuple[Serve, int | None]] = {
     "a body without an end": (
@@ -67,7 +70,7 @@ RECEIVERS: Mapping[str, tuple[Serve, int | None]] = {
         says(b"HTTP/1.1 410 Gone\r\nContent-Length: 99\r\n\r\n", ends=False),
         410,
     ),
-    "chunks that are none": (says(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nxx"), 200),
+    "chunks that are none": (says(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nxx"), EITHER),
     "a chunk of 2**60 bytes": (
         says(OK + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFF\r\nx", ends=False),
         200,
@@ -78,7 +81,7 @@ RECEIVERS: Mapping[str, tuple[Serve, int | None]] = {
     "a status line without an end": (says(b"HTTP/1.1 200 ", X, times=800), None),
     "trailers without an end": (
         says(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 1000, times=400),
-        200,
+        EITHER,
     ),
     "200,000 times 100 Continue": (
         says(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, times=200),
@@ -119,21 +122,27 @@ def _memory(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def _memory_from_now() -> int:
+    """Return the memory in use, and begin its peak anew."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return _memory("VmRSS")
+
+
 @pytest.mark.parametrize("name", RECEIVERS)
 async def test_a_hostile_receiver_is_bounded(name: str) -> None:
     serve, status = RECEIVERS[name]
     async with raw(serve) as port, sending(loopback=True, patience=PATIENCE) as sender:
         url = f"http://127.0.0.1:{port}/hook"
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-        before, started = _memory("VmRSS"), time.monotonic()
+        before, started = _memory_from_now(), time.monotonic()
         sent = await post(sender, url)
         took, grown = time.monotonic() - started, _memory("VmHWM") - before
-    assert (sent.status, sent.address) == (status, "127.0.0.1"), sent
+    assert sent.address == "127.0.0.1"
+    assert sent.status == status or (status is EITHER and sent.status in {200, None}), sent
     assert took < PATIENCE + 1.0
     assert grown < 10 * MEGABYTE
     assert len(sent.answer) <= 1024
     assert (sent.answer_bytes or 0) <= 16_384
-    assert (sent.error is None) == (status is not None)
+    assert (sent.error is None) == (sent.status is not None)
     assert (sent.answer_type or "").isascii()
 
 

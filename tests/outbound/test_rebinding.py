@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from socket import EAI_AGAIN, gaierror
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.outbound.stage import BODY, Names, is_blocked, raw, request, sending
 GOOD = "127.0.0.2"
 """Stands for an allowed address: the listener of these tests."""
 BAD = "127.0.0.1"
-ANSWERS: dict[str, Sequence[Sequence[str]]] = {
+ANSWERS: dict[str, Sequence[Sequence[str] | OSError]] = {
     "flips for good": ([GOOD], [BAD]),
     "alternates": ([GOOD], [BAD], [GOOD], [BAD], [GOOD], [BAD]),
     "bad at once": ([BAD],),
@@ -29,7 +30,7 @@ ANSWERS: dict[str, Sequence[Sequence[str]]] = {
     "with a zone": ([GOOD], ["::1%1"]),
     "link-local with a zone": ([GOOD], ["fe80::1%1"]),
     "metadata": ([GOOD], ["169.254.169.254"]),
-    "nothing, then bad": ([], [BAD]),
+    "no answer, then bad": (gaierror(EAI_AGAIN, "later"), [BAD]),
     "translated": ([GOOD], [f"64:ff9b::{BAD}"]),
     "unspecified": ([GOOD], ["0.0.0.0"], ["::"]),  # noqa: S104  # it is not bound
 }

@@ -109,8 +109,12 @@ async def test_a_large_body_is_sent_again_whole() -> None:
         writer.write(OK)
 
     ways = [serve, whole]
+
+    async def next_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ways.pop(0)(reader, writer)
+
     async with (
-        raw(lambda reader, writer: ways.pop(0)(reader, writer)) as port,
+        raw(next_way) as port,
         sending(loopback=True) as sender,
     ):
         url = f"http://127.0.0.1:{port}/hook"
