@@ -158,7 +158,7 @@ class Settings(BaseSettings):
         16_777_216,
         ge=1_048_576,
         le=268_435_456,
-        description="Largest answer or callback of kie.ai's that is read, unpacked. It echoes the "
+        description="Largest answer or callback of kie.ai's that is read. It echoes the "
         "whole input, escaped twice: several times GATEWAY_MAX_BODY_BYTES.",
     )
     submit_wait: Wait = Field(

@@ -95,15 +95,15 @@ PIECES = st.sampled_from(
             "%00",
             "//",
             "http://",
-            "．",
+            "\uff0e",
             "。",
             "①",
-            "／",
-            "＠",
+            "\uff0f",
+            "\uff20",
             "\u200b",
             ":80",
             ":8080",
-        ),  # noqa: RUF001  # look-alikes are what is tried
+        ),
     ]
 )
 TEXTS = st.lists(PIECES, max_size=8).map("".join)

@@ -5,11 +5,11 @@ import gzip
 import ssl
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import memory
 from tests.outbound.stage import Serve, post, raw, request, sending
 
 PATIENCE = 0.4
@@ -115,27 +115,14 @@ RECEIVERS: Mapping[str, tuple[Serve, int | None]] = {
 }
 
 
-def _memory(name: str) -> int:
-    """Return a figure of this process's memory in bytes."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    (line,) = (line for line in status.splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024
-
-
-def _memory_from_now() -> int:
-    """Return the memory in use, and begin its peak anew."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _memory("VmRSS")
-
-
 @pytest.mark.parametrize("name", RECEIVERS)
 async def test_a_hostile_receiver_is_bounded(name: str) -> None:
     serve, status = RECEIVERS[name]
     async with raw(serve) as port, sending(loopback=True, patience=PATIENCE) as sender:
         url = f"http://127.0.0.1:{port}/hook"
-        before, started = _memory_from_now(), time.monotonic()
+        before, started = memory.in_use(), time.monotonic()
         sent = await post(sender, url)
-        took, grown = time.monotonic() - started, _memory("VmHWM") - before
+        took, grown = time.monotonic() - started, memory.peak() - before
     assert sent.address == "127.0.0.1"
     assert sent.status == status or (status is EITHER and sent.status in {200, None}), sent
     assert took < PATIENCE + 1.0
