@@ -115,8 +115,12 @@ _ENABLE = (
 
 
 async def enable(connection: AsyncConnection, client_id: UUID, url: str) -> bool:
-    """Call the URL again for this client; False: it was not disabled."""
-    return await connection.scalar(_ENABLE, {"of_client": client_id, "of_url": url}) is not None
+    """Call the URL again for this client, as one that never failed; False: it was not disabled."""
+    given = {"of_client": client_id, "of_url": url}
+    if await connection.scalar(_ENABLE, given) is None:
+        return False
+    await connection.execute(_SUCCEEDED, given)
+    return True
 
 
 _LISTED = (
