@@ -228,7 +228,8 @@ class Deliverer:
         failing = await urls.failed(connection, client, url, exhausted=exhausted)
         if exhausted:
             await urls.forget(connection, FORGOTTEN_AFTER)
-        reason = after.disables or (DisableReason.FAILING if is_dead(*failing) else None)
+        dead = is_dead(*failing) or await urls.is_disabled(connection, client, url)
+        reason = after.disables or (DisableReason.FAILING if dead else None)
         name = await urls.disable(connection, client, url, reason) if reason else None
         if name is not None:
             detail = {"webhook_host": delivery.host, "reason": str(reason)}

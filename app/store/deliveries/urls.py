@@ -107,6 +107,20 @@ async def disable(
     return name
 
 
+_IS_DISABLED = select(DisabledUrl.reason).where(
+    DisabledUrl.client_id == _CLIENT, DisabledUrl.url == _URL
+)
+
+
+async def is_disabled(connection: AsyncConnection, client_id: UUID, url: str) -> bool:
+    """Return whether the URL is not called for this client.
+
+    To be asked after `failed`, which waits for the transaction that may be disabling it.
+    """
+    given = {"of_client": client_id, "of_url": url}
+    return await connection.scalar(_IS_DISABLED, given) is not None
+
+
 _ENABLE = (
     delete(DisabledUrl)
     .where(DisabledUrl.client_id == _CLIENT, DisabledUrl.url == _URL)
