@@ -97,7 +97,9 @@ async def test_a_url_that_fails_for_five_days_is_disabled(stage: Stage) -> None:
     assert (await stage.states())[2:] == ["exhausted", "disabled"]
     (disabled,) = await stage.disabled()
     assert (disabled["url"], disabled["reason"]) == (stage.caller.url, "failing")
-    noted = await stage.sql.fetch("SELECT client, actor, detail FROM audit_entries")
+    noted = await stage.sql.fetch(
+        "SELECT client, actor, detail FROM audit_entries WHERE action = 'url_disabled'"
+    )
     assert [(row["client"], row["actor"]) for row in noted] == [("tests", "gateway")]
     assert "/hook" not in noted[0]["detail"]
     assert "failing" in noted[0]["detail"]
