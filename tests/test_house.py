@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 LONGEST = 400
 """Lines of a file: what is longer has two subjects."""
 MAY_SLEEP = {
+    "tests/outbound/stage.py": "a receiver's own pace is what some tests are about",
     "tests/postgres.py": "the same, where it blocks",
     "tests/stage.py": "patience: it looks again until there is something to see",
 }

@@ -123,6 +123,11 @@ class Receiver:
         return int(self.url.rsplit(":", 1)[1].split("/")[0])
 
 
+async def pace(seconds: float) -> None:
+    """Be as slow as a receiver, or wait until it has done what it does by the clock."""
+    await asyncio.sleep(seconds)
+
+
 def is_blocked(sent: Sent) -> bool:
     return sent.status is None and (sent.error or "").startswith("blocked: ")
 

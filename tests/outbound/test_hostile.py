@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import memory
-from tests.outbound.stage import Serve, post, raw, request, sending
+from tests.outbound.stage import Serve, pace, post, raw, request, sending
 
 PATIENCE = 0.4
 """Seconds that an attempt may take in these tests."""
@@ -30,7 +30,7 @@ def says(*chunks: bytes, times: int = 1, pause: float = 0.0, ends: bool = True) 
             for chunk in chunks[1:]:
                 writer.write(chunk)
                 await writer.drain()
-                await asyncio.sleep(pause)
+                await pace(pause)
         if not ends:
             await asyncio.Event().wait()
         writer.close()

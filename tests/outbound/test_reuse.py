@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from tests.outbound.stage import BODY, post, raw, request, sending
+from tests.outbound.stage import BODY, pace, post, raw, request, sending
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 RESET = struct.pack("ii", 1, 0)
@@ -82,7 +82,7 @@ async def test_receivers_that_close_after_their_answer(delay: float) -> None:
         await request(reader)
         writer.write(OK)
         await writer.drain()
-        await asyncio.sleep(delay)
+        await pace(delay)
 
     async with raw(serve) as port, sending(loopback=True) as sender:
         url = f"http://127.0.0.1:{port}/hook"
@@ -90,7 +90,7 @@ async def test_receivers_that_close_after_their_answer(delay: float) -> None:
         for step in range(-2, 3):
             for _ in range(2 if delay > 0.1 else 12):
                 statuses.append((await post(sender, url)).status)
-                await asyncio.sleep(max(0.0, delay + step * 0.0005))
+                await pace(max(0.0, delay + step * 0.0005))
     assert set(statuses) == {200}
 
 
