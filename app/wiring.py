@@ -21,8 +21,9 @@ from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
-from app.outbound.guard import Guard
-from app.outbound.sender import Sender, session
+from app.outbound.connections import session
+from app.outbound.guard import Guard, PrivateNetworks
+from app.outbound.sender import Sender
 from app.services.account.admission import Admission
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
@@ -111,6 +112,7 @@ def _guard(settings: Settings) -> Guard:
     return Guard(
         allow_loopback=settings.delivery_allow_loopback,
         blocked=settings.delivery_blocked_networks,
+        private=PrivateNetworks(settings.delivery_private_networks),
     )
 
 

@@ -169,7 +169,7 @@ class Settings(BaseSettings):
         16_777_216,
         ge=1_048_576,
         le=268_435_456,
-        description="Largest answer or callback of kie.ai's that is read, unpacked. It echoes the "
+        description="Largest answer or callback of kie.ai's that is read. It echoes the "
         "whole input, escaped twice: several times GATEWAY_MAX_BODY_BYTES.",
     )
     submit_wait: Wait = Field(
@@ -198,8 +198,15 @@ class Settings(BaseSettings):
     delivery_blocked_networks: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(listed)] = (
         Field(
             (),
-            description="Networks that callers' webhooks may not go to, beside link-local ones.",
+            description="Networks that callers' webhooks may not go to, beside those that are "
+            "always closed.",
         )
+    )
+    delivery_private_networks: Literal["open", "listed", "closed"] = Field(
+        "open",
+        description="Whether callers' webhooks may go to private networks (RFC 1918, RFC 4193): "
+        "always, only to hosts that the client's webhook hosts name, or never. All other networks "
+        "for special purposes are closed.",
     )
     max_body_bytes: int = Field(
         1_048_576, ge=1024, le=104_857_600, description="Largest request body that is read."

@@ -62,6 +62,8 @@ class Action(StrEnum):
     TASKS_REQUEUED = "tasks_requeued"
     TASKS_FAILED = "tasks_failed"
     TASK_SET_ASIDE = "task_set_aside"
+    URL_DISABLED = "url_disabled"
+    """A client's URL is not called any more, for the reason that the detail gives."""
     FOREIGN_ID = "foreign_id"
     """kie.ai has the id that it gave for one task for another one."""
     PAID_TWICE = "paid_twice"

@@ -124,6 +124,14 @@ ALERTS: tuple[Alert, ...] = (
         "kie-gateway admission status",
     ),
     Alert(
+        name="KieGatewayUrlDisabled",
+        expr="sum by (reason) (increase(kie_gateway_urls_disabled_total[1h])) > 0",
+        lasting="0m",
+        severity="warning",
+        summary="a client's URL is not called any more: it answered 410, or failed for five days; "
+        "the audit (GET /v1/admin/audit, url_disabled) names client and host",
+    ),
+    Alert(
         name="KieGatewayTasksSetAside",
         expr="max by (job) (kie_gateway_tasks_set_aside) > 0",
         lasting="0m",

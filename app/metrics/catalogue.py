@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from app.domain.access import Reason, Surface
 from app.domain.admission import BRAKES, PAUSES, HoldReason
+from app.domain.delivery import DisableReason
 from app.domain.evidence import Verdict
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
@@ -219,6 +220,15 @@ DELIVERIES_UNDELIVERABLE = Metric(
     "host, a name that does not exist.",
     alert="any increase after a change of a client's hosts or of the network",
 )
+URLS_DISABLED = Metric(
+    name="kie_gateway_urls_disabled_total",
+    kind=Kind.COUNTER,
+    labels={"reason": tuple(DisableReason)},
+    meaning="Clients' URLs that are not called any more: they answered 410 (`gone`), or failed for "
+    "five days (`failing`).",
+    alert="any increase: the audit and the log's `delivery.url_disabled` name client and host; the "
+    "client puts it back by `POST /v1/deliveries/enable`",
+)
 TASKS = Metric(
     name="kie_gateway_tasks",
     kind=Kind.GAUGE,
@@ -372,6 +382,7 @@ CATALOGUE: tuple[Metric, ...] = (
     DELIVERIES_EXHAUSTED,
     DELIVERIES_BRIEF,
     DELIVERIES_UNDELIVERABLE,
+    URLS_DISABLED,
     TASKS,
     OLDEST_QUEUED,
     OVERDUE,

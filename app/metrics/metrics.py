@@ -120,6 +120,10 @@ class Metrics:
         """Count a delivery that can never be made."""
         self._count(catalogue.DELIVERIES_UNDELIVERABLE)
 
+    def url_disabled(self, reason: str) -> None:
+        """Count a client's URL that is not called any more."""
+        self._count(catalogue.URLS_DISABLED, reason)
+
     def failed(self, fail_class: str) -> None:
         """Count a failure that kie.ai told of."""
         self._count(catalogue.FAILURES, fail_class)

@@ -20,11 +20,12 @@ from pydantic import (
 
 from app.api.instants import BodyInstant
 from app.api.schemas.bodies import Number, RequestBody, Url, number
+from app.api.schemas.deliveries import DeliveryAttempt
 from app.domain.access import Scope
 from app.domain.admission import HoldReason
 from app.domain.audit import Action, Actor
 from app.domain.client import MAX_GRACE, MAX_HOSTS, MAX_WEIGHT, USUAL_GRACE
-from app.domain.delivery import EventType
+from app.domain.delivery import DeliveryState, EventType
 from app.domain.task import State
 from app.services.account.pauses import MAX_NOTE
 
@@ -244,6 +245,30 @@ class AdminClientList(BaseModel):
 
     data: list[AdminClient]
     next_cursor: str | None
+
+
+class AdminAttempt(DeliveryAttempt):
+    """One time that the URL was called, as operators see it."""
+
+    answer: str | None = Field(description="The first 1 KiB of the answer's body.")
+
+
+class AdminDelivery(BaseModel):
+    """A delivery of whichever client: of its URL only the host, the rest may be a secret."""
+
+    client: str
+    webhook_host: str
+    id: UUID
+    task_id: UUID
+    event: EventType
+    state: DeliveryState
+    tries: int
+    due_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+    origin_id: UUID | None
+    webhook_id: str
+    attempts: list[AdminAttempt]
 
 
 class AdminTask(BaseModel):

@@ -3,7 +3,13 @@
 from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlot, Process
 from app.store.tables.base import Base
 from app.store.tables.clients import AdminKey, ApiKey, AuditEntry, BulkRun, Client
-from app.store.tables.deliveries import Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
+from app.store.tables.deliveries import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryHost,
+    DisabledUrl,
+    FailingUrl,
+)
 from app.store.tables.feed import FeedEntry, FeedWriter
 from app.store.tables.schema import SchemaRelease
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
@@ -23,6 +29,7 @@ __all__ = [
     "DeliveryAttempt",
     "DeliveryHost",
     "DisabledUrl",
+    "FailingUrl",
     "FeedEntry",
     "FeedWriter",
     "KieAccount",
