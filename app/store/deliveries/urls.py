@@ -77,7 +77,10 @@ _DISABLE = (
     .values(client_id=_CLIENT, url=_URL, reason=bindparam("reason", type_=Text))
     .on_conflict_do_nothing()
     .returning(
-        select(Client.name).where(Client.id == DisabledUrl.client_id).scalar_subquery().label("of")
+        select(Client.name)
+        .where(Client.id == DisabledUrl.client_id)
+        .correlate(DisabledUrl)
+        .scalar_subquery()
     )
 )
 _END_PENDING = (
