@@ -16,6 +16,7 @@ from app.api import (
     bulk,
     callbacks,
     deliveries,
+    docs,
     dropin,
     errors,
     events,
@@ -23,6 +24,7 @@ from app.api import (
     openapi,
     tasks,
 )
+from app.api.forwarded import TrustedProxies
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
 from app.wiring import wired
@@ -32,8 +34,9 @@ DESCRIPTION = """\
 Stands between your services and kie.ai: a task is created with one POST, submitted once, kept,
 settled whatever gets lost, and answered.
 
-Every answer carries `X-Request-ID` and `Server-Timing`. Refusals are `application/problem+json`
-(RFC 9457) with a stable `code`. Times are RFC 3339 with Z, durations seconds.
+Every answer carries `X-Request-ID`, and one to a valid key `Server-Timing`. Refusals are
+`application/problem+json` (RFC 9457) with a stable `code`. Times are RFC 3339 with Z, durations
+seconds.
 """
 
 logger = structlog.get_logger(__name__)
@@ -86,12 +89,8 @@ FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
 }
 """How refusals are written where they are no problem documents, by the beginning of the path."""
 
-OPENAPI_URL: Mapping[Surface, str | None] = {
-    Surface.ALL: "/openapi.json",
-    Surface.INTERNAL: "/openapi.json",
-    Surface.CALLBACKS: None,
-}
-"""Where the OpenAPI document is served; without it there are no pages to read it either."""
+DOCUMENTED = frozenset({Surface.ALL, Surface.INTERNAL})
+"""Which surfaces have /docs and /openapi.json, as GATEWAY_DOCS says."""
 
 
 def create_app(
@@ -106,13 +105,16 @@ def create_app(
         version=metadata.version("kie-gateway"),
         description=DESCRIPTION,
         lifespan=_lifespan(settings, worker=worker),
-        openapi_url=OPENAPI_URL[surface],
+        openapi_url=None,  # ours is served by app/api/docs.py
         redirect_slashes=False,
     )
     errors.install(app, FORMS[surface])
     openapi.install(app)
-    app.add_middleware(RequestFrame)
-    for router in (*ROUTERS[surface], *(ADMIN[surface] if settings.admin_key else ())):
+    app.add_middleware(RequestFrame, timed=surface is not Surface.CALLBACKS)
+    app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
+    described = docs.ROUTERS[settings.docs] if surface in DOCUMENTED else ()
+    managed = ADMIN[surface] if settings.admin_key else ()
+    for router in (*ROUTERS[surface], *managed, *described):
         app.include_router(router)
     return app
 

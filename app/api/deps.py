@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.api.callers import recognise
 from app.domain.errors import UnauthenticatedError
 from app.services.services import Services
 
@@ -31,7 +32,9 @@ async def client(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> UUID:
     """Return the caller's client; raises `UnauthenticatedError`."""
-    return await services.keys.authenticate(_key(request, credentials))
+    found = await services.keys.authenticate(_key(request, credentials))
+    recognise(request)
+    return found
 
 
 ClientDep = Annotated[UUID, Depends(client)]
@@ -48,6 +51,7 @@ async def operator(
     if wanted is None or not hmac.compare_digest(_hidden(given), _hidden(wanted)):
         detail = "Send the header `Authorization: Bearer …` with this gateway's GATEWAY_ADMIN_KEY."
         raise UnauthenticatedError(detail)
+    recognise(request)
     return services
 
 

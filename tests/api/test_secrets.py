@@ -83,7 +83,7 @@ async def _every_answer(gateway: Gateway, task_id: str) -> dict[str, httpx.Respo
     filled = {"task_id": task_id, "delivery_id": told["id"]}
     paths = [path.format(**filled) for path, item in spec["paths"].items() if "get" in item]
     paths += [f"/api/v1/jobs/recordInfo?taskId={task_id}", "/api/v1/jobs/recordInfo?taskId=x"]
-    paths += ["/openapi.json", "/docs", "/redoc", "/metrics", "/nowhere", "/v1/tasks/x"]
+    paths += ["/openapi.json", "/docs", "/docs/start.js", "/metrics", "/nowhere", "/v1/tasks/x"]
     assert f"/v1/tasks/{task_id}/callbacks" in paths
     return {path: await gateway.http.get(path) for path in paths}
 
