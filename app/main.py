@@ -1,13 +1,14 @@
 """The HTTP service: `uvicorn --factory app.main:create_app`, or `kie-gateway serve`."""
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from importlib import metadata
 
 import structlog
 from fastapi import APIRouter, FastAPI
+from starlette.applications import Starlette
 from starlette.types import Lifespan
 
 from app import config, log
@@ -89,9 +90,6 @@ FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
 }
 """How refusals are written where they are no problem documents, by the beginning of the path."""
 
-DOCUMENTED = frozenset({Surface.ALL, Surface.INTERNAL})
-"""Which surfaces have /docs and /openapi.json, as GATEWAY_DOCS says."""
-
 
 def create_app(
     settings: Settings | None = None, *, worker: bool = True, surface: Surface = Surface.ALL
@@ -112,11 +110,18 @@ def create_app(
     openapi.install(app)
     app.add_middleware(RequestFrame, timed=surface is not Surface.CALLBACKS)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
-    described = docs.ROUTERS[settings.docs] if surface in DOCUMENTED else ()
-    managed = ADMIN[surface] if settings.admin_key else ()
-    for router in (*ROUTERS[surface], *managed, *described):
+    for router in _routers(settings, surface):
         app.include_router(router)
     return app
+
+
+def _routers(settings: Settings, surface: Surface) -> Iterator[APIRouter]:
+    yield from ROUTERS[surface]
+    if settings.admin_key:
+        yield from ADMIN[surface]
+    if surface is not Surface.CALLBACKS:
+        yield from _numbers(settings)
+        yield from docs.ROUTERS[settings.docs]
 
 
 def _lifespan(settings: Settings, *, worker: bool, kind: str = "serve") -> Lifespan[FastAPI]:
@@ -142,17 +147,37 @@ def _lifespan(settings: Settings, *, worker: bool, kind: str = "serve") -> Lifes
 
 def create_worker(settings: Settings) -> FastAPI:
     """Build the worker: the loops, and the few paths that show how they are."""
-    app = FastAPI(
-        title="kie-gateway worker",
-        lifespan=_logged(_lifespan(settings, worker=True, kind="worker")),
-        openapi_url=None,
-        redirect_slashes=False,
-    )
-    errors.install(app)
-    app.add_middleware(RequestFrame)
-    for router in (health.live, health.inside):
+    app = _bare("kie-gateway worker", _logged(_lifespan(settings, worker=True, kind="worker")))
+    for router in (health.live, health.inside, *_numbers(settings)):
         app.include_router(router)
     return app
+
+
+def create_monitor(of: Starlette) -> FastAPI:
+    """Build what shows how the application `of` is, for a port of its own; starts after it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.services = of.state.services
+        yield
+
+    app = _bare("kie-gateway metrics", lifespan)
+    for router in (health.live, health.inside, health.numbers):
+        app.include_router(router)
+    return app
+
+
+def _bare(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
+    """Build an application for our own platform only."""
+    app = FastAPI(title=title, lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    errors.install(app)
+    app.add_middleware(RequestFrame)
+    return app
+
+
+def _numbers(settings: Settings) -> Sequence[APIRouter]:
+    """Return where `/metrics` is, unless it has a port of its own."""
+    return () if settings.metrics_listen else (health.numbers,)
 
 
 def _logged(inner: Lifespan[FastAPI]) -> Lifespan[FastAPI]:

@@ -1,7 +1,9 @@
 """Whether a request has shown who sends it: a valid key, or a callback URL's right token."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import Request
-from starlette.types import Scope
 
 _KNOWN = "caller_known"
 
@@ -11,5 +13,5 @@ def recognise(request: Request) -> None:
     request.scope["state"][_KNOWN] = True
 
 
-def is_known(scope: Scope) -> bool:
+def is_known(scope: Mapping[str, Any]) -> bool:
     return bool(scope.get("state", {}).get(_KNOWN))

@@ -58,6 +58,18 @@ LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600, 21600, 86
 LIFE_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 86400)
 """Seconds: from a quick picture to an expired task that is settled a day later."""
 
+EDGE_REASONS = (
+    "malformed_request",
+    "headers_too_large",
+    "url_too_long",
+    "request_timeout",
+    "silent",
+    "crowded",
+    "endless_body",
+    "upgrade",
+)
+"""What is refused, closed or ignored before the application hears of it."""
+
 REQUESTS = Metric(
     name="kie_gateway_requests_total",
     kind=Kind.COUNTER,
@@ -76,6 +88,15 @@ REQUEST_DURATION = Metric(
     buckets=REQUEST_BUCKETS,
     meaning="From a request's head to the end of its answer, a `wait` or a stream included.",
     alert='`route=~"/callbacks/.*"` beyond 10 s: kie.ai hangs up after 15',
+)
+EDGE_REFUSED = Metric(
+    name="kie_gateway_edge_refused_total",
+    kind=Kind.COUNTER,
+    labels={"reason": EDGE_REASONS},
+    meaning="What did not become a request: refused as in errors.md; closed because nothing came "
+    "(`silent`), because too many strangers are connected (`crowded`) or because a refused body "
+    "does not end (`endless_body`); and asked for another protocol, answered as HTTP (`upgrade`).",
+    alert="`crowded`: a flood of connections, or GATEWAY_MAX_CONNECTIONS is too low",
 )
 SUBMISSIONS = Metric(
     name="kie_gateway_submissions_total",
@@ -344,6 +365,7 @@ BUILD = Metric(
 CATALOGUE: tuple[Metric, ...] = (
     REQUESTS,
     REQUEST_DURATION,
+    EDGE_REFUSED,
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,

@@ -64,6 +64,10 @@ class Metrics:
         self._count(catalogue.REQUESTS, route, method, str(status or NO_ANSWER))
         self._observe(catalogue.REQUEST_DURATION, seconds, route, method)
 
+    def refused_at_the_edge(self, reason: str) -> None:
+        """Count what did not become a request."""
+        self._count(catalogue.EDGE_REFUSED, reason)
+
     def submitted(self, outcome: str, seconds: float) -> None:
         """Count a create that ended."""
         self._count(catalogue.SUBMISSIONS, outcome)
