@@ -24,6 +24,7 @@ from app.api import (
     health,
     openapi,
     tasks,
+    tracing,
 )
 from app.api.forwarded import TrustedProxies
 from app.api.middleware import RequestFrame
@@ -104,6 +105,7 @@ def create_app(
         description=DESCRIPTION,
         lifespan=_lifespan(settings, worker=worker),
         openapi_url=None,  # ours is served by app/api/docs.py
+        telemetry={"exclude": tracing.is_secret},
         redirect_slashes=False,
     )
     errors.install(app, FORMS[surface])
@@ -169,7 +171,13 @@ def create_monitor(of: Starlette) -> FastAPI:
 
 def _bare(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
     """Build an application for our own platform only."""
-    app = FastAPI(title=title, lifespan=lifespan, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title=title,
+        lifespan=lifespan,
+        openapi_url=None,
+        telemetry={"exclude": tracing.is_secret},
+        redirect_slashes=False,
+    )
     errors.install(app)
     app.add_middleware(RequestFrame)
     return app
