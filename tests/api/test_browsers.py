@@ -20,7 +20,6 @@ from fastapi.routing import APIRoute
 from pydantic import SecretStr
 from typing_extensions import override
 
-from app.api.browsers import DOCS_POLICY, HEADERS
 from app.config import Settings
 from app.main import Surface, create_app, create_worker
 from tests.api.stage import NOBODY, Sql
@@ -30,7 +29,19 @@ from tests.stage import serving
 ADMIN_KEY = "an-admin-key-not-to-be-shown"
 CHROMIUM = shutil.which("chromium")
 METHODS = ("GET", "POST")
-OTHERWISE = {"/docs": {"Content-Security-Policy": DOCS_POLICY}}
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+OTHERWISE = {"/docs": {"Content-Security-Policy": POLICY}}
 CACHED = {"Cache-Control": "private, max-age=86400"}
 
 Serve = Callable[[FastAPI], Awaitable[httpx.AsyncClient]]
