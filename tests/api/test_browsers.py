@@ -121,6 +121,7 @@ async def test_every_answer_of_every_route_is_safe_in_a_browser(
     assert 401 in statuses or kind in {"callbacks", "worker"}
 
 
+@pytest.mark.usefixtures("logged")  # a defect's traceback is plain then, and quick
 async def test_defects_and_streams_are_dressed_too(
     build: Build, serve: Serve, make_settings: Callable[..., Settings]
 ) -> None:

@@ -52,7 +52,11 @@ async def status(reader: asyncio.StreamReader) -> int:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("serve", "--surface", "callbacks", "--no-worker"), ("worker",)]
+    "arguments",
+    [
+        ("serve", "--surface", "callbacks", "--no-worker"),
+        pytest.param(("worker",), marks=pytest.mark.long),
+    ],
 )
 async def test_metrics_have_a_port_of_their_own(start: Start, arguments: tuple[str, ...]) -> None:
     process = await start(
