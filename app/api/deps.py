@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.api.callers import recognise
 from app.domain.access import Caller, Role, Scope
 from app.domain.audit import Operator
 from app.services.clients.authentication import Sent
@@ -50,7 +51,9 @@ async def caller(
 ) -> Caller:
     """Return who calls, by a key that is for this route; raises as `Authentication.caller`."""
     scope = NEEDED[request.scope["endpoint"]]
-    return await services.authentication.caller(_sent(request, credentials), Scope(scope))
+    found = await services.authentication.caller(_sent(request, credentials), Scope(scope))
+    recognise(request)
+    return found
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
@@ -71,7 +74,9 @@ async def operator(
 ) -> Operator:
     """Return the operator; raises as `Authentication.operator`."""
     role = NEEDED[request.scope["endpoint"]]
-    return await services.authentication.operator(_sent(request, credentials), Role(role))
+    found = await services.authentication.operator(_sent(request, credentials), Role(role))
+    recognise(request)
+    return found
 
 
 OperatorDep = Annotated[Operator, Depends(operator)]

@@ -238,6 +238,23 @@ class Settings(BaseSettings):
         Address("0.0.0.0", 8001),  # noqa: S104 -- as above
         description="Where a worker process answers health checks and metrics.",
     )
+    metrics_listen: ListenAddress | None = Field(
+        None,
+        description="Where this process serves `/metrics`, `/livez` and a `/readyz` with reasons, "
+        "also with `--surface callbacks`; `/metrics` is then not on the other port. None: "
+        "`/metrics` is on the API's or the worker's own port.",
+    )
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(listed)] = Field(
+        (),
+        description="Networks of the proxies whose `X-Forwarded-For` is believed, to know a "
+        "caller's address; none: nobody's.",
+    )
+    docs: Annotated[Literal["on", "admin", "off"], BeforeValidator(lowered)] = Field(
+        "on",
+        description="Who may read `/docs` and `/openapi.json`: everybody who reaches them, who has "
+        "`GATEWAY_ADMIN_KEY` (`admin`; as a Bearer key, or as the password that the browser asks "
+        "for), or nobody.",
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lowered)
     ] = Field("info", description="The least severe level that is logged.")
@@ -287,6 +304,12 @@ class Settings(BaseSettings):
             > self.shutdown_timeout,
             f"{PREFIX}WORKER_LISTEN: is the same address as {PREFIX}LISTEN; give each its own "
             "port": self.worker_listen == self.listen and self.listen.port != 0,
+            f"{PREFIX}METRICS_LISTEN: is the address of {PREFIX}LISTEN or {PREFIX}WORKER_LISTEN; "
+            "give it a port of its own": self.metrics_listen is not None
+            and self.metrics_listen.port != 0
+            and self.metrics_listen in {self.listen, self.worker_listen},
+            f"{PREFIX}DOCS: is admin, and there is no {PREFIX}ADMIN_KEY that opens them; set one, "
+            "or set this to off": self.docs == "admin" and self.admin_key is None,
             f"{PREFIX}DATABASE_LISTEN_URL: is set without {PREFIX}DATABASE_URL, and the embedded "
             "server needs none; set both or neither": self.database_listen_url is not None
             and self.database_url is None,

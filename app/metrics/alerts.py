@@ -60,6 +60,14 @@ ALERTS: tuple[Alert, ...] = (
         summary="a loop has hung for over a minute; restart its process and keep its log",
     ),
     Alert(
+        name="KieGatewayCrowded",
+        expr='sum by (job) (increase(kie_gateway_edge_refused_total{reason="crowded"}[5m])) > 100',
+        lasting="5m",
+        severity="warning",
+        summary="connections without a valid key are closed to make room: a flood, or too low a "
+        "GATEWAY_MAX_CONNECTIONS",
+    ),
+    Alert(
         name="KieGatewayDeliveriesExhausted",
         expr="increase(kie_gateway_deliveries_exhausted_total[15m]) > 0",
         lasting="0m",

@@ -1,9 +1,5 @@
 """Every metric, as data: the counters are made from it, and so is the page about them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-
 from app.domain.access import Reason, Surface
 from app.domain.admission import BRAKES, PAUSES, HoldReason
 from app.domain.delivery import DisableReason
@@ -12,38 +8,9 @@ from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
 from app.domain.task import DEADLINES, FINAL, Change, FailClass, Source, State
+from app.metrics.metric import Kind, Metric
 
 PREFIX = "kie_gateway_"
-
-
-class Kind(StrEnum):
-    """Prometheus's types, as far as they are used."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """One metric; `name` as Prometheus shows it, a histogram's without `_bucket` and the like."""
-
-    name: str
-    kind: Kind
-    meaning: str
-    alert: str = ""
-    """What to alert on, in words."""
-    labels: Mapping[str, tuple[str, ...] | str] = field(default_factory=dict)
-    """Each label's values; where the code bounds them in another way, a sentence about them."""
-    buckets: tuple[float, ...] = ()
-    from_database: bool = False
-    """Read from PostgreSQL, and absent while it is away."""
-
-    @property
-    def words(self) -> Mapping[str, tuple[str, ...]]:
-        """The labels whose values are all listed."""
-        return {name: found for name, found in self.labels.items() if not isinstance(found, str)}
-
 
 LOOPS = ("submit", "poll", "deliver", "probe", "sweep", "number")
 HOLDS = (*BRAKES, *PAUSES)
@@ -59,6 +26,18 @@ LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600, 21600, 86
 """Seconds: from a delivery at once to the last attempt of the usual schedule."""
 LIFE_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 86400)
 """Seconds: from a quick picture to an expired task that is settled a day later."""
+
+EDGE_REASONS = (
+    "malformed_request",
+    "headers_too_large",
+    "url_too_long",
+    "request_timeout",
+    "silent",
+    "crowded",
+    "endless_body",
+    "upgrade",
+)
+"""What is refused, closed or ignored before the application hears of it."""
 
 REQUESTS = Metric(
     name="kie_gateway_requests_total",
@@ -86,6 +65,15 @@ AUTH_REFUSED = Metric(
     meaning="Keys that were refused: of callers (`api`) and of operators (`admin`), by reason.",
     alert="a high rate of `malformed` or `unknown`: somebody guesses; `expired`, `disabled` or "
     "`scope`: a caller needs another key. The log's `auth.refused` has addresses",
+)
+EDGE_REFUSED = Metric(
+    name="kie_gateway_edge_refused_total",
+    kind=Kind.COUNTER,
+    labels={"reason": EDGE_REASONS},
+    meaning="What did not become a request: refused as in errors.md; closed because nothing came "
+    "(`silent`), because too many strangers are connected (`crowded`) or because a refused body "
+    "does not end (`endless_body`); and asked for another protocol, answered as HTTP (`upgrade`).",
+    alert="`crowded`: a flood of connections, or GATEWAY_MAX_CONNECTIONS is too low",
 )
 SUBMISSIONS = Metric(
     name="kie_gateway_submissions_total",
@@ -364,6 +352,7 @@ CATALOGUE: tuple[Metric, ...] = (
     REQUESTS,
     REQUEST_DURATION,
     AUTH_REFUSED,
+    EDGE_REFUSED,
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,

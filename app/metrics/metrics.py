@@ -18,7 +18,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 
 from app.domain.replicas import SHARED_SETTINGS
 from app.metrics import catalogue
-from app.metrics.catalogue import CATALOGUE, Kind, Metric
+from app.metrics.catalogue import CATALOGUE
+from app.metrics.metric import Kind, Metric
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -67,6 +68,10 @@ class Metrics:
     def refused_key(self, surface: str, reason: str) -> None:
         """Count a key that was refused."""
         self._count(catalogue.AUTH_REFUSED, surface, reason)
+
+    def refused_at_the_edge(self, reason: str) -> None:
+        """Count what did not become a request."""
+        self._count(catalogue.EDGE_REFUSED, reason)
 
     def submitted(self, outcome: str, seconds: float) -> None:
         """Count a create that ended."""

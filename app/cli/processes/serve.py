@@ -22,11 +22,13 @@ def serve(
     GATEWAY_DATABASE_URL with this version's schema (`kie-gateway migrate`).
     Set GATEWAY_PUBLIC_URL to where kie.ai reaches this gateway; without it
     the gateway polls. Listens at GATEWAY_LISTEN; /livez, /readyz and /metrics
-    need no key. With GATEWAY_ADMIN_KEY there is /v1/admin too.
+    need no key. With GATEWAY_ADMIN_KEY there is /v1/admin too. Behind a proxy
+    set GATEWAY_TRUSTED_PROXIES, to see callers' addresses.
 
     Only kie.ai's webhook has to be reached from the internet. --surface
     callbacks serves that path and, without details, /livez and /readyz;
-    internal serves all the rest.
+    internal serves all the rest. With GATEWAY_METRICS_LISTEN the process
+    serves /metrics there, on any surface, and no more on its own port.
 
     \b
     kie-gateway serve                          everything in one process

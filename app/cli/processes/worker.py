@@ -9,7 +9,8 @@ def worker(host: Host = None, port: Port = None) -> None:
     Needs the settings of `serve`: GATEWAY_SECRET_KEYS, GATEWAY_KIE_API_KEY,
     GATEWAY_DATABASE_URL and GATEWAY_PUBLIC_URL, all the same. Any number may
     run; each task is sent by one of them. Serves /livez, /readyz and /metrics
-    at GATEWAY_WORKER_LISTEN: several on one machine need a port each.
+    at GATEWAY_WORKER_LISTEN (/metrics at GATEWAY_METRICS_LISTEN, if that is
+    set): several on one machine need a port each.
 
     \b
     kie-gateway serve --no-worker &
