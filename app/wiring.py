@@ -62,6 +62,10 @@ CONNECT_TIMEOUT = 5.0
 """Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
 
 
+DAY = 86_400.0
+"""Seconds."""
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -172,7 +176,10 @@ def build(
         intake=intake,
         creates=Creates(database, lifecycle, submitter, guard, policy, new_id),
         submitter=submitter,
-        receiver=Receiver(intake, urls, hmac_keys, new_id, utc_now, metrics),
+        receiver=Receiver(
+            *(intake, urls, hmac_keys, new_id, utc_now, metrics),
+            token_life=settings.callback_token_days * DAY,
+        ),
         poller=Poller(database, intake, kie, leases, policy, new_id, chance, metrics),
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),

@@ -111,6 +111,12 @@ class Settings(BaseSettings):
     kie_webhook_hmac_keys: Annotated[tuple[Token, ...], BeforeValidator(listed)] = Field(
         (), description="kie.ai's webhook HMAC keys; none: callbacks are only known by their URL."
     )
+    callback_token_days: int = Field(
+        30,
+        ge=1,
+        le=36_500,
+        description="Days after a task's final state for which its callback URL is good; 404 then.",
+    )
     kie_creates_per_10s: int = Field(
         20,
         ge=1,

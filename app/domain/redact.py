@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -78,6 +78,21 @@ def _occurrences(text: str, token: str) -> Iterator[tuple[int, int]]:
     while found >= 0:
         yield found, found + len(token)
         found = text.find(token, found + len(token))
+
+
+_TOKEN_BY_NUMBER = re.compile(
+    rb"\\u00(?:2d|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])", re.IGNORECASE
+)
+"""A character of a token, written by number: no honest document does that."""
+
+
+def without_tokens(body: bytes, tokens: Sequence[str]) -> bytes:
+    """Return a raw body without callback tokens; every other byte stays as it came."""
+    found = [token for token in tokens if token.encode() in body]
+    if not found and not _TOKEN_BY_NUMBER.search(body):
+        return body
+    # One character for each byte, whatever they spell: tokens are ASCII.
+    return redacted_text(body.decode("latin-1"), tokens).encode("latin-1")
 
 
 def redacted_body(body: bytes, tokens: Iterable[str]) -> str:

@@ -28,10 +28,12 @@ class Statement:
     task_id: UUID
     source: Source
     body: bytes = field(repr=False)
-    """Exactly the bytes that came."""
+    """The bytes that came; those that are read back lack the task's callback tokens."""
     content: Report | Unreadable
     headers: Mapping[str, str] = field(default_factory=dict)
     signature: Signature = Signature.UNCHECKED
+    whole: bool = True
+    """False: more came than was read."""
     alleged: bool = False
     """The query asked about an id that only a callback named, and nobody vouched for."""
 
