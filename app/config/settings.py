@@ -93,6 +93,14 @@ class Settings(BaseSettings):
         description="Secrets of 16 or more characters: the first signs callback URLs and encrypts, "
         "all verify and decrypt; `demo` and `dev` make one, all else needs it.",
     )
+    callback_keys: Annotated[
+        tuple[Annotated[SecretStr, AfterValidator(strong)], ...], BeforeValidator(listed)
+    ] = Field(
+        (),
+        description="Secrets for callback URLs only: the first signs, all verify, and those of "
+        "GATEWAY_SECRET_KEYS verify beside them; none: those sign too. With them, a process that "
+        "only receives callbacks needs neither GATEWAY_SECRET_KEYS nor GATEWAY_KIE_API_KEY.",
+    )
     admin_key: Annotated[Token, AfterValidator(strong)] | None = Field(
         None,
         description="Bearer key of the admin API, 16 or more characters; none: the admin API is "
@@ -285,6 +293,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def receives_only(self) -> bool:
+        """Whether the process can check callback URLs and nothing else."""
+        return bool(self.callback_keys) and not self.secret_keys
+
+    @property
     def dsn(self) -> str | None:
         """The database's URL as we connect to it; None: an embedded server's is to be filled in."""
         if self.database_url is None:
@@ -297,9 +310,9 @@ class Settings(BaseSettings):
         public = self.public_url
         concerns = {
             "GATEWAY_KIE_API_KEY is not set: kie.ai will refuse every task, and all will wait in "
-            "the queue": self.kie_api_key is None,
+            "the queue": self.kie_api_key is None and not self.receives_only,
             "polling only: GATEWAY_PUBLIC_URL is not set, so kie.ai sends no callbacks and results "
-            "are noticed seconds later": public is None,
+            "are noticed seconds later": public is None and not self.receives_only,
             "GATEWAY_PUBLIC_URL is http: callbacks and their tokens cross the network in the "
             "clear": public is not None and _in_the_clear(public),
             "GATEWAY_KIE_BASE_URL is http: the API key crosses the network in the "

@@ -9,6 +9,7 @@ from app.services.account.probe import Account
 from app.services.account.restores import Restores
 from app.services.account.witness import Witness
 from app.services.clients.keys import Keys
+from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
 from app.services.deliveries.deliver import Deliverer
 from app.services.deliveries.history import Deliveries
@@ -65,6 +66,7 @@ class Services:
     stuck: StuckTasks
     bulk: Bulk
     clients: Clients
+    resealing: Resealing
     deliverer: Deliverer
     deliveries: Deliveries
     dropin: DropIn

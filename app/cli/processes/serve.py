@@ -26,7 +26,9 @@ def serve(
 
     Only kie.ai's webhook has to be reached from the internet. --surface
     callbacks serves that path and, without details, /livez and /readyz;
-    internal serves all the rest.
+    internal serves all the rest. With --no-worker, --surface callbacks needs
+    only GATEWAY_DATABASE_URL and GATEWAY_CALLBACK_KEYS: it signs and sends
+    nothing.
 
     \b
     kie-gateway serve                          everything in one process
@@ -45,8 +47,9 @@ def serve(
     from app.cli.processes.server import listening
     from app.main import Surface, create_app
 
+    receives_only = surface == "callbacks" and not worker
     with (
-        ready_settings() as ready,
+        ready_settings(receives_only=receives_only) as ready,
         listening(address(ready.listen, host, port), "GATEWAY_LISTEN") as listener,
     ):
         app = create_app(ready, worker=worker, surface=Surface(surface))
