@@ -3,7 +3,7 @@
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,6 +11,7 @@ from uuid import UUID
 
 import aiohttp
 import httpx
+from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from app.config import Settings, variable
@@ -32,6 +33,7 @@ from app.services.account.witness import Self, Witness
 from app.services.clients.admin_keys import AdminKeys
 from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
+from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.clients.vault import Vault
@@ -65,6 +67,10 @@ from app.store.signals import Signals
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
+
+
+DAY = 86_400.0
+"""Seconds."""
 
 
 def utc_now() -> datetime:
@@ -146,7 +152,8 @@ def build(
     hmac_keys = [key.get_secret_value().encode() for key in settings.kie_webhook_hmac_keys]
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     policy = _policy(settings)
-    tokens = [derive(secret, "callback-token") for secret in secret_keys]
+    callback_keys = [secret.get_secret_value() for secret in settings.callback_keys]
+    tokens = [derive(secret, "callback-token") for secret in (*callback_keys, *secret_keys)]
     urls = CallbackUrls(tokens, settings.public_url)
     kie = KieClient(
         http,
@@ -184,7 +191,10 @@ def build(
         intake=intake,
         creates=Creates(database, lifecycle, submitter, guard, policy, new_id),
         submitter=submitter,
-        receiver=Receiver(intake, urls, hmac_keys, new_id, utc_now, metrics),
+        receiver=Receiver(
+            *(intake, urls, hmac_keys, new_id, utc_now, metrics),
+            token_life=settings.callback_token_days * DAY,
+        ),
         poller=Poller(database, intake, kie, leases, policy, new_id, chance, metrics),
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),
@@ -192,6 +202,7 @@ def build(
         stuck=StuckTasks(database, lifecycle, kie, urls),
         bulk=Bulk(database, lifecycle, new_id),
         clients=Clients(database, guard),
+        resealing=Resealing(database, vault, new_id),
         deliverer=Deliverer(
             database,
             Sender(callers, guard, settings.delivery_timeout),
@@ -234,18 +245,26 @@ def _ourselves(settings: Settings, me: UUID, started_at: datetime) -> Self:
     """Return what the process tells the others of itself: so they notice where they differ."""
     found = {name: getattr(settings, name) for name in Settings.model_fields}
     shared = {name: found[name] for name in found if variable(name) in SHARED_SETTINGS}
-    secret_keys = [secret.get_secret_value() for secret in shared.pop("secret_keys")]
+    secrets_of = {name: shared.pop(name) for name in ("secret_keys", "callback_keys")}
     kie_api_key = shared.pop("kie_api_key")
-    values = {variable(name): str(value) for name, value in shared.items()}
-    values[variable("secret_keys")] = fingerprint(" ".join(secret_keys))
+    # Whose limits they are matters only where kie.ai is called.
+    values = {} if settings.receives_only else {name: str(value) for name, value in shared.items()}
+    if settings.secret_keys:
+        values["secret_keys"] = _fingerprint_of(secrets_of["secret_keys"])
+    # Who has none signs with the others: that differs from who has some.
+    values["callback_keys"] = _fingerprint_of(secrets_of["callback_keys"])
     if kie_api_key is not None:
-        values[variable("kie_api_key")] = fingerprint(kie_api_key.get_secret_value())
+        values["kie_api_key"] = fingerprint(kie_api_key.get_secret_value())
     return Self(
         id=me,
         version=metadata.version("kie-gateway"),
         started_at=started_at,
-        fingerprints=values,
+        fingerprints={variable(name): value for name, value in values.items()},
     )
+
+
+def _fingerprint_of(keys: Sequence[SecretStr]) -> str:
+    return fingerprint(" ".join(key.get_secret_value() for key in keys))
 
 
 def _confirm(settings: Settings) -> Confirm:
@@ -261,7 +280,7 @@ def _policy(settings: Settings) -> Policy:
         task_expires_after=settings.task_expires_after,
         unconfirmed_expires_after=settings.unconfirmed_expires_after,
         confirm=_confirm(settings),
-        callbacks_expected=settings.public_url is not None,
+        callbacks_expected=settings.public_url is not None or settings.receives_only,
         limits=Limits(
             creates=Limit(calls=settings.kie_creates_per_10s, window=settings.kie_create_window),
             queries=Limit.per_second(settings.kie_queries_per_second),

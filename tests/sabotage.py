@@ -42,6 +42,8 @@ class Sabotage:
         return (self.tests, (self.lab,)) if self.lab else (self.tests,)
 
 
+KNOWN_URL = "tests/services/tasks/test_known_url.py"
+
 SABOTAGES = (
     Sabotage(
         1,
@@ -71,8 +73,8 @@ SABOTAGES = (
         2,
         "drop-the-unmatched",
         "app/services/tasks/intake.py",
-        "        if isinstance(either, Statement) and is_kept(either, judgement):\n",
-        "        if isinstance(either, Statement) and is_kept(either, judgement) and standing:\n",
+        " raw is None or not is_kept(said, judgement):\n",
+        " raw is None or standing is None:\n",
         ("tests/services/tasks/test_receive.py::test_for_an_unknown_task",),
     ),
     Sabotage(
@@ -82,6 +84,30 @@ SABOTAGES = (
         "            body=body,",
         "            body=body.strip(),",
         ("tests/services/tasks/test_receive.py::test_the_raw_bytes_are_kept_exactly",),
+    ),
+    Sabotage(
+        2,
+        "keep-every-copy",
+        "app/domain/keeping.py",
+        "    if tally.same is not None:\n",
+        "    if tally.same is None and tally.rows < 0:\n",
+        (f"{KNOWN_URL}::test_the_same_again_is_counted_where_it_is_kept",),
+    ),
+    Sabotage(
+        2,
+        "full-is-full",
+        "app/domain/keeping.py",
+        "    if changes:\n        return Keep.WHOLE\n",
+        "",
+        (f"{KNOWN_URL}::test_a_flood_leaves_so_many_rows_and_then_a_number",),
+    ),
+    Sabotage(
+        2,
+        "a-url-is-for-ever",
+        "app/services/tasks/receive.py",
+        "            if await self._has_ended(connection, task_id):\n                return None\n",
+        "",
+        (f"{KNOWN_URL}::test_a_url_ends_some_time_after_its_task",),
     ),
     Sabotage(
         2,
@@ -581,7 +607,7 @@ SABOTAGES = (
         8,
         "show-the-balance",
         "app/domain/redact.py",
-        '    return spelled.without(_balances(spelled.meant), "null")',
+        '    return without_balance(spelled.without(_balances(spelled.meant), "null"))',
         "    return text",
         ("tests/services/tasks/test_receive.py",),
     ),
@@ -589,9 +615,33 @@ SABOTAGES = (
         8,
         "show-the-token",
         "app/services/tasks/intake.py",
-        "        said = redacted(said, self._urls)  # before anything is locked\n",
+        "        said = redacted(said, self._urls)\n",
         "",
         ("tests/services/tasks/test_receive.py",),
+    ),
+    Sabotage(
+        8,
+        "tell-the-balance",
+        "app/domain/balance.py",
+        "    return _TOLD.sub(_redacted, text) if _HINT.search(text) else text",
+        "    return text",
+        ("tests/domain/test_redact.py::test_the_balance_is_not_told_in_words_either",),
+    ),
+    Sabotage(
+        8,
+        "store-live-tokens",
+        "app/domain/keeping.py",
+        "body=without_tokens(body, tokens)",
+        "body=body",
+        (f"{KNOWN_URL}::test_no_live_token_is_stored",),
+    ),
+    Sabotage(
+        8,
+        "show-the-signature",
+        "app/services/tasks/read.py",
+        "if name not in HIDDEN_HEADERS}",
+        "if name}",
+        ("tests/services/tasks/test_forging.py",),
     ),
     Sabotage(
         8,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.api.answers import ExactJSON
 from app.api.bodies import client_body
-from app.api.cursors import page_cursor, read_page_cursor
+from app.api.cursors import id_cursor, page_cursor, read_id_cursor, read_page_cursor
 from app.api.deps import CallerDep, ClientDep, ServicesDep, needs
 from app.api.instants import Instant, query_instant
 from app.api.openapi import body_of, refusals
@@ -204,7 +204,15 @@ async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) 
     responses=refusals(401, 403, 404, 422, 503),
 )
 @needs(Scope.TASKS_READ)
-async def list_callbacks(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
-    """Return kie.ai's statements on the task, newest first: parsed, and raw, secrets redacted."""
-    found = await services.reader.callbacks(client, task_id)
-    return ExactJSON({"data": found, "next_cursor": None})
+async def list_callbacks(
+    services: ServicesDep,
+    client: ClientDep,
+    task_id: UUID,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+) -> Response:
+    """Return kie.ai's statements on the task, newest first: parsed, and raw, secrets redacted.
+
+    A page has at most 200, and at most 4 MB unless it is one alone.
+    """
+    found, last = await services.reader.callbacks(client, task_id, before=read_id_cursor(cursor))
+    return ExactJSON({"data": found, "next_cursor": id_cursor(last)})

@@ -63,10 +63,26 @@ def settings(**overrides: Any) -> Settings:  # noqa: ANN401  # of any field's ty
 
 
 def require_secret(found: Settings) -> None:
+    if not found.secret_keys and found.callback_keys:
+        give_up(
+            "GATEWAY_SECRET_KEYS: is not set; GATEWAY_CALLBACK_KEYS are enough only for "
+            "`serve --surface callbacks --no-worker`",
+            WRONG_USE,
+        )
     if not found.secret_keys:
         give_up(
             "GATEWAY_SECRET_KEYS: is not set; make one with `kie-gateway secrets generate` and "
             'set it as a JSON list: ["…"]',
+            WRONG_USE,
+        )
+
+
+def require_receiver(found: Settings) -> None:
+    """End the command where not even callback URLs could be checked."""
+    if not found.callback_keys and not found.secret_keys:
+        give_up(
+            "GATEWAY_CALLBACK_KEYS: is not set, nor is GATEWAY_SECRET_KEYS; `serve --surface "
+            "callbacks --no-worker` needs one of them, the same as the other processes have",
             WRONG_USE,
         )
 
@@ -179,10 +195,13 @@ def _root(error: BaseException) -> str:
 
 
 @contextmanager
-def ready_settings() -> Iterator[Settings]:
-    """Lend the settings of a process that serves: with secrets, over a database at our schema."""
+def ready_settings(*, receives_only: bool = False) -> Iterator[Settings]:
+    """Lend the settings of a process that serves: with secrets, over a database at our schema.
+
+    `receives_only`: it takes callbacks and does nothing else, so it needs no secret of clients'.
+    """
     found = settings()
-    require_secret(found)
+    (require_receiver if receives_only else require_secret)(found)
     with with_database(found, lambda said: logger.info("database.embedded", said=said)) as ready:
         require_schema(ready)
         require_fsync(ready)

@@ -104,6 +104,14 @@ class Settings(BaseSettings):
         description="Secrets of 16 or more characters: the first signs callback URLs and encrypts, "
         "all verify and decrypt; `demo` and `dev` make one, all else needs it.",
     )
+    callback_keys: Annotated[
+        tuple[Annotated[SecretStr, AfterValidator(strong)], ...], BeforeValidator(listed)
+    ] = Field(
+        (),
+        description="Secrets for callback URLs only: the first signs, all verify, and those of "
+        "GATEWAY_SECRET_KEYS verify beside them; none: those sign too. With them, a process that "
+        "only receives callbacks needs neither GATEWAY_SECRET_KEYS nor GATEWAY_KIE_API_KEY.",
+    )
     admin_key: Annotated[Token, AfterValidator(strong)] | None = Field(
         None,
         description="Bearer key of the admin API, 16 or more characters; none: the admin API is "
@@ -121,6 +129,12 @@ class Settings(BaseSettings):
     )
     kie_webhook_hmac_keys: Annotated[tuple[Token, ...], BeforeValidator(listed)] = Field(
         (), description="kie.ai's webhook HMAC keys; none: callbacks are only known by their URL."
+    )
+    callback_token_days: int = Field(
+        30,
+        ge=1,
+        le=36_500,
+        description="Days after a task's final state for which its callback URL is good; 404 then.",
     )
     kie_creates_per_10s: int = Field(
         20,
@@ -320,6 +334,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def receives_only(self) -> bool:
+        """Whether the process can check callback URLs and nothing else."""
+        return bool(self.callback_keys) and not self.secret_keys
+
+    @property
     def dsn(self) -> str | None:
         """The database's URL as we connect to it; None: an embedded server's is to be filled in."""
         if self.database_url is None:
@@ -332,9 +351,9 @@ class Settings(BaseSettings):
         public = self.public_url
         concerns = {
             "GATEWAY_KIE_API_KEY is not set: kie.ai will refuse every task, and all will wait in "
-            "the queue": self.kie_api_key is None,
+            "the queue": self.kie_api_key is None and not self.receives_only,
             "polling only: GATEWAY_PUBLIC_URL is not set, so kie.ai sends no callbacks and results "
-            "are noticed seconds later": public is None,
+            "are noticed seconds later": public is None and not self.receives_only,
             "GATEWAY_DATABASE_URL does not ask for sslmode=verify-full: who is between here and "
             "PostgreSQL can read and change everything": self.database_url is not None
             and crosses_the_network_unverified(self.database_url.get_secret_value()),

@@ -48,6 +48,8 @@ class Call(StrEnum):
 
     CREATE = "create"
     QUERY = "query"
+    DOUBT = "doubt"
+    """A query that a callback caused, beyond a task's first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,8 @@ class Action(StrEnum):
     KEY_CREATED = "key_created"
     KEY_REVOKED = "key_revoked"
     SECRET_ROTATED = "secret_rotated"  # noqa: S105  # a word, no secret
+    SECRETS_RESEALED = "secrets_resealed"  # as above
+    """Clients' secrets were sealed with the first key; `done` says how many."""
     TASK_BOUND = "task_bound"
     TASK_REQUEUED = "task_requeued"
     TASK_RELEASED = "task_released"

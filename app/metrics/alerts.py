@@ -83,6 +83,14 @@ ALERTS: tuple[Alert, ...] = (
         "the log's delivery.unrenderable",
     ),
     Alert(
+        name="KieGatewayCallbacksFlooded",
+        expr="sum by (job) (increase(kie_gateway_callbacks_not_kept_total[15m])) > 50",
+        lasting="0m",
+        severity="warning",
+        summary="a callback URL is flooded: somebody else knows it; the log's callback.received "
+        "names the task, and docs/operating.md says what to do",
+    ),
+    Alert(
         name="KieGatewayAccountRefused",
         expr="sum by (job)"
         ' (increase(kie_gateway_submissions_total{outcome="refused_account"}[10m])) + sum by (job)'

@@ -4,6 +4,7 @@ from app.domain.access import Reason, Surface
 from app.domain.admission import BRAKES, PAUSES, HoldReason
 from app.domain.delivery import DisableReason
 from app.domain.evidence import Verdict
+from app.domain.keeping import Keep
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
@@ -96,8 +97,17 @@ CALLBACKS = Metric(
     name="kie_gateway_callbacks_total",
     kind=Kind.COUNTER,
     labels={"verdict": tuple(Verdict)},
-    meaning="Callbacks that were kept, by verdict.",
+    meaning="Callbacks that were received, by verdict.",
     alert="`unverified` rising: GATEWAY_KIE_WEBHOOK_HMAC_KEYS is not kie.ai's; `unreadable`",
+)
+CALLBACKS_NOT_KEPT = Metric(
+    name="kie_gateway_callbacks_not_kept_total",
+    kind=Kind.COUNTER,
+    labels={"reason": (Keep.REPEATED, Keep.COUNTED, Keep.HEAD)},
+    meaning="Callbacks that were not kept whole in a row of their own: `repeated`, the same is "
+    "kept, and counts on; `counted`, the task has as many as are kept; `head`, it has as many "
+    "bytes. What changes a task is always kept.",
+    alert="over 50 in 15 minutes: somebody knows a callback URL and floods it",
 )
 CALLBACKS_REJECTED = Metric(
     name="kie_gateway_callbacks_rejected_total",
@@ -356,6 +366,7 @@ CATALOGUE: tuple[Metric, ...] = (
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,
+    CALLBACKS_NOT_KEPT,
     CALLBACKS_REJECTED,
     QUERIES,
     QUERY_DURATION,

@@ -11,6 +11,7 @@ from app.services.account.witness import Witness
 from app.services.clients.admin_keys import AdminKeys
 from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
+from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.deliveries.deliver import Deliverer
@@ -70,6 +71,7 @@ class Services:
     stuck: StuckTasks
     bulk: Bulk
     clients: Clients
+    resealing: Resealing
     deliverer: Deliverer
     deliveries: Deliveries
     dropin: DropIn

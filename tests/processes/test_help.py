@@ -43,6 +43,7 @@ SETTINGS = {
     "keys list": ("only GATEWAY_DATABASE_URL",),
     "keys revoke": ("only GATEWAY_DATABASE_URL",),
     "secrets generate": ("GATEWAY_SECRET_KEYS",),
+    "secrets reseal": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
     "keys rotate-secret": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
     "listen": ("KIE_GATEWAY_SIGNING_SECRET", "GATEWAY_DELIVERY_ALLOW_LOOPBACK"),
     "deliveries list": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),

@@ -13,6 +13,7 @@ import pytest_asyncio
 from sqlalchemy import event
 
 from app.domain.evidence import Verdict
+from app.domain.keeping import raw
 from app.domain.move import Move
 from app.domain.polling import DuePoll
 from app.domain.task import State
@@ -176,8 +177,20 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {"tasks_pkey", "tasks_idempotency_key"},
     ),
     "read_callbacks": (
-        lambda connection: callbacks.read_callbacks(connection, TASK, limit=50),
+        lambda connection: callbacks.read_callbacks(connection, TASK, limit=50, weight=10**9),
+        {"callbacks_task", "callbacks_pkey"},
+    ),
+    "tally": (
+        lambda connection: callbacks.tally(connection, new_callback(TASK), Verdict.APPLIED, b""),
         {"callbacks_task"},
+    ),
+    "count_more": (
+        lambda connection: callbacks.count_more(connection, TASK),
+        {"callbacks_task", "callbacks_pkey"},
+    ),
+    "ask_in_doubt": (
+        lambda connection: polls.ask_in_doubt(connection, TASK, every=1),
+        {"tasks_pkey"},
     ),
     "alleged_ids": (
         lambda connection: polls.alleged_ids(connection, TASK, limit=3),
@@ -185,7 +198,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     ),
     "insert_callback": (
         lambda connection: callbacks.insert_callback(
-            connection, new_callback(TASK), Verdict.APPLIED
+            connection, new_callback(TASK), Verdict.APPLIED, raw(b"", ())
         ),
         set(),
     ),
@@ -317,7 +330,6 @@ async def test_nobody_reads_over_the_tasks_of_a_held_pair(crowd: Database, name:
         "expire queued",
         "expire unconfirmed",
         "expire running",
-        "read_callbacks",
     ],
 )
 async def test_the_order_comes_from_the_index_too(crowd: Database, name: str) -> None:
@@ -348,5 +360,5 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)
         assert (await rows.insert_task(connection, new)).id == TASK
         assert await clients.find_key(connection, digest("17")) is not None
-        assert len(await callbacks.read_callbacks(connection, TASK, limit=50)) == 2
+        assert len(await callbacks.read_callbacks(connection, TASK, limit=50, weight=9999)) == 2
         await connection.rollback()

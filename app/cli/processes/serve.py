@@ -28,7 +28,9 @@ def serve(
     Only kie.ai's webhook has to be reached from the internet. --surface
     callbacks serves that path and, without details, /livez and /readyz;
     internal serves all the rest. With GATEWAY_METRICS_LISTEN the process
-    serves /metrics there, on any surface, and no more on its own port.
+    serves /metrics there, on any surface, and no more on its own port. With
+    --no-worker, --surface callbacks needs only GATEWAY_DATABASE_URL and
+    GATEWAY_CALLBACK_KEYS: it signs and sends nothing.
 
     \b
     kie-gateway serve                          everything in one process
@@ -44,7 +46,8 @@ def serve(
     """
     from app.cli.context import ready_settings
 
-    with ready_settings() as ready:
+    receives_only = surface == "callbacks" and not worker
+    with ready_settings(receives_only=receives_only) as ready:
         from app.cli.application import address, run
         from app.cli.processes.server import listening
         from app.main import Surface, create_app
