@@ -76,12 +76,7 @@ _DISABLE = (
     insert(DisabledUrl)
     .values(client_id=_CLIENT, url=_URL, reason=bindparam("reason", type_=Text))
     .on_conflict_do_nothing()
-    .returning(
-        select(Client.name)
-        .where(Client.id == DisabledUrl.client_id)
-        .correlate(DisabledUrl)
-        .scalar_subquery()
-    )
+    .returning(select(Client.name).where(Client.id == _CLIENT).scalar_subquery())
 )
 _END_PENDING = (
     update(Delivery)

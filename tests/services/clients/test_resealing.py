@@ -48,10 +48,11 @@ async def test_every_secret_is_sealed_with_the_first_key(
     # Again: nothing to do. The audit has both runs, without a secret.
     assert await services.resealing.reseal() == Seals(total=7)
     runs = await sql.fetch(
-        "SELECT actor, detail->>'done' AS done FROM audit_entries"
-        " WHERE action = 'secrets_resealed' ORDER BY id"
+        "SELECT actor, bulk_runs.done FROM audit_entries, bulk_runs"
+        " WHERE action = 'secrets_resealed' AND detail->>'run' = bulk_runs.id::text"
+        " ORDER BY audit_entries.id"
     )
-    assert [tuple(run) for run in runs] == [("command_line", "6"), ("command_line", "0")]
+    assert [tuple(run) for run in runs] == [("command_line", 6), ("command_line", 0)]
 
 
 async def test_what_nothing_opens_stays_and_is_counted(wire: Wire, sql: Any) -> None:
