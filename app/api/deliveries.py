@@ -38,7 +38,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
     "/tasks/{task_id}/deliveries",
     operation_id="listTaskDeliveries",
     response_model=DeliveryList,
-    responses=refusals(401, 403, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 429, 503),
 )
 @needs(Scope.DELIVERIES)
 async def list_task_deliveries(
@@ -57,7 +57,7 @@ async def list_task_deliveries(
     "/deliveries",
     operation_id="listDeliveries",
     response_model=DeliveryList,
-    responses=refusals(401, 403, 422, 503),
+    responses=refusals(401, 403, 422, 429, 503),
 )
 @needs(Scope.DELIVERIES)
 async def list_deliveries(
@@ -91,7 +91,7 @@ async def _page(
     operation_id="redeliverMany",
     status_code=202,
     response_model=Redelivered,
-    responses=refusals(400, 401, 403, 413, 422, 503),
+    responses=refusals(400, 401, 403, 413, 422, 429, 503),
     openapi_extra=body_of(Redelivery),
 )
 @needs(Scope.DELIVERIES)
@@ -124,7 +124,7 @@ async def redeliver_many(
     "/deliveries/enable",
     operation_id="enableUrl",
     response_model=EnabledUrl,
-    responses=refusals(400, 401, 403, 404, 413, 422, 503),
+    responses=refusals(400, 401, 403, 404, 413, 422, 429, 503),
     openapi_extra=body_of(UrlEnable),
 )
 @needs(Scope.DELIVERIES)
@@ -142,7 +142,7 @@ async def enable_url(
     "/deliveries/{delivery_id}",
     operation_id="getDelivery",
     response_model=Delivery,
-    responses=refusals(401, 403, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 429, 503),
 )
 @needs(Scope.DELIVERIES)
 async def read_delivery(services: ServicesDep, client: ClientDep, delivery_id: UUID) -> Response:

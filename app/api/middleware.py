@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Iterator
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,8 +11,11 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.deps import COUNT
 from app.api.errors import SORRY, refusal
+from app.api.holding import at_end
 from app.domain.errors import InternalError
+from app.domain.limits import Count
 from app.metrics import Metrics
 from app.services.services import Services
 
@@ -41,10 +45,9 @@ class RequestFrame:
                 status = message["status"]
                 took = (time.perf_counter() - started) * 1000
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
                 headers["Server-Timing"] = f"total;dur={took:.1f}"
-                if _is_ending(scope):
-                    headers["Connection"] = "close"  # the next one goes to another process
+                for name, value in _headers(scope):
+                    headers[name] = value
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -58,8 +61,21 @@ class RequestFrame:
                     raise
                 await refusal(scope, InternalError(SORRY))(scope, receive, framed)
             finally:
+                at_end(scope)
                 took = time.perf_counter() - started
                 _count(scope, status, took)
+
+
+def _headers(scope: Scope) -> Iterator[tuple[str, str]]:
+    """Yield what every answer to this request says beside its own."""
+    state = scope["state"]
+    yield "X-Request-ID", state["request_id"]
+    counted: Count | None = state.get(COUNT)
+    if counted is not None:
+        yield "RateLimit-Policy", counted.policy
+        yield "RateLimit", counted.field
+    if _is_ending(scope):
+        yield "Connection", "close"  # the next one goes to another process
 
 
 def _is_ending(scope: Scope) -> bool:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from app.domain.access import Reason, Surface
 from app.domain.admission import BRAKES, PAUSES, HoldReason
 from app.domain.evidence import Verdict
+from app.domain.limits import Held, Limited
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
@@ -85,6 +86,21 @@ AUTH_REFUSED = Metric(
     meaning="Keys that were refused: of callers (`api`) and of operators (`admin`), by reason.",
     alert="a high rate of `malformed` or `unknown`: somebody guesses; `expired`, `disabled` or "
     "`scope`: a caller needs another key. The log's `auth.refused` has addresses",
+)
+LIMITED = Metric(
+    name="kie_gateway_limited_total",
+    kind=Kind.COUNTER,
+    labels={"kind": tuple(Limited)},
+    meaning="Requests that were refused because their client was over one of its limits.",
+    alert="a rate that lasts: a client that does not wait, or needs more; the log's "
+    "`client.limited` names it",
+)
+HELD = Metric(
+    name="kie_gateway_held",
+    kind=Kind.GAUGE,
+    labels={"kind": tuple(Held)},
+    meaning="Answers that this process holds open: waits for final states, and streams of events.",
+    alert="the sum of a process near GATEWAY_MAX_HELD: then everybody's are refused",
 )
 SUBMISSIONS = Metric(
     name="kie_gateway_submissions_total",
@@ -354,6 +370,8 @@ CATALOGUE: tuple[Metric, ...] = (
     REQUESTS,
     REQUEST_DURATION,
     AUTH_REFUSED,
+    LIMITED,
+    HELD,
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,
