@@ -5,7 +5,7 @@ follows from that and from the clock, and a full one needs no memory at all.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from app.domain.errors import (
@@ -58,6 +58,10 @@ class Allowance:
     waits: int | None = None
 
 
+LIMITS = tuple(field.name for field in fields(Allowance))
+"""The names of what each client may be given another limit of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLimits:
     """What each client may have, and what the process holds open for all."""
@@ -103,7 +107,7 @@ class Count:
     @property
     def field(self) -> str:
         """The field `RateLimit`: what is left, and in how many seconds all of it is back."""
-        return f'"requests";r={self.left};t={math.ceil(self.full_in)}'
+        return f'"requests";r={self.left};t={math.ceil(self.full_in - _ROUNDING)}'
 
     def require(self) -> None:
         """Raise `RateLimitedError` for one too many."""
@@ -117,7 +121,7 @@ class Count:
 
 
 _ROUNDING = 1e-6
-"""Of a request: sums of floats fall short of whole numbers by less."""
+"""Of a request or a second: sums of floats miss whole numbers by less."""
 
 
 def count(full_at: float, now: float, rate: int) -> Count:
@@ -142,7 +146,7 @@ class Holding:
 def require_room(held: Held, before: Holding, limit: int, limits: ClientLimits) -> None:
     """Raise `TooManyStreamsError` or `TooManyWaitsError` unless one more may be held open."""
     bounds = {
-        f"Your client has {limit} open {held.limited}, its limit": before.of_kind >= limit,
+        f"Your client has as many open {held.limited} as it may ({limit})": before.of_kind >= limit,
         "Your client holds a tenth of all answers that this process holds open": before.of_client
         >= limits.max_held_of_one,
         "This process holds open as many answers as it may": before.of_all >= limits.max_held,

@@ -16,7 +16,7 @@ from app.domain.errors import (
     InsufficientScopeError,
     UnauthenticatedError,
 )
-from app.domain.limits import Allowance
+from app.domain.limits import LIMITS, Allowance
 from app.metrics import Metrics
 from app.services.clients.limits import Known, Limits
 from app.services.clients.refusals import HINT, Backoff, Refusals, RefusedDigests
@@ -182,11 +182,7 @@ def _caller(found: Row) -> Caller:
         client_id=found["client_id"],
         key_id=found["id"],
         client=found["client"],
-        allowance=Allowance(
-            requests_per_second=found["requests_per_second"],
-            streams=found["streams"],
-            waits=found["waits"],
-        ),
+        allowance=Allowance(**{name: found[name] for name in LIMITS}),
     )
 
 

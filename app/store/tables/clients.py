@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.access import Role
 from app.domain.audit import Action, Actor
-from app.domain.limits import MOST
+from app.domain.limits import LIMITS, MOST
 from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
 
@@ -47,10 +47,7 @@ class Client(Base):
 
     __table_args__ = (
         CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),
-        *(
-            CheckConstraint(f"{limit} BETWEEN 1 AND {MOST}", name=limit)
-            for limit in ("requests_per_second", "streams", "waits")
-        ),
+        *(CheckConstraint(f"{limit} BETWEEN 1 AND {MOST}", name=limit) for limit in LIMITS),
     )
 
 
