@@ -155,7 +155,7 @@ async def read_delivery(services: ServicesDep, client: ClientDep, delivery_id: U
     operation_id="redeliver",
     status_code=202,
     response_model=Repetition,
-    responses=refusals(401, 403, 404, 409, 422, 503, as_in={409: UrlDisabledError}),
+    responses=refusals(401, 403, 404, 409, 422, 429, 503, as_in={409: UrlDisabledError}),
 )
 @needs(Scope.DELIVERIES)
 async def redeliver(services: ServicesDep, client: ClientDep, delivery_id: UUID) -> Response:

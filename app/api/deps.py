@@ -38,7 +38,14 @@ async def services(request: Request) -> Services:
 
 ServicesDep = Annotated[Services, Depends(services)]
 
-_bearer = HTTPBearer(auto_error=False, description="A key made by `kie-gateway keys create NAME`.")
+CALLERS = "HTTPBearer"
+"""What the OpenAPI document calls an API key."""
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name=CALLERS,
+    description="A key made by `kie-gateway keys create NAME`.",
+)
 _admin_bearer = HTTPBearer(
     auto_error=False,
     scheme_name="AdminKey",
