@@ -104,7 +104,8 @@ def _mine() -> CTE:
             queue.c.place,
             queue.c.pair_held,
             tagged,
-            func.coalesce(ClientQueue.disabled_at, ClientQueue.paused_at).label("paused_at"),
+            ClientQueue.paused_at,
+            ClientQueue.disabled_at,
         )
         .select_from(queue)
         .join(Client, Client.id == _CLIENT)
@@ -233,6 +234,7 @@ def _wait(
     known = (
         account.c.brake.is_(None)
         & before.c.paused_at.is_(None)
+        & before.c.disabled_at.is_(None)
         & before.c.pair_held.is_(None)
         & func.coalesce(account.c.hold_reason == HoldReason.KIE_BUSY.value, true())
     )
@@ -250,6 +252,7 @@ def _reason(
     return case(
         (account.c.brake.is_not(None), account.c.brake),
         (before.c.paused_at.is_not(None), literal(HoldReason.CLIENT_PAUSED.value)),
+        (before.c.disabled_at.is_not(None), literal(HoldReason.CLIENT_PAUSED.value)),
         (account.c.hold_reason.is_not(None), account.c.hold_reason),
         (before.c.pair_held.is_not(None), before.c.pair_held),
         (seats_decide, literal(HoldReason.RUNNING_LIMIT.value)),
@@ -264,6 +267,7 @@ def _predict() -> Select[UUID, str | None, datetime, float | None]:
         select(
             mine.c.id,
             mine.c.paused_at,
+            mine.c.disabled_at,
             mine.c.due_at,
             mine.c.pair_held,
             _before(mine, others).label("n"),
