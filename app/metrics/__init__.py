@@ -4,7 +4,8 @@ One `Metrics` per process, built by the wiring; nothing is global, so that sever
 in one process. The catalogue lists every metric, its labels and all values that they can have.
 """
 
-from app.metrics.catalogue import CATALOGUE, Kind, Metric
+from app.metrics.catalogue import CATALOGUE
+from app.metrics.metric import Kind, Metric
 from app.metrics.metrics import CONTENT_TYPE, Metrics
 
 __all__ = ["CATALOGUE", "CONTENT_TYPE", "Kind", "Metric", "Metrics"]

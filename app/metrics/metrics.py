@@ -19,7 +19,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from app.domain.limits import Held
 from app.domain.replicas import SHARED_SETTINGS
 from app.metrics import catalogue
-from app.metrics.catalogue import CATALOGUE, Kind, Metric
+from app.metrics.catalogue import CATALOGUE
+from app.metrics.metric import Kind, Metric
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
