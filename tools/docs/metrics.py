@@ -3,7 +3,7 @@
 import json
 
 from app.metrics.alerts import ALERTS, Alert
-from app.metrics.catalogue import CATALOGUE, Metric
+from app.metrics import CATALOGUE, Metric
 
 _PAGE = """\
 # Metrics
