@@ -40,6 +40,9 @@ settled whatever gets lost, and answered.
 Every answer carries `X-Request-ID`, and one to a valid key `Server-Timing`. Refusals are
 `application/problem+json` (RFC 9457) with a stable `code`. Times are RFC 3339 with Z, durations
 seconds.
+
+Each client has limits: every answer to an API key carries `RateLimit-Policy` and `RateLimit`, and
+one over a limit is 429 with `Retry-After`.
 """
 
 logger = structlog.get_logger(__name__)

@@ -18,6 +18,7 @@ from app.config import Settings, variable
 from app.domain.admission import Limit, Limits
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
+from app.domain.limits import ClientLimits
 from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
 from app.kie.client import KieClient, http_client
@@ -33,6 +34,7 @@ from app.services.account.witness import Self, Witness
 from app.services.clients.admin_keys import AdminKeys
 from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
+from app.services.clients.limits import Limits as ClientsLimits
 from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
@@ -171,6 +173,7 @@ def build(
     chance = random.SystemRandom().random
     ourselves = _ourselves(settings, new_id(), utc_now())
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
+    clients_limits = ClientsLimits(_client_limits(settings), metrics)
     outbox = Outbox(new_id, settings.delivery_schedule[0], metrics)
     health = Health(database, monotonic, policy.limits)
     lifecycle = Lifecycle(database, signals, outbox, policy, chance, metrics)
@@ -183,8 +186,9 @@ def build(
     for stop in (submitter.stop, health.end, waiters.close):
         shutdown.stops(stop)
     return Services(
-        authentication=Authentication(database, uses, admin_key, metrics),
+        authentication=Authentication(database, uses, clients_limits, admin_key, metrics),
         uses=uses,
+        limits=clients_limits,
         keys=Keys(database, vault, new_id, secrets.token_bytes),
         admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
@@ -238,6 +242,15 @@ def _api(settings: Settings) -> ApiSettings:
         max_body_bytes=settings.max_body_bytes,
         max_callback_bytes=settings.kie_max_answer_bytes,
         submit_wait=settings.submit_wait,
+    )
+
+
+def _client_limits(settings: Settings) -> ClientLimits:
+    return ClientLimits(
+        requests_per_second=settings.client_requests_per_second,
+        streams=settings.client_streams,
+        waits=settings.client_waits,
+        max_held=settings.max_held,
     )
 
 

@@ -60,11 +60,11 @@ class Cost:
 
     @contextmanager
     def of(self, backend: int) -> Iterator[None]:
-        server, own, clock = _cpu(backend), time.process_time(), time.perf_counter()
+        server, own, clock = cpu(backend), time.process_time(), time.perf_counter()
         yield
         self.clock.append(1000 * (time.perf_counter() - clock))
         self.own.append(1000 * (time.process_time() - own))
-        self.server.append(1000 * (_cpu(backend) - server))
+        self.server.append(1000 * (cpu(backend) - server))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Side:
         await self.after()
 
 
-def _cpu(pid: int) -> float:
+def cpu(pid: int) -> float:
     """Return the CPU seconds of a process; 0 where PostgreSQL runs on another machine."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9

@@ -47,6 +47,9 @@ def environment(dsn: str, upstream: str, **settings: str) -> dict[str, str]:
         "GATEWAY_PUBLIC_URL": "http://127.0.0.1:1",
         "GATEWAY_LISTEN": "127.0.0.1:0",
         "GATEWAY_LOG_LEVEL": "info",
+        "GATEWAY_CLIENT_REQUESTS_PER_SECOND": "100000",  # what is measured is not the limits
+        "GATEWAY_CLIENT_STREAMS": "1000",
+        "GATEWAY_CLIENT_WAITS": "1000",
         **settings,
     }
 

@@ -203,6 +203,9 @@ WORDS: dict[str, type[StrEnum]] = {
 }
 OTHERS = {
     "clients.weight",
+    "clients.requests_per_second",
+    "clients.streams",
+    "clients.waits",
     "deliveries.due",
     "tasks.priority",
     "tasks.final",

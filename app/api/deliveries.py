@@ -39,7 +39,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
     "/tasks/{task_id}/deliveries",
     operation_id="listTaskDeliveries",
     response_model=DeliveryList,
-    responses=refusals(401, 403, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 429, 503),
 )
 @needs(Scope.DELIVERIES)
 async def list_task_deliveries(
@@ -58,7 +58,7 @@ async def list_task_deliveries(
     "/deliveries",
     operation_id="listDeliveries",
     response_model=DeliveryList,
-    responses=refusals(401, 403, 422, 503),
+    responses=refusals(401, 403, 422, 429, 503),
 )
 @needs(Scope.DELIVERIES)
 async def list_deliveries(
@@ -92,7 +92,7 @@ async def _page(
     operation_id="redeliverMany",
     status_code=202,
     response_model=Redelivered,
-    responses=refusals(400, 401, 403, 413, 422, 503),
+    responses=refusals(400, 401, 403, 413, 422, 429, 503),
     openapi_extra=body_of(Redelivery),
 )
 @needs(Scope.DELIVERIES)
@@ -125,7 +125,7 @@ async def redeliver_many(
     "/deliveries/enable",
     operation_id="enableUrl",
     response_model=EnabledUrl,
-    responses=refusals(400, 401, 403, 404, 413, 422, 503),
+    responses=refusals(400, 401, 403, 404, 413, 422, 429, 503),
     openapi_extra=body_of(UrlEnable),
 )
 @needs(Scope.DELIVERIES)
@@ -156,7 +156,7 @@ async def list_disabled_urls(services: ServicesDep, client: ClientDep) -> Respon
     "/deliveries/{delivery_id}",
     operation_id="getDelivery",
     response_model=Delivery,
-    responses=refusals(401, 403, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 429, 503),
 )
 @needs(Scope.DELIVERIES)
 async def read_delivery(services: ServicesDep, client: ClientDep, delivery_id: UUID) -> Response:
@@ -169,7 +169,7 @@ async def read_delivery(services: ServicesDep, client: ClientDep, delivery_id: U
     operation_id="redeliver",
     status_code=202,
     response_model=Repetition,
-    responses=refusals(401, 403, 404, 409, 422, 503, as_in={409: UrlDisabledError}),
+    responses=refusals(401, 403, 404, 409, 422, 429, 503, as_in={409: UrlDisabledError}),
 )
 @needs(Scope.DELIVERIES)
 async def redeliver(services: ServicesDep, client: ClientDep, delivery_id: UUID) -> Response:

@@ -18,6 +18,9 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 NEEDED: dict[Callable[..., Any], Scope | Role] = {}
 """What a key must allow, by a route's function. A route with a key and without an entry breaks."""
 
+COUNT = "rate_limit"
+"""Where a request's state has the `Count` of its client's requests."""
+
 
 def needs(what: Scope | Role) -> Callable[[Endpoint], Endpoint]:
     """State the scope of an API key, or the role of an admin key, without which a route refuses."""
@@ -36,7 +39,14 @@ async def services(request: Request) -> Services:
 
 ServicesDep = Annotated[Services, Depends(services)]
 
-_bearer = HTTPBearer(auto_error=False, description="A key made by `kie-gateway keys create NAME`.")
+CALLERS = "HTTPBearer"
+"""What the OpenAPI document calls an API key."""
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name=CALLERS,
+    description="A key made by `kie-gateway keys create NAME`.",
+)
 _admin_bearer = HTTPBearer(
     auto_error=False,
     scheme_name="AdminKey",
@@ -49,11 +59,13 @@ async def caller(
     services: ServicesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
-    """Return who calls, by a key that is for this route; raises as `Authentication.caller`."""
+    """Return who calls, by a key that is for this route; raises as `Authentication.allowed`."""
     scope = NEEDED[request.scope["endpoint"]]
-    found = await services.authentication.caller(_sent(request, credentials), Scope(scope))
+    sent = _sent(request, credentials)
+    known = await services.authentication.known(sent)
     recognise(request)
-    return found
+    request.scope["state"][COUNT] = known.count  # every answer from here on shows it
+    return services.authentication.allowed(known, sent, Scope(scope))
 
 
 CallerDep = Annotated[Caller, Depends(caller)]

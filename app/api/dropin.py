@@ -52,6 +52,8 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.BodyTooLargeError: 413,
     errors.QueueTooLongError: 429,
     errors.RateLimitedError: 429,
+    errors.TooManyStreamsError: 429,
+    errors.TooManyWaitsError: 429,
     errors.DatabaseUnavailableError: 455,  # maintenance
     errors.KieNotAnsweringError: 455,
     errors.InternalError: 500,

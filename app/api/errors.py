@@ -35,6 +35,8 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,
     errors.RateLimitedError: 429,
+    errors.TooManyStreamsError: 429,
+    errors.TooManyWaitsError: 429,
     errors.InternalError: 500,
     errors.KieNotAnsweringError: 502,
     errors.DatabaseUnavailableError: 503,

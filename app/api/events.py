@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from app.api.answers import ExactJSON
 from app.api.cursors import feed_id, history_id, read_feed_id, read_history_id
 from app.api.deps import CallerDep, ServicesDep, needs
+from app.api.holding import hold_stream
 from app.api.openapi import refusals
 from app.api.parameters import only_known_parameters
 from app.api.schemas.events import EventList
@@ -82,16 +83,17 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     "/tasks/{task_id}/events",
     operation_id="listTaskEvents",
     response_model=EventList,
-    responses={**_STREAM, **refusals(401, 403, 404, 422, 503)},
+    responses={**_STREAM, **refusals(401, 403, 404, 422, 429, 503)},
 )
 @needs(Scope.TASKS_READ)
 async def task_events(
-    services: ServicesDep, caller: CallerDep, task_id: UUID, asked: ReadingDep
+    request: Request, services: ServicesDep, caller: CallerDep, task_id: UUID, asked: ReadingDep
 ) -> Response:
     """Return what happened to the task, oldest first; a stream ends with the final state."""
     client = caller.client_id
     after = read_history_id(asked.parameter, asked.after)
     if asked.streamed:
+        hold_stream(request, services, caller)
         await services.reader.task(client, task_id)  # a refusal is no stream
         return _streamed(
             services.uses.holding(caller),
@@ -106,14 +108,17 @@ async def task_events(
     "/events",
     operation_id="listEvents",
     response_model=EventList,
-    responses={**_STREAM, **refusals(401, 403, 410, 422, 503)},
+    responses={**_STREAM, **refusals(401, 403, 410, 422, 429, 503)},
 )
 @needs(Scope.TASKS_READ)
-async def client_events(services: ServicesDep, caller: CallerDep, asked: ReadingDep) -> Response:
+async def client_events(
+    request: Request, services: ServicesDep, caller: CallerDep, asked: ReadingDep
+) -> Response:
     """Return what happened to your tasks, oldest first; read on from `next_cursor`."""
     client = caller.client_id
     after = read_feed_id(asked.parameter, asked.after)
     if asked.streamed:
+        hold_stream(request, services, caller)
         await services.feed.find(client, after)  # a refusal is no stream
         return _streamed(
             services.uses.holding(caller), services.feed.follow(client, after=after), _in_feed

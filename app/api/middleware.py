@@ -7,6 +7,7 @@ who has a key: to others it would be an exact clock for what they try.
 import re
 import time
 import uuid
+from collections.abc import Iterator
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,8 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.browsers import protect
 from app.api.callers import is_known
+from app.api.deps import COUNT
 from app.api.errors import SORRY, refusal
+from app.api.holding import at_end
 from app.domain.errors import InternalError
+from app.domain.limits import Count
 from app.metrics import Metrics
 from app.services.services import Services
 
@@ -62,22 +66,34 @@ class RequestFrame:
                     raise
                 await refusal(scope, InternalError(SORRY))(scope, receive, framed)
             finally:
+                at_end(scope)
                 took = time.perf_counter() - started
                 _count(scope, status, took)
 
     def _dress(self, scope: Scope, headers: MutableHeaders, seconds: float) -> None:
-        headers["X-Request-ID"] = scope["state"]["request_id"]
         protect(headers)
+        for name, value in _headers(scope):
+            headers[name] = value
         if self._timed and is_known(scope):
             headers["Server-Timing"] = f"total;dur={seconds * 1000:.1f}"
-        if _is_ending(scope):
-            headers["Connection"] = "close"  # the next one goes to another process
 
 
 def _address(scope: Scope) -> str | None:
     """Return the caller's address, as far as proxies are trusted (app/api/forwarded.py)."""
     client = scope.get("client")
     return client[0] if client else None
+
+
+def _headers(scope: Scope) -> Iterator[tuple[str, str]]:
+    """Yield what every answer to this request says beside its own."""
+    state = scope["state"]
+    yield "X-Request-ID", state["request_id"]
+    counted: Count | None = state.get(COUNT)
+    if counted is not None:
+        yield "RateLimit-Policy", counted.policy
+        yield "RateLimit", counted.field
+    if _is_ending(scope):
+        yield "Connection", "close"  # the next one goes to another process
 
 
 def _is_ending(scope: Scope) -> bool:

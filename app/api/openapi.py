@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from app.api.deps import CALLERS
 from app.api.errors import STATUS, problem
 from app.api.schemas.admin import ADMIN_BODIES
 from app.api.schemas.admin_keys import ADMIN_KEY_BODIES
@@ -18,6 +19,27 @@ from app.api.schemas.tasks import TASK_BODIES
 from app.domain.errors import GatewayError, RateLimitedError
 
 _REF = "#/components/schemas/{model}"
+_HEADER = "#/components/headers/{name}"
+
+_HEADERS: Mapping[str, Mapping[str, Any]] = {
+    "RateLimit-Policy": {
+        "description": "How many requests your client may send at once (`q`), and in how many "
+        "seconds all of them are back (`w`): draft-ietf-httpapi-ratelimit-headers.",
+        "schema": {"type": "string"},
+        "example": '"requests";q=100;w=2',
+    },
+    "RateLimit": {
+        "description": "How many of them are left (`r`), and when all are back (`t`, seconds).",
+        "schema": {"type": "string"},
+        "example": '"requests";r=99;t=1',
+    },
+    "Retry-After": {
+        "description": "Seconds after which to repeat the request.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
+_ON_EVERY_ANSWER = ("RateLimit-Policy", "RateLimit")
+"""To a request whose API key is known."""
 
 _MEANING = {
     400: "The body is not usable JSON, or the Idempotency-Key is not valid.",
@@ -28,7 +50,7 @@ _MEANING = {
     410: "The feed has no such place any more: begin again without a cursor.",
     413: "The body is too large.",
     422: "The request is not valid.",
-    429: "Too many wrong keys came from this address: wait.",
+    429: "Too many requests, open streams or held waits: repeat after `Retry-After` seconds.",
     502: "kie.ai was asked, and did not answer.",
     503: "The database is away. Repeat with the same Idempotency-Key.",
 }
@@ -95,6 +117,16 @@ def _drop_impossible(responses: dict[str, Any]) -> None:
         del responses["422"]
 
 
+def _add_headers(operation: dict[str, Any], callers: str) -> None:
+    """Describe the headers of an operation for `callers`, by the name of their kind of key."""
+    if {callers: []} not in operation.get("security", ()):
+        return
+    for status, response in operation["responses"].items():
+        if status != "401":
+            names = (*_ON_EVERY_ANSWER, "Retry-After") if status == "429" else _ON_EVERY_ANSWER
+            response["headers"] = {name: {"$ref": _HEADER.format(name=name)} for name in names}
+
+
 def install(app: FastAPI) -> None:
     """Put the models that routes only refer to into the document."""
 
@@ -109,6 +141,8 @@ def install(app: FastAPI) -> None:
             for operations in described["paths"].values():
                 for operation in operations.values():
                     _drop_impossible(operation["responses"])
+                    _add_headers(operation, CALLERS)
+            described.setdefault("components", {})["headers"] = _HEADERS
             schemas = described.setdefault("components", {}).setdefault("schemas", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)  # of the responses that were dropped

@@ -10,6 +10,7 @@ from app.api.answers import ExactJSON
 from app.api.bodies import client_body
 from app.api.cursors import id_cursor, page_cursor, read_id_cursor, read_page_cursor
 from app.api.deps import CallerDep, ClientDep, ServicesDep, needs
+from app.api.holding import held, held_if_room
 from app.api.instants import Instant, query_instant
 from app.api.openapi import body_of, refusals
 from app.api.parameters import (
@@ -41,14 +42,14 @@ router = APIRouter(
     response_model=Task,
     responses={
         200: {"model": Task, "description": "The key was used before: the same task."},
-        **refusals(400, 401, 403, 413, 422, 503),
+        **refusals(400, 401, 403, 413, 422, 429, 503),
     },
     openapi_extra=body_of(TaskCreate),
 )
 @needs(Scope.TASKS_WRITE)
 async def create_task(
     services: ServicesDep,
-    client: ClientDep,
+    caller: CallerDep,
     key: IdempotencyKeyDep,
     body: Annotated[TaskCreate, Depends(client_body(TaskCreate))],
     wait: WaitDep,
@@ -58,9 +59,10 @@ async def create_task(
     The answer is 201 with the task in its current state, whatever kie.ai answered.
     """
     draft = Draft(**{name: getattr(body, name) for name in TaskCreate.model_fields})
-    created = await services.creates.create(client, draft, key)
-    task = await created_task(services, client, created, wait.seconds)
-    headers = {"Location": task_urls(created.id)["self"], **wait.applied}
+    created = await services.creates.create(caller.client_id, draft, key)
+    with held_if_room(services, caller, wait) as granted:
+        task = await created_task(services, caller.client_id, created, granted.seconds)
+    headers = {"Location": task_urls(created.id)["self"], **granted.applied}
     if created.replayed:
         headers["Idempotent-Replayed"] = "true"
     status = 200 if created.replayed else 201
@@ -85,7 +87,7 @@ async def created_task(
     "",
     operation_id="listTasks",
     response_model=TaskList,
-    responses=refusals(401, 403, 422, 503),
+    responses=refusals(401, 403, 422, 429, 503),
     openapi_extra={"parameters": [METADATA_PARAMETER]},
 )
 @needs(Scope.TASKS_READ)
@@ -132,22 +134,28 @@ def _without_nul(model: str | None) -> str | None:
     "/wait",
     operation_id="waitForTasks",
     response_model=WaitedTasks,
-    responses=refusals(400, 401, 403, 404, 413, 422, 503),
+    responses=refusals(400, 401, 403, 404, 413, 422, 429, 503),
     openapi_extra=body_of(TaskWait),
 )
 @needs(Scope.TASKS_READ)
 async def wait_for_tasks(
+    request: Request,
     services: ServicesDep,
     caller: CallerDep,
     body: Annotated[TaskWait, Depends(client_body(TaskWait))],
 ) -> Response:
     """Hold the answer until any or all of several tasks are final, or the time is over."""
-    waiting = services.reader.all_when_final(
-        caller.client_id, body.ids, mode=body.mode, seconds=body.timeout
-    )
-    found = await services.uses.held(caller, waiting)
-    final = [task["state"] in FINAL for task in found]
-    done = any(final) if body.mode == "any" else all(final)
+    async with held(request, services, caller) as hung_up:
+        waiting = services.reader.all_when_final(
+            caller.client_id,
+            body.ids,
+            mode=body.mode,
+            seconds=body.timeout,
+            given_up=hung_up,
+        )
+        found = await services.uses.held(caller, waiting)
+    ended = [task["state"] in FINAL for task in found]
+    done = any(ended) if body.mode == "any" else all(ended)
     return ExactJSON({"data": [task_answer(task) for task in found], "done": done})
 
 
@@ -155,17 +163,20 @@ async def wait_for_tasks(
     "/{task_id}",
     operation_id="getTask",
     response_model=Task,
-    responses=refusals(401, 403, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 429, 503),
 )
 @needs(Scope.TASKS_READ)
 async def read_task(
-    services: ServicesDep, caller: CallerDep, task_id: UUID, wait: WaitDep
+    request: Request, services: ServicesDep, caller: CallerDep, task_id: UUID, wait: WaitDep
 ) -> Response:
     """Return the task as it is, or, held by `wait`, once it is final or the time is over."""
     client = caller.client_id
     if wait.seconds:
-        waiting = services.reader.when_final(client, task_id, seconds=wait.seconds)
-        task = await services.uses.held(caller, waiting)
+        async with held(request, services, caller) as hung_up:
+            waiting = services.reader.when_final(
+                client, task_id, seconds=wait.seconds, given_up=hung_up
+            )
+            task = await services.uses.held(caller, waiting)
     else:
         task = await services.reader.task(client, task_id)
     return ExactJSON(task_answer(task), headers=wait.applied)
@@ -175,7 +186,7 @@ async def read_task(
     "/{task_id}/cancel",
     operation_id="cancelTask",
     response_model=Task,
-    responses=refusals(401, 403, 404, 409, 422, 503),
+    responses=refusals(401, 403, 404, 409, 422, 429, 503),
 )
 @needs(Scope.TASKS_WRITE)
 async def cancel_task(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
@@ -188,7 +199,7 @@ async def cancel_task(services: ServicesDep, client: ClientDep, task_id: UUID) -
     "/{task_id}/refresh",
     operation_id="refreshTask",
     response_model=Task,
-    responses=refusals(401, 403, 404, 409, 422, 503),
+    responses=refusals(401, 403, 404, 409, 422, 429, 503),
 )
 @needs(Scope.TASKS_WRITE)
 async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
@@ -201,7 +212,7 @@ async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) 
     "/{task_id}/callbacks",
     operation_id="listTaskCallbacks",
     response_model=CallbackList,
-    responses=refusals(401, 403, 404, 422, 503),
+    responses=refusals(401, 403, 404, 422, 429, 503),
 )
 @needs(Scope.TASKS_READ)
 async def list_callbacks(

@@ -244,6 +244,26 @@ class Settings(BaseSettings):
         description="Connections without a complete request; of more, the one that waits longest "
         "is closed.",
     )
+    client_requests_per_second: int = Field(
+        50,
+        ge=1,
+        le=100_000,
+        description="Requests per second of one client to one process, twice as many at once; "
+        "`clients set` gives a client another limit, of this and of the next two.",
+    )
+    client_streams: int = Field(
+        20, ge=1, le=100_000, description="Streams that one client may have open at one process."
+    )
+    client_waits: int = Field(
+        200, ge=1, le=100_000, description="Answers held by `wait`, of one client by one process."
+    )
+    max_held: int = Field(
+        10_000,
+        ge=10,
+        le=1_000_000,
+        description="Streams and held waits of a process together; no client may have more than a "
+        "tenth of it.",
+    )
     listen: ListenAddress = Field(
         Address("0.0.0.0", 8000),  # noqa: S104 -- a container is reached from outside itself
         description="Where the API listens.",

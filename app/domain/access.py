@@ -6,6 +6,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from app.domain.errors import bad_member
+from app.domain.limits import Allowance
 
 FIRST_ADMIN = "GATEWAY_ADMIN_KEY"
 """The name of the first admin key, which is a setting and no row."""
@@ -68,9 +69,12 @@ class Reason(StrEnum):
     ROLE = "role"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who calls: a client, by one of its keys."""
 
     client_id: UUID
     key_id: UUID
+    client: str
+    """Its name, for the log."""
+    allowance: Allowance

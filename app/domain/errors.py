@@ -80,6 +80,20 @@ class RateLimitedError(GatewayError):
         """Seconds after which the next one is looked at."""
 
 
+class TooManyStreamsError(RateLimitedError):
+    """The client, or the process, has as many streams open as it may."""
+
+    code = "too_many_streams"
+    title = "Too many open streams"
+
+
+class TooManyWaitsError(RateLimitedError):
+    """The client, or the process, has as many answers held by `wait` as it may."""
+
+    code = "too_many_waits"
+    title = "Too many held waits"
+
+
 class NotFoundError(GatewayError):
     """Nothing there for this caller; also said of what belongs to somebody else."""
 

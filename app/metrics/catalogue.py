@@ -5,6 +5,7 @@ from app.domain.admission import BRAKES, PAUSES, HoldReason
 from app.domain.delivery import DisableReason
 from app.domain.evidence import Verdict
 from app.domain.keeping import Keep
+from app.domain.limits import Held, Limited
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
@@ -75,6 +76,21 @@ EDGE_REFUSED = Metric(
     "(`silent`), because too many strangers are connected (`crowded`) or because a refused body "
     "does not end (`endless_body`); and asked for another protocol, answered as HTTP (`upgrade`).",
     alert="`crowded`: a flood of connections, or GATEWAY_MAX_CONNECTIONS is too low",
+)
+LIMITED = Metric(
+    name="kie_gateway_limited_total",
+    kind=Kind.COUNTER,
+    labels={"kind": tuple(Limited)},
+    meaning="Requests that were refused because their client was over one of its limits.",
+    alert="a rate that lasts: a client that does not wait, or needs more; the log's "
+    "`client.limited` names it",
+)
+HELD = Metric(
+    name="kie_gateway_held",
+    kind=Kind.GAUGE,
+    labels={"kind": tuple(Held)},
+    meaning="Answers that this process holds open: waits for final states, and streams of events.",
+    alert="the sum of a process near GATEWAY_MAX_HELD: then everybody's are refused",
 )
 SUBMISSIONS = Metric(
     name="kie_gateway_submissions_total",
@@ -363,6 +379,8 @@ CATALOGUE: tuple[Metric, ...] = (
     REQUEST_DURATION,
     AUTH_REFUSED,
     EDGE_REFUSED,
+    LIMITED,
+    HELD,
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,

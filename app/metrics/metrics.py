@@ -16,6 +16,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
+from app.domain.limits import Held
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.task import created_at
 from app.metrics import catalogue
@@ -55,6 +56,8 @@ class Metrics:
         for reason in catalogue.HOLDS:
             self._set(catalogue.ADMISSION_HELD, 0, reason)
         self.show_replicas(clock_ahead=0.0, differing=())
+        for kind in Held:
+            self.show_held(kind, 0)
         self._set(catalogue.BUILD, 1, version)
 
     # -- what happens
@@ -73,6 +76,10 @@ class Metrics:
     def refused_at_the_edge(self, reason: str) -> None:
         """Count what did not become a request."""
         self._count(catalogue.EDGE_REFUSED, reason)
+
+    def limited(self, kind: str) -> None:
+        """Count a request that was one too many of its client."""
+        self._count(catalogue.LIMITED, kind)
 
     def submitted(self, outcome: str, seconds: float) -> None:
         """Count a create that ended."""
@@ -197,6 +204,10 @@ class Metrics:
         self._set(catalogue.CLOCK_AHEAD, clock_ahead)
         for setting in SHARED_SETTINGS:
             self._set(catalogue.SETTINGS_DIFFER, setting in differing, setting)
+
+    def show_held(self, kind: str, answers: int) -> None:
+        """Show how many answers are held open."""
+        self._set(catalogue.HELD, answers, kind)
 
     def show_pool(self, *, checked_out: int, size: int) -> None:
         self._set(catalogue.POOL_IN_USE, checked_out)

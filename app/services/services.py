@@ -11,6 +11,7 @@ from app.services.account.witness import Witness
 from app.services.clients.admin_keys import AdminKeys
 from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
+from app.services.clients.limits import Limits
 from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
@@ -57,6 +58,7 @@ class Services:
 
     authentication: Authentication
     uses: Uses
+    limits: Limits
     keys: Keys
     admin_keys: AdminKeys
     lifecycle: Lifecycle

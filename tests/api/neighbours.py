@@ -105,6 +105,7 @@ async def neighbours(dsn: str, upstream: Upstream) -> AsyncIterator[Neighbours]:
         allow_unsafe_fsync=True,
         admin_key=SecretStr(ADMIN_KEY),
         submit_wait=0,
+        client_requests_per_second=100_000,
     )
     app = create_app(settings, worker=False)
     sql = await asyncpg.connect(dsn)

@@ -53,8 +53,10 @@ def test_every_reference_leads_somewhere(spec: dict[str, Any]) -> None:
 
 
 def test_every_schema_is_used(spec: dict[str, Any]) -> None:
-    used = {node["$ref"].rpartition("/")[2] for _, node in nodes(spec) if "$ref" in node}
-    assert set(spec["components"]["schemas"]) == used
+    used = {node["$ref"] for _, node in nodes(spec) if "$ref" in node}
+    kinds = ("schemas", "headers")
+    named = {f"#/components/{kind}/{one}" for kind in kinds for one in spec["components"][kind]}
+    assert named == used
 
 
 def test_operations_are_told_apart_and_told_of(spec: dict[str, Any]) -> None:
@@ -85,7 +87,12 @@ def test_what_needs_a_key_says_so(spec: dict[str, Any]) -> None:
         needs = path.startswith(("/v1/", DROP_IN))
         assert operation.get("security", []) == ([{scheme: []}] if needs else []), (method, path)
         told = needs and not path.startswith(DROP_IN)  # there, in the envelope of a 200
-        assert ("401" in operation["responses"]) == told, (method, path)
+        for status in ("401", "429"):
+            assert (status in operation["responses"]) == told, (method, path)
+        for status, response in operation["responses"].items():
+            said = "RateLimit" in response.get("headers", {})
+            assert said == (needs and status != "401"), (method, path, status)
+            assert ("Retry-After" in response.get("headers", {})) == (status == "429")
 
 
 def test_the_drop_in_answers_envelopes_alone(spec: dict[str, Any]) -> None:

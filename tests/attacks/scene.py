@@ -21,7 +21,7 @@ from httpx import codes
 from tests.attacks.attack import Attack, Target, pause
 from tests.postgres import Server, servers
 from tests.processes.nginx import free_ports
-from tests.processes.stage import Stage
+from tests.processes.stage import OF_TESTS, Stage
 from tests.stage import eventually
 
 BODY = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
@@ -266,8 +266,8 @@ async def _counts(scene: Scene) -> dict[str, int]:
 # -- the processes
 
 
-SAFE: Mapping[str, str | None] = {"GATEWAY_ALLOW_UNSAFE_FSYNC": None}
-"""The server keeps its word here, and older gateways do not know the setting."""
+AS_SHIPPED: Mapping[str, str | None] = dict.fromkeys(OF_TESTS)
+"""What the tests of processes set is left out: limits are as shipped, and the server is safe."""
 
 
 @contextlib.asynccontextmanager
@@ -282,7 +282,7 @@ async def _staged(
         (port,) = free_ports(1)
         stage = Stage(place, _settings(attack, server.dsn, simulator, port), checkout)
         await _ran(stage, "migrate")
-        served = stage.running("serve", "--host", "127.0.0.1", "--port", str(port), **SAFE)
+        served = stage.running("serve", "--host", "127.0.0.1", "--port", str(port), **AS_SHIPPED)
         gateway = await ending.enter_async_context(served)
         url = await gateway.ready()
         noisy, quiet = [
@@ -329,7 +329,7 @@ _SIMULATOR = ("simulator", "--host", "127.0.0.1", "--port", "0", "--duration", "
 
 
 async def _ran(stage: Stage, *arguments: str) -> str:
-    ended = await stage.run(*arguments, stdin="", **SAFE)
+    ended = await stage.run(*arguments, stdin="", **AS_SHIPPED)
     assert ended.status == 0, ended.err
     return ended.out
 

@@ -115,6 +115,14 @@ class Running:
             return await self.process.wait()
 
 
+OF_TESTS = {
+    "GATEWAY_ALLOW_UNSAFE_FSYNC": "true",  # as the tests' own server is
+    "GATEWAY_CLIENT_REQUESTS_PER_SECOND": "100000",  # tests call as fast as they can
+    "GATEWAY_CLIENT_STREAMS": "1000",
+    "GATEWAY_CLIENT_WAITS": "1000",
+}
+
+
 @dataclass
 class Stage:
     """Starts commands with the settings of these tests, and looks through their logs at the end."""
@@ -191,8 +199,7 @@ class Stage:
         (self.directory / f"{self._started:03}-{name}.log").write_text(err)
 
     def environment(self, **changed: str | None) -> dict[str, str]:
-        unsafe = {"GATEWAY_ALLOW_UNSAFE_FSYNC": "true"}  # as the tests' own server is
-        given = {**bare_environment(), **unsafe, **self.settings, **changed}
+        given = {**bare_environment(), **OF_TESTS, **self.settings, **changed}
         if self.checkout is not None:
             given["PYTHONPATH"] = str(self.checkout)
         return {name: value for name, value in given.items() if value is not None}

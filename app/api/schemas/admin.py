@@ -26,6 +26,7 @@ from app.domain.admission import HoldReason
 from app.domain.audit import Action, Actor
 from app.domain.client import MAX_GRACE, MAX_HOSTS, MAX_WEIGHT, USUAL_GRACE
 from app.domain.delivery import DeliveryState, EventType
+from app.domain.limits import MOST
 from app.domain.task import State
 from app.services.account.pauses import MAX_NOTE
 
@@ -33,6 +34,9 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
 _WEIGHT = {"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT}
 """The same without null, which is only the default of what is not given."""
+
+Limit = Annotated[int, Field(ge=1, le=MOST)]
+_USUAL = "Null: what the settings allow each client."
 
 
 def _not_null(value: object) -> object:
@@ -107,6 +111,7 @@ class ClientPatch(RequestBody):
         webhook_hosts=["hooks.example.com"],
         webhook_events=["task.succeeded", "task.failed"],
         sees_balance=True,
+        requests_per_second=100,
     )
 
     weight: Annotated[Weight | None, BeforeValidator(_not_null), WithJsonSchema(_WEIGHT)] = Field(
@@ -136,6 +141,9 @@ class ClientPatch(RequestBody):
         description="True: its keys are refused from the next request on, and nothing of it is "
         "sent. What runs is settled, and its deliveries go on.",
     )
+    requests_per_second: Limit | None = Field(default=None, description=f"To one process. {_USUAL}")
+    streams: Limit | None = Field(default=None, description=f"Open at one process. {_USUAL}")
+    waits: Limit | None = Field(default=None, description=f"Held by one process. {_USUAL}")
 
     @model_validator(mode="after")
     def _changes(self) -> Self:
@@ -200,6 +208,9 @@ class AdminClient(BaseModel):
         description="Until when the signing secret before the last rotation signs too."
     )
     sees_balance: bool = Field(description="It may ask for the account's credits.")
+    requests_per_second: int | None = Field(description=_USUAL)
+    streams: int | None = Field(description=_USUAL)
+    waits: int | None = Field(description=_USUAL)
     created_at: datetime
 
 

@@ -11,6 +11,7 @@ from app.cli.options import AsJson
 from app.cli.output import show, show_json
 from app.domain.client import url_objection
 from app.domain.delivery import EventType
+from app.domain.limits import MOST
 
 app = typer.Typer(
     help="""The calling services: their shares of the account, their webhooks.
@@ -36,6 +37,9 @@ COLUMNS: Mapping[str, str] = {
     "disabled_at": "disabled",
     "webhook_host": "webhooks to",
     "sees_balance": "sees balance",
+    "requests_per_second": "requests/s",
+    "streams": "streams",
+    "waits": "waits",
 }
 
 
@@ -82,8 +86,22 @@ def set_client(
         bool | None,
         typer.Option(help="Whether it may ask for the account's credits; a new client may not."),
     ] = None,
+    requests_per_second: Annotated[
+        str | None,
+        typer.Option(
+            help="Requests it may send to a process per second; `usual`: as the settings."
+        ),
+    ] = None,
+    streams: Annotated[
+        str | None,
+        typer.Option(help="Streams it may have open at a process; `usual`: as set."),
+    ] = None,
+    waits: Annotated[
+        str | None,
+        typer.Option(help="Answers a process holds for it by `wait`; `usual`: as set."),
+    ] = None,
 ) -> None:
-    """Change a client's share, its webhooks, or what it may see.
+    """Change a client's share, its limits, its webhooks, or what it may see.
 
     While several clients wait, tasks are sent in proportion to the weights:
     three of a client with weight 3 for each one of a client with weight 1. A
@@ -97,6 +115,7 @@ def set_client(
     kie-gateway clients set shop --webhook-event task.succeeded \\
         --webhook-event task.failed
     kie-gateway clients set shop --sees-balance
+    kie-gateway clients set shop --requests-per-second 200 --streams usual
 
     Needs only GATEWAY_DATABASE_URL; where webhooks may go is decided by the
     settings here (GATEWAY_DELIVERY_ALLOW_LOOPBACK and so on). Exits 1 where
@@ -109,6 +128,8 @@ def set_client(
         webhook_event=webhook_event,
         sees_balance=sees_balance,
     )
+    limits = {"requests_per_second": requests_per_second, "streams": streams, "waits": waits}
+    given |= {name: _limit(name, text) for name, text in limits.items() if text is not None}
     if not given:
         give_up("name something to change; see `kie-gateway clients set --help`", WRONG_USE)
     _change(name, given)
@@ -183,6 +204,15 @@ def _web_url(text: str) -> str:
     if objection is not None:
         give_up(f"--webhook-url: {objection}", WRONG_USE)
     return text
+
+
+def _limit(name: str, text: str) -> int | None:
+    """Take a limit, whose bounds the service knows; None: the one of the settings."""
+    is_usual = text == "usual"
+    if not is_usual and not (text.isdecimal() and len(text) <= len(str(MOST))):
+        option = name.replace("_", "-")
+        give_up(f"--{option}: should be a whole number from 1 to {MOST}, or `usual`", WRONG_USE)
+    return None if is_usual else int(text)
 
 
 def _events(words: Sequence[str]) -> list[EventType] | None:

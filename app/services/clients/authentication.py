@@ -16,7 +16,9 @@ from app.domain.errors import (
     InsufficientScopeError,
     UnauthenticatedError,
 )
+from app.domain.limits import LIMITS, Allowance
 from app.metrics import Metrics
+from app.services.clients.limits import Known, Limits
 from app.services.clients.refusals import HINT, Backoff, Refusals, RefusedDigests
 from app.services.clients.uses import Uses
 from app.store.clients import admin_keys, clients
@@ -62,10 +64,16 @@ class Authentication:
     """Knows API keys and admin keys; whatever it refuses is counted and logged."""
 
     def __init__(
-        self, database: Database, uses: Uses, admin_key: str | None, metrics: Metrics
+        self,
+        database: Database,
+        uses: Uses,
+        limits: Limits,
+        admin_key: str | None,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._uses = uses
+        self._limits = limits
         self._admin_key = digest(admin_key) if admin_key else None
         self._refusals = Refusals(metrics)
         self._refused = RefusedDigests(metrics.now)
@@ -73,15 +81,17 @@ class Authentication:
 
     # -- callers
 
-    async def caller(self, sent: Sent, scope: Scope) -> Caller:
-        """Return whose key it is.
+    async def known(self, sent: Sent) -> Known:
+        """Return whose key it is, and count the request; `allowed` says what follows.
 
-        Raises `UnauthenticatedError` without saying why, `ClientDisabledError`, and
-        `InsufficientScopeError` where the key is not for this.
+        Raises `UnauthenticatedError` without saying why.
         """
         if not _API_KEY.fullmatch(sent.key):
             self._no_caller(sent, Reason.MALFORMED)
         hashed = digest(sent.key)
+        over = self._limits.still_over(hashed)
+        if over is not None:
+            return over
         reason = self._refused.reason(hashed)
         if reason is not None:
             self._no_caller(sent, reason)
@@ -92,20 +102,31 @@ class Authentication:
             reason = reason or Reason.UNKNOWN
             self._refused.add(hashed, reason)
             self._no_caller(sent, reason)
-        self._require_allowed(sent, found, scope)
-        self._uses.note_key(found["id"])
-        return Caller(client_id=found["client_id"], key_id=found["id"])
+        caller = _caller(found)
+        counted = self._limits.count(caller, hashed)
+        return Known(counted, caller, disabled=found["disabled"], scopes=found["scopes"])
+
+    def allowed(self, known: Known, sent: Sent, scope: Scope) -> Caller:
+        """Return who calls.
+
+        Raises `RateLimitedError` for one request too many, `ClientDisabledError`, and
+        `InsufficientScopeError` where the key is not for this.
+        """
+        known.count.require()
+        self._require_allowed(sent, known, scope)
+        self._uses.note_key(known.caller.key_id)
+        return known.caller
 
     def _no_caller(self, sent: Sent, reason: Reason) -> NoReturn:
         self._note(Surface.API, reason, sent)
         raise UnauthenticatedError(_SEND_KEY)
 
-    def _require_allowed(self, sent: Sent, found: Row, scope: Scope) -> None:
-        if found["disabled"]:
+    def _require_allowed(self, sent: Sent, known: Known, scope: Scope) -> None:
+        if known.disabled:
             self._note(Surface.API, Reason.DISABLED, sent)
             detail = "An operator of the gateway has disabled this client: ask there."
             raise ClientDisabledError(detail)
-        if found["scopes"] is not None and scope not in found["scopes"]:
+        if known.scopes is not None and scope not in known.scopes:
             self._note(Surface.API, Reason.SCOPE, sent)
             detail = f"This needs a key with the scope {scope}."
             raise InsufficientScopeError(detail)
@@ -154,6 +175,15 @@ class Authentication:
 
     def _note(self, surface: Surface, reason: Reason, sent: Sent) -> None:
         self._refusals.note(surface, reason, address=sent.address, key=sent.key)
+
+
+def _caller(found: Row) -> Caller:
+    return Caller(
+        client_id=found["client_id"],
+        key_id=found["id"],
+        client=found["client"],
+        allowance=Allowance(**{name: found[name] for name in LIMITS}),
+    )
 
 
 def _ended(found: Row | None) -> Reason | None:

@@ -8,6 +8,7 @@ from app.domain.audit import Action, Operator
 from app.domain.client import checked_hosts, checked_weight, is_name, no_such_client, url_host
 from app.domain.delivery import EventType
 from app.domain.errors import bad_member
+from app.domain.limits import LIMITS, checked_limit
 from app.outbound.guard import Guard
 from app.store.account import admission, queues
 from app.store.clients import audit, clients
@@ -35,6 +36,10 @@ class ClientChange:
     """It may ask for the account's credits."""
     disabled: bool = False
     """Its keys are refused, and nothing of it is sent."""
+    requests_per_second: int | None = None
+    """None, as of the other limits: what the settings allow each client."""
+    streams: int | None = None
+    waits: int | None = None
 
 
 class Clients:
@@ -65,8 +70,8 @@ class Clients:
     async def change(self, operator: Operator, name: str, change: ClientChange) -> None:
         """Change a client, all of it or nothing; counts for what happens from then on.
 
-        Raises `NotFoundError`, and `InvalidRequestError` for a weight outside 1 to 100, for hosts
-        that are none and for a URL that no delivery would be let to.
+        Raises `NotFoundError`, and `InvalidRequestError` for a weight or a limit out of its bounds,
+        for hosts that are none and for a URL that no delivery would be let to.
         """
         if "weight" in change.given:
             checked_weight(change.weight)
@@ -75,6 +80,7 @@ class Clients:
             "webhook_hosts": checked_hosts(change.webhook_hosts),
             "webhook_events": _words(change.webhook_events),
             "sees_balance": change.sees_balance,
+            **{name: checked_limit(name, getattr(change, name)) for name in LIMITS},
         }
         values = {column: value for column, value in values.items() if column in change.given}
 
@@ -151,4 +157,7 @@ def _noted(change: ClientChange, values: Mapping[str, Any]) -> dict[str, str]:
             noted[name] = unset if listed is None else " ".join(listed) or "none"
     if "sees_balance" in values:
         noted["sees_balance"] = "yes" if values["sees_balance"] else "no"
+    for name in LIMITS:
+        if name in values:
+            noted[name] = str(values[name] or "usual")
     return noted

@@ -11,7 +11,7 @@ from app.domain.errors import no_such_task
 from app.domain.paging import Filter, Place
 from app.domain.redact import redacted_body
 from app.domain.task import FINAL, State
-from app.services.tasks.waiters import Future, Waiters
+from app.services.tasks.waiters import Awaited, Future, Waiters
 from app.store.account import forecast
 from app.store.engine import Columns, Connection, Database, Row
 from app.store.tasks import callbacks, lists, rows
@@ -65,12 +65,22 @@ class Reader:
             for row in rows
         ]
 
-    async def when_final(self, client_id: UUID, task_id: UUID, *, seconds: float) -> Columns:
+    async def when_final(
+        self,
+        client_id: UUID,
+        task_id: UUID,
+        *,
+        seconds: float,
+        given_up: Awaited | None = None,
+    ) -> Columns:
         """Return the task in its final state, or as it is when the time is over.
 
         Raises `NotFoundError`.
         """
-        return (await self.all_when_final(client_id, [task_id], mode="any", seconds=seconds))[0]
+        found = await self.all_when_final(
+            client_id, [task_id], mode="any", seconds=seconds, given_up=given_up
+        )
+        return found[0]
 
     async def all_when_final(
         self,
@@ -79,8 +89,11 @@ class Reader:
         *,
         mode: Literal["any", "all"],
         seconds: float,
+        given_up: Awaited | None = None,
     ) -> list[Columns]:
         """Return the tasks, in the order asked for, once any or all of them are final.
+
+        Where `given_up` is done first, nobody waits any more, and they are returned as they are.
 
         However many they are: one look at the start, and one at the end for those that are not
         final. Raises `NotFoundError` where one of them is not the client's.
@@ -90,7 +103,8 @@ class Reader:
             found = await self._tasks(client_id, futures)
             pending = {one for one, task in found.items() if task["state"] not in FINAL}
             if mode == "all" or len(pending) == len(found):
-                await self._until_final([futures[one] for one in pending], mode, until)
+                awaited = [futures[one] for one in pending]
+                await self._until_final(awaited, mode, until, given_up)
             came = {one for one in pending if futures[one].done()}
             found |= {one: futures[one].result() for one in came}
             if left := pending - came:
@@ -98,13 +112,17 @@ class Reader:
         return [found[task_id] for task_id in ids]
 
     async def _until_final(
-        self, futures: Sequence[Future], mode: Literal["any", "all"], until: float
+        self,
+        futures: Sequence[Future],
+        mode: Literal["any", "all"],
+        until: float,
+        given_up: Awaited | None,
     ) -> None:
-        """Wait until any or all of them have come, or the time is over."""
+        """Wait until any or all of them have come, the time is over, or nobody waits any more."""
         while left := [future for future in futures if not future.done()]:
             if mode == "any" and len(left) < len(futures):
                 return
-            if not await self._waiters.wait(left, until=until):
+            if not await self._waiters.wait(left, until=until, given_up=given_up):
                 return
 
     async def _tasks(self, client_id: UUID, ids: Collection[UUID]) -> dict[UUID, Columns]:

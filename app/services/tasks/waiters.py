@@ -25,6 +25,7 @@ Finished = Mapping[str, Any]
 """The columns of a task in its final state, as its client sees them."""
 
 Future: TypeAlias = "asyncio.Future[Finished]"
+Awaited: TypeAlias = asyncio.Future[Any]
 
 
 class Waiters:
@@ -61,13 +62,16 @@ class Waiters:
             for task_id, future in entered.items():
                 self.leave(task_id, future)
 
-    async def wait(self, futures: Collection[Future], *, until: float) -> bool:
+    async def wait(
+        self, futures: Collection[Future], *, until: float, given_up: Awaited | None = None
+    ) -> bool:
         """Wait until one of them is done; False: the time is over, or the process is ending.
 
-        `until` is a time of the event loop's clock.
+        `until` is a time of the event loop's clock. Once `given_up` is done, it is False too.
         """
         closing = asyncio.ensure_future(self._closing.wait())
-        awaited: set[asyncio.Future[Any]] = {*futures, closing}
+        ends = {closing} if given_up is None else {closing, given_up}
+        awaited: set[Awaited] = {*futures, *ends}
         left = until - asyncio.get_running_loop().time()
         try:
             done, _ = await asyncio.wait(
@@ -75,7 +79,7 @@ class Waiters:
             )
         finally:
             closing.cancel()
-        return bool(done - {closing})
+        return bool(done - ends)
 
     @property
     def is_closing(self) -> bool:

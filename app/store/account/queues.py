@@ -93,6 +93,9 @@ _LIST = (
         Client.webhook_events,
         Client.previous_secret_until,
         Client.sees_balance,
+        Client.requests_per_second,
+        Client.streams,
+        Client.waits,
         Client.created_at,
     )
     .join(ClientQueue, ClientQueue.client_id == Client.id)

@@ -35,7 +35,12 @@ _BY_DIGEST = (
         _OVER.label("revoked"),
         _EXPIRED.label("expired"),
         _DISABLED.label("disabled"),
+        Client.name.label("client"),
+        Client.requests_per_second,
+        Client.streams,
+        Client.waits,
     )
+    .join(Client, Client.id == ApiKey.client_id)
     .outerjoin(ClientQueue, ClientQueue.client_id == ApiKey.client_id)
     .where(ApiKey.digest == bindparam("digest"))
 )
@@ -44,7 +49,8 @@ _BY_DIGEST = (
 async def find_key(connection: AsyncConnection, digest: bytes) -> RowMapping | None:
     """Return the key with this SHA-256: `id`, `client_id`, `scopes` (None: all) and how it stands.
 
-    `revoked`, `expired` and `disabled` (that is its client) say why it opens nothing.
+    `revoked`, `expired` and `disabled` (that is its client) say why it opens nothing. `client` is
+    the client's name, `requests_per_second`, `streams` and `waits` are its limits (None: usual).
     """
     found = await connection.execute(_BY_DIGEST, {"digest": digest})
     return found.mappings().one_or_none()

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.access import Role
 from app.domain.audit import Action, Actor
+from app.domain.limits import LIMITS, MOST
 from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
 
@@ -39,8 +40,15 @@ class Client(Base):
     sees_balance: Mapped[bool] = mapped_column(server_default=text("false"))
     """It may ask for the account's credits."""
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    requests_per_second: Mapped[int | None]
+    """NULL, as of the next two: what the settings allow each client."""
+    streams: Mapped[int | None]
+    waits: Mapped[int | None]
 
-    __table_args__ = (CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),)
+    __table_args__ = (
+        CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),
+        *(CheckConstraint(f"{limit} BETWEEN 1 AND {MOST}", name=limit) for limit in LIMITS),
+    )
 
 
 class ApiKey(Base):
