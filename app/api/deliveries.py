@@ -143,7 +143,7 @@ async def enable_url(
     "/deliveries/disabled-urls",
     operation_id="listDisabledUrls",
     response_model=DisabledUrlList,
-    responses=refusals(401, 403, 422, 503),
+    responses=refusals(401, 403, 422, 429, 503),
 )
 @needs(Scope.DELIVERIES)
 async def list_disabled_urls(services: ServicesDep, client: ClientDep) -> Response:
