@@ -48,10 +48,14 @@ MAX_KEYS = 1000
 """Keys that a `Sampled` remembers: they may come from strangers."""
 
 
+EVERY = 10.0
+"""Seconds between two lines about one thing that others can cause at will."""
+
+
 class Sampled:
     """Keeps what strangers can cause at will from filling the log: a line per key and `every` s."""
 
-    def __init__(self, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
         self._every = every
         self._clock = clock
         self._seen: dict[str, tuple[float, int]] = {}

@@ -17,9 +17,9 @@ from app.domain.task import Source, created_at
 from app.kie.reading import apart
 from app.kie.signature import verify
 from app.kie.wire import read_callback
+from app.log import Sampled
 from app.metrics import Metrics
 from app.services.consequences import Consequences
-from app.services.sampling import Sampled
 from app.services.tasks.intake import Intake
 from app.store.engine import Connection
 from app.store.tasks import rows
@@ -64,7 +64,7 @@ class Receiver:
         self._clock = clock
         self._metrics = metrics
         self._token_life = token_life
-        self._refusals = Sampled(metrics.now)
+        self._refusals = Sampled(clock=metrics.now)
 
     def admit(self, task_id: UUID, token: str) -> None:
         """Refuse what no create of ours can have caused; raises `NotFoundError`."""
@@ -73,9 +73,9 @@ class Receiver:
 
     def _refuse(self, event: str, task_id: UUID) -> NoReturn:
         self._metrics.rejected()
-        times = self._refusals.times()
-        if times is not None:
-            log.warning(event, task_id=str(task_id), times=times)
+        suppressed = self._refusals.admit(event)
+        if suppressed is not None:
+            log.warning(event, task_id=str(task_id), suppressed=suppressed)
         detail = "No such callback address."
         raise NotFoundError(detail)
 
