@@ -14,7 +14,7 @@ import httpx
 from uuid_utils.compat import uuid7
 
 from app.config import Settings, variable
-from app.domain.admission import Limit, Limits
+from app.domain.admission import Limit, Limits, QueueBounds
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
 from app.domain.policy import Confirm, Policy
@@ -255,6 +255,8 @@ def _policy(settings: Settings) -> Policy:
             creates=Limit(calls=settings.kie_creates_per_10s, window=settings.kie_create_window),
             queries=Limit.per_second(settings.kie_queries_per_second),
             running=settings.kie_max_running,
+            running_share=settings.client_running_share,
         ),
+        queue=QueueBounds(tasks=settings.client_queued_tasks, bytes=settings.client_queued_bytes),
         call=settings.kie_timeout,
     )

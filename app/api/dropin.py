@@ -47,6 +47,7 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.MethodNotAllowedError: 404,  # kie.ai's 405 says "called too often"
     errors.BodyTooLargeError: 413,
     errors.QueueTooLongError: 429,
+    errors.QueueFullError: 429,
     errors.DatabaseUnavailableError: 455,  # maintenance
     errors.KieNotAnsweringError: 455,
     errors.InternalError: 500,

@@ -31,6 +31,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.BodyTooLargeError: 413,
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,
+    errors.QueueFullError: 429,
     errors.InternalError: 500,
     errors.KieNotAnsweringError: 502,
     errors.DatabaseUnavailableError: 503,
@@ -68,6 +69,8 @@ def problem(error: GatewayError, request_id: str | None) -> dict[str, Any]:
     }
     if isinstance(error, errors.DatabaseUnavailableError) and error.task_id is not None:
         content["task_id"] = str(error.task_id)
+    if isinstance(error, errors.QueueFullError):
+        content |= error.figures
     if error.flaws:
         content["errors"] = [_shown(flaw) for flaw in error.flaws]
     return content
@@ -90,7 +93,7 @@ def refusal(scope: Scope, error: GatewayError) -> Response:
         response = write(error, status)
     if status in HEADERS and "Retry-After" in HEADERS[status]:
         response.headers["Retry-After"] = HEADERS[status]["Retry-After"]
-    if isinstance(error, errors.QueueTooLongError):
+    if isinstance(error, errors.QueueTooLongError | errors.QueueFullError):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     return response
 

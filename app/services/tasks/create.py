@@ -13,6 +13,7 @@ from app.domain.errors import (
     Flaw,
     IdempotencyKeyReusedError,
     InvalidRequestError,
+    QueueFullError,
     QueueTooLongError,
 )
 from app.domain.policy import Policy
@@ -22,9 +23,10 @@ from app.services.consequences import Consequences
 from app.services.inflight import InFlightWork
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.submit import RECORD_PATIENCE, Submitter
-from app.store.account import forecast
+from app.store.account import forecast, sizes
 from app.store.account.admission import ClaimedTask
 from app.store.account.forecast import Forecast
+from app.store.account.sizes import Queued
 from app.store.clients import clients
 from app.store.engine import Connection, Database
 from app.store.signals import QUEUE
@@ -50,7 +52,8 @@ class _Admitted:
     stored: StoredTask
     snapshot: Mapping[str, Any]
     claimed: Sequence[ClaimedTask]
-    forecast: Forecast | None
+    its_turn: bool
+    """It might be sent now, and was not admitted: somebody else was admitting."""
     held_back: bool
     """Nobody sends it before it is released."""
 
@@ -77,9 +80,10 @@ class Creates:
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
 
-        Raises `IdempotencyKeyReusedError`, `QueueTooLongError`, and `DatabaseUnavailableError`
-        when PostgreSQL stays away. A commit whose answer was lost is found again by its ids; where
-        the caller is told no before that, a task without a key is withdrawn, not sent.
+        Raises `IdempotencyKeyReusedError`, `QueueFullError`, `QueueTooLongError`, and
+        `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
+        found again by its ids; where the caller is told no before that, a task without a key is
+        withdrawn, not sent.
         """
         await self._require_allowed(client_id, draft)
         new = self._new_task(client_id, draft, key)
@@ -99,9 +103,9 @@ class Creates:
         sent = self._submitter.send(admitted.claimed, claim)  # others' too: they wait for nobody
         if admitted.held_back:
             await self._release(new)
-        if admitted.forecast is not None and admitted.forecast.wait == 0:
+        if admitted.its_turn:
             with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
-                sent |= await self._submitter.admit()  # its turn, and somebody else was admitting
+                sent |= await self._submitter.admit()
         return Created(
             id=admitted.stored.id,
             snapshot=admitted.snapshot,
@@ -151,18 +155,21 @@ class Creates:
     async def _store(
         self, connection: Connection, consequences: Consequences, new: NewTask, claim: Claim
     ) -> _Admitted:
-        """Store and admit in one transaction; raises `QueueTooLongError` and stores nothing."""
+        """Store and admit in one transaction.
+
+        Raises `QueueFullError` and `QueueTooLongError`, and stores nothing. Both are found out
+        before the admission: the account's lock is held for it and for nothing else.
+        """
         stored = await rows.insert_task(connection, new)
         claimed: Sequence[ClaimedTask] = []
-        found: Forecast | None = None
-        held_back = False
+        its_turn = held_back = False
         if stored.id == new.id:
+            wait = await self._look_ahead(connection, new, refuse=stored.inserted)
             claimed = await self._submitter.claim(connection, claim)
-            found = await self._forecast(connection, new, claimed)
-            if stored.inserted and found is not None:
-                _require_in_time(found, new.submit_within)
             consequences.wake(new.id, QUEUE)
-            held_back = new.idempotency_key is None and not _is_among(claimed, new.id)
+            if not _is_among(claimed, new.id):
+                its_turn = wait == 0
+                held_back = new.idempotency_key is None
             if held_back:
                 await rows.hold_back(connection, new.id)
         row = await rows.read_task(connection, client_id=new.client_id, task_id=stored.id)
@@ -170,19 +177,28 @@ class Creates:
             stored=stored,
             snapshot=dict(row or {}),
             claimed=claimed,
-            forecast=found,
+            its_turn=its_turn,
             held_back=held_back,
         )
 
-    async def _forecast(
-        self, connection: Connection, new: NewTask, claimed: Sequence[ClaimedTask]
-    ) -> Forecast | None:
-        """Look ahead for a task that was not admitted at once."""
-        if _is_among(claimed, new.id):
-            return None
+    async def _look_ahead(
+        self, connection: Connection, new: NewTask, *, refuse: bool
+    ) -> float | None:
+        """Return the seconds until the task can start, as far as can be seen; None: nobody knows.
+
+        With `refuse`, raises `QueueFullError` and `QueueTooLongError`.
+        """
         limits = self._policy.limits
+        queued = await sizes.queued(connection, new.client_id, limits, self._policy.queue)
+        if refuse and queued.is_over:
+            raise _queue_full(queued, retry_after=limits.creates.window)
+        if queued.may_send and queued.tasks == 1:
+            return 0
         found = await forecast.forecast(connection, new.client_id, [new.id], limits)
-        return found.get(new.id)
+        ahead = found.get(new.id)
+        if refuse and ahead is not None:
+            _require_in_time(ahead, new.submit_within)
+        return None if ahead is None else ahead.wait
 
 
 def _is_among(claimed: Sequence[ClaimedTask], task_id: UUID) -> bool:
@@ -211,3 +227,18 @@ def _require_in_time(found: Forecast, submit_within: float) -> None:
             "(submit_within). Nothing was stored; repeat the request later."
         )
         raise QueueTooLongError(detail, retry_after=found.wait - submit_within)
+
+
+def _queue_full(queued: Queued, *, retry_after: float) -> QueueFullError:
+    detail = (
+        f"With this task {queued.tasks} of your tasks would wait, of at most "
+        f"{queued.tasks_allowed}, with {queued.bytes} bytes of inputs, of at most "
+        f"{queued.bytes_allowed}. Nothing was stored; repeat the request later."
+    )
+    figures = {
+        "queued_tasks": queued.tasks - 1,
+        "queued_tasks_allowed": queued.tasks_allowed,
+        "queued_bytes": queued.bytes,
+        "queued_bytes_allowed": queued.bytes_allowed,
+    }
+    return QueueFullError(detail, retry_after=retry_after, figures=figures)

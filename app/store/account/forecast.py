@@ -22,6 +22,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal,
     null,
@@ -39,7 +40,6 @@ from app.store.account.limits import (
     FREE_SEATS,
     HELD_UNTIL,
     IS_HELD,
-    QUEUED,
     RUNNING,
     WINDOW,
     brake,
@@ -47,7 +47,8 @@ from app.store.account.limits import (
     start_tag,
     tag,
 )
-from app.store.account.pairs import HELD_PAIR, held_pair_of
+from app.store.account.pairs import HELD_PAIR
+from app.store.account.sizes import COUNTED, asked, kept_open, open_now
 from app.store.slots import kind, numbers
 from app.store.sql import NOW, later, seconds, seconds_since
 from app.store.tables import (
@@ -83,73 +84,50 @@ _START = start_tag(KieAccount.vtime)
 
 def _mine() -> CTE:
     """Find the tasks in question and tag them."""
-    # What is held lets the others pass, so it has no place among them.
-    place = func.row_number().over(partition_by=HELD_PAIR, order_by=(Task.priority.desc(), Task.id))
-    queue = (
-        select(
-            Task.id,
-            Task.due_at,
-            (place - 1).label("place"),
-            KieBreaker.hold_reason.label("pair_held"),
-        )
-        .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
-        .where(Task.client_id == _CLIENT, QUEUED)
-        .subquery("queue")
-    )
-    tagged = tag(_START, queue.c.place, Client.weight).label("tag")
+    found = asked(bindparam("ids", type_=ARRAY(Uuid)))
+    tagged = tag(_START, found.c.place, Client.weight).label("tag")
     return (
         select(
-            queue.c.id,
-            queue.c.due_at,
-            queue.c.place,
-            queue.c.pair_held,
+            found.c.id,
+            found.c.due_at,
+            found.c.place,
+            found.c.pair_held,
             tagged,
             ClientQueue.paused_at,
         )
-        .select_from(queue)
+        .select_from(found)
         .join(Client, Client.id == _CLIENT)
         .join(ClientQueue, ClientQueue.client_id == Client.id)
         .join(KieAccount, true())
-        .where(queue.c.id == bindparam("ids", type_=ARRAY(Uuid)).any_())
         .cte("mine")
     )
 
 
-_QUEUED_OF_PAIR = (
-    select(func.count())
-    .select_from(Task)
-    .where(QUEUED, Task.client_id == KieBreaker.client_id, Task.model == KieBreaker.model)
-    .correlate(KieBreaker)
-    .scalar_subquery()
-)
-
-
-def _others() -> CTE:
-    """Count what others have queued, without what is held."""
-    waiting = (
-        select(Task.client_id, func.count().label("tasks"))
-        .where(QUEUED, Task.client_id != _CLIENT)
-        .group_by(Task.client_id)
-        .subquery("waiting")
-    )
-    held = (
-        select(KieBreaker.client_id, func.sum(_QUEUED_OF_PAIR).label("tasks"))
-        .where(HELD_PAIR)
-        .group_by(KieBreaker.client_id)
-        .subquery("held")
-    )
-    tasks = waiting.c.tasks - func.coalesce(held.c.tasks, 0)
-    return (
-        select(waiting.c.client_id, tasks.label("tasks"), Client.weight, _START.label("start"))
-        .select_from(waiting)
-        .outerjoin(held, held.c.client_id == waiting.c.client_id)
-        .join(Client, Client.id == waiting.c.client_id)
+def _others(mine: CTE) -> CTE:
+    """Count what others have queued, as far as it may be before the last of these tasks."""
+    last = select(func.max(mine.c.tag)).scalar_subquery()
+    other = (
+        select(Client.id.label("client_id"), Client.weight, _START.label("start"))
         .join(ClientQueue, ClientQueue.client_id == Client.id)
         .join(KieAccount, true())
-        .where(CLIENT_OPEN)
-        .cte("others")
-        .prefix_with("MATERIALIZED")
+        .where(Client.id != _CLIENT, CLIENT_OPEN)
+        .cte("other")
     )
+    turns = func.ceil((last - other.c.start) * other.c.weight) + 1
+    # Of a client with a held pair more are read: what is held is not counted.
+    most = case(
+        (
+            exists(KieBreaker.client_id)
+            .where(HELD_PAIR, KieBreaker.client_id == other.c.client_id)
+            .correlate(other),
+            COUNTED,
+        ),
+        else_=cast(func.least(COUNTED, func.greatest(0, turns)), Integer),
+    )
+    tasks = func.coalesce(
+        kept_open(other.c.client_id), open_now(other.c.client_id, of=other, limit=most)
+    )
+    return select(other, tasks.label("tasks")).cte("others").prefix_with("MATERIALIZED")
 
 
 def _before(mine: CTE, others: CTE) -> ColumnElement[int]:
@@ -259,7 +237,8 @@ def _reason(
 
 
 def _predict() -> Select[UUID, str | None, datetime, float | None]:
-    mine, others, account = _mine(), _others(), _account()
+    mine, account = _mine(), _account()
+    others = _others(mine)
     before = (
         select(
             mine.c.id,

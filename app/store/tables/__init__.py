@@ -1,6 +1,13 @@
 """The schema. Migrations make it; `alembic check` in the tests proves that the two agree."""
 
-from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlot, Process
+from app.store.tables.account import (
+    ClientQueue,
+    KieAccount,
+    KieBreaker,
+    KieSlot,
+    Process,
+    QueueSize,
+)
 from app.store.tables.base import Base
 from app.store.tables.clients import ApiKey, AuditEntry, Client
 from app.store.tables.deliveries import Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
@@ -27,6 +34,7 @@ __all__ = [
     "KieBreaker",
     "KieSlot",
     "Process",
+    "QueueSize",
     "SchemaRelease",
     "Task",
     "TaskEvent",

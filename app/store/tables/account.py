@@ -151,6 +151,8 @@ class KieSlot(Base):
     taken_at: Mapped[datetime]
     took: Mapped[float | None]
     """Seconds that the last call in this slot was under way."""
+    client_id: Mapped[UUID | None]
+    """Whose refresh used it last; NULL: the poll loop's own query did, or it is a create's."""
 
     __table_args__ = (one_of("kind", Call),)
 
@@ -168,3 +170,27 @@ class ClientQueue(Base):
     """The start tag that its next task has at the earliest."""
     paused_at: Mapped[datetime | None]
     pause_note: Mapped[str | None]
+
+
+class QueueSize(Base):
+    """How many of a client's tasks of one priority waited, where its queue is long.
+
+    Written by the sweep, whole and anew; no row: the queue is short, and is counted when asked.
+    """
+
+    __tablename__ = "queue_sizes"
+
+    client_id: Mapped[UUID] = mapped_column(
+        ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
+    )
+    priority: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    tasks: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    """Of their inputs."""
+    open_tasks: Mapped[int]
+    """Those of no held pair: the others let them pass."""
+    marks: Mapped[list[UUID]]
+    """Of these the first, and each so many-th after it."""
+    counted_at: Mapped[datetime]
+    took: Mapped[float]
+    """Seconds that counting took."""

@@ -103,6 +103,10 @@ class Task(Base):
     """The last of them."""
     parked_at: Mapped[datetime | None]
     """After so many it is not polled any more, until an operator releases it."""
+    input_bytes: Mapped[int | None]
+    """Of `input` as it is kept; NULL: the task is older than this column."""
+    refreshed_at: Mapped[datetime | None]
+    """When its client last had kie.ai asked; while that is `poll_asap_since`, it waits for it."""
 
     __table_args__ = (
         one_of("state", State),
@@ -158,6 +162,13 @@ class Task(Base):
             "tasks_unreleased",
             "created_at",
             postgresql_where=text("state = 'queued' AND due_at IS NULL"),
+        ),
+        Index(
+            "tasks_queue_newest",
+            "client_id",
+            "created_at",
+            postgresql_include=["input_bytes"],
+            postgresql_where=text("state = 'queued'"),
         ),
         Index("tasks_submit_by", "submit_by", postgresql_where=text("state = 'queued'")),
         Index(
