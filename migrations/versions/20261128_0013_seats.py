@@ -35,8 +35,10 @@ def upgrade() -> None:
         sa.Column("priority", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("tasks", sa.Integer(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("ahead", sa.Integer(), nullable=False),
         sa.Column("open_tasks", sa.Integer(), nullable=False),
-        sa.Column("marks", postgresql.ARRAY(sa.Uuid()), nullable=False),
+        sa.Column("marks", postgresql.ARRAY(sa.Uuid()), nullable=True),
+        sa.Column("places", postgresql.ARRAY(sa.Integer()), nullable=True),
         sa.Column("counted_at", sa.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("took", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(

@@ -46,7 +46,7 @@ from app.store.tables import Client, ClientQueue, KieAccount, KieBreaker, QueueS
 
 SHORT = 500
 """Tasks of a client that are counted whenever somebody asks."""
-STRIDE = 250
+STRIDE = 50
 """Tasks between two marks: so many are counted at most to find a task's place."""
 COUNTED = 2000
 """Tasks that a look counts at most: more than come between two turns of the sweep."""
@@ -86,41 +86,45 @@ _UNCOUNTED = (
 
 
 def _count() -> Any:  # noqa: ANN401  # an INSERT … SELECT
-    place = func.row_number().over(partition_by=(Task.priority, _OPEN), order_by=Task.id)
-    numbered = (
-        select(
-            Task.id,
-            Task.priority,
-            func.coalesce(Task.input_bytes, 0).label("bytes"),
-            _OPEN.label("is_open"),
-            place.label("place"),
-        )
-        .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
+    """Count in the queue's own order, which an index has."""
+    is_open = ~exists(KieBreaker.client_id).where(held_pair_of(Task.client_id, Task.model))
+    read = (
+        select(Task.id, Task.priority, Task.input_bytes.label("bytes"), is_open.label("is_open"))
         .where(Task.client_id == _CLIENT, QUEUED)
-        .cte("numbered")
+        .order_by(Task.priority.desc(), Task.id)
+        .subquery("read")
     )
-    marked = and_(numbered.c.is_open, numbered.c.place % STRIDE == 1)
-    marks = func.array_agg(aggregate_order_by(numbered.c.id, numbered.c.id)).filter(marked)
+    order = (read.c.priority.desc(), read.c.id)
+    so_far = func.count().filter(read.c.is_open).over(order_by=order, rows=(None, 0))
+    numbered = select(read, so_far.label("number")).cte("numbered")
+    is_open, number = numbered.c.is_open, numbered.c.number
+    marked = and_(is_open, number % STRIDE == 0)
     sizes = (
         select(
             _CLIENT,
             numbered.c.priority,
             func.count(),
-            cast(func.sum(numbered.c.bytes), BigInteger),
-            func.count().filter(numbered.c.is_open),
-            func.coalesce(marks, literal_column("'{}'::uuid[]")),
+            cast(func.coalesce(func.sum(numbered.c.bytes), 0), BigInteger),
+            func.min(number - cast(is_open, Integer)),
+            func.count().filter(is_open),
+            _all_of(numbered.c.id, numbered.c.id).filter(marked),
+            _all_of(number - 1, numbered.c.id).filter(marked),
             _STATEMENT_BEGAN,
             seconds(NOW - _STATEMENT_BEGAN),
         )
         .where(_is_long(_CLIENT))
         .group_by(numbered.c.priority)
     )
-    names = ["tasks", "bytes", "open_tasks", "marks", "counted_at", "took"]
+    names = ["tasks", "bytes", "ahead", "open_tasks", "marks", "places", "counted_at", "took"]
     counted = insert(QueueSize).from_select(["client_id", "priority", *names], sizes)
     return counted.on_conflict_do_update(
         index_elements=["client_id", "priority"],
         set_={name: counted.excluded[name] for name in names},
     )
+
+
+def _all_of(value: ColumnElement[Any], order: ColumnElement[Any]) -> Any:  # noqa: ANN401
+    return func.array_agg(aggregate_order_by(value, order))
 
 
 _COUNT = _count()
@@ -179,7 +183,7 @@ def asked(ids: ColumnElement[Any]) -> CTE:
             Task.due_at,
             Task.priority,
             KieBreaker.hold_reason.label("pair_held"),
-            (func.greatest(0, func.coalesce(number, 1) - 1) * STRIDE).label("marked"),
+            func.coalesce(QueueSize.places[number], QueueSize.ahead).label("before"),
             func.coalesce(QueueSize.marks[number], _NIL, type_=Uuid()).label("mark"),
         )
         .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
@@ -191,11 +195,12 @@ def asked(ids: ColumnElement[Any]) -> CTE:
         .cte("found")
     )
     higher = func.coalesce(
+        found.c.before,
         kept_open(_CLIENT, QueueSize.priority > found.c.priority),
         case((~_IS_KEPT, open_now(_CLIENT, Task.priority > found.c.priority, of=found)), else_=0),
     )
     beside = (Task.priority == found.c.priority, Task.id >= found.c.mark, Task.id < found.c.id)
-    place = higher + found.c.marked + open_now(_CLIENT, *beside, of=found)
+    place = higher + open_now(_CLIENT, *beside, of=found)
     return select(found.c.id, found.c.due_at, found.c.pair_held, place.label("place")).cte("asked")
 
 
@@ -253,6 +258,7 @@ def _queued() -> Select[int, int, int, int, bool]:
             QUEUED,
             Task.created_at > select(size.c.counted_at).scalar_subquery(),
         )
+        .order_by(Task.created_at)  # else PostgreSQL might read the table
         .limit(allowed + 1)
         .subquery("newest")
     )

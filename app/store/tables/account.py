@@ -187,10 +187,14 @@ class QueueSize(Base):
     tasks: Mapped[int]
     bytes: Mapped[int] = mapped_column(BigInteger)
     """Of their inputs."""
+    ahead: Mapped[int]
+    """Tasks of higher priorities, without those of held pairs: they let the others pass."""
     open_tasks: Mapped[int]
-    """Those of no held pair: the others let them pass."""
-    marks: Mapped[list[UUID]]
-    """Of these the first, and each so many-th after it."""
+    """Of this priority, without those."""
+    marks: Mapped[list[UUID] | None]
+    """Each so many-th of these in the queue's order."""
+    places: Mapped[list[int] | None]
+    """How many go before each of the marks."""
     counted_at: Mapped[datetime]
     took: Mapped[float]
     """Seconds that counting took."""
