@@ -200,6 +200,9 @@ WORDS: dict[str, type[StrEnum]] = {
 }
 OTHERS = {
     "clients.weight",
+    "clients.running_share",
+    "clients.queued_tasks",
+    "clients.queued_bytes",
     "deliveries.due",
     "tasks.priority",
     "tasks.final",

@@ -39,6 +39,8 @@ class HoldReason(StrEnum):
     """Creates were sent, and no answer, several in a row, said what became of them."""
     RUNNING_LIMIT = "running_limit"
     """As many tasks run as the account may have."""
+    CLIENT_RUNNING_LIMIT = "client_running_limit"
+    """As many of its client's run as may, while others are there or wait."""
     CREATE_LIMIT = "create_limit"
     """As many were created of late as the account may create."""
 

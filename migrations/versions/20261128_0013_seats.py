@@ -20,7 +20,16 @@ _CHECKS = {
 }
 
 
+_REASONS = (
+    *("admission_paused", "database_restored", "database_moving", "database_changed"),
+    *("client_paused", "kie_account", "kie_busy", "kie_unreachable", "kie_unanswered"),
+    *("running_limit", "create_limit"),
+)
+_OURS = "client_running_limit"
+
+
 def upgrade() -> None:
+    _reasons(*_REASONS, _OURS)
     op.add_column("clients", sa.Column("running_share", sa.Double(), nullable=True))
     op.add_column("clients", sa.Column("queued_tasks", sa.Integer(), nullable=True))
     op.add_column("clients", sa.Column("queued_bytes", sa.BigInteger(), nullable=True))
@@ -49,6 +58,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("client_id", "priority", name=op.f("queue_sizes_pkey")),
     )
+    _seats(postgresql_include=["client_id"])
     op.create_index(
         "tasks_queue_newest",
         "tasks",
@@ -58,7 +68,28 @@ def upgrade() -> None:
     )
 
 
+def _seats(**options: object) -> None:
+    op.drop_index("tasks_seats", table_name="tasks")
+    op.create_index(
+        "tasks_seats",
+        "tasks",
+        ["state", "submitted_at"],
+        postgresql_where=sa.text("state IN ('submitting', 'running', 'unconfirmed')"),
+        **options,
+    )
+
+
+def _reasons(*reasons: str) -> None:
+    listed = ", ".join(f"'{reason}'" for reason in reasons)
+    for table in ("kie_account", "kie_breakers"):
+        name = op.f(f"{table}_hold_reason_check")
+        op.drop_constraint(name, table, type_="check")
+        op.create_check_constraint(name, table, f"hold_reason IN ({listed})")
+
+
 def downgrade() -> None:
+    _reasons(*_REASONS)
+    _seats()
     op.drop_index("tasks_queue_newest", table_name="tasks")
     op.drop_table("queue_sizes")
     op.drop_column("kie_slots", "client_id")

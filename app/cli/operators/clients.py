@@ -80,6 +80,16 @@ def set_client(
         bool | None,
         typer.Option(help="Whether it may ask for the account's credits; a new client may not."),
     ] = None,
+    running_share: Annotated[
+        str | None,
+        typer.Option(help="Its share of the seats, 0.001 to 1; `usual`: as the settings say."),
+    ] = None,
+    queued_tasks: Annotated[
+        str | None, typer.Option(help="How many of its tasks may wait; `usual`: as above.")
+    ] = None,
+    queued_bytes: Annotated[
+        str | None, typer.Option(help="Bytes of the inputs of these; `usual`: as above.")
+    ] = None,
 ) -> None:
     """Change a client's share, its webhooks, or what it may see.
 
@@ -95,6 +105,7 @@ def set_client(
     kie-gateway clients set shop --webhook-event task.succeeded \\
         --webhook-event task.failed
     kie-gateway clients set shop --sees-balance
+    kie-gateway clients set shop --running-share 0.5 --queued-tasks 2000
 
     Needs only GATEWAY_DATABASE_URL; where webhooks may go is decided by the
     settings here (GATEWAY_DELIVERY_ALLOW_LOOPBACK and so on). Exits 1 where
@@ -106,6 +117,9 @@ def set_client(
         webhook_host=webhook_host,
         webhook_event=webhook_event,
         sees_balance=sees_balance,
+    )
+    given |= _bounds(
+        running_share=running_share, queued_tasks=queued_tasks, queued_bytes=queued_bytes
     )
     if not given:
         give_up("name something to change; see `kie-gateway clients set --help`", WRONG_USE)
@@ -133,6 +147,20 @@ def _given(
         given["webhook_events"] = _events(webhook_event)
     if sees_balance is not None:
         given["sees_balance"] = sees_balance
+    return given
+
+
+def _bounds(**texts: str | None) -> dict[str, float | None]:
+    """Return what was asked for as numbers, `usual` as None."""
+    given: dict[str, float | None] = {}
+    for name, text in texts.items():
+        if text is not None:
+            number = float if name == "running_share" else int
+            try:
+                given[name] = None if text == "usual" else number(text)
+            except ValueError:
+                option = name.replace("_", "-")
+                give_up(f"--{option}: should be a number, or `usual`", WRONG_USE)
     return given
 
 

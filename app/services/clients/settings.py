@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.audit import Action, Actor
-from app.domain.client import checked_hosts, checked_weight, is_name, no_such_client, url_host
+from app.domain.client import (
+    BOUNDS,
+    checked_bounds,
+    checked_hosts,
+    checked_weight,
+    is_name,
+    no_such_client,
+    url_host,
+)
 from app.domain.delivery import EventType
 from app.domain.errors import bad_member
 from app.outbound.guard import Guard
@@ -33,6 +41,10 @@ class ClientChange:
     """What it is notified of; None: every final state."""
     sees_balance: bool = False
     """It may ask for the account's credits."""
+    running_share: float | None = None
+    """Its share of the seats; None: as the settings say, as for the next two."""
+    queued_tasks: int | None = None
+    queued_bytes: int | None = None
 
 
 class Clients:
@@ -64,15 +76,18 @@ class Clients:
         """Change a client, all of it or nothing; counts for what happens from then on.
 
         Raises `NotFoundError`, and `InvalidRequestError` for a weight outside 1 to 100, for hosts
-        that are none and for a URL that no delivery would be let to.
+        that are none, for a URL that no delivery would be let to, and for bounds out of range.
         """
         if "weight" in change.given:
             checked_weight(change.weight)
-        values = {
+        bounds = {name: getattr(change, name) for name in BOUNDS}
+        checked_bounds(bounds)
+        values: dict[str, Any] = {
             "webhook_url": change.webhook_url,
             "webhook_hosts": checked_hosts(change.webhook_hosts),
             "webhook_events": _words(change.webhook_events),
             "sees_balance": change.sees_balance,
+            **bounds,
         }
         values = {column: value for column, value in values.items() if column in change.given}
 
@@ -127,4 +142,7 @@ def _noted(change: ClientChange, values: Mapping[str, Any]) -> dict[str, str]:
             noted[name] = unset if listed is None else " ".join(listed) or "none"
     if "sees_balance" in values:
         noted["sees_balance"] = "yes" if values["sees_balance"] else "no"
+    for name in BOUNDS:
+        if name in values:
+            noted[name] = "usual" if values[name] is None else str(values[name])
     return noted

@@ -260,13 +260,13 @@ _HIGHEST_COST = (
 )
 
 
-async def highest_cost(connection: AsyncConnection) -> Decimal | None:
+async def highest_cost(connection: AsyncConnection, limits: Limits) -> Decimal | None:
     """Return the most that a task of the model cost that a probe would send now.
 
     None: it sends none, or kie.ai has stated no cost of that model yet. The maximum is the last
     entry of an index, however many tasks there are.
     """
-    return await connection.scalar(_HIGHEST_COST)
+    return await connection.scalar(_HIGHEST_COST, given_limits(limits))
 
 
 _NEXT_CHANCE = select(

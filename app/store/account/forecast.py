@@ -23,6 +23,7 @@ from sqlalchemy import (
     case,
     cast,
     exists,
+    false,
     func,
     literal,
     null,
@@ -48,6 +49,7 @@ from app.store.account.limits import (
     tag,
 )
 from app.store.account.pairs import HELD_PAIR
+from app.store.account.shares import rooms, seated, waiting
 from app.store.account.sizes import COUNTED, asked, kept_open, open_now
 from app.store.slots import kind, numbers
 from app.store.sql import NOW, later, seconds, seconds_since
@@ -82,9 +84,10 @@ _CLIENT = bindparam("client_id", type_=Uuid)
 _START = start_tag(KieAccount.vtime)
 
 
-def _mine() -> CTE:
+def _mine(room: CTE) -> CTE:
     """Find the tasks in question and tag them."""
     found = asked(bindparam("ids", type_=ARRAY(Uuid)))
+    own = room.c.client_id == _CLIENT
     tagged = tag(_START, found.c.place, Client.weight).label("tag")
     return (
         select(
@@ -94,23 +97,28 @@ def _mine() -> CTE:
             found.c.pair_held,
             tagged,
             ClientQueue.paused_at,
+            (found.c.place + 1 - room.c.room).label("missing_own"),
+            room.c.ceiling,
         )
         .select_from(found)
         .join(Client, Client.id == _CLIENT)
+        .outerjoin(room, own)
         .join(ClientQueue, ClientQueue.client_id == Client.id)
         .join(KieAccount, true())
         .cte("mine")
     )
 
 
-def _others(mine: CTE) -> CTE:
+def _others(mine: CTE, room: CTE) -> CTE:
     """Count what others have queued, as far as it may be before the last of these tasks."""
     last = select(func.max(mine.c.tag)).scalar_subquery()
     other = (
         select(Client.id.label("client_id"), Client.weight, _START.label("start"))
         .join(ClientQueue, ClientQueue.client_id == Client.id)
         .join(KieAccount, true())
-        .where(Client.id != _CLIENT, CLIENT_OPEN)
+        .outerjoin(room, room.c.client_id == Client.id)
+        # Who may have no further seat now lets the others pass.
+        .where(Client.id != _CLIENT, CLIENT_OPEN, func.coalesce(room.c.room > 0, true()))
         .cte("other")
     )
     turns = func.ceil((last - other.c.start) * other.c.weight) + 1
@@ -223,28 +231,31 @@ def _reason(
     before: CTE,
     account: CTE,
     by_slots: ColumnElement[float],
-    seats_decide: ColumnElement[bool],
+    seats_decide: ColumnElement[str | None],
 ) -> ColumnElement[str | None]:
     return case(
         (account.c.brake.is_not(None), account.c.brake),
         (before.c.paused_at.is_not(None), literal(HoldReason.CLIENT_PAUSED.value)),
         (account.c.hold_reason.is_not(None), account.c.hold_reason),
         (before.c.pair_held.is_not(None), before.c.pair_held),
-        (seats_decide, literal(HoldReason.RUNNING_LIMIT.value)),
+        (seats_decide.is_not(None), seats_decide),
         (by_slots > 0, literal(HoldReason.CREATE_LIMIT.value)),
         else_=null(),
     )
 
 
 def _predict() -> Select[UUID, str | None, datetime, float | None]:
-    mine, account = _mine(), _account()
-    others = _others(mine)
+    room = rooms(waiting(), seated())
+    mine, account = _mine(room), _account()
+    others = _others(mine, room)
     before = (
         select(
             mine.c.id,
             mine.c.paused_at,
             mine.c.due_at,
             mine.c.pair_held,
+            mine.c.missing_own,
+            mine.c.ceiling,
             _before(mine, others).label("n"),
         )
         .cte("before")
@@ -252,8 +263,16 @@ def _predict() -> Select[UUID, str | None, datetime, float | None]:
     )
     by_slots = _by_slots(before, account)
     missing = before.c.n - account.c.seats + 1
-    by_seats = case((missing <= 0, 0.0), else_=missing * account.c.ran / cast(RUNNING, Float))
-    seats_decide = (missing > 0) & func.coalesce(by_seats >= by_slots, true())
+    by_any = case((missing <= 0, 0.0), else_=missing * account.c.ran / cast(RUNNING, Float))
+    own = before.c.missing_own
+    is_own = func.coalesce((own > missing) & (own > 0), false())
+    by_seats = case((is_own, own * account.c.ran / cast(before.c.ceiling, Float)), else_=by_any)
+    slower = func.coalesce(by_seats >= by_slots, true())
+    seats_decide = case(
+        (is_own & slower, literal(HoldReason.CLIENT_RUNNING_LIMIT.value)),
+        ((missing > 0) & slower, literal(HoldReason.RUNNING_LIMIT.value)),
+        else_=null(),
+    )
     wait = _wait(before, account, by_slots, by_seats)
     return select(
         before.c.id,

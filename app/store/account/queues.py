@@ -71,6 +71,9 @@ _LIST = (
         Client.webhook_events,
         Client.previous_secret_until,
         Client.sees_balance,
+        Client.running_share,
+        Client.queued_tasks,
+        Client.queued_bytes,
         Client.created_at,
     )
     .join(ClientQueue, ClientQueue.client_id == Client.id)

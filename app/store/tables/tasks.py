@@ -148,6 +148,7 @@ class Task(Base):
             "tasks_seats",
             "state",
             "submitted_at",
+            postgresql_include=["client_id"],
             postgresql_where=text("state IN ('submitting', 'running', 'unconfirmed')"),
         ),
         Index("tasks_parked", "parked_at", postgresql_where=text("parked_at IS NOT NULL")),
