@@ -194,7 +194,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {
             *("tasks_leases", "tasks_submit_by", "tasks_expires", "tasks_polls"),
             *("tasks_seats", "tasks_parked", "tasks_listed_by_state"),
-            *("deliveries_due", "deliveries_leased", "task_events_pkey"),
+            *("deliveries_due", "deliveries_leased", "task_events_pkey", "api_keys_client_id_idx"),
         },
     ),
     "client_by_key": (

@@ -1,6 +1,6 @@
 """How many seats each client may still take, as SQL: one client's hanging tasks leave others some.
 
-While another client is enabled, a client has at most its share of all seats. And above what its
+While several clients have keys, one has at most its share of all seats. And above what its
 weight gives it among those that run or wait, it takes no new one while another below that waits.
 """
 
@@ -54,15 +54,14 @@ def seated() -> CTE:
     )
 
 
-_OTHER_KEY = aliased(ApiKey)
-_OTHERS_ENABLED = (
-    exists(_OTHER_KEY.id)
-    .where(_OTHER_KEY.client_id != Client.id, _OTHER_KEY.revoked_at.is_(None))
-    .correlate(Client)
+_ENABLED = aliased(Client)
+_ANY_KEY = exists(ApiKey.id).where(ApiKey.client_id == _ENABLED.id, ApiKey.revoked_at.is_(None))
+_SEVERAL_ENABLED = (
+    select(_ENABLED.id).where(_ANY_KEY).offset(1).limit(1).scalar_subquery().is_not(None)
 )
 CEILING: ColumnElement[int] = case(
     (
-        _OTHERS_ENABLED,
+        _SEVERAL_ENABLED,
         func.greatest(1, cast(func.floor(RUNNING * _SHARE + _NEARLY), Integer)),
     ),
     else_=RUNNING,
@@ -136,4 +135,7 @@ _SEATS = _seats()
 
 async def seats(connection: AsyncConnection, limits: Limits) -> Sequence[RowMapping]:
     """Return who has the seats, who waits for one, and how many each may take now."""
-    return (await connection.execute(_SEATS, given_limits(limits))).mappings().all()
+    rows: Sequence[RowMapping] = (
+        (await connection.execute(_SEATS, given_limits(limits))).mappings().all()
+    )
+    return rows

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from app.store.account.limits import CLIENT_OPEN, ELIGIBLE, IS_HELD, start_tag, tag
 from app.store.account.pairs import has_task, held_pair_of, queues
-from app.store.account.shares import rooms, seated, waiting
+from app.store.account.shares import rooms, waiting
 from app.store.tables import Client, ClientQueue, KieAccount, KieBreaker, Task
 
 IS_PLAIN: ColumnElement[bool] = ~IS_HELD & ~exists(KieBreaker.client_id)
@@ -35,8 +35,13 @@ IS_PLAIN: ColumnElement[bool] = ~IS_HELD & ~exists(KieBreaker.client_id)
 is a much shorter question then, and planning it is most of what it costs."""
 
 
+def plain_account(n: ColumnElement[int], *conditions: ColumnElement[bool]) -> CTE:
+    """Read the account with `n`, how many tasks may go now, where nothing is held."""
+    return select(KieAccount.vtime, n.label("n")).where(*conditions).cte("account")
+
+
 def account_with(n: ColumnElement[int], *conditions: ColumnElement[bool]) -> CTE:
-    """Read the account with `n`, how many tasks may go now, and whom a probe of it goes to."""
+    """Read the same, and whom a probe of the account goes to."""
     return (
         select(
             KieAccount.vtime,
@@ -50,11 +55,14 @@ def account_with(n: ColumnElement[int], *conditions: ColumnElement[bool]) -> CTE
     )
 
 
-def next_tasks(account: CTE, *, plain: bool, lock: bool = True) -> CTE:
-    """Find the tasks whose turn it is, by their `place`; `plain` only where `IS_PLAIN`."""
+def next_tasks(account: CTE, seats: CTE, *, plain: bool, lock: bool = True) -> CTE:
+    """Find the tasks whose turn it is, by their `place`; `plain` only where `IS_PLAIN`.
+
+    `seats`: as `shares.seated` counts them.
+    """
     n = select(account.c.n).scalar_subquery()
     first = _first_of_clients if plain else _first_of_queues
-    return _numbered(_tagged(first(account, n, lock=lock).cte("first_tasks")), n)
+    return _numbered(_tagged(first(account, seats, n, lock=lock).cte("first_tasks")), n)
 
 
 def _first(
@@ -74,10 +82,12 @@ def _first(
 # -- where nothing is held
 
 
-def _first_of_clients(account: CTE, n: ColumnElement[int], *, lock: bool) -> Select[Any]:
+def _first_of_clients(
+    account: CTE, seats: CTE, n: ColumnElement[int], *, lock: bool
+) -> Select[Any]:
     """Find the first of the tasks of each client whose turn it is."""
     start = start_tag(account.c.vtime).label("start")
-    room = rooms(waiting(), seated())
+    room = rooms(waiting(), seats)
     heads = (
         select(ClientQueue.client_id, Client.weight, start, room.c.room)
         .join(Client, Client.id == ClientQueue.client_id)
@@ -99,10 +109,12 @@ def _firsts_of(heads: CTE, first: FromClause) -> Select[Any]:
 # -- where something is
 
 
-def _first_of_queues(account: CTE, n: ColumnElement[int], *, lock: bool) -> CompoundSelect[Any]:
+def _first_of_queues(
+    account: CTE, seats: CTE, n: ColumnElement[int], *, lock: bool
+) -> CompoundSelect[Any]:
     """Find the first tasks of each queue of the clients whose turn it is: two indexes."""
     ready = _queues(account)
-    heads = _heads(account, ready, n)
+    heads = _heads(account, ready, seats, n)
     mine = and_(ready.c.client_id == heads.c.client_id, ready.c.rank == heads.c.rank)
     room = func.least(ready.c.room, n)
     kinds = (
@@ -155,7 +167,7 @@ def _last_to_succeed(account: CTE) -> Select[Any]:
     )
 
 
-def _heads(account: CTE, ready: CTE, n: ColumnElement[int]) -> CTE:
+def _heads(account: CTE, ready: CTE, seats: CTE, n: ColumnElement[int]) -> CTE:
     """Find the clients with work, those whose turn it is first."""
     start = start_tag(account.c.vtime).label("start")
     rank = func.min(ready.c.rank).label("rank")
@@ -166,7 +178,7 @@ def _heads(account: CTE, ready: CTE, n: ColumnElement[int]) -> CTE:
         .group_by(ready.c.client_id)
         .cte("work")
     )
-    room = rooms(work, seated())
+    room = rooms(work, seats)
     return (
         select(work.c.client_id, work.c.rank, Client.weight, start, room.c.room)
         .join(ClientQueue, ClientQueue.client_id == work.c.client_id)
