@@ -26,6 +26,7 @@ _MEANING = {
     410: "The feed has no such place any more: begin again without a cursor.",
     413: "The body is too large.",
     422: "The request is not valid.",
+    429: "As many of your tasks wait as may. Nothing was stored; repeat after Retry-After seconds.",
     502: "kie.ai was asked, and did not answer.",
     503: "The database is away. Repeat with the same Idempotency-Key.",
 }

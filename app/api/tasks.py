@@ -1,5 +1,6 @@
 """`/v1/tasks`: creating, reading, listing and canceling tasks."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from app.api.parameters import (
 from app.api.schemas.tasks import CallbackList, Task, TaskCreate, TaskList, TaskWait, WaitedTasks
 from app.domain.draft import Draft
 from app.domain.errors import DatabaseUnavailableError, bad_parameter
+from app.domain.exact_json import rfc3339
 from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
 from app.domain.task import FINAL, FailClass, State
@@ -40,7 +42,7 @@ router = APIRouter(
     response_model=Task,
     responses={
         200: {"model": Task, "description": "The key was used before: the same task."},
-        **refusals(400, 401, 413, 422, 503),
+        **refusals(400, 401, 413, 422, 429, 503),
     },
     openapi_extra=body_of(TaskCreate),
 )
@@ -182,9 +184,18 @@ async def cancel_task(services: ServicesDep, client: ClientDep, task_id: UUID) -
     responses=refusals(401, 404, 409, 422, 503),
 )
 async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
-    """Have kie.ai asked about the task now; answers with what is known some seconds later."""
-    await services.commands.refresh(client, task_id, seconds=services.api.refresh_wait)
-    return ExactJSON(task_answer(await services.reader.task(client, task_id)))
+    """Have kie.ai asked about the task now; answers with what is known some seconds later.
+
+    kie.ai is asked about a task once in 5 s at most because of this. A repeat within that time is
+    answered with the task as it is, and with `Retry-After`; `X-Refreshed-At` says when kie.ai was
+    last to be asked.
+    """
+    found = await services.commands.refresh(client, task_id, seconds=services.api.refresh_wait)
+    answer = ExactJSON(task_answer(await services.reader.task(client, task_id)))
+    answer.headers["X-Refreshed-At"] = rfc3339(found.refreshed_at)
+    if found.again_in is not None:
+        answer.headers["Retry-After"] = str(max(1, math.ceil(found.again_in)))
+    return answer
 
 
 @router.get(

@@ -173,12 +173,14 @@ class QueueFullError(GatewayError):
     code = "queue_full"
     title = "Your queue is full"
 
-    def __init__(self, detail: str, *, retry_after: float, figures: Mapping[str, int]) -> None:
+    def __init__(
+        self, detail: str, *, retry_after: float = 10.0, figures: Mapping[str, int] | None = None
+    ) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
         """Seconds after which there may be room, if the account's limits are all that it waits for.
         """
-        self.figures = figures
+        self.figures = figures or {}
         """What is queued and what may be, by name."""
 
 

@@ -77,6 +77,15 @@ REQUEST_DURATION = Metric(
     meaning="From a request's head to the end of its answer, a `wait` or a stream included.",
     alert='`route=~"/callbacks/.*"` beyond 10 s: kie.ai hangs up after 15',
 )
+LIMITED = Metric(
+    name="kie_gateway_limited_total",
+    kind=Kind.COUNTER,
+    labels={"kind": ("queue_full", "refresh")},
+    meaning="Requests that were over a limit of their client: creates with a full queue, and "
+    "refreshes of a task that was refreshed less than 5 s before.",
+    alert="a rate that lasts: a client that does not wait, or needs more; the log's "
+    "`client.limited` names it",
+)
 SUBMISSIONS = Metric(
     name="kie_gateway_submissions_total",
     kind=Kind.COUNTER,
@@ -344,6 +353,7 @@ BUILD = Metric(
 CATALOGUE: tuple[Metric, ...] = (
     REQUESTS,
     REQUEST_DURATION,
+    LIMITED,
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,

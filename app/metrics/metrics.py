@@ -64,6 +64,10 @@ class Metrics:
         self._count(catalogue.REQUESTS, route, method, str(status or NO_ANSWER))
         self._observe(catalogue.REQUEST_DURATION, seconds, route, method)
 
+    def limited(self, kind: str) -> None:
+        """Count a request that was one too many of its client."""
+        self._count(catalogue.LIMITED, kind)
+
     def submitted(self, outcome: str, seconds: float) -> None:
         """Count a create that ended."""
         self._count(catalogue.SUBMISSIONS, outcome)

@@ -229,8 +229,8 @@ class ClientSeats(BaseModel):
     running_limit: int = Field(description="As many as it may have at all.")
     waits: bool = Field(description="It has tasks that could be sent.")
     may_take: int = Field(
-        description="How many more it may take now: none while it has its weight's share and "
-        "somebody with less waits."
+        description="How many more its shares leave it now: none while it has more than its "
+        "weight's and somebody with less waits."
     )
 
 

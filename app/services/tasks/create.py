@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from app.domain.dialect import Dialect
 from app.domain.draft import Draft, fingerprint
 from app.domain.errors import (
@@ -17,6 +19,7 @@ from app.domain.errors import (
     QueueTooLongError,
 )
 from app.domain.policy import Policy
+from app.metrics import Metrics
 from app.outbound.guard import Guard
 from app.services.account.admission import Claim
 from app.services.consequences import Consequences
@@ -32,6 +35,8 @@ from app.store.engine import Connection, Database
 from app.store.signals import QUEUE
 from app.store.tasks import rows
 from app.store.tasks.rows import NewTask, StoredTask
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,7 @@ class Creates:
         guard: Guard,
         policy: Policy,
         new_id: Callable[[], UUID],
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._lifecycle = lifecycle
@@ -76,6 +82,7 @@ class Creates:
         self._guard = guard
         self._policy = policy
         self._new_id = new_id
+        self._metrics = metrics
 
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
@@ -97,6 +104,12 @@ class Creates:
                 )
         except DatabaseUnavailableError as error:
             raise _unheard(new) from error
+        except QueueFullError as error:
+            self._metrics.limited(error.code)
+            log.warning(
+                "client.limited", kind=error.code, client_id=str(client_id), **error.figures
+            )
+            raise
         if admitted.stored.fingerprint != new.fingerprint:
             detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
             raise IdempotencyKeyReusedError(detail)

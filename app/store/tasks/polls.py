@@ -1,5 +1,7 @@
 """Tasks that are to be polled: claiming them, and what an answer leaves behind."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -7,16 +9,22 @@ from sqlalchemy import (
     CTE,
     Boolean,
     ColumnElement,
+    CompoundSelect,
     Integer,
+    ScalarSelect,
     Select,
     Text,
+    Uuid,
+    and_,
     bindparam,
     case,
+    false,
     func,
     literal_column,
     not_,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -27,7 +35,7 @@ from app.domain.evidence import Verdict
 from app.domain.polling import DuePoll, NextPoll
 from app.domain.task import State
 from app.store.slots import free_slots, kind
-from app.store.sql import NOW, ONCE, later, lease_is_free, seconds, seconds_since
+from app.store.sql import NOW, ONCE, interval, later, lease_is_free, seconds, seconds_since
 from app.store.tables import CHANGED, Callback, KieSlot, Task
 
 _NOT_QUEUED: ColumnElement[bool] = literal_column(
@@ -48,13 +56,53 @@ _USE = case(
 """The most useful poll first: what somebody waits for, open tasks, confirmations, expired ones."""
 
 _QUERIES = bindparam("queries", type_=Integer)
+_HALF = _QUERIES // literal_column("2", Integer)
+"""The slots that refreshes may use, those of the lowest numbers: the others are never theirs."""
+_IS_REFRESH = and_(
+    func.coalesce(Task.poll_asap_since == Task.refreshed_at, false()),
+    literal_column("1", Integer) < _QUERIES,
+)
+"""Its client waits for the answer, and nothing else does; of one slot there is no half."""
+
+
+def _refreshes() -> CTE:
+    """Choose the refreshes, in turns between clients: those that were served least go first."""
+    served = (
+        select(
+            KieSlot.client_id, func.count().label("times"), func.max(KieSlot.taken_at).label("at")
+        )
+        .where(KieSlot.kind == kind(Call.QUERY), KieSlot.client_id.is_not(None))
+        .group_by(KieSlot.client_id)
+        .subquery("served")
+    )
+    nth = func.row_number().over(partition_by=Task.client_id, order_by=(Task.refreshed_at, Task.id))
+    turn = (nth + func.coalesce(served.c.times, 0)).label("turn")
+    wanted = (
+        select(Task.id, turn, served.c.at, Task.refreshed_at)
+        .outerjoin(served, served.c.client_id == Task.client_id)
+        .where(*_POLLABLE, Task.due_at <= ONCE, _IS_REFRESH)
+        .cte("wanted")
+    )
+    order = (wanted.c.turn, wanted.c.at.nulls_first(), wanted.c.refreshed_at)
+    chosen = select(wanted).order_by(*order).limit(_HALF).cte("chosen")
+    locked = (
+        select(Task.id, Task.client_id, chosen.c.turn, chosen.c.at, chosen.c.refreshed_at)
+        .join(chosen, chosen.c.id == Task.id)
+        .where(*_POLLABLE, _IS_REFRESH)
+        .with_for_update(of=Task, skip_locked=True)
+        .cte("refreshes")
+    )
+    order = (locked.c.turn, locked.c.at.nulls_first(), locked.c.refreshed_at)
+    place = func.row_number().over(order_by=order).label("place")
+    return select(locked.c.id, locked.c.client_id, place).cte("numbered_refreshes")
 
 
 def _due() -> CTE:
+    """Choose among the loop's own polls."""
     order = (_USE, Task.due_at)
     due = (
         select(Task.id, _USE.label("use"), Task.due_at)
-        .where(*_POLLABLE, Task.due_at <= ONCE)
+        .where(*_POLLABLE, Task.due_at <= ONCE, ~_IS_REFRESH)
         .order_by(*order)
         .limit(_QUERIES)
         .with_for_update(skip_locked=True)
@@ -64,19 +112,43 @@ def _due() -> CTE:
     return select(due.c.id, place).cte("numbered")
 
 
-def _slots(due: CTE) -> CTE:
-    """Take a slot for each; whoever loses one to another process takes fewer."""
+def _assigned(refreshes: CTE, due: CTE) -> CompoundSelect[Any]:
+    """Give each a free slot: refreshes the lowest, the loop's own polls the highest."""
     free = free_slots(Call.QUERY, _QUERIES)
-    rows = (
-        select(kind(Call.QUERY), free.c.slot, later("taken_for"), due.c.id, NOW.label("taken_at"))
-        .join(due, due.c.place == free.c.place)
-        .order_by(free.c.slot)  # the same order for all, so that none wait for each other
+    lowest = and_(free.c.place == refreshes.c.place, free.c.slot <= _HALF)
+    theirs = select(free.c.slot, refreshes.c.id, refreshes.c.client_id).join(refreshes, lowest)
+    theirs_cte = theirs.cte("for_refreshes")
+    left = (
+        select(func.count()).select_from(free).scalar_subquery()
+        - select(func.count()).select_from(theirs_cte).scalar_subquery()
     )
-    taken = insert(KieSlot).from_select(["kind", "slot", "free_at", "task_id", "taken_at"], rows)
+    from_above = func.row_number().over(order_by=free.c.slot.desc()).label("place")
+    highest = select(free.c.slot, from_above).cte("highest")
+    ours = (
+        select(highest.c.slot, due.c.id, literal_column("NULL::uuid", Uuid).label("client_id"))
+        .join(due, due.c.place == highest.c.place)
+        .where(highest.c.place <= left)
+    )
+    return union_all(select(theirs_cte), ours)
+
+
+def _slots(refreshes: CTE, due: CTE) -> CTE:
+    """Take a slot for each; whoever loses one to another process takes fewer."""
+    assigned = _assigned(refreshes, due).subquery("assigned")
+    rows = select(
+        kind(Call.QUERY),
+        assigned.c.slot,
+        later("taken_for"),
+        assigned.c.id,
+        NOW.label("taken_at"),
+        assigned.c.client_id,
+    ).order_by(assigned.c.slot)  # the same order for all, so that none wait for each other
+    changing = ["free_at", "task_id", "taken_at", "client_id"]
+    taken = insert(KieSlot).from_select(["kind", "slot", *changing], rows)
     return (
         taken.on_conflict_do_update(
             index_elements=["kind", "slot"],
-            set_={name: taken.excluded[name] for name in ("free_at", "task_id", "taken_at")},
+            set_={name: taken.excluded[name] for name in changing},
             where=KieSlot.free_at <= NOW,
         )
         .returning(KieSlot.slot, KieSlot.task_id)
@@ -85,7 +157,7 @@ def _slots(due: CTE) -> CTE:
 
 
 def _claim() -> Select[Any]:
-    slots = _slots(_due())
+    slots = _slots(_refreshes(), _due())
     taken = (
         update(Task)
         .where(Task.id == slots.c.task_id)
@@ -118,6 +190,7 @@ async def claim_due(
 ) -> list[DuePoll]:
     """Take the due tasks whose polls are the most useful, as many as there are free query slots.
 
+    What clients had asked for takes half of the slots at most, in turns between them.
     `queries` is the account's limit; a slot whose answer nobody records is free again after
     `taken_for` seconds.
     """
@@ -126,15 +199,27 @@ async def claim_due(
     return [DuePoll(**row) for row in rows.mappings()]
 
 
-_NEXT_SLOT = (
-    select(func.min(KieSlot.free_at))
-    .where(KieSlot.kind == kind(Call.QUERY), KieSlot.slot <= _QUERIES, KieSlot.free_at > NOW)
-    .having(func.count() >= _QUERIES)
-    .scalar_subquery()
-)
+def _next_slot(slots: ColumnElement[int]) -> ScalarSelect[datetime]:
+    """Return when one of the first so many slots is free; NULL: one is."""
+    busy = (KieSlot.kind == kind(Call.QUERY), KieSlot.slot <= slots, KieSlot.free_at > NOW)
+    return (
+        select(func.min(KieSlot.free_at))
+        .where(*busy)
+        .having(func.count() >= slots)
+        .scalar_subquery()
+    )
+
+
+def _next(slots: ColumnElement[int], of: ColumnElement[bool]) -> ColumnElement[datetime | None]:
+    due = select(func.min(Task.due_at)).where(*_POLLABLE, of).scalar_subquery()
+    return case((due.is_not(None), func.greatest(due, _next_slot(slots), type_=NOW.type)))
+
+
 _NEXT_DUE = select(
-    seconds(func.greatest(func.min(Task.due_at), _NEXT_SLOT, type_=NOW.type) - NOW)
-).where(*_POLLABLE)
+    seconds(
+        func.least(_next(_QUERIES, ~_IS_REFRESH), _next(_HALF, _IS_REFRESH), type_=NOW.type) - NOW
+    )
+)
 
 
 async def next_due(connection: AsyncConnection, *, queries: int) -> float | None:
@@ -267,6 +352,57 @@ async def poll_at_once(
     """
     parameters = {"task_id": task_id, "joins": joins, "holds": holds}
     return await connection.scalar(_POLL_ASAP, parameters) is not None
+
+
+_INSTANT = select(NOW.label("at")).cte("instant").prefix_with("MATERIALIZED")
+_REFRESH = (
+    update(Task)
+    .where(
+        Task.id == bindparam("task_id"),
+        Task.state.not_in([State.QUEUED, State.SUBMITTING]),
+        Task.parked_at.is_(None),
+        or_(Task.refreshed_at.is_(None), Task.refreshed_at <= _INSTANT.c.at - interval("every")),
+    )
+    .values(
+        due_at=_INSTANT.c.at,
+        refreshed_at=_INSTANT.c.at,
+        # The answer to a poll that is under way will do, and a doubt of ours comes first.
+        poll_asap_since=case(
+            (_FREE, func.coalesce(Task.poll_asap_since, _INSTANT.c.at)), else_=Task.poll_asap_since
+        ),
+        tries=0,
+    )
+    .returning(Task.refreshed_at)
+)
+_REFRESHED = select(
+    Task.refreshed_at, seconds(Task.refreshed_at + interval("every") - NOW).label("again_in")
+).where(
+    Task.id == bindparam("task_id"),
+    Task.state.not_in([State.QUEUED, State.SUBMITTING]),
+    Task.parked_at.is_(None),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    """When kie.ai was last asked about a task because its client wanted it."""
+
+    refreshed_at: datetime
+    again_in: float | None
+    """Seconds until it can be asked again; None: it is asked now."""
+
+
+async def refresh(connection: AsyncConnection, task_id: UUID, *, every: float) -> Refresh | None:
+    """Have the task polled in its client's turn, at most once in `every` seconds.
+
+    None where nobody would poll: it is still on its way to kie.ai, or is parked.
+    """
+    parameters = {"task_id": task_id, "every": every}
+    at = await connection.scalar(_REFRESH, parameters)
+    if at is not None:
+        return Refresh(refreshed_at=at, again_in=None)
+    row = (await connection.execute(_REFRESHED, parameters)).one_or_none()
+    return None if row is None else Refresh(refreshed_at=row.refreshed_at, again_in=row.again_in)
 
 
 _ANSWERED = select(

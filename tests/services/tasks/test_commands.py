@@ -115,6 +115,7 @@ async def test_a_confirmed_task_that_is_refreshed_is_asked_about_once(
     client_id, task_id = await _running(sql)
     upstream.records[KIE_ID] = succeeded(KIE_ID)
     for _ in range(2):
+        await sql.execute("UPDATE tasks SET refreshed_at = refreshed_at - interval '5 s'")
         refresh = asyncio.create_task(alive.commands.refresh(client_id, task_id, seconds=50))
         await _asked(alive)
         await refresh
