@@ -1,4 +1,4 @@
-"""A full queue refuses creates, with both figures; what a key stands for is answered all the same."""
+"""A full queue refuses creates, with both figures; what a key stands for is answered."""
 
 from typing import Any
 

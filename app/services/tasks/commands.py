@@ -11,8 +11,8 @@ from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.engine import Connection, Database
 from app.store.signals import POLL, Signals
-from app.store.tasks import polls, rows
-from app.store.tasks.polls import Refresh
+from app.store.tasks import polls, refreshes, rows
+from app.store.tasks.refreshes import Refresh
 
 REFRESH_EVERY = 5.0
 """Seconds in which kie.ai is asked about a task once at most because its client wants it."""
@@ -59,7 +59,7 @@ class Commands:
             if standing.kie_task_id is None:
                 detail = f"The task is {standing.state} and has no id at kie.ai to ask about."
                 raise NotRefreshableError(detail)
-            found = await polls.refresh(connection, task_id, every=REFRESH_EVERY)
+            found = await refreshes.refresh(connection, task_id, every=REFRESH_EVERY)
             if found is None:
                 detail = "The task cannot be asked about now; the gateway's operators see why."
                 raise NotRefreshableError(detail)

@@ -1,6 +1,5 @@
 """Tasks that are to be polled: claiming them, and what an answer leaves behind."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,7 +17,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    false,
     func,
     literal_column,
     not_,
@@ -35,17 +33,16 @@ from app.domain.evidence import Verdict
 from app.domain.polling import DuePoll, NextPoll
 from app.domain.task import State
 from app.store.slots import free_slots, kind
-from app.store.sql import NOW, ONCE, interval, later, lease_is_free, seconds, seconds_since
+from app.store.sql import NOW, ONCE, later, seconds, seconds_since
 from app.store.tables import CHANGED, Callback, KieSlot, Task
-
-_NOT_QUEUED: ColumnElement[bool] = literal_column(
-    "tasks.state <> 'queued' AND tasks.due_at IS NOT NULL", Boolean
+from app.store.tasks.refreshes import (
+    FREE,
+    HALF,
+    IS_REFRESH,
+    POLLABLE,
+    QUERIES,
+    next_refreshes,
 )
-"""The predicate of the index `tasks_polls`, literally: the planner must recognise it."""
-
-
-_FREE = lease_is_free(Task)
-_POLLABLE = (_NOT_QUEUED, _FREE, Task.parked_at.is_(None))
 
 _USE = case(
     (Task.poll_asap_since.is_not(None), 0),
@@ -55,56 +52,15 @@ _USE = case(
 )
 """The most useful poll first: what somebody waits for, open tasks, confirmations, expired ones."""
 
-_QUERIES = bindparam("queries", type_=Integer)
-_HALF = _QUERIES // literal_column("2", Integer)
-"""The slots that refreshes may use, those of the lowest numbers: the others are never theirs."""
-_IS_REFRESH = and_(
-    func.coalesce(Task.poll_asap_since == Task.refreshed_at, false()),
-    literal_column("1", Integer) < _QUERIES,
-)
-"""Its client waits for the answer, and nothing else does; of one slot there is no half."""
-
-
-def _refreshes() -> CTE:
-    """Choose the refreshes, in turns between clients: those that were served least go first."""
-    served = (
-        select(
-            KieSlot.client_id, func.count().label("times"), func.max(KieSlot.taken_at).label("at")
-        )
-        .where(KieSlot.kind == kind(Call.QUERY), KieSlot.client_id.is_not(None))
-        .group_by(KieSlot.client_id)
-        .subquery("served")
-    )
-    nth = func.row_number().over(partition_by=Task.client_id, order_by=(Task.refreshed_at, Task.id))
-    turn = (nth + func.coalesce(served.c.times, 0)).label("turn")
-    wanted = (
-        select(Task.id, turn, served.c.at, Task.refreshed_at)
-        .outerjoin(served, served.c.client_id == Task.client_id)
-        .where(*_POLLABLE, Task.due_at <= ONCE, _IS_REFRESH)
-        .cte("wanted")
-    )
-    order = (wanted.c.turn, wanted.c.at.nulls_first(), wanted.c.refreshed_at)
-    chosen = select(wanted).order_by(*order).limit(_HALF).cte("chosen")
-    locked = (
-        select(Task.id, Task.client_id, chosen.c.turn, chosen.c.at, chosen.c.refreshed_at)
-        .join(chosen, chosen.c.id == Task.id)
-        .where(*_POLLABLE, _IS_REFRESH)
-        .with_for_update(of=Task, skip_locked=True)
-        .cte("refreshes")
-    )
-    order = (locked.c.turn, locked.c.at.nulls_first(), locked.c.refreshed_at)
-    place = func.row_number().over(order_by=order).label("place")
-    return select(locked.c.id, locked.c.client_id, place).cte("numbered_refreshes")
-
 
 def _due() -> CTE:
     """Choose among the loop's own polls."""
     order = (_USE, Task.due_at)
     due = (
         select(Task.id, _USE.label("use"), Task.due_at)
-        .where(*_POLLABLE, Task.due_at <= ONCE, ~_IS_REFRESH)
+        .where(*POLLABLE, Task.due_at <= ONCE, ~IS_REFRESH)
         .order_by(*order)
-        .limit(_QUERIES)
+        .limit(QUERIES)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
@@ -114,8 +70,8 @@ def _due() -> CTE:
 
 def _assigned(refreshes: CTE, due: CTE) -> CompoundSelect[Any]:
     """Give each a free slot: refreshes the lowest, the loop's own polls the highest."""
-    free = free_slots(Call.QUERY, _QUERIES)
-    lowest = and_(free.c.place == refreshes.c.place, free.c.slot <= _HALF)
+    free = free_slots(Call.QUERY, QUERIES)
+    lowest = and_(free.c.place == refreshes.c.place, free.c.slot <= HALF)
     theirs = select(free.c.slot, refreshes.c.id, refreshes.c.client_id).join(refreshes, lowest)
     theirs_cte = theirs.cte("for_refreshes")
     left = (
@@ -157,7 +113,7 @@ def _slots(refreshes: CTE, due: CTE) -> CTE:
 
 
 def _claim() -> Select[Any]:
-    slots = _slots(_refreshes(), _due())
+    slots = _slots(next_refreshes(), _due())
     taken = (
         update(Task)
         .where(Task.id == slots.c.task_id)
@@ -211,14 +167,12 @@ def _next_slot(slots: ColumnElement[int]) -> ScalarSelect[datetime]:
 
 
 def _next(slots: ColumnElement[int], of: ColumnElement[bool]) -> ColumnElement[datetime | None]:
-    due = select(func.min(Task.due_at)).where(*_POLLABLE, of).scalar_subquery()
+    due = select(func.min(Task.due_at)).where(*POLLABLE, of).scalar_subquery()
     return case((due.is_not(None), func.greatest(due, _next_slot(slots), type_=NOW.type)))
 
 
 _NEXT_DUE = select(
-    seconds(
-        func.least(_next(_QUERIES, ~_IS_REFRESH), _next(_HALF, _IS_REFRESH), type_=NOW.type) - NOW
-    )
+    seconds(func.least(_next(QUERIES, ~IS_REFRESH), _next(HALF, IS_REFRESH), type_=NOW.type) - NOW)
 )
 
 
@@ -333,7 +287,7 @@ _POLL_ASAP = (
     .values(
         due_at=NOW,
         poll_asap_since=case(
-            (or_(_FREE, not_(bindparam("joins", type_=Boolean))), NOW), else_=Task.poll_asap_since
+            (or_(FREE, not_(bindparam("joins", type_=Boolean))), NOW), else_=Task.poll_asap_since
         ),
         tries=0,
         held_since=func.coalesce(Task.held_since, case((bindparam("holds", type_=Boolean), NOW))),
@@ -354,60 +308,9 @@ async def poll_at_once(
     return await connection.scalar(_POLL_ASAP, parameters) is not None
 
 
-_INSTANT = select(NOW.label("at")).cte("instant").prefix_with("MATERIALIZED")
-_REFRESH = (
-    update(Task)
-    .where(
-        Task.id == bindparam("task_id"),
-        Task.state.not_in([State.QUEUED, State.SUBMITTING]),
-        Task.parked_at.is_(None),
-        or_(Task.refreshed_at.is_(None), Task.refreshed_at <= _INSTANT.c.at - interval("every")),
-    )
-    .values(
-        due_at=_INSTANT.c.at,
-        refreshed_at=_INSTANT.c.at,
-        # The answer to a poll that is under way will do, and a doubt of ours comes first.
-        poll_asap_since=case(
-            (_FREE, func.coalesce(Task.poll_asap_since, _INSTANT.c.at)), else_=Task.poll_asap_since
-        ),
-        tries=0,
-    )
-    .returning(Task.refreshed_at)
-)
-_REFRESHED = select(
-    Task.refreshed_at, seconds(Task.refreshed_at + interval("every") - NOW).label("again_in")
-).where(
-    Task.id == bindparam("task_id"),
-    Task.state.not_in([State.QUEUED, State.SUBMITTING]),
-    Task.parked_at.is_(None),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refresh:
-    """When kie.ai was last asked about a task because its client wanted it."""
-
-    refreshed_at: datetime
-    again_in: float | None
-    """Seconds until it can be asked again; None: it is asked now."""
-
-
-async def refresh(connection: AsyncConnection, task_id: UUID, *, every: float) -> Refresh | None:
-    """Have the task polled in its client's turn, at most once in `every` seconds.
-
-    None where nobody would poll: it is still on its way to kie.ai, or is parked.
-    """
-    parameters = {"task_id": task_id, "every": every}
-    at = await connection.scalar(_REFRESH, parameters)
-    if at is not None:
-        return Refresh(refreshed_at=at, again_in=None)
-    row = (await connection.execute(_REFRESHED, parameters)).one_or_none()
-    return None if row is None else Refresh(refreshed_at=row.refreshed_at, again_in=row.again_in)
-
-
 _ANSWERED = select(
     or_(Task.due_at.is_(None), Task.due_at > NOW),
-    _FREE,
+    FREE,
 ).where(Task.id == bindparam("task_id"))
 
 

@@ -1,4 +1,4 @@
-"""Refreshes: once in five seconds, in turns between clients, and never more than half of the limit."""
+"""Refreshes: once in five seconds, in turns between clients, at most half of the limit."""
 
 import uuid
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from app.domain.task import State
 from app.store import slots
 from app.store.engine import Database
 from app.store.slots import Held
-from app.store.tasks import polls
-from app.store.tasks.polls import Refresh
+from app.store.tasks import polls, refreshes
+from app.store.tasks.refreshes import Refresh
 from tests.store.stage import Sql, put_client, put_task
 
 QUERIES = 10
@@ -31,7 +31,7 @@ async def put_running(sql: Sql, client_id: UUID, tasks: int, *, due: float = 360
 
 async def refresh(database: Database, task_id: UUID) -> Refresh | None:
     async with database.begin() as connection:
-        return await polls.refresh(connection, task_id, every=EVERY)
+        return await refreshes.refresh(connection, task_id, every=EVERY)
 
 
 async def claim(database: Database, queries: int = QUERIES) -> list[DuePoll]:
