@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from app.config import Settings, variable
-from app.domain.admission import Limit, Limits
+from app.domain.admission import Limit, Limits, QueueBounds
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
 from app.domain.limits import ClientLimits
@@ -193,7 +193,7 @@ def build(
         admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         intake=intake,
-        creates=Creates(database, lifecycle, submitter, guard, policy, new_id),
+        creates=Creates(database, lifecycle, submitter, guard, policy, new_id, metrics),
         submitter=submitter,
         receiver=Receiver(
             *(intake, urls, hmac_keys, new_id, utc_now, metrics),
@@ -220,7 +220,7 @@ def build(
         dropin=DropIn(database, kie, account),
         sweeper=Sweeper(lifecycle),
         reader=Reader(database, waiters, urls, policy.limits),
-        commands=Commands(database, signals, lifecycle),
+        commands=Commands(database, signals, lifecycle, metrics),
         feed=Feed(database, streams, waiters),
         streams=streams,
         numbering=Numbering(database, signals, new_id(), monotonic),
@@ -298,6 +298,8 @@ def _policy(settings: Settings) -> Policy:
             creates=Limit(calls=settings.kie_creates_per_10s, window=settings.kie_create_window),
             queries=Limit.per_second(settings.kie_queries_per_second),
             running=settings.kie_max_running,
+            running_share=settings.client_running_share,
         ),
+        queue=QueueBounds(tasks=settings.client_queued_tasks, bytes=settings.client_queued_bytes),
         call=settings.kie_timeout,
     )

@@ -17,6 +17,7 @@ TABLES = (
         "feed",
         "task_events",
         "tasks",
+        "queue_sizes",
         "client_queues",
         "kie_slots",
         "kie_breakers",

@@ -152,6 +152,28 @@ class Settings(BaseSettings):
         ge=1,
         description="The account's limit of tasks running at once, over all replicas.",
     )
+    client_running_share: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The share of GATEWAY_KIE_MAX_RUNNING that one client may have while another "
+        "client has a key; clients may have a share of their own.",
+    )
+    client_queued_tasks: int = Field(
+        10_000,
+        ge=1,
+        le=2_000_000_000,
+        description="How many tasks of one client may wait to be sent; over it, creates are "
+        "answered 429 `queue_full`. Clients may have a number of their own.",
+    )
+    client_queued_bytes: int = Field(
+        2**30,
+        ge=1,
+        le=2**62,
+        description="How many bytes the inputs of these may take together; clients may have a "
+        "number of their own.",
+    )
     kie_queries_per_second: float = Field(
         10,
         gt=0,

@@ -1,7 +1,7 @@
 """A client, that is a calling service: its name, its weight, and where it may be notified."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import SplitResult, urlsplit
 
 from app.domain.errors import InvalidRequestError, NotFoundError, bad_member
@@ -48,6 +48,26 @@ def checked_weight(weight: int) -> int:
         return weight
     detail = f"A weight is a whole number from 1 to {MAX_WEIGHT}."
     raise InvalidRequestError(detail)
+
+
+MAX_QUEUED_TASKS = 2_000_000_000
+MAX_QUEUED_BYTES = 2**62
+
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "running_share": (0.001, 1),
+    "queued_tasks": (1, MAX_QUEUED_TASKS),
+    "queued_bytes": (1, MAX_QUEUED_BYTES),
+}
+"""What a client may have of its own instead of what the settings say: the least and the most."""
+
+
+def checked_bounds(values: Mapping[str, float | None]) -> None:
+    """Raise `InvalidRequestError` for a bound that no client can have; None: as the settings."""
+    for name, value in values.items():
+        least, most = BOUNDS[name]
+        if value is not None and not least <= value <= most:
+            detail = f"{name} is {least:g} to {most:g}, or unset."
+            raise InvalidRequestError(detail)
 
 
 def checked_grace(seconds: float) -> float:

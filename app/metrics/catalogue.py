@@ -81,7 +81,8 @@ LIMITED = Metric(
     name="kie_gateway_limited_total",
     kind=Kind.COUNTER,
     labels={"kind": tuple(Limited)},
-    meaning="Requests that were refused because their client was over one of its limits.",
+    meaning="Requests that were over a limit of their client. All are refused but a `refresh` of a "
+    "task that was refreshed less than 5 s before, which is answered with what is known.",
     alert="a rate that lasts: a client that does not wait, or needs more; the log's "
     "`client.limited` names it",
 )

@@ -19,6 +19,8 @@ class Target:
     admin_key: str
     api_key: str
     """The attacker's own, of a client `noisy`."""
+    dsn: str = ""
+    """The database, for what it would take too long to make by requests."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the preparation found."""
 
@@ -69,6 +71,8 @@ class Attack:
     """Megabytes by which the database may grow."""
     queries: int | None = None
     """Queries to kie.ai that it may cause; None: that is not what it is about."""
+    webhook: float | None = None
+    """Seconds within which another client's tasks are done and reported; None: not judged."""
     slower: float | None = None
     """How many times its quiet p95 another client's reads may take; None: only `/livez` is judged,
     within a second, since strangers meet no limit per client."""

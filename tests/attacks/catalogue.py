@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.attacks import neighbours, strangers
+from tests.attacks import neighbours, queues, strangers
 from tests.attacks.attack import Attack
 
 _ALL = (
@@ -72,6 +72,33 @@ _ALL = (
         name="open-streams",
         title="300 streams of one client, 10 s",
         act=neighbours.open_streams,
+        slower=2.0,
+    ),
+    Attack(
+        name="refreshes",
+        title="20 connections that refresh 40 running tasks, 20 s",
+        prepare=queues.forty_hang,
+        act=queues.refreshes,
+        webhook=4.0,
+        slower=2.0,
+    ),
+    Attack(
+        name="hanging-tasks",
+        title="100 tasks that hang at kie.ai, of 100 seats",
+        settings={"GATEWAY_KIE_MAX_RUNNING": "100"},
+        prepare=queues.hundred_hang,
+        act=queues.hanging,
+        webhook=4.0,
+        slower=2.0,
+    ),
+    Attack(
+        name="long-queue",
+        title="4 connections that create and read behind 100,000 queued tasks, 20 s",
+        settings={"GATEWAY_KIE_CREATES_PER_10S": "60"},
+        prepare=queues.queue_filled,
+        act=queues.long_queue,
+        database=60,
+        webhook=4.0,
         slower=2.0,
     ),
 )

@@ -42,6 +42,8 @@ def broken(attack: Attack, figures: Figures) -> Iterator[str]:
         yield f"memory grew by {figures.memory:.0f} MB, more than {attack.memory:g}"
     if figures.database > attack.database:
         yield f"the database grew by {figures.database:.0f} MB, more than {attack.database:g}"
+    if attack.webhook is not None and figures.webhook_p95 > attack.webhook:
+        yield f"another client's webhooks took {figures.webhook_p95:.1f} s"
     if attack.queries is not None and figures.queries > attack.queries + _own(figures):
         yield f"{figures.queries} queries to kie.ai, more than {attack.queries} and its own"
     times = figures.read_p95 / figures.read_p95_quiet

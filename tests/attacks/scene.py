@@ -302,7 +302,9 @@ async def _staged(
         yield Scene(
             server=server,
             gateway=psutil.Process(gateway.pid),
-            target=Target(url=url, kie=simulator, admin_key=ADMIN_KEY, api_key=noisy),
+            target=Target(
+                url=url, kie=simulator, admin_key=ADMIN_KEY, api_key=noisy, dsn=server.dsn
+            ),
             victim=victim,
             hook=hook,
             heard=heard,

@@ -207,7 +207,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {
             *("tasks_leases", "tasks_submit_by", "tasks_expires", "tasks_polls"),
             *("tasks_seats", "tasks_parked", "tasks_listed_by_state"),
-            *("deliveries_due", "deliveries_leased", "task_events_pkey"),
+            *("deliveries_due", "deliveries_leased", "task_events_pkey", "api_keys_client_id_idx"),
         },
     ),
     "find_key": (
@@ -256,13 +256,16 @@ SMALL = {
 }
 """Tables of a few rows, for which an index would be the longer way."""
 SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}
-EITHER_COUNTS = {"tasks_queue", "tasks_queue_by_model", "tasks_submit_by"}
+EITHER_COUNTS = {
+    *("tasks_queue", "tasks_queue_by_model", "tasks_queue_newest", "tasks_submit_by"),
+}
 """All list the queued tasks and nothing else: to count them, one is as good as another."""
 FIRST_FOUND = {"next_chance": {"tasks"}}
 """One queued task is enough: where a third of all tasks wait, the first page has some."""
 OPEN = {
     "tasks_queue",
     "tasks_queue_by_model",
+    "tasks_queue_newest",
     "tasks_seats",
     "tasks_polls",
     "tasks_leases",
@@ -302,7 +305,7 @@ VALUES ($1, 'm', 'kie_unanswered', 9, now() + interval '300 s') ON CONFLICT DO N
 BESIDE_A_HELD_PAIR: dict[str, Work] = {
     "admit": admit,
     "next_chance": lambda connection: admission.next_chance(connection, WIDE),
-    "highest_cost": admission.highest_cost,
+    "highest_cost": lambda connection: admission.highest_cost(connection, WIDE),
 }
 
 

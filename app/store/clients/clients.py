@@ -103,7 +103,9 @@ async def lock_webhooks(connection: AsyncConnection, name: str) -> RowMapping | 
 
 
 async def set_settings(
-    connection: AsyncConnection, name: str, values: Mapping[str, str | Sequence[str] | bool | None]
+    connection: AsyncConnection,
+    name: str,
+    values: Mapping[str, str | Sequence[str] | float | None],
 ) -> None:
     """Set how the client is notified and what it may see; `values` by column."""
     await connection.execute(update(Client).where(Client.name == name).values(**values))

@@ -1,6 +1,13 @@
 """The schema. Migrations make it; `alembic check` in the tests proves that the two agree."""
 
-from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlot, Process
+from app.store.tables.account import (
+    ClientQueue,
+    KieAccount,
+    KieBreaker,
+    KieSlot,
+    Process,
+    QueueSize,
+)
 from app.store.tables.base import Base
 from app.store.tables.clients import AdminKey, ApiKey, AuditEntry, BulkRun, Client
 from app.store.tables.deliveries import (
@@ -36,6 +43,7 @@ __all__ = [
     "KieBreaker",
     "KieSlot",
     "Process",
+    "QueueSize",
     "SchemaRelease",
     "Task",
     "TaskEvent",

@@ -105,6 +105,10 @@ class Task(Base):
     """When kie.ai was, or is to be, asked because of a callback that was not believed."""
     parked_at: Mapped[datetime | None]
     """After so many it is not polled any more, until an operator releases it."""
+    input_bytes: Mapped[int | None]
+    """Of `input` as it is kept; NULL: the task is older than this column."""
+    refreshed_at: Mapped[datetime | None]
+    """When its client last had kie.ai asked; while that is `poll_asap_since`, it waits for it."""
 
     __table_args__ = (
         one_of("state", State),
@@ -146,6 +150,7 @@ class Task(Base):
             "tasks_seats",
             "state",
             "submitted_at",
+            postgresql_include=["client_id"],
             postgresql_where=text("state IN ('submitting', 'running', 'unconfirmed')"),
         ),
         Index("tasks_parked", "parked_at", postgresql_where=text("parked_at IS NOT NULL")),
@@ -160,6 +165,13 @@ class Task(Base):
             "tasks_unreleased",
             "created_at",
             postgresql_where=text("state = 'queued' AND due_at IS NULL"),
+        ),
+        Index(
+            "tasks_queue_newest",
+            "client_id",
+            "created_at",
+            postgresql_include=["input_bytes"],
+            postgresql_where=text("state = 'queued'"),
         ),
         Index("tasks_submit_by", "submit_by", postgresql_where=text("state = 'queued'")),
         Index(

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     cast,
+    func,
     literal_column,
     null,
     or_,
@@ -56,6 +57,9 @@ class StoredTask:
     """Just now, by this transaction."""
 
 
+_INPUT = bindparam("input", type_=Task.__table__.c.input.type)
+
+
 def _insert_new() -> Executable:
     stored = (
         upsert(Task)
@@ -64,7 +68,8 @@ def _insert_new() -> Executable:
             client_id=bindparam("client_id"),
             state=State.QUEUED,
             model=bindparam("model"),
-            input=bindparam("input"),
+            input=_INPUT,
+            input_bytes=func.octet_length(cast(_INPUT, Text)),
             metadata_=bindparam("metadata"),
             webhook_url=bindparam("webhook_url"),
             priority=bindparam("priority"),
