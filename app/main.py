@@ -23,6 +23,7 @@ from app.api import (
     openapi,
     tasks,
 )
+from app.api.load import LoadFrame
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
 from app.wiring import wired
@@ -111,6 +112,7 @@ def create_app(
     )
     errors.install(app, FORMS[surface])
     openapi.install(app)
+    app.add_middleware(LoadFrame)
     app.add_middleware(RequestFrame)
     for router in (*ROUTERS[surface], *(ADMIN[surface] if settings.admin_key else ())):
         app.include_router(router)

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.domain.errors import UnauthenticatedError
+from app.services.limits.under_way import became
 from app.services.services import Services
 
 
@@ -30,8 +31,10 @@ async def client(
     services: ServicesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> UUID:
-    """Return the caller's client; raises `UnauthenticatedError`."""
-    return await services.keys.authenticate(_key(request, credentials))
+    """Return the caller's client; raises `UnauthenticatedError`, `OverloadedError`."""
+    found = await services.keys.authenticate(_key(request, credentials))
+    became(found)
+    return found
 
 
 ClientDep = Annotated[UUID, Depends(client)]

@@ -47,6 +47,8 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.MethodNotAllowedError: 404,  # kie.ai's 405 says "called too often"
     errors.BodyTooLargeError: 413,
     errors.QueueTooLongError: 429,
+    errors.OverloadedError: 429,
+    errors.TooManyValuesError: 413,
     errors.DatabaseUnavailableError: 455,  # maintenance
     errors.KieNotAnsweringError: 455,
     errors.InternalError: 500,
@@ -95,7 +97,7 @@ def kie_body(model: type[KieBodyT]) -> Callable[..., Awaitable[KieBodyT]]:
     """Build the dependency that reads and checks a body, after the caller's key."""
 
     async def read(request: Request, services: ServicesDep, _: ClientDep) -> KieBodyT:
-        return kie_validated(model, await read_json(request, services.api.max_body_bytes))
+        return kie_validated(model, await read_json(request, services.api))
 
     return read
 

@@ -30,7 +30,9 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.CursorLostError: 410,
     errors.BodyTooLargeError: 413,
     errors.InvalidRequestError: 422,
+    errors.TooManyValuesError: 422,
     errors.IdempotencyKeyReusedError: 422,
+    errors.OverloadedError: 429,
     errors.InternalError: 500,
     errors.KieNotAnsweringError: 502,
     errors.DatabaseUnavailableError: 503,
@@ -40,6 +42,7 @@ STATUS: Mapping[type[GatewayError], int] = {
 
 HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
     503: {"Retry-After": "2"},
 }
 

@@ -26,9 +26,14 @@ _MEANING = {
     410: "The feed has no such place any more: begin again without a cursor.",
     413: "The body is too large.",
     422: "The request is not valid.",
+    429: "Too much is under way, and most of it is yours. Repeat after `Retry-After` seconds.",
     502: "kie.ai was asked, and did not answer.",
     503: "The database is away. Repeat with the same Idempotency-Key.",
 }
+
+
+CALLERS = 401
+"""The refusal of all routes for callers, who may have too much under way as well (429)."""
 
 
 def refusals(
@@ -45,7 +50,7 @@ def refusals(
                 }
             },
         }
-        for status in statuses
+        for status in sorted({*statuses, *(429 for known in statuses if known == CALLERS)})
     }
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from app.domain.errors import cursor_lost, no_such_task
 from app.domain.paging import FeedPlace
 from app.domain.task import FINAL
+from app.services.limits.under_way import resting
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
 from app.store.signals import FEED, Signals
@@ -39,7 +40,7 @@ class Feed:
         self, client_id: UUID, task_id: UUID, *, after: int, limit: int
     ) -> list[Event]:
         """Return the task's next events, oldest first; raises `NotFoundError`."""
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
                 raise no_such_task()
             found = await events.read_history(connection, task_id, after=after, limit=limit)
@@ -54,12 +55,12 @@ class Feed:
         """Raise `CursorLostError` for a place that this feed has not, or has with another event."""
         if place.position == 0:
             return
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             if not await feed.knows(connection, client_id, place):
                 raise cursor_lost()
 
     async def _page(self, client_id: UUID, after: FeedPlace, limit: int) -> list[Event]:
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             found = await feed.read(connection, client_id, after=after, limit=limit)
         return [dict(row) for row in found]
 
@@ -85,7 +86,7 @@ class Feed:
         """Tell whether the task is final: by its last event, or, where none came, by its state."""
         if batch:
             return batch[-1]["to_state"] in FINAL
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
         return state is None or state in FINAL
 
@@ -118,7 +119,7 @@ class Feed:
                 if batch:
                     after = place(batch[-1])
                 if len(batch) < BATCH:
-                    with suppress(TimeoutError):
+                    with resting(), suppress(TimeoutError):
                         async with asyncio.timeout(LOOK):
                             await woken.wait()
                     await asyncio.sleep(PACE)
