@@ -28,6 +28,7 @@ from app.api import (
     tracing,
 )
 from app.api.forwarded import TrustedProxies
+from app.api.load import LoadFrame
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
 from app.wiring import wired
@@ -114,6 +115,7 @@ def create_app(
     )
     errors.install(app, FORMS[surface])
     openapi.install(app)
+    app.add_middleware(LoadFrame)
     app.add_middleware(RequestFrame, timed=surface is not Surface.CALLBACKS)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     for router in _routers(settings, surface):

@@ -19,6 +19,7 @@ from app.domain.admission import Limit, Limits, QueueBounds
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
 from app.domain.limits import ClientLimits
+from app.domain.load import Bounds
 from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
 from app.kie.client import KieClient, http_client
@@ -45,6 +46,7 @@ from app.services.deliveries.outbox import Outbox
 from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
 from app.services.health import Health
+from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
 from app.services.services import ApiSettings, Services
 from app.services.shutdown import Shutdown
@@ -64,7 +66,7 @@ from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
 from app.services.tasks.waiters import Waiters
-from app.store.engine import Database
+from app.store.engine import Pools
 from app.store.signals import Signals
 
 CONNECT_TIMEOUT = 5.0
@@ -101,7 +103,7 @@ async def wired(
     clocks: Callable[[], Instant] = both_clocks,
 ) -> AsyncIterator[Services]:
     """Lend the services over the database at `dsn`; connections open when first needed."""
-    database = Database(dsn, pool_size=settings.database_pool_size)
+    pools = Pools.of(dsn, settings.database_pool_size)
     listen_url = settings.database_listen_url
     signals = Signals(listen_url.get_secret_value() if listen_url else dsn)
     try:
@@ -111,9 +113,9 @@ async def wired(
                 _guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
             ) as callers,
         ):
-            yield build(settings, database, signals, http, callers, monotonic, clocks)
+            yield build(settings, pools, signals, http, callers, monotonic, clocks)
     finally:
-        await database.dispose()
+        await pools.dispose()
 
 
 def _guard(settings: Settings) -> Guard:
@@ -142,7 +144,7 @@ def _kie_http(settings: Settings) -> httpx.AsyncClient:
 
 def build(
     settings: Settings,
-    database: Database,
+    pools: Pools,
     signals: Signals,
     http: httpx.AsyncClient,
     callers: aiohttp.ClientSession,
@@ -164,24 +166,27 @@ def build(
         timeout=settings.kie_timeout,
         max_answer=settings.kie_max_answer_bytes,
     )
-    leases = Leases(database, policy.lease)
-    waiters = Waiters(database, signals)
-    streams = Streams(database, signals)
-    uses = Uses(database)
+    database, working = pools.callers, pools.working
+    metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
+    under_way = UnderWay(_bounds(settings), metrics.overloaded)
+    leases = Leases(working, policy.lease)
+    waiters = Waiters(working, signals)
+    streams = Streams(working, signals)
+    uses = Uses(working)
     guard = _guard(settings)
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
     ourselves = _ourselves(settings, new_id(), utc_now())
-    metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     clients_limits = ClientsLimits(_client_limits(settings), metrics)
     outbox = Outbox(new_id, settings.delivery_schedule[0], metrics)
-    health = Health(database, monotonic, policy.limits)
-    lifecycle = Lifecycle(database, signals, outbox, policy, chance, metrics)
-    witness = Witness(database, lifecycle.run, ourselves, utc_now, metrics)
-    admission = Admission(database, policy, chance, witness, clocks)
+    health = Health(working, monotonic, policy.limits)
+    for_callers = Lifecycle(database, signals, outbox, policy, chance, metrics)
+    lifecycle = Lifecycle(working, signals, outbox, policy, chance, metrics)
+    witness = Witness(working, lifecycle.run, ourselves, utc_now, metrics)
+    admission = Admission(working, policy, chance, witness, clocks)
     intake = Intake(lifecycle, urls, policy, metrics)
     submitter = Submitter(intake, kie, leases, urls, admission, new_id, metrics)
-    account = Account(database, kie, lifecycle.run, policy, chance)
+    account = Account(working, kie, lifecycle.run, policy, chance)
     shutdown = Shutdown(settings.shutdown_timeout, monotonic)
     for stop in (submitter.stop, health.end, waiters.close):
         shutdown.stops(stop)
@@ -193,13 +198,13 @@ def build(
         admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         intake=intake,
-        creates=Creates(database, lifecycle, submitter, guard, policy, new_id, metrics),
+        creates=Creates(database, for_callers, submitter, guard, policy, new_id, metrics),
         submitter=submitter,
         receiver=Receiver(
             *(intake, urls, hmac_keys, new_id, utc_now, metrics),
             token_life=settings.callback_token_days * DAY,
         ),
-        poller=Poller(database, intake, kie, leases, policy, new_id, chance, metrics),
+        poller=Poller(working, intake, kie, leases, policy, new_id, chance, metrics),
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),
         restores=Restores(lifecycle.run, witness),
@@ -208,7 +213,7 @@ def build(
         clients=Clients(database, guard),
         resealing=Resealing(database, vault, new_id),
         deliverer=Deliverer(
-            database,
+            working,
             Sender(callers, guard, settings.delivery_timeout),
             Signing(vault),
             settings.delivery_schedule,
@@ -216,30 +221,36 @@ def build(
             chance,
             metrics,
         ),
-        deliveries=Deliveries(database, lifecycle.run, new_id),
+        deliveries=Deliveries(database, for_callers.run, new_id),
         dropin=DropIn(database, kie, account),
         sweeper=Sweeper(lifecycle),
         reader=Reader(database, waiters, urls, policy.limits),
-        commands=Commands(database, signals, lifecycle, metrics),
+        commands=Commands(database, signals, for_callers, metrics),
         feed=Feed(database, streams, waiters),
         streams=streams,
-        numbering=Numbering(database, signals, new_id(), monotonic),
+        numbering=Numbering(working, signals, new_id(), monotonic),
         waiters=waiters,
         witness=witness,
         leases=leases,
         signals=signals,
         health=health,
         shutdown=shutdown,
+        under_way=under_way,
         metrics=metrics,
-        metrics_page=MetricsPage(database, health, metrics, monotonic, policy.limits),
+        metrics_page=MetricsPage(pools, under_way, health, metrics, monotonic, policy.limits),
         kie=kie,
         api=_api(settings),
     )
 
 
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(requests=settings.max_concurrent_requests, size=settings.max_bytes_in_flight)
+
+
 def _api(settings: Settings) -> ApiSettings:
     return ApiSettings(
         max_body_bytes=settings.max_body_bytes,
+        max_json_values=settings.max_json_values,
         max_callback_bytes=settings.kie_max_answer_bytes,
         submit_wait=settings.submit_wait,
     )

@@ -156,6 +156,14 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
             'kie_gateway_loop_stuck{loop="poll"}': 1,
         },
     ),
+    "under way": (
+        lambda metrics: metrics.show_under_way(requests=3, size=1000),
+        {"kie_gateway_requests_under_way": 3, "kie_gateway_bytes_under_way": 1000},
+    ),
+    "overloaded": (
+        lambda metrics: metrics.overloaded(),
+        {"kie_gateway_requests_overloaded_total": 1},
+    ),
     "pool": (
         lambda metrics: metrics.show_pool(checked_out=3, size=10),
         {"kie_gateway_pool_checked_out": 3, "kie_gateway_pool_size": 10},

@@ -3,21 +3,24 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from app.api.deps import ClientDep, OperatorDep, ServicesDep
 from app.api.schemas.bodies import Body, validated
-from app.domain.errors import BodyTooLargeError, Flaw, MalformedBodyError
+from app.domain import exact_json
+from app.domain.errors import BodyTooLargeError, Flaw, MalformedBodyError, TooManyValuesError
 from app.domain.exact_json import UnreadableDocumentError, parse
+from app.services.services import ApiSettings
 
 
 def client_body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
     """Build the dependency that reads and checks a client's body."""
 
     async def read(request: Request, services: ServicesDep, _: ClientDep) -> Body:
-        return validated(model, await read_json(request, services.api.max_body_bytes))
+        return validated(model, await read_json(request, services.api))
 
     return read
 
@@ -26,16 +29,26 @@ def operator_body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
     """Build the dependency that reads and checks an operator's body."""
 
     async def read(request: Request, services: ServicesDep, _: OperatorDep) -> Body:
-        return validated(model, await read_json(request, services.api.max_body_bytes))
+        return validated(model, await read_json(request, services.api))
 
     return read
 
 
-async def read_json(request: Request, limit: int) -> object:
-    """Read a JSON body; raises `BodyTooLargeError`, `MalformedBodyError`."""
-    body = await limited_body(request, limit)
+AT_ONCE = 64 * 1024
+"""Bytes of a body that are read on the spot; more are read in a thread, which gives way to the
+event loop wherever the parser calls back."""
+
+
+async def read_json(request: Request, limits: ApiSettings) -> object:
+    """Read a JSON body; raises `BodyTooLargeError`, `MalformedBodyError`, `TooManyValuesError`."""
+    body = await limited_body(request, limits.max_body_bytes)
+    read = partial(parse, body, most=limits.max_json_values)
     try:
-        return parse(body)
+        return read() if len(body) <= AT_ONCE else await asyncio.to_thread(read)
+    except exact_json.TooManyValuesError:
+        reason = f"may have {limits.max_json_values} JSON values (GATEWAY_MAX_JSON_VALUES)"
+        detail = f"The body {reason}."
+        raise TooManyValuesError(detail, [Flaw("", reason)]) from None
     except UnreadableDocumentError as error:
         detail = f"The body is not usable JSON: {error.reason}."
         raise MalformedBodyError(detail, [Flaw(error.pointer, error.reason)]) from None

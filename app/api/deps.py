@@ -11,6 +11,7 @@ from app.api.callers import recognise
 from app.domain.access import Caller, Role, Scope
 from app.domain.audit import Operator
 from app.services.clients.authentication import Sent
+from app.services.limits.under_way import became
 from app.services.services import Services
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -59,13 +60,18 @@ async def caller(
     services: ServicesDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
-    """Return who calls, by a key that is for this route; raises as `Authentication.allowed`."""
+    """Return who calls, by a key that is for this route; raises as `Authentication.allowed`.
+
+    Raises `OverloadedError` too, where too much is under way and most of it is the client's.
+    """
     scope = NEEDED[request.scope["endpoint"]]
     sent = _sent(request, credentials)
     known = await services.authentication.known(sent)
     recognise(request)
     request.scope["state"][COUNT] = known.count  # every answer from here on shows it
-    return services.authentication.allowed(known, sent, Scope(scope))
+    found = services.authentication.allowed(known, sent, Scope(scope))
+    became(found.client_id)
+    return found
 
 
 CallerDep = Annotated[Caller, Depends(caller)]

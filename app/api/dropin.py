@@ -55,6 +55,8 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.TooManyStreamsError: 429,
     errors.TooManyWaitsError: 429,
     errors.QueueFullError: 429,
+    errors.OverloadedError: 429,
+    errors.TooManyValuesError: 413,
     errors.DatabaseUnavailableError: 455,  # maintenance
     errors.KieNotAnsweringError: 455,
     errors.InternalError: 500,
@@ -105,7 +107,7 @@ def kie_body(model: type[KieBodyT]) -> Callable[..., Awaitable[KieBodyT]]:
     """Build the dependency that reads and checks a body, after the caller's key."""
 
     async def read(request: Request, services: ServicesDep, _: ClientDep) -> KieBodyT:
-        return kie_validated(model, await read_json(request, services.api.max_body_bytes))
+        return kie_validated(model, await read_json(request, services.api))
 
     return read
 

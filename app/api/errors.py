@@ -33,11 +33,13 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.CursorLostError: 410,
     errors.BodyTooLargeError: 413,
     errors.InvalidRequestError: 422,
+    errors.TooManyValuesError: 422,
     errors.IdempotencyKeyReusedError: 422,
     errors.RateLimitedError: 429,
     errors.TooManyStreamsError: 429,
     errors.TooManyWaitsError: 429,
     errors.QueueFullError: 429,
+    errors.OverloadedError: 429,
     errors.InternalError: 500,
     errors.KieNotAnsweringError: 502,
     errors.DatabaseUnavailableError: 503,
@@ -47,6 +49,7 @@ STATUS: Mapping[type[GatewayError], int] = {
 
 HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "1"},
     503: {"Retry-After": "2"},
 }
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -24,13 +24,15 @@ from app.api.parameters import (
 from app.api.schemas.tasks import CallbackList, Task, TaskCreate, TaskList, TaskWait, WaitedTasks
 from app.domain.access import Scope
 from app.domain.draft import Draft
-from app.domain.errors import DatabaseUnavailableError, bad_parameter
+from app.domain.errors import DatabaseUnavailableError, OverloadedError, bad_parameter
 from app.domain.exact_json import rfc3339
 from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
 from app.domain.task import FINAL, FailClass, State
+from app.services.limits.under_way import take
 from app.services.services import Services
 from app.services.tasks.create import Created
+from app.services.tasks.read import MAX_PAGE
 
 router = APIRouter(
     prefix="/v1/tasks", tags=["tasks"], dependencies=[Depends(only_known_parameters)]
@@ -81,7 +83,7 @@ async def created_task(
         if created.submission is not None:
             await created.submission.ended(within=services.api.submit_wait)
         return await services.reader.task(client, created.id)
-    except DatabaseUnavailableError:
+    except (DatabaseUnavailableError, OverloadedError):
         return created.snapshot
 
 
@@ -108,8 +110,15 @@ async def list_tasks(
     created_before: Instant = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    include: Annotated[
+        list[Literal["input"]] | None,
+        Query(description="`input`: with each task's input, which lists leave out."),
+    ] = None,
 ) -> Response:
-    """Return your tasks, newest first; `?metadata.KEY=VALUE` narrows by metadata."""
+    """Return your tasks, newest first; `?metadata.KEY=VALUE` narrows by metadata.
+
+    A page ends before it has more than 4 MiB, with at least one task and a `next_cursor`.
+    """
     narrowed = Filter(
         states=state or (),
         model=_without_nul(model),
@@ -118,8 +127,14 @@ async def list_tasks(
         created_before=query_instant("created_before", created_before),
         metadata=metadata_filter(request),
     )
+    if include:
+        take(MAX_PAGE)
     page, place = await services.reader.page(
-        client, narrowed, after=read_page_cursor(cursor), limit=limit
+        client,
+        narrowed,
+        after=read_page_cursor(cursor),
+        limit=limit,
+        with_input=bool(include),
     )
     content = {"data": [task_answer(task) for task in page], "next_cursor": page_cursor(place)}
     return ExactJSON(content)

@@ -72,7 +72,13 @@ class Settings(BaseSettings):
         description="Prepare statements once for each connection. Off for a PgBouncer before 1.21 "
         "in transaction mode, at the cost of a round trip for each statement.",
     )
-    database_pool_size: int = Field(10, ge=1, le=1000, description="Connections per process.")
+    database_pool_size: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="Connections per process; two fifths of them, and two where possible, are "
+        "kept for the loops, callbacks and records, and no caller's request takes them.",
+    )
     database_owner_password: Token | None = Field(
         None, description="What `migrate --roles` sets for the role that owns the tables."
     )
@@ -246,6 +252,27 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(
         1_048_576, ge=1024, le=104_857_600, description="Largest request body that is read."
+    )
+    max_json_values: int = Field(
+        100_000,
+        ge=1000,
+        le=10_000_000,
+        description="Members, items, objects and lists that a request body may have: each takes "
+        "about a microsecond in which nothing else is done. Long texts count once.",
+    )
+    max_concurrent_requests: int = Field(
+        500,
+        ge=10,
+        le=100_000,
+        description="Requests under way per process, but for callbacks, health and those that "
+        "only wait; over it, the client with most of them is answered 429.",
+    )
+    max_bytes_in_flight: int = Field(
+        67_108_864,
+        ge=1_048_576,
+        le=17_179_869_184,
+        description="Bytes of request bodies and answers under way per process; over it, the "
+        "client with most of them is answered 429. Each takes up to four bytes of memory.",
     )
     max_header_bytes: int = Field(
         65_536, ge=1024, le=1_048_576, description="Largest URL and headers of a request."

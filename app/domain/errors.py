@@ -202,6 +202,20 @@ class UrlDisabledError(GatewayError):
     title = "The URL is disabled"
 
 
+class OverloadedError(GatewayError):
+    """Too much is under way, and this caller has most of it."""
+
+    code = "overloaded"
+    title = "Too many requests under way"
+
+
+class TooManyValuesError(GatewayError):
+    """More JSON values than `GATEWAY_MAX_JSON_VALUES`."""
+
+    code = "too_many_values"
+    title = "The body has too many JSON values"
+
+
 class QueueTooLongError(GatewayError):
     """The task could not start within its `submit_within`, as far as can be seen."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import simplejson
+from typing_extensions import override
 
 MAX_DEPTH = 100
 """Levels of nesting that are read. kie.ai's own inputs have fewer than ten."""
@@ -26,6 +27,27 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _UNSENDABLE = re.compile("[\ud800-\udfff]")
 
 
+class Verbatim(simplejson.RawJSON):
+    """JSON text that is passed on as it is: `render` neither reads it nor writes it anew."""
+
+    _EMPTY = frozenset({"{}", "[]", '""', "null"})
+
+    def __bool__(self) -> bool:
+        return self.encoded_json not in self._EMPTY
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verbatim) and self.encoded_json == other.encoded_json
+
+    @override
+    def __hash__(self) -> int:
+        return hash(self.encoded_json)
+
+    @override
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {len(self.encoded_json)} characters"
+
+
 class UnreadableDocumentError(ValueError):
     """The text is not JSON that can be kept; `pointer` (RFC 6901) says where, `reason` why."""
 
@@ -35,13 +57,22 @@ class UnreadableDocumentError(ValueError):
         self.pointer = pointer
 
 
-def parse(body: bytes) -> Any:  # noqa: ANN401  # JSON is any of six types
-    """Read a caller's UTF-8 JSON text; raises `UnreadableDocumentError` for what cannot be kept."""
+class TooManyValuesError(ValueError):
+    """The text has more values than may be read at once."""
+
+
+def parse(body: bytes, *, most: int | None = None) -> Any:  # noqa: ANN401  # JSON is any of six types
+    """Read a caller's UTF-8 JSON text; raises `UnreadableDocumentError` for what cannot be kept.
+
+    Raises `TooManyValuesError` before it reads more than `most` values.
+    """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         reason = f"not UTF-8 at byte {error.start}"
         raise UnreadableDocumentError(reason) from None
+    if most is not None and has_more_values(text, most):
+        raise TooManyValuesError
     value = _load(text, _unique_members)
     for path, found in _texts(value) if _needs_walk(text) else ():
         if _UNSTORABLE.search(found):
@@ -68,7 +99,7 @@ def read(body: bytes | str) -> Any:  # noqa: ANN401  # JSON is any of six types
 
 
 def render(value: object) -> str:
-    """Write JSON text, compact, key order kept, `Decimal` digit for digit.
+    """Write JSON text, compact, key order kept, `Decimal` digit for digit, `Verbatim` as it is.
 
     Instants become RFC 3339 with Z, UUIDs their usual text.
     """
@@ -164,6 +195,22 @@ def _sendable(text: str) -> str:
 def _needs_walk(text: str) -> bool:
     """Walk only where the text may hold something to find: walking is slower than parsing."""
     return _opened(text) > MAX_DEPTH or _MAY_HOLD_UNSTORABLE.search(text) is not None
+
+
+def has_more_values(text: str, most: int) -> bool:
+    """Tell whether JSON text has more than `most` values, by what stands outside of its strings.
+
+    Each value but the first follows a comma, a bracket or a brace; what is empty counts twice.
+    """
+    if _separators(text) < most:
+        return False
+    if "\\" in text:  # pairs first: what is left before a quote escapes it
+        text = text.replace("\\\\", "").replace('\\"', "")
+    return _separators("".join(text.split('"')[::2])) >= most
+
+
+def _separators(text: str) -> int:
+    return text.count(",") + _opened(text)
 
 
 def _opened(text: str) -> int:

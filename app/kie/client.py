@@ -17,6 +17,7 @@ from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 from typing_extensions import override
 
+from app.domain.exact_json import Verbatim
 from app.domain.report import Answer, DownloadLink, NoAnswer
 from app.domain.submission import Outcome, Unknown, Unsent
 from app.kie import wire
@@ -118,7 +119,7 @@ class KieClient:
     async def create_task(
         self,
         model: str,
-        input: Mapping[str, Any],  # noqa: A002  # kie.ai's name for it
+        input: Mapping[str, Any] | Verbatim,  # noqa: A002  # kie.ai's name for it
         callback_url: str | None,
         in_time: Callable[[], bool] | None = None,
     ) -> Outcome:

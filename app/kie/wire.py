@@ -32,7 +32,11 @@ NOT_VISIBLE = (*SUCCESSES, 404, 422)
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
-def create_body(model: str, input: Mapping[str, Any], callback_url: str | None) -> bytes:  # noqa: A002  # kie.ai's name for it
+def create_body(
+    model: str,
+    input: Mapping[str, Any] | exact_json.Verbatim,  # noqa: A002  # kie.ai's name for it
+    callback_url: str | None,
+) -> bytes:
     callback = {} if callback_url is None else {"callBackUrl": callback_url}
     return exact_json.render({"model": model, **callback, "input": input}).encode()
 

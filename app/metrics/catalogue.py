@@ -367,6 +367,21 @@ POOL_SIZE = Metric(
     kind=Kind.GAUGE,
     meaning="The most connections that this process holds (GATEWAY_DATABASE_POOL_SIZE).",
 )
+UNDER_WAY = Metric(
+    name="kie_gateway_requests_under_way",
+    kind=Kind.GAUGE,
+    meaning="Requests that this process is working on (GATEWAY_MAX_CONCURRENT_REQUESTS).",
+)
+BYTES_UNDER_WAY = Metric(
+    name="kie_gateway_bytes_under_way",
+    kind=Kind.GAUGE,
+    meaning="Bytes of their bodies and large answers (GATEWAY_MAX_BYTES_IN_FLIGHT).",
+)
+OVERLOADED = Metric(
+    name="kie_gateway_requests_overloaded_total",
+    kind=Kind.COUNTER,
+    meaning="Requests refused (429 `overloaded`) because their client had most under way.",
+)
 BUILD = Metric(
     name="kie_gateway_build_info",
     kind=Kind.GAUGE,
@@ -418,5 +433,8 @@ CATALOGUE: tuple[Metric, ...] = (
     SETTINGS_DIFFER,
     POOL_IN_USE,
     POOL_SIZE,
+    UNDER_WAY,
+    BYTES_UNDER_WAY,
+    OVERLOADED,
     BUILD,
 )

@@ -152,6 +152,10 @@ class Metrics:
     def disagreed(self, source: str) -> None:
         self._count(catalogue.DISAGREEMENTS, source)
 
+    def overloaded(self) -> None:
+        """Count a request that was one too many."""
+        self._count(catalogue.OVERLOADED)
+
     # -- how things are
 
     def show_tasks(
@@ -212,6 +216,10 @@ class Metrics:
     def show_pool(self, *, checked_out: int, size: int) -> None:
         self._set(catalogue.POOL_IN_USE, checked_out)
         self._set(catalogue.POOL_SIZE, size)
+
+    def show_under_way(self, *, requests: int, size: int) -> None:
+        self._set(catalogue.UNDER_WAY, requests)
+        self._set(catalogue.BYTES_UNDER_WAY, size)
 
     def page(self) -> bytes:
         """Write everything in Prometheus's text format, `CONTENT_TYPE`."""

@@ -33,7 +33,7 @@ class DropIn:
         """Return the client's task by the gateway's id or by kie.ai's; None: it has no such."""
         if not _is_id(named):
             return None
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             own = _own_id(named)
             found = None
             if own is not None:
@@ -46,12 +46,12 @@ class DropIn:
 
     async def balance(self, client_id: UUID) -> Decimal:
         """Return the account's credits; raises `NotPermittedError`, `KieNotAnsweringError`."""
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             if not await clients.sees_balance(connection, client_id):
                 detail = "this client may not see the account's credits"
                 raise NotPermittedError(detail)
         async with self._asking:
-            async with self._database.read() as connection:
+            async with self._database.read(client_id) as connection:
                 known = await condition.fresh_balance(connection, within=BALANCE_KEPT)
             answer = known if known is not None else await self._account.balance()
         if isinstance(answer, NoAnswer):
@@ -63,7 +63,7 @@ class DropIn:
 
         Raises `KieNotAnsweringError`.
         """
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             if "\0" in url or not await rows.owns_result(connection, client_id=client_id, url=url):
                 return None
         answer = await self._kie.download_url(url)

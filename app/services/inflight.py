@@ -5,6 +5,8 @@ from collections.abc import Coroutine
 
 import structlog
 
+from app.services.limits.under_way import resting
+
 log = structlog.get_logger(__name__)
 
 
@@ -16,7 +18,8 @@ class InFlightWork:
 
     async def ended(self, *, within: float) -> bool:
         """Wait at most `within` seconds; whoever waits and gives up leaves the work as it is."""
-        done, _ = await asyncio.wait({self._task}, timeout=within)
+        with resting():
+            done, _ = await asyncio.wait({self._task}, timeout=within)
         return bool(done)
 
 

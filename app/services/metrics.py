@@ -8,11 +8,15 @@ import structlog
 from app.domain.admission import Limits
 from app.metrics import Metrics
 from app.services.health import Health
+from app.services.limits.under_way import UnderWay
 from app.store.backlog import Backlog, read_backlog
-from app.store.engine import Database
+from app.store.engine import Pools
 
 FRESH = 5.0
 """Seconds for which one look at the database answers every scrape."""
+
+SHARED = 1.0
+"""Seconds for which one page answers every scrape."""
 
 PATIENCE = 3.0
 """Seconds for that look: Prometheus waits 10 for the whole page."""
@@ -25,13 +29,15 @@ class MetricsPage:
 
     def __init__(
         self,
-        database: Database,
+        pools: Pools,
+        under_way: UnderWay,
         health: Health,
         metrics: Metrics,
         monotonic: Callable[[], float],
         limits: Limits,
     ) -> None:
-        self._database = database
+        self._pools = pools
+        self._under_way = under_way
         self._health = health
         self._metrics = metrics
         self._monotonic = monotonic
@@ -39,18 +45,33 @@ class MetricsPage:
         self._looking = asyncio.Lock()
         self._backlog: Backlog | None = None
         self._read_at: float | None = None
+        self._writing = asyncio.Lock()
+        self._page = b""
+        self._written_at: float | None = None
 
     async def page(self) -> bytes:
-        """Write everything down in Prometheus's text format."""
+        """Return everything in Prometheus's text format, as of the last second.
+
+        Whoever asks meanwhile waits for the same page: anybody may ask, and writing it takes
+        milliseconds of which nobody else has any.
+        """
+        async with self._writing:
+            now = self._monotonic()
+            if self._written_at is None or now - self._written_at >= SHARED:
+                self._page = await self._write()
+                self._written_at = self._monotonic()
+            return self._page
+
+    async def _write(self) -> bytes:
         found = await self.backlog()
         if found is None:
             self._metrics.show_database_away()
         else:
             self._show(found)
         self._metrics.show_loops(self._health.silences(), self._health.stuck())
-        self._metrics.show_pool(
-            checked_out=self._database.checked_out, size=self._database.pool_size
-        )
+        self._metrics.show_pool(checked_out=self._pools.checked_out, size=self._pools.size)
+        under_way = self._under_way.total
+        self._metrics.show_under_way(requests=under_way.requests, size=under_way.size)
         return self._metrics.page()
 
     def _show(self, found: Backlog) -> None:
@@ -76,7 +97,7 @@ class MetricsPage:
 
     async def _read(self) -> Backlog | None:
         try:
-            async with asyncio.timeout(PATIENCE), self._database.read() as connection:
+            async with asyncio.timeout(PATIENCE), self._pools.working.read() as connection:
                 return await read_backlog(connection, self._limits)
         except Exception as error:  # noqa: BLE001  # a wrong schema too: the rest is shown anyhow
             log.warning("metrics.no_backlog", error=type(error).__name__)

@@ -19,6 +19,7 @@ from app.services.deliveries.deliver import Deliverer
 from app.services.deliveries.history import Deliveries
 from app.services.dropin import DropIn
 from app.services.health import Health
+from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
 from app.services.shutdown import Shutdown
 from app.services.tasks.bulk import Bulk
@@ -45,6 +46,7 @@ class ApiSettings:
     """What the settings say of the HTTP API alone."""
 
     max_body_bytes: int
+    max_json_values: int
     max_callback_bytes: int
     submit_wait: float
     """Seconds that a create waits for kie.ai's answer before it answers without."""
@@ -89,6 +91,7 @@ class Services:
     signals: Signals
     health: Health
     shutdown: Shutdown
+    under_way: UnderWay
     metrics: Metrics
     metrics_page: MetricsPage
     kie: KieClient

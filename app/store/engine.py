@@ -1,8 +1,9 @@
-"""Connections to PostgreSQL: one pool, and one way to say that the database is away."""
+"""Connections to PostgreSQL: pools of them, and one way to say that the database is away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -11,10 +12,11 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import QueuePool
 
-from app.domain.errors import DatabaseUnavailableError
+from app.domain.errors import DatabaseUnavailableError, OverloadedError
 from app.domain.exact_json import read, render
 from app.domain.retry import backoff
 from app.store.connecting import DURABLE_TRANSACTION, Connector
+from app.store.sharing import Turns
 from app.store.trouble import MAYBE_AWAY, away, is_integrity, is_unusable
 
 Connection = AsyncConnection
@@ -51,6 +53,8 @@ class Database:
         self, dsn: str, *, pool_size: int = 10, command_timeout: float | None = 15.0
     ) -> None:
         self.pool_size = pool_size
+        # Half is left for what takes no turn: a key that is checked waits behind no list.
+        self._turns = Turns(max(1, pool_size // 2))
         self._connector = Connector(dsn, command_timeout=command_timeout)
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -93,16 +97,29 @@ class Database:
             act()
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self, whose: Hashable = None) -> AsyncIterator[AsyncConnection]:
         """Lend a connection on which each statement is a transaction: saves two round trips.
+
+        `whose` names a caller: callers take turns, so that one with a thousand requests holds up
+        nobody but itself; raises `OverloadedError` where its turn does not come in time.
 
         Where statements are not prepared, all are one: a pooler may lend us another session after
         each, and asyncpg parses and executes in two steps.
         """
-        with _raising_unavailable():
+        async with AsyncExitStack() as stack:
+            if whose is not None:
+                await self._turn(stack, whose)
+            stack.enter_context(_raising_unavailable())
             lent = self._reading.connect() if self._connector.prepares else self._engine.begin()
-            async with lent as connection:
-                yield connection
+            yield await stack.enter_async_context(lent)
+
+    async def _turn(self, stack: AsyncExitStack, whose: Hashable) -> None:
+        try:
+            async with asyncio.timeout(_POOL_TIMEOUT):
+                await stack.enter_async_context(self._turns.turn(whose))
+        except TimeoutError:
+            detail = "Your other requests keep the database busy. Send fewer at once."
+            raise OverloadedError(detail) from None
 
     @asynccontextmanager
     async def at_once(self) -> AsyncIterator[AsyncConnection]:
@@ -163,6 +180,43 @@ class Database:
 def after_commit(connection: AsyncConnection, act: Callable[[], None]) -> None:
     """Have `act` called once `Database.begin`'s transaction is committed; else never."""
     connection.info[_AFTER_COMMIT].append(act)
+
+
+SHARE = 0.4
+"""Of a process's connections, those that callers' requests cannot take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pools:
+    """A process's connections: those for callers' requests, and those for what must not wait.
+
+    The loops, kie.ai's callbacks and the record of what was paid are `working`: however many
+    readers there are, they wait for none of them. With one connection in all, both are the same.
+    """
+
+    callers: Database
+    working: Database
+
+    @classmethod
+    def of(cls, dsn: str, size: int) -> "Pools":
+        """Divide so many connections to `dsn`: two fifths, and two where possible, are kept."""
+        kept = min(max(2, round(SHARE * size)), size - 1)
+        callers = Database(dsn, pool_size=size - kept)
+        working = Database(dsn, pool_size=kept) if kept else callers
+        return cls(callers=callers, working=working)
+
+    @property
+    def size(self) -> int:
+        return sum(pool.pool_size for pool in {self.callers, self.working})
+
+    @property
+    def checked_out(self) -> int:
+        """How many connections are in use."""
+        return sum(pool.checked_out for pool in {self.callers, self.working})
+
+    async def dispose(self) -> None:
+        await self.callers.dispose()
+        await self.working.dispose()
 
 
 def _renew_if_closed(connection: Any, *_: object) -> None:  # noqa: ANN401  # SQLAlchemy's own

@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    Dialect,
     Float,
     SQLColumnExpression,
     Text,
+    TypeDecorator,
     bindparam,
     cast,
     extract,
@@ -19,9 +21,12 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
+from typing_extensions import override
 
+from app.domain.exact_json import Verbatim
 from app.domain.task import State
 
 NOW = func.clock_timestamp(type_=TIMESTAMP(timezone=True))
@@ -54,6 +59,25 @@ def seconds_since(instant: SQLColumnExpression[Any]) -> ColumnElement[float]:
 def state_literal(state: State) -> ColumnElement[str]:
     """Write the state into the SQL itself, where the planner needs it to pick a partial index."""
     return literal_column(f"'{state.value}'", Text)
+
+
+class _Text(TypeDecorator[Verbatim]):
+    """A column of the type JSON as PostgreSQL keeps it: its text, every digit in its place."""
+
+    impl = Text
+    cache_ok = True
+
+    @override
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Verbatim | None:
+        return None if value is None else Verbatim(value)
+
+
+def verbatim(column: SQLColumnExpression[Any]) -> ColumnElement[Verbatim]:
+    """Read a JSON column as text that is passed on unread.
+
+    A megabyte of numbers takes 0.4 s to parse, and a hundred bytes of memory for each.
+    """
+    return type_coerce(cast(column, Text), _Text)  # the driver would parse a JSON type
 
 
 def given(name: str, kind: Any = Text) -> BindParameter[Any]:  # noqa: ANN401  # a SQL type

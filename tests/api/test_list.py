@@ -60,9 +60,20 @@ async def test_a_task_is_listed_as_it_is_read(gateway: Gateway, upstream: Upstre
     task = await gateway.create(metadata={"order": "A-1017"})
     await gateway.call_back(upstream.callback_path, succeeded(task["kie_task_id"]))
     await gateway.create()
-    page = await listed(gateway)
+    page = await listed(gateway, [("include", "input")])
     assert [list(one) for one in page["data"]] == [list(task)] * 2
     assert page["data"][1] == await gateway.task(task["id"])
+    members = [name for name in task if name != "input"]
+    assert [list(one) for one in (await listed(gateway))["data"]] == [members] * 2
+
+
+async def test_a_page_of_large_tasks_ends_before_4_mib(
+    gateway: Gateway, upstream: Upstream
+) -> None:
+    upstream.answers(lambda: refused(422, "no"))
+    ids = await made(gateway, 9, input={"prompt": "," * 1_000_000})
+    assert [len(page) for page in await walked(gateway, ("include", "input"))] == [4, 4, 1]
+    assert await walked(gateway) == [ids]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.attacks import neighbours, queues, strangers
+from tests.attacks import bodies, neighbours, queues, strangers
 from tests.attacks.attack import Attack
 
 _ALL = (
@@ -100,6 +100,31 @@ _ALL = (
         database=60,
         webhook=4.0,
         slower=2.0,
+    ),
+    Attack(
+        name="lists-of-texts",
+        title="64 connections that list the client's 25 tasks of 1 MB, 8 s",
+        prepare=bodies.with_tasks(25, bodies.TEXT),
+        act=bodies.lists(64, seconds=8),
+    ),
+    Attack(
+        name="lists-with-inputs",
+        title="64 connections that list them with `include=input`, 8 s",
+        prepare=bodies.with_tasks(25, bodies.TEXT),
+        act=bodies.lists(64, with_input=True, seconds=8),
+        memory=400,
+    ),
+    Attack(
+        name="one-list-of-numbers",
+        title="one list of 40 tasks with 0.75 MB of numbers each, with `include=input`",
+        prepare=bodies.with_tasks(40, bodies.NUMBERS),
+        act=bodies.lists(1, with_input=True),
+    ),
+    Attack(
+        name="four-lists-of-numbers",
+        title="four such lists at once",
+        prepare=bodies.with_tasks(40, bodies.NUMBERS),
+        act=bodies.lists(4, with_input=True),
     ),
 )
 

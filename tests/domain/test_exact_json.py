@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 from app.domain.exact_json import (
     MAX_CONTAINERS,
     MAX_DEPTH,
+    TooManyValuesError,
     UnreadableDocumentError,
+    Verbatim,
     canonical,
+    has_more_values,
     parse,
     pointer,
     read,
@@ -406,3 +409,49 @@ def test_hostile_text_takes_linear_time(name: str) -> None:
 
     once, twice = (min(seconds(times) for _ in range(3)) for times in (25_000, 50_000))
     assert twice < 4 * once + 0.05
+
+
+# -- how many values
+
+VALUES: dict[str, tuple[object, int]] = {
+    "a text": ("," * 1000 + "[{", 0),
+    "quotes in a text": ('",[' * 1000, 0),
+    "backslashes in a text": (["\\" * 7 + '",' * 50, "\\", '\\"', 'a\\"[,'], 4),
+    "a list": ([1, 2.5, "x", None], 4),
+    "an object": ({"a": 1, "b": [2, 3], "c": {"d": "e"}}, 6),
+    "names with commas": ({"a,b": 1, "c[": 2}, 2),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_are_counted_outside_of_texts(name: str) -> None:
+    value, count = VALUES[name]
+    text = json.dumps(value)
+    assert has_more_values(text, count)
+    assert not has_more_values(text, count + 1)
+    assert parse(text.encode(), most=count + 1) == parse(text.encode())
+    with pytest.raises(TooManyValuesError):
+        parse(text.encode(), most=count)
+
+
+@given(documents)
+def test_counting_never_misses_one(value: object) -> None:
+    def counted(found: Any) -> int:
+        if not isinstance(found, (dict, list)):
+            return 1
+        return 1 + sum(map(counted, found.values() if isinstance(found, dict) else found))
+
+    assert has_more_values(render(value), counted(value) - 1)
+
+
+# -- what is passed on unread
+
+
+def test_what_is_verbatim_is_written_as_it_is() -> None:
+    text = '{ "n" : 1.50, "a":1E-400}'
+    assert render({"input": Verbatim(text), "list": [Verbatim("[]")]}) == (
+        f'{{"input":{text},"list":[[]]}}'
+    )
+    assert [bool(Verbatim(empty)) for empty in ("{}", "[]", '""', "null", text)] == [False] * 4 + [
+        True
+    ]

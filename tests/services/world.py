@@ -18,7 +18,7 @@ from app.domain.draft import Draft
 from app.outbound.connections import session
 from app.outbound.guard import Guard
 from app.services.services import Services
-from app.store.engine import Database
+from app.store.engine import Pools
 from app.store.signals import Signals
 from app.wiring import build
 from tests.database import EMPTY
@@ -111,8 +111,8 @@ class World:
         """Start a process."""
         self.process += 1
         self._stack = AsyncExitStack()
-        database = Database(self.dsn, pool_size=5)
-        self._stack.push_async_callback(database.dispose)
+        pools = Pools.of(self.dsn, 5)
+        self._stack.push_async_callback(pools.dispose)
         http = await self._stack.enter_async_context(
             httpx.AsyncClient(transport=_Transport(self, self.process))
         )
@@ -120,7 +120,7 @@ class World:
             session(Guard(allow_loopback=False, blocked=()), connect=1.0)
         )
         self.services: Services = build(
-            self.settings, database, Signals(self.dsn), http, callers, time.monotonic
+            self.settings, pools, Signals(self.dsn), http, callers, time.monotonic
         )
 
     async def die(self, *, restart: bool = True) -> None:

@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import exc, text
 
-from app.domain.errors import DatabaseUnavailableError
+from app.domain.errors import DatabaseUnavailableError, OverloadedError
 from app.domain.move import Move
 from app.domain.task import State
-from app.store import server
+from app.store import engine, server
 from app.store.connecting import Connector
-from app.store.engine import Connection, Database
+from app.store.engine import Connection, Database, Pools
 from app.store.tasks import moves, rows
 from tests.proxy import between
+from tests.stage import eventually
 from tests.store.stage import Sql, events, new_task, put_client, put_task
 
 DIRECTLY = 3.0
@@ -408,3 +409,68 @@ async def test_who_insists_gives_up_rows_that_contradict_each_other_twice(
     with pytest.raises(exc.IntegrityError):
         await database.run(work, insist=True)
     assert tries == 2
+
+
+# -- pools apart
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [(1, (1, 1)), (2, (1, 1)), (3, (1, 2)), (5, (3, 2)), (10, (6, 4)), (50, (30, 20))],
+)
+def test_two_fifths_are_kept_for_what_must_not_wait(size: int, sizes: tuple[int, int]) -> None:
+    pools = Pools.of("postgresql://nobody@127.0.0.1/nothing", size)
+    assert (pools.callers.pool_size, pools.working.pool_size) == sizes
+    assert (pools.size, pools.checked_out) == (size, 0)
+    assert (pools.callers is pools.working) == (size == 1)
+
+
+async def test_a_reader_with_many_requests_holds_up_nobody(dsn: str) -> None:
+    """Neither another reader, nor what takes no turn, nor what works."""
+    pools = Pools.of(dsn, 5)
+    ending = asyncio.Event()
+    reading = 0
+
+    async def read() -> None:
+        nonlocal reading
+        async with pools.callers.read("noisy"):
+            reading += 1
+            await ending.wait()
+
+    noisy = [asyncio.create_task(read()) for _ in range(30)]
+    await eventually(lambda: _is(reading, 1))
+    async with asyncio.timeout(DIRECTLY):
+        async with pools.callers.read() as connection:
+            await backend(connection)
+        async with pools.working.read() as connection:
+            await backend(connection)
+    assert pools.checked_out == 1
+
+    async def ask() -> int:
+        async with pools.callers.read("quiet"):
+            return reading
+
+    quiet = asyncio.create_task(ask())
+    await asyncio.wait({quiet}, timeout=0)
+    ending.set()
+    assert await quiet <= 2
+    await asyncio.gather(*noisy)
+    await pools.dispose()
+
+
+async def _is(found: int, expected: int) -> bool | None:
+    return found == expected or None
+
+
+async def test_whose_turn_does_not_come_hears_that_it_is_their_own_doing(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_POOL_TIMEOUT", 0.05)
+    pools = Pools.of(dsn, 2)
+    async with pools.callers.read("noisy"):
+        with pytest.raises(OverloadedError):
+            async with pools.callers.read("noisy"):
+                pass
+    async with pools.callers.read("noisy"):
+        pass
+    await pools.dispose()

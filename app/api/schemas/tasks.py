@@ -154,10 +154,18 @@ class Task(BaseModel):
     urls: TaskUrls
 
 
+class ListedTask(Task):
+    """A task as lists show it."""
+
+    input: dict[str, Any] = Field(
+        default_factory=dict, description="Only with `include=input`; read a task to see its own."
+    )
+
+
 class TaskList(BaseModel):
     """A page of tasks, newest first."""
 
-    data: list[Task]
+    data: list[ListedTask]
     next_cursor: str | None = Field(description="Give it as `cursor`; null: this was the last.")
 
 

@@ -66,7 +66,7 @@ class Deliveries:
 
         Raises `NotFoundError` where a task is named that is not the client's.
         """
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             if chosen.task_id is not None:
                 await self._require_task(connection, client_id, chosen.task_id)
             rows = await history.read_page(
@@ -78,7 +78,7 @@ class Deliveries:
 
     async def one(self, client_id: UUID, delivery_id: UUID) -> Columns:
         """Return a delivery with all attempts; raises `NotFoundError`."""
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             row = await history.read_one(connection, client_id, delivery_id)
             if row is None:
                 raise _no_such_delivery()

@@ -9,6 +9,7 @@ from uuid import UUID
 from app.domain.errors import cursor_lost, no_such_task
 from app.domain.paging import FeedPlace
 from app.domain.task import FINAL
+from app.services.limits.under_way import resting
 from app.services.tasks.streams import Streams
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
@@ -40,7 +41,7 @@ class Feed:
         self, client_id: UUID, task_id: UUID, *, after: int, limit: int
     ) -> list[Event]:
         """Return the task's next events, oldest first; raises `NotFoundError`."""
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
                 raise no_such_task()
             found = await events.read_history(connection, task_id, after=after, limit=limit)
@@ -55,12 +56,12 @@ class Feed:
         """Raise `CursorLostError` for a place that this feed has not, or has with another event."""
         if place.position == 0:
             return
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             if not await feed.knows(connection, client_id, place):
                 raise cursor_lost()
 
     async def _page(self, client_id: UUID, after: FeedPlace, limit: int) -> list[Event]:
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             found = await feed.read(connection, client_id, after=after, limit=limit)
         return [dict(row) for row in found]
 
@@ -86,7 +87,7 @@ class Feed:
         """Tell whether the task is final: by its last event, or, where none came, by its state."""
         if batch:
             return batch[-1]["to_state"] in FINAL
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
         return state is None or state in FINAL
 
@@ -125,7 +126,7 @@ class Feed:
 
     async def _is_woken(self, woken: asyncio.Event) -> bool:
         """Wait for something to have happened, the end of the process too; False: not so far."""
-        with suppress(TimeoutError):
+        with resting(), suppress(TimeoutError):
             async with asyncio.timeout(QUIET):
                 await woken.wait()
         return woken.is_set() or self._waiters.is_closing

@@ -11,6 +11,7 @@ from app.domain.errors import no_such_task
 from app.domain.paging import Filter, Place
 from app.domain.redact import redacted_body
 from app.domain.task import FINAL, State
+from app.services.limits.under_way import give_back, take
 from app.services.tasks.waiters import Awaited, Future, Waiters
 from app.store.account import forecast
 from app.store.engine import Columns, Connection, Database, Row
@@ -22,6 +23,9 @@ CALLBACKS_WEIGHT = 3 * 1024 * 1024
 
 HIDDEN_HEADERS = frozenset({"x-webhook-signature"})
 """Kept, and not shown: for five minutes it vouches for whatever is sent under the task's id."""
+
+MAX_PAGE = lists.MAX_PAGE
+"""Bytes of the tasks' own texts in one page, where it has more than one task."""
 
 HIDDEN = 4096
 """Characters at the end of a body that was cut; no secret is longer, however it is spelled."""
@@ -40,7 +44,7 @@ class Reader:
 
     async def task(self, client_id: UUID, task_id: UUID) -> Columns:
         """Return the task; raises `NotFoundError`."""
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             row = await rows.read_task(connection, client_id=client_id, task_id=task_id)
             if row is None:
                 raise no_such_task()
@@ -102,10 +106,13 @@ class Reader:
         with self._waiters.waiting_for(ids) as futures:
             found = await self._tasks(client_id, futures)
             pending = {one for one, task in found.items() if task["state"] not in FINAL}
-            if mode == "all" or len(pending) == len(found):
+            waits = mode == "all" or len(pending) == len(found)
+            # For up to a minute nothing large is held of those that are read again.
+            give_back(sum(_size(found.pop(one)) for one in pending))
+            if waits:
                 awaited = [futures[one] for one in pending]
                 await self._until_final(awaited, mode, until, given_up)
-            came = {one for one in pending if futures[one].done()}
+            came = {one for one in pending if futures[one].done() and _is_whole(futures[one])}
             found |= {one: futures[one].result() for one in came}
             if left := pending - came:
                 found |= await self._tasks(client_id, left)
@@ -127,24 +134,34 @@ class Reader:
 
     async def _tasks(self, client_id: UUID, ids: Collection[UUID]) -> dict[UUID, Columns]:
         """Return the tasks by their ids; raises `NotFoundError` where one is not the client's."""
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             found = await rows.read_many(connection, client_id=client_id, ids=ids)
             if len(found) < len(ids):
                 raise no_such_task()
+            take(sum(map(_size, found)))
             return {
                 row["id"]: row for row in await self._with_forecast(connection, client_id, found)
             }
 
     async def page(
-        self, client_id: UUID, narrowed: Filter, *, after: Place | None, limit: int
+        self,
+        client_id: UUID,
+        narrowed: Filter,
+        *,
+        after: Place | None,
+        limit: int,
+        with_input: bool = False,
     ) -> tuple[list[Columns], Place | None]:
-        """Return a page of the client's tasks, newest first, and where the next one begins."""
-        async with self._database.read() as connection:
-            rows = await lists.list_tasks(
-                connection, client_id, narrowed, after=after, limit=limit + 1
+        """Return a page of the client's tasks, newest first, and where the next one begins.
+
+        It may have fewer than `limit`, where they are large: see `list_tasks`.
+        """
+        async with self._database.read(client_id) as connection:
+            rows, more = await lists.list_tasks(
+                connection, client_id, narrowed, after=after, limit=limit, with_input=with_input
             )
-            shown = await self._with_forecast(connection, client_id, rows[:limit])
-        if len(rows) <= limit:
+            shown = await self._with_forecast(connection, client_id, rows)
+        if not more:
             return shown, None
         return shown, Place(created_at=shown[-1]["created_at"], id=shown[-1]["id"])
 
@@ -155,7 +172,7 @@ class Reader:
 
         Raises `NotFoundError`.
         """
-        async with self._database.read() as connection:
+        async with self._database.read(client_id) as connection:
             if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
                 raise no_such_task()
             found = await callbacks.read_callbacks(
@@ -175,6 +192,16 @@ def _as_shown(row: Row, tokens: Sequence[str]) -> Columns:
     headers = {name: text for name, text in row["headers"].items() if name not in HIDDEN_HEADERS}
     shown = {name: value for name, value in row.items() if name != "body"}
     return shown | {"headers": headers, "raw": _shown(row["body"], tokens)}
+
+
+def _is_whole(future: Future) -> bool:
+    """Tell whether the wake-up brought the documents along: it does not where they are large."""
+    return future.result()["input"] is not None
+
+
+def _size(row: Row) -> int:
+    """Return how long the texts of its documents are."""
+    return sum(len(row[name].encoded_json) for name in rows.DOCUMENTS if row[name] is not None)
 
 
 def _shown(body: bytes, tokens: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from app.services.limits.under_way import resting
 from app.store.engine import Database
 from app.store.signals import EVERYTHING, Signals
 from app.store.tasks import rows
@@ -74,9 +75,10 @@ class Waiters:
         awaited: set[Awaited] = {*futures, *ends}
         left = until - asyncio.get_running_loop().time()
         try:
-            done, _ = await asyncio.wait(
-                awaited, timeout=max(0, left), return_when=asyncio.FIRST_COMPLETED
-            )
+            with resting():
+                done, _ = await asyncio.wait(
+                    awaited, timeout=max(0, left), return_when=asyncio.FIRST_COMPLETED
+                )
         finally:
             closing.cancel()
         return bool(done - ends)

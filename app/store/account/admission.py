@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import Call, Limits, Pair
+from app.domain.exact_json import Verbatim
 from app.domain.task import State
 from app.store.account.limits import (
     CREATES,
@@ -50,7 +51,7 @@ from app.store.account.shares import seated
 from app.store.account.turns import IS_PLAIN, account_with, next_tasks, plain_account
 from app.store.account.witness import IS_KNOWN
 from app.store.slots import free_slots, kind
-from app.store.sql import NOW, later, seconds, state_literal
+from app.store.sql import NOW, later, seconds, state_literal, verbatim
 from app.store.tables import CHANGED, ClientQueue, KieAccount, KieBreaker, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
 
@@ -64,7 +65,7 @@ class ClaimedTask:
     attempt: int
     tries: int
     model: str
-    input: dict[str, Any]
+    input: Verbatim
     slot: int
     submitted_at: datetime
 
@@ -125,7 +126,7 @@ def _moved(picked: CTE) -> CTE:
             *MOVED,
             Task.tries,
             Task.model,
-            Task.input,
+            verbatim(Task.input).label("input"),
             Task.submitted_at,
             free.c.slot,
             picked.c.tag,
@@ -226,8 +227,13 @@ async def admit(
     return [ClaimedTask(**row) for row in rows.mappings()]
 
 
+_OWN = [name for name in ClaimedTask.__slots__ if name not in ("input", "slot")]
 _CLAIMED = (
-    select(*(getattr(Task, name) for name in ClaimedTask.__slots__ if name != "slot"), KieSlot.slot)
+    select(
+        *(getattr(Task, name) for name in _OWN),
+        verbatim(Task.input).label("input"),
+        KieSlot.slot,
+    )
     .join(
         KieSlot,
         (KieSlot.kind == kind(Call.CREATE))

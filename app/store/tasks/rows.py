@@ -10,10 +10,12 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Executable,
+    Label,
     RowMapping,
     Text,
     Uuid,
     bindparam,
+    case,
     cast,
     func,
     literal_column,
@@ -29,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.draft import Draft
 from app.domain.holding import turns
 from app.domain.task import FINAL, FailSource, Source, Standing, State
-from app.store.sql import NOW, interval, later, seconds_since, state_literal
+from app.store.sql import NOW, interval, later, seconds_since, state_literal, verbatim
 from app.store.tables import RESULT_URLS_CUT, Task
 from app.store.tasks.events import MOVED, logged
 
@@ -252,7 +254,14 @@ _FORECAST: Mapping[str, ColumnElement[Any]] = {
 }
 """No columns of a task's own: `forecast` fills in what a queued one waits for."""
 
-ANSWERED_COLUMNS = tuple({**Task.__table__.c, **_FORECAST}[name] for name in ANSWERED)
+DOCUMENTS = ("input", "result")
+"""kie.ai's own, of any size: answers and deliveries pass them on unread."""
+
+_DOCUMENTS = {name: verbatim(Task.__table__.c[name]).label(name) for name in DOCUMENTS}
+
+ANSWERED_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
+    {**Task.__table__.c, **_FORECAST, **_DOCUMENTS}[name] for name in ANSWERED
+)
 
 _READ = select(*ANSWERED_COLUMNS).where(
     Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
@@ -318,14 +327,31 @@ async def owns_result(connection: AsyncConnection, *, client_id: UUID, url: str)
     return bool(await connection.scalar(_OWNS_RESULT, parameters))
 
 
-_READ_FINISHED = select(*ANSWERED_COLUMNS).where(
+LARGE = 8192
+"""Bytes that a task's documents take in the table: more are only read for those who ask."""
+
+_IS_SMALL = (
+    func.pg_column_size(Task.input) + func.coalesce(func.pg_column_size(Task.result), 0) <= LARGE
+)
+_READ_FINISHED = select(
+    *(
+        case((_IS_SMALL, column.element)).label(column.name)
+        if isinstance(column, Label) and column.name in DOCUMENTS
+        else column
+        for column in ANSWERED_COLUMNS
+    )
+).where(
     Task.id == bindparam("ids", type_=ARRAY(Uuid)).any_(),
     Task.state.in_([state.value for state in FINAL]),
 )
 
 
 async def read_finished(connection: AsyncConnection, ids: Collection[UUID]) -> Sequence[RowMapping]:
-    """Return those of the tasks that are final, as their clients see them."""
+    """Return those of the tasks that are final, as their clients see them.
+
+    Any number of requests wait for any number of them: of large ones `input` is None, and each
+    request reads its own.
+    """
     rows = await connection.execute(_READ_FINISHED, {"ids": list(ids)})
     return rows.mappings().all()
 

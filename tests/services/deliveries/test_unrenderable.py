@@ -47,7 +47,7 @@ def _written_briefly(services: Services) -> float:
 async def test_a_row_that_cannot_be_read(dialect: str, services: Services, sql: Any) -> None:
     client_id = await put_client(sql)
     before = await _put(sql, client_id)
-    broken = await _put(sql, client_id, input=TOO_DEEP, dialect=dialect)
+    broken = await _put(sql, client_id, metadata=TOO_DEEP, dialect=dialect)
     after = await _put(sql, client_id, dialect="kie")
 
     with capture_logs() as logged:

@@ -216,12 +216,12 @@ async def test_many_tasks_are_read_by_one_statement_at_the_start_and_one_at_the_
 ) -> None:
     client_id = await put_client(sql)
     ids = await put(sql, client_id, 100)
-    with counted(services.waiters._database) as sent:
+    with counted(services.reader._database) as sent:
         tasks = await services.reader.all_when_final(client_id, ids, mode=mode, seconds=0)
     assert [task["id"] for task in tasks] == ids
     assert len(sent) == 2
     await sql.execute(SETTLE, ids)
-    with counted(services.waiters._database) as sent:
+    with counted(services.reader._database) as sent:
         tasks = await services.reader.all_when_final(client_id, ids, mode=mode, seconds=50)
     assert {task["state"] for task in tasks} == {"succeeded"}
     assert len(sent) == 1
@@ -233,7 +233,7 @@ async def test_a_strange_task_among_many_is_found_by_the_same_statement(
     client_id = await put_client(sql)
     ids = await put(sql, client_id, 10)
     strange = await put(sql, await put_client(sql, "another"), 1)
-    with counted(services.waiters._database) as sent, pytest.raises(NotFoundError):
+    with counted(services.reader._database) as sent, pytest.raises(NotFoundError):
         await wait_for(services, client_id, [*ids, *strange])
     assert len(sent) == 1
 

@@ -71,7 +71,7 @@ async def test_a_claimed_task_leaves_the_queue_with_a_slot_in_hand(
     )
     (claimed,) = await admit(database, WIDE, claim=claim)
     assert (claimed.id, claimed.attempt, claimed.tries, claimed.slot) == (task_id, 3, 3, 1)
-    assert (claimed.model, str(claimed.input["n"])) == ("m", "1.50")
+    assert (claimed.model, claimed.input.encoded_json) == ("m", '{"n": 1.50}')
     row = await task(sql, task_id)
     assert (row["state"], row["attempt"], row["tries"]) == ("submitting", 3, 3)
     assert (row["due_at"], row["leased_until"], row["submitted_at"]) == (

@@ -11,8 +11,7 @@ import pytest
 from app.domain.paging import Filter, Place
 from app.domain.task import State
 from app.store.engine import Database
-from app.store.tasks.lists import list_tasks
-from app.store.tasks.rows import ANSWERED
+from app.store.tasks.lists import LISTED, list_tasks
 from tests.store.stage import Sql, put_client, put_task
 
 NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
@@ -27,7 +26,7 @@ async def page(
     limit: int = 100,
 ) -> list[Mapping[str, Any]]:
     async with database.read() as connection:
-        rows = await list_tasks(
+        rows, _ = await list_tasks(
             connection, client_id, narrowed or Filter(), after=after, limit=limit
         )
     return [dict(row) for row in rows]
@@ -58,7 +57,7 @@ async def test_a_row_has_the_answered_columns_in_order(
 ) -> None:
     await put(sql, client_id, 1)
     (row,) = await page(database, client_id)
-    assert tuple(row) == ANSWERED
+    assert tuple(row) == LISTED
 
 
 async def test_a_page_goes_on_behind_a_place(database: Database, client_id: UUID, sql: Sql) -> None:
@@ -73,6 +72,51 @@ async def test_a_page_goes_on_behind_a_place(database: Database, client_id: UUID
         assert [one["id"] for one in behind] == order[number + 1 : number + 3]
     between = Place(created_at=NOON + 2.5 * SECOND, id=UUID(int=0))
     assert [row["id"] for row in await page(database, client_id, after=between)] == order[3:]
+
+
+@pytest.mark.parametrize(
+    ("texts", "max_bytes", "pages"),
+    [
+        ([10, 10, 10], 1000, [3]),
+        ([400, 400, 400], 1000, [2, 1]),
+        ([5000, 10, 5000, 10], 1000, [1, 1, 1, 1]),
+        ([10, 5000, 10], 1, [1, 1, 1]),
+    ],
+)
+@pytest.mark.parametrize("column", ["input", "result"])
+async def test_a_page_ends_before_it_has_too_many_bytes(
+    database: Database, sql: Sql, texts: list[int], max_bytes: int, pages: list[int], column: str
+) -> None:
+    """And has one task at least; every task is met."""
+    client_id = await put_client(sql)
+    for number, length in enumerate(texts, 1):
+        columns: dict[str, Any] = {column: json.dumps({"prompt": "," * length})}
+        await put(sql, client_id, number, **columns)
+    place: Place | None = None
+    sizes, more, met = [], True, []
+    while more:
+        async with database.read() as connection:
+            rows, more = await list_tasks(
+                connection,
+                client_id,
+                Filter(),
+                after=place,
+                limit=10,
+                with_input=True,
+                max_bytes=max_bytes,
+            )
+        sizes.append(len(rows))
+        met += [row["id"].int for row in rows]
+        place = Place(created_at=rows[-1]["created_at"], id=rows[-1]["id"])
+    assert (sizes, met) == (pages, list(range(len(texts), 0, -1)))
+
+
+async def test_inputs_that_are_not_asked_for_do_not_count(
+    database: Database, client_id: UUID, sql: Sql
+) -> None:
+    for number in range(1, 4):
+        await put(sql, client_id, number, input=json.dumps({"prompt": "," * 3_000_000}))
+    assert len(await page(database, client_id)) == 3
 
 
 NARROWED: dict[str, tuple[Filter, set[int]]] = {

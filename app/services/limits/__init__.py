@@ -1,0 +1,1 @@
+"""What bounds callers: how much each may have under way."""

@@ -1,0 +1,81 @@
+"""What is under way, and whose it is: counted to the byte, and forgotten."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from app.domain.errors import OverloadedError
+from app.domain.load import Bounds, Load
+from app.services.limits.under_way import CURRENT, UnderWay, became, resting, take
+
+NOISY, QUIET = "noisy", "quiet"
+
+
+def counted(bounds: Bounds | None = None) -> tuple[UnderWay, list[None]]:
+    refusals: list[None] = []
+    bounds = bounds or Bounds(requests=3, size=1000)
+    return UnderWay(bounds, lambda: refusals.append(None)), refusals
+
+
+def test_what_has_ended_is_forgotten() -> None:
+    under_way, _ = counted()
+    with under_way.request(NOISY) as first, under_way.request(NOISY) as second:
+        first.take(100)
+        second.hold(10)
+        second.hold(-4)
+        assert under_way.of(NOISY) == under_way.total == Load(requests=2, size=106)
+    assert under_way.of(NOISY) == under_way.total == Load()
+
+
+def test_a_request_becomes_its_clients() -> None:
+    under_way, _ = counted()
+    with under_way.request("127.0.0.1") as place:
+        token = CURRENT.set(place)
+        take(7)
+        became(QUIET)
+        CURRENT.reset(token)
+        assert under_way.of("127.0.0.1") == Load()
+        assert under_way.of(QUIET) == Load(requests=1, size=7)
+    assert under_way.of(QUIET) == under_way.total == Load()
+
+
+def test_one_too_many_of_the_noisy_is_refused_and_not_counted() -> None:
+    under_way, refusals = counted()
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(under_way.request(NOISY))
+        with pytest.raises(OverloadedError), under_way.request(NOISY):
+            pass
+        assert (under_way.of(NOISY).requests, len(refusals)) == (3, 1)
+        stack.enter_context(under_way.request(QUIET))
+        assert len(refusals) == 1
+
+
+def test_who_has_more_bytes_gets_no_more() -> None:
+    under_way, _ = counted()
+    with under_way.request(NOISY) as one, under_way.request(NOISY), under_way.request(QUIET) as own:
+        one.take(990)
+        own.take(100)
+        with pytest.raises(OverloadedError):
+            one.take(1)
+
+
+def test_what_only_waits_is_no_request_and_keeps_its_bytes() -> None:
+    under_way, _ = counted()
+    with under_way.request(QUIET) as place:
+        place.take(5)
+        token = CURRENT.set(place)
+        with resting():
+            with resting():
+                assert under_way.total == Load(requests=0, size=5)
+            assert under_way.total == Load(requests=0, size=5)
+        CURRENT.reset(token)
+        assert under_way.total == Load(requests=1, size=5)
+    assert under_way.total == Load()
+
+
+def test_what_ends_while_it_waits_is_forgotten() -> None:
+    under_way, _ = counted()
+    with under_way.request(QUIET) as place, place.resting():
+        place.end()
+    assert under_way.total == Load()
