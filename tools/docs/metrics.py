@@ -2,8 +2,8 @@
 
 import json
 
-from app.metrics.alerts import ALERTS, Alert
 from app.metrics import CATALOGUE, Metric
+from app.metrics.alerts import ALERTS, Alert
 
 _PAGE = """\
 # Metrics
