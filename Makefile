@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 QUICK := tests/domain tests/kie tests/outbound tests/store $(filter-out tests/test_embedded.py,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events image-check compat lock docs clean
+.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events sbom image-check compat lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,7 +61,10 @@ faults: $(READY) ## kill, cut and fail everything in turn, and audit what is lef
 events: $(READY) ## restart, stop, fill and cut off PostgreSQL under load; write what came of it
 	$(BIN)/python -m tests.faults.database --docs
 
-image-check: $(READY) ## build the image's files without an engine and run the gateway from them
+sbom: $(READY) ## write build/sbom.cdx.json: what the image installs, as CycloneDX
+	@$(BIN)/python -m tools.sbom
+
+image-check: $(READY) ## build the image and its SBOM, and run the gateway from it
 	$(BIN)/python -m tests.image.check
 
 compat: $(READY) ## run a public client of kie.ai, unmodified, against the gateway; needs node and npm

@@ -7,7 +7,8 @@ is bound with `structlog.contextvars` (a request's id) stands on every line, who
 import logging
 import math
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 import structlog
@@ -41,6 +42,36 @@ QUIET = {
     "sqlalchemy": logging.WARNING,
 }
 """Libraries that would log URLs, values of statements, or mere noise at the levels below."""
+
+
+MAX_KEYS = 1000
+"""Keys that a `Sampled` remembers: they may come from strangers."""
+
+
+EVERY = 10.0
+"""Seconds between two lines about one thing that others can cause at will."""
+
+
+class Sampled:
+    """Keeps what strangers can cause at will from filling the log: a line per key and `every` s."""
+
+    def __init__(self, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every = every
+        self._clock = clock
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def admit(self, key: str) -> int | None:
+        """Return how many were suppressed since the last line; None: write none."""
+        now = self._clock()
+        since, suppressed = self._seen.get(key, (-math.inf, 0))
+        if now - since < self._every:
+            self._seen[key] = (since, suppressed + 1)
+            return None
+        self._seen.pop(key, None)  # the newest comes last
+        self._seen[key] = (now, 0)
+        if len(self._seen) > MAX_KEYS:
+            del self._seen[next(iter(self._seen))]
+        return suppressed
 
 
 def redacted(value: object) -> object:

@@ -1,13 +1,14 @@
 """The HTTP service: `uvicorn --factory app.main:create_app`, or `kie-gateway serve`."""
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from importlib import metadata
 
 import structlog
 from fastapi import APIRouter, FastAPI
+from starlette.applications import Starlette
 from starlette.types import Lifespan
 
 from app import config, log
@@ -17,13 +18,16 @@ from app.api import (
     bulk,
     callbacks,
     deliveries,
+    docs,
     dropin,
     errors,
     events,
     health,
     openapi,
     tasks,
+    tracing,
 )
+from app.api.forwarded import TrustedProxies
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
 from app.wiring import wired
@@ -33,8 +37,9 @@ DESCRIPTION = """\
 Stands between your services and kie.ai: a task is created with one POST, submitted once, kept,
 settled whatever gets lost, and answered.
 
-Every answer carries `X-Request-ID` and `Server-Timing`. Refusals are `application/problem+json`
-(RFC 9457) with a stable `code`. Times are RFC 3339 with Z, durations seconds.
+Every answer carries `X-Request-ID`, and one to a valid key `Server-Timing`. Refusals are
+`application/problem+json` (RFC 9457) with a stable `code`. Times are RFC 3339 with Z, durations
+seconds.
 
 Each client has limits: every answer to an API key carries `RateLimit-Policy` and `RateLimit`, and
 one over a limit is 429 with `Retry-After`.
@@ -90,13 +95,6 @@ FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
 }
 """How refusals are written where they are no problem documents, by the beginning of the path."""
 
-OPENAPI_URL: Mapping[Surface, str | None] = {
-    Surface.ALL: "/openapi.json",
-    Surface.INTERNAL: "/openapi.json",
-    Surface.CALLBACKS: None,
-}
-"""Where the OpenAPI document is served; without it there are no pages to read it either."""
-
 
 def create_app(
     settings: Settings | None = None, *, worker: bool = True, surface: Surface = Surface.ALL
@@ -110,15 +108,26 @@ def create_app(
         version=metadata.version("kie-gateway"),
         description=DESCRIPTION,
         lifespan=_lifespan(settings, worker=worker),
-        openapi_url=OPENAPI_URL[surface],
+        openapi_url=None,  # ours is served by app/api/docs.py
+        telemetry={"exclude": tracing.is_secret},
         redirect_slashes=False,
     )
     errors.install(app, FORMS[surface])
     openapi.install(app)
-    app.add_middleware(RequestFrame)
-    for router in (*ROUTERS[surface], *(ADMIN[surface] if settings.admin_key else ())):
+    app.add_middleware(RequestFrame, timed=surface is not Surface.CALLBACKS)
+    app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
+    for router in _routers(settings, surface):
         app.include_router(router)
     return app
+
+
+def _routers(settings: Settings, surface: Surface) -> Iterator[APIRouter]:
+    yield from ROUTERS[surface]
+    if settings.admin_key:
+        yield from ADMIN[surface]
+    if surface is not Surface.CALLBACKS:
+        yield from _numbers(settings)
+        yield from docs.ROUTERS[settings.docs]
 
 
 def _lifespan(settings: Settings, *, worker: bool, kind: str = "serve") -> Lifespan[FastAPI]:
@@ -144,17 +153,43 @@ def _lifespan(settings: Settings, *, worker: bool, kind: str = "serve") -> Lifes
 
 def create_worker(settings: Settings) -> FastAPI:
     """Build the worker: the loops, and the few paths that show how they are."""
+    app = _bare("kie-gateway worker", _logged(_lifespan(settings, worker=True, kind="worker")))
+    for router in (health.live, health.inside, *_numbers(settings)):
+        app.include_router(router)
+    return app
+
+
+def create_monitor(of: Starlette) -> FastAPI:
+    """Build what shows how the application `of` is, for a port of its own; starts after it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.services = of.state.services
+        yield
+
+    app = _bare("kie-gateway metrics", lifespan)
+    for router in (health.live, health.inside, health.numbers):
+        app.include_router(router)
+    return app
+
+
+def _bare(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
+    """Build an application for our own platform only."""
     app = FastAPI(
-        title="kie-gateway worker",
-        lifespan=_logged(_lifespan(settings, worker=True, kind="worker")),
+        title=title,
+        lifespan=lifespan,
         openapi_url=None,
+        telemetry={"exclude": tracing.is_secret},
         redirect_slashes=False,
     )
     errors.install(app)
     app.add_middleware(RequestFrame)
-    for router in (health.live, health.inside):
-        app.include_router(router)
     return app
+
+
+def _numbers(settings: Settings) -> Sequence[APIRouter]:
+    """Return where `/metrics` is, unless it has a port of its own."""
+    return () if settings.metrics_listen else (health.numbers,)
 
 
 def _logged(inner: Lifespan[FastAPI]) -> Lifespan[FastAPI]:

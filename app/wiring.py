@@ -3,7 +3,7 @@
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,10 +11,11 @@ from uuid import UUID
 
 import aiohttp
 import httpx
+from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from app.config import Settings, variable
-from app.domain.admission import Limit, Limits
+from app.domain.admission import Limit, Limits, QueueBounds
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
 from app.domain.limits import ClientLimits
@@ -22,8 +23,9 @@ from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
-from app.outbound.guard import Guard
-from app.outbound.sender import Sender, session
+from app.outbound.connections import session
+from app.outbound.guard import Guard, PrivateNetworks
+from app.outbound.sender import Sender
 from app.services.account.admission import Admission
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
@@ -33,6 +35,7 @@ from app.services.clients.admin_keys import AdminKeys
 from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
 from app.services.clients.limits import Limits as ClientsLimits
+from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.clients.vault import Vault
@@ -56,6 +59,7 @@ from app.services.tasks.numbering import Numbering
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
+from app.services.tasks.streams import Streams
 from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
@@ -65,6 +69,10 @@ from app.store.signals import Signals
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
+
+
+DAY = 86_400.0
+"""Seconds."""
 
 
 def utc_now() -> datetime:
@@ -112,6 +120,7 @@ def _guard(settings: Settings) -> Guard:
     return Guard(
         allow_loopback=settings.delivery_allow_loopback,
         blocked=settings.delivery_blocked_networks,
+        private=PrivateNetworks(settings.delivery_private_networks),
     )
 
 
@@ -145,7 +154,8 @@ def build(
     hmac_keys = [key.get_secret_value().encode() for key in settings.kie_webhook_hmac_keys]
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     policy = _policy(settings)
-    tokens = [derive(secret, "callback-token") for secret in secret_keys]
+    callback_keys = [secret.get_secret_value() for secret in settings.callback_keys]
+    tokens = [derive(secret, "callback-token") for secret in (*callback_keys, *secret_keys)]
     urls = CallbackUrls(tokens, settings.public_url)
     kie = KieClient(
         http,
@@ -156,6 +166,7 @@ def build(
     )
     leases = Leases(database, policy.lease)
     waiters = Waiters(database, signals)
+    streams = Streams(database, signals)
     uses = Uses(database)
     guard = _guard(settings)
     vault = Vault(secret_keys)
@@ -182,9 +193,12 @@ def build(
         admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         intake=intake,
-        creates=Creates(database, lifecycle, submitter, guard, policy, new_id),
+        creates=Creates(database, lifecycle, submitter, guard, policy, new_id, metrics),
         submitter=submitter,
-        receiver=Receiver(intake, urls, hmac_keys, new_id, utc_now, metrics),
+        receiver=Receiver(
+            *(intake, urls, hmac_keys, new_id, utc_now, metrics),
+            token_life=settings.callback_token_days * DAY,
+        ),
         poller=Poller(database, intake, kie, leases, policy, new_id, chance, metrics),
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),
@@ -192,6 +206,7 @@ def build(
         stuck=StuckTasks(database, lifecycle, kie, urls),
         bulk=Bulk(database, lifecycle, new_id),
         clients=Clients(database, guard),
+        resealing=Resealing(database, vault, new_id),
         deliverer=Deliverer(
             database,
             Sender(callers, guard, settings.delivery_timeout),
@@ -205,8 +220,9 @@ def build(
         dropin=DropIn(database, kie, account),
         sweeper=Sweeper(lifecycle),
         reader=Reader(database, waiters, urls, policy.limits),
-        commands=Commands(database, signals, lifecycle),
-        feed=Feed(database, signals, waiters),
+        commands=Commands(database, signals, lifecycle, metrics),
+        feed=Feed(database, streams, waiters),
+        streams=streams,
         numbering=Numbering(database, signals, new_id(), monotonic),
         waiters=waiters,
         witness=witness,
@@ -242,18 +258,26 @@ def _ourselves(settings: Settings, me: UUID, started_at: datetime) -> Self:
     """Return what the process tells the others of itself: so they notice where they differ."""
     found = {name: getattr(settings, name) for name in Settings.model_fields}
     shared = {name: found[name] for name in found if variable(name) in SHARED_SETTINGS}
-    secret_keys = [secret.get_secret_value() for secret in shared.pop("secret_keys")]
+    secrets_of = {name: shared.pop(name) for name in ("secret_keys", "callback_keys")}
     kie_api_key = shared.pop("kie_api_key")
-    values = {variable(name): str(value) for name, value in shared.items()}
-    values[variable("secret_keys")] = fingerprint(" ".join(secret_keys))
+    # Whose limits they are matters only where kie.ai is called.
+    values = {} if settings.receives_only else {name: str(value) for name, value in shared.items()}
+    if settings.secret_keys:
+        values["secret_keys"] = _fingerprint_of(secrets_of["secret_keys"])
+    # Who has none signs with the others: that differs from who has some.
+    values["callback_keys"] = _fingerprint_of(secrets_of["callback_keys"])
     if kie_api_key is not None:
-        values[variable("kie_api_key")] = fingerprint(kie_api_key.get_secret_value())
+        values["kie_api_key"] = fingerprint(kie_api_key.get_secret_value())
     return Self(
         id=me,
         version=metadata.version("kie-gateway"),
         started_at=started_at,
-        fingerprints=values,
+        fingerprints={variable(name): value for name, value in values.items()},
     )
+
+
+def _fingerprint_of(keys: Sequence[SecretStr]) -> str:
+    return fingerprint(" ".join(key.get_secret_value() for key in keys))
 
 
 def _confirm(settings: Settings) -> Confirm:
@@ -269,11 +293,13 @@ def _policy(settings: Settings) -> Policy:
         task_expires_after=settings.task_expires_after,
         unconfirmed_expires_after=settings.unconfirmed_expires_after,
         confirm=_confirm(settings),
-        callbacks_expected=settings.public_url is not None,
+        callbacks_expected=settings.public_url is not None or settings.receives_only,
         limits=Limits(
             creates=Limit(calls=settings.kie_creates_per_10s, window=settings.kie_create_window),
             queries=Limit.per_second(settings.kie_queries_per_second),
             running=settings.kie_max_running,
+            running_share=settings.client_running_share,
         ),
+        queue=QueueBounds(tasks=settings.client_queued_tasks, bytes=settings.client_queued_bytes),
         call=settings.kie_timeout,
     )

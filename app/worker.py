@@ -95,6 +95,7 @@ async def at_work(
             group.create_task(_kept_up("leases", services.leases.run)),
             group.create_task(_kept_up("signals", services.signals.run)),
             group.create_task(_kept_up("waiters", services.waiters.run)),
+            group.create_task(_kept_up("streams", services.streams.run)),
             group.create_task(_kept_up("uses", services.uses.run)),
             group.create_task(_kept_up("witness", lambda: services.witness.run(kind))),
         ]

@@ -17,9 +17,10 @@ import pytest_asyncio
 
 from tests import database
 
-GATEWAY, TLS = "tests.fixtures.gateway", "tests.fixtures.tls"
+GATEWAY, TLS, LOGS = "tests.fixtures.gateway", "tests.fixtures.tls", "tests.fixtures.logs"
 FOLDERS = {
-    "api": (GATEWAY, TLS),
+    "api": (GATEWAY, TLS, LOGS),
+    "cli": (LOGS,),
     "dropin": (GATEWAY, TLS),
     "faults": (GATEWAY, TLS),
     "kie": (TLS,),

@@ -11,11 +11,13 @@ from typing import Any
 import asyncpg
 
 TABLES = (
-    *("delivery_attempts", "deliveries", "delivery_hosts", "disabled_urls", "callbacks"),
+    *("delivery_attempts", "deliveries", "delivery_hosts", "disabled_urls", "failing_urls"),
     *(
+        "callbacks",
         "feed",
         "task_events",
         "tasks",
+        "queue_sizes",
         "client_queues",
         "kie_slots",
         "kie_breakers",

@@ -11,12 +11,16 @@ from pydantic import ValidationError
 from app.config import Address, Settings, SettingsError, load, normalise_database_url
 
 ROOT = Path(__file__).parents[1]
-SECRET = "hunter2-hunter2-hunter2"
+SECRET = "hunter2-tR7wq9ZcLpXv4s"
 DATABASE = f"postgresql://me:{SECRET}@db.example.com/app"
 SECRETS = {
     "DATABASE_URL": DATABASE,
     "DATABASE_LISTEN_URL": DATABASE,
+    "DATABASE_OWNER_PASSWORD": SECRET,
+    "DATABASE_APP_PASSWORD": SECRET,
+    "DATABASE_RECEIVER_PASSWORD": SECRET,
     "SECRET_KEYS": json.dumps([SECRET]),
+    "CALLBACK_KEYS": json.dumps([SECRET]),
     "ADMIN_KEY": SECRET,
     "KIE_API_KEY": SECRET,
     "KIE_WEBHOOK_HMAC_KEYS": json.dumps([SECRET]),
@@ -25,7 +29,11 @@ SECRETS = {
 BROKEN_SECRETS = {
     "DATABASE_URL": f"mysql://me:{SECRET}@db.example.com/app",
     "DATABASE_LISTEN_URL": f"postgresql://me:{SECRET}/@db.example.com:x/app",
+    "DATABASE_OWNER_PASSWORD": f"{SECRET} {SECRET}",
+    "DATABASE_APP_PASSWORD": f"{SECRET}é",
+    "DATABASE_RECEIVER_PASSWORD": f"{SECRET}\n",
     "SECRET_KEYS": f'["{SECRET}"',
+    "CALLBACK_KEYS": f'["{SECRET}"',
     "ADMIN_KEY": f"{SECRET}\n",
     "KIE_API_KEY": f"{SECRET} {SECRET}",
     "KIE_WEBHOOK_HMAC_KEYS": SECRET,
@@ -99,9 +107,9 @@ def test_the_processs_own_environment_is_read_when_none_is_given(
 
 
 def test_overrides_win_and_are_checked() -> None:
-    settings = load(environ(LISTEN="127.0.0.1:1"), listen="127.0.0.1:2", secret_keys=["k" * 16])
+    settings = load(environ(LISTEN="127.0.0.1:1"), listen="127.0.0.1:2", secret_keys=[SECRET])
     assert settings.listen.port == 2
-    assert settings.secret_keys[0].get_secret_value() == "k" * 16
+    assert settings.secret_keys[0].get_secret_value() == SECRET
     with pytest.raises(SettingsError, match="GATEWAY_LISTEN: should be host:port"):
         load({}, listen="127.0.0.1")
 
@@ -157,7 +165,7 @@ def test_a_wrong_value_is_reported_in_one_line(name: str, value: str, expected: 
 
 
 def test_entries_of_lists_are_named_by_their_place() -> None:
-    keys = json.dumps(["k" * 16, "short", 3])
+    keys = json.dumps([SECRET, "short", 3])
     assert [line.partition(":")[0] for line in problems(SECRET_KEYS=keys)] == [
         "GATEWAY_SECRET_KEYS[1]",
         "GATEWAY_SECRET_KEYS[2]",

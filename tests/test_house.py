@@ -14,8 +14,10 @@ ROOT = Path(__file__).parents[1]
 LONGEST = 400
 """Lines of a file: what is longer has two subjects."""
 MAY_SLEEP = {
+    "tests/attacks/attack.py": "attackers and those who look on do things at a pace",
     "tests/postgres.py": "the same, where it blocks",
     "tests/stage.py": "patience: it looks again until there is something to see",
+    "tests/outbound/stage.py": "a receiver's own pace is what some tests are about",
 }
 """Tests wait for conditions, never for a time; these few are how they wait."""
 SLEEPS = re.compile(r"(?<!\w)sleep\(")

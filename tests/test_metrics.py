@@ -123,6 +123,10 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         Metrics.undeliverable,
         {"kie_gateway_deliveries_undeliverable_total": 1},
     ),
+    "URL that is not called any more": (
+        lambda metrics: metrics.url_disabled("failing"),
+        {'kie_gateway_urls_disabled_total{reason="failing"}': 1},
+    ),
     "tasks": (
         of_database({"queued": 2, "running": 5}),
         {

@@ -23,7 +23,7 @@ from app.domain.access import Role
 from app.domain.admission import Call, HoldReason
 from app.domain.amendment import NAMES
 from app.domain.audit import Action, Actor
-from app.domain.delivery import DeliveryState, EventType
+from app.domain.delivery import DeliveryState, DisableReason, EventType
 from app.domain.dialect import Dialect
 from app.domain.draft import Draft
 from app.domain.evidence import Signature, Verdict
@@ -187,6 +187,7 @@ WORDS: dict[str, type[StrEnum]] = {
     "deliveries.event": EventType,
     "deliveries.state": DeliveryState,
     "deliveries.dialect": Dialect,
+    "disabled_urls.reason": DisableReason,
     "kie_account.hold_reason": HoldReason,
     "kie_breakers.hold_reason": HoldReason,
     "kie_slots.kind": Call,
@@ -205,6 +206,9 @@ OTHERS = {
     "clients.requests_per_second",
     "clients.streams",
     "clients.waits",
+    "clients.running_share",
+    "clients.queued_tasks",
+    "clients.queued_bytes",
     "deliveries.due",
     "tasks.priority",
     "tasks.final",

@@ -159,7 +159,7 @@ async def _due_row(dsn: str) -> AsyncIterator[tuple[set[object], Callable[[], Aw
     async with serving(quiet) as kie:
         settings = Settings(
             database_url=SecretStr(dsn),
-            secret_keys=(SecretStr("s" * 40),),
+            secret_keys=(SecretStr("a-secret-of-the-trips-not-to-be-shown"),),
             kie_base_url=kie,
             kie_api_key=SecretStr("k" * 40),
             allow_unsafe_fsync=True,

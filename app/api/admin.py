@@ -13,6 +13,7 @@ from app.api.parameters import only_known_admin_parameters
 from app.api.schemas.admin import (
     AdminClient,
     AdminClientList,
+    AdminDelivery,
     AdminKeyList,
     AdminTask,
     AdminTaskList,
@@ -216,6 +217,18 @@ async def release_task(services: ServicesDep, operator: OperatorDep, task_id: UU
     """Ask again about a task that was set aside after defects of the gateway's own."""
     await services.stuck.release(operator, task_id)
     return ExactJSON(await services.stuck.one(task_id))
+
+
+@router.get(
+    "/deliveries/{delivery_id}",
+    operation_id="getAnyDelivery",
+    response_model=AdminDelivery,
+    responses=refusals(401, 403, 404, 422, 429, 503),
+)
+@needs(Role.READ)
+async def read_any_delivery(services: ServicesDep, _: OperatorDep, delivery_id: UUID) -> Response:
+    """Return a delivery of whichever client, with all that is kept of its receiver's answers."""
+    return ExactJSON(await services.deliveries.of_any_client(delivery_id))
 
 
 # -- clients and keys

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api.answers import ExactJSON
 from app.api.bodies import drain, whole_or_head
+from app.api.callers import recognise
 from app.api.deps import ServicesDep
 from app.api.openapi import refusals
 from app.domain.callback_url import CALLBACK_PATH
@@ -43,6 +44,7 @@ async def receive_callback(
         detail = "No such callback address."
         raise NotFoundError(detail) from None
     services.receiver.admit(known, token)
+    recognise(request)
     body, whole = await whole_or_head(request, services.api.max_callback_bytes)
     await services.receiver.receive(known, body, dict(request.headers), whole=whole)
     if not whole:

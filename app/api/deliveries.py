@@ -15,6 +15,7 @@ from app.api.parameters import only_known_parameters
 from app.api.schemas.deliveries import (
     Delivery,
     DeliveryList,
+    DisabledUrlList,
     EnabledUrl,
     Redelivered,
     Redelivery,
@@ -133,9 +134,22 @@ async def enable_url(
     client: ClientDep,
     body: Annotated[UrlEnable, Depends(client_body(UrlEnable))],
 ) -> Response:
-    """Call a URL again that had answered 410. What was not sent meanwhile can be redelivered."""
+    """Call a URL again that was disabled. What was not sent meanwhile can be redelivered."""
     await services.deliveries.enable(client, body.url)
     return ExactJSON({"url": body.url})
+
+
+@router.get(
+    "/deliveries/disabled-urls",
+    operation_id="listDisabledUrls",
+    response_model=DisabledUrlList,
+    responses=refusals(401, 403, 422, 429, 503),
+)
+@needs(Scope.DELIVERIES)
+async def list_disabled_urls(services: ServicesDep, client: ClientDep) -> Response:
+    """Return your URLs that are not called any more and why, newest first, 1,000 at most."""
+    found = await services.deliveries.disabled_urls(client)
+    return ExactJSON({"data": found, "next_cursor": None})
 
 
 @router.get(

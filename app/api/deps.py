@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.api.callers import recognise
 from app.domain.access import Caller, Role, Scope
 from app.domain.audit import Operator
 from app.services.clients.authentication import Sent
@@ -62,6 +63,7 @@ async def caller(
     scope = NEEDED[request.scope["endpoint"]]
     sent = _sent(request, credentials)
     known = await services.authentication.known(sent)
+    recognise(request)
     request.scope["state"][COUNT] = known.count  # every answer from here on shows it
     return services.authentication.allowed(known, sent, Scope(scope))
 
@@ -84,7 +86,9 @@ async def operator(
 ) -> Operator:
     """Return the operator; raises as `Authentication.operator`."""
     role = NEEDED[request.scope["endpoint"]]
-    return await services.authentication.operator(_sent(request, credentials), Role(role))
+    found = await services.authentication.operator(_sent(request, credentials), Role(role))
+    recognise(request)
+    return found
 
 
 OperatorDep = Annotated[Operator, Depends(operator)]

@@ -54,6 +54,7 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.RateLimitedError: 429,
     errors.TooManyStreamsError: 429,
     errors.TooManyWaitsError: 429,
+    errors.QueueFullError: 429,
     errors.DatabaseUnavailableError: 455,  # maintenance
     errors.KieNotAnsweringError: 455,
     errors.InternalError: 500,

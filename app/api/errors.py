@@ -37,6 +37,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.RateLimitedError: 429,
     errors.TooManyStreamsError: 429,
     errors.TooManyWaitsError: 429,
+    errors.QueueFullError: 429,
     errors.InternalError: 500,
     errors.KieNotAnsweringError: 502,
     errors.DatabaseUnavailableError: 503,
@@ -74,6 +75,8 @@ def problem(error: GatewayError, request_id: str | None) -> dict[str, Any]:
     }
     if isinstance(error, errors.DatabaseUnavailableError) and error.task_id is not None:
         content["task_id"] = str(error.task_id)
+    if isinstance(error, errors.QueueFullError):
+        content |= error.figures
     if error.flaws:
         content["errors"] = [_shown(flaw) for flaw in error.flaws]
     return content
@@ -82,6 +85,10 @@ def problem(error: GatewayError, request_id: str | None) -> dict[str, Any]:
 def _shown(flaw: Flaw) -> dict[str, str]:
     """Show where it is by the one member that applies."""
     return {name: value for name, value in asdict(flaw).items() if value is not None}
+
+
+_TELL_WHEN = (errors.QueueTooLongError, errors.QueueFullError, errors.RateLimitedError)
+"""Refusals that know after how many seconds to come back."""
 
 
 def refusal(scope: Scope, error: GatewayError) -> Response:
@@ -96,7 +103,9 @@ def refusal(scope: Scope, error: GatewayError) -> Response:
         response = write(error, status)
     if status in HEADERS and "Retry-After" in HEADERS[status]:
         response.headers["Retry-After"] = HEADERS[status]["Retry-After"]
-    if isinstance(error, (errors.QueueTooLongError, errors.RateLimitedError)):
+    if isinstance(
+        error, (errors.QueueTooLongError, errors.QueueFullError, errors.RateLimitedError)
+    ):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     return response
 

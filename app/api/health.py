@@ -13,6 +13,8 @@ from app.services.health import Check
 live = APIRouter(tags=["health"])
 inside = APIRouter(tags=["health"])
 """For our own platform."""
+numbers = APIRouter(tags=["health"])
+"""The same; may have a port of its own."""
 outside = APIRouter(tags=["health"])
 """For the public: fit or not, and no more."""
 
@@ -48,7 +50,7 @@ def _fitness(checks: Sequence[Check], detail: Mapping[str, object]) -> Response:
     return ExactJSON(content, status_code=200 if fit else 503)
 
 
-@inside.get("/metrics", include_in_schema=False)
+@numbers.get("/metrics", include_in_schema=False)
 async def metrics(services: ServicesDep) -> Response:
     """Return this process's numbers in Prometheus's text format; see docs/metrics.md."""
     return Response(await services.metrics_page.page(), media_type=CONTENT_TYPE)

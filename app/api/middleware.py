@@ -1,4 +1,8 @@
-"""Around every request: its id, its duration, its count, and an answer even where we broke."""
+"""Around every request: its id, its duration, its count, and an answer even where we broke.
+
+Every answer gets the headers that keep browsers from misusing it. How long it took is shown only to
+who has a key: to others it would be an exact clock for what they try.
+"""
 
 import re
 import time
@@ -11,6 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.browsers import protect
+from app.api.callers import is_known
 from app.api.deps import COUNT
 from app.api.errors import SORRY, refusal
 from app.api.holding import at_end
@@ -27,8 +33,10 @@ log = structlog.get_logger(__name__)
 class RequestFrame:
     """Pure ASGI: takes the caller's X-Request-ID or makes one, times and counts, logs a defect."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, timed: bool = True) -> None:
+        """Show the duration as `Server-Timing` if `timed`, and only to callers with a key."""
         self._app = app
+        self._timed = timed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,14 +51,11 @@ class RequestFrame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                took = (time.perf_counter() - started) * 1000
-                headers = MutableHeaders(scope=message)
-                headers["Server-Timing"] = f"total;dur={took:.1f}"
-                for name, value in _headers(scope):
-                    headers[name] = value
+                self._dress(scope, MutableHeaders(scope=message), time.perf_counter() - started)
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        about = {"request_id": request_id, "address": _address(scope)}
+        with structlog.contextvars.bound_contextvars(**about):
             try:
                 await self._app(scope, receive, framed)
             except ClientDisconnect:
@@ -64,6 +69,19 @@ class RequestFrame:
                 at_end(scope)
                 took = time.perf_counter() - started
                 _count(scope, status, took)
+
+    def _dress(self, scope: Scope, headers: MutableHeaders, seconds: float) -> None:
+        protect(headers)
+        for name, value in _headers(scope):
+            headers[name] = value
+        if self._timed and is_known(scope):
+            headers["Server-Timing"] = f"total;dur={seconds * 1000:.1f}"
+
+
+def _address(scope: Scope) -> str | None:
+    """Return the caller's address, as far as proxies are trusted (app/api/forwarded.py)."""
+    client = scope.get("client")
+    return client[0] if client else None
 
 
 def _headers(scope: Scope) -> Iterator[tuple[str, str]]:

@@ -50,7 +50,8 @@ _MEANING = {
     410: "The feed has no such place any more: begin again without a cursor.",
     413: "The body is too large.",
     422: "The request is not valid.",
-    429: "Too many requests, open streams or held waits: repeat after `Retry-After` seconds.",
+    429: "Too many requests, open streams, held waits or queued tasks: repeat after `Retry-After` "
+    "seconds.",
     502: "kie.ai was asked, and did not answer.",
     503: "The database is away. Repeat with the same Idempotency-Key.",
 }

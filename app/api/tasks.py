@@ -1,5 +1,6 @@
 """`/v1/tasks`: creating, reading, listing and canceling tasks."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
@@ -8,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.api.answers import ExactJSON
 from app.api.bodies import client_body
-from app.api.cursors import page_cursor, read_page_cursor
+from app.api.cursors import id_cursor, page_cursor, read_id_cursor, read_page_cursor
 from app.api.deps import CallerDep, ClientDep, ServicesDep, needs
 from app.api.holding import held, held_if_room
 from app.api.instants import Instant, query_instant
@@ -24,6 +25,7 @@ from app.api.schemas.tasks import CallbackList, Task, TaskCreate, TaskList, Task
 from app.domain.access import Scope
 from app.domain.draft import Draft
 from app.domain.errors import DatabaseUnavailableError, bad_parameter
+from app.domain.exact_json import rfc3339
 from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
 from app.domain.task import FINAL, FailClass, State
@@ -203,9 +205,18 @@ async def cancel_task(services: ServicesDep, client: ClientDep, task_id: UUID) -
 )
 @needs(Scope.TASKS_WRITE)
 async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
-    """Have kie.ai asked about the task now; answers with what is known some seconds later."""
-    await services.commands.refresh(client, task_id, seconds=services.api.refresh_wait)
-    return ExactJSON(task_answer(await services.reader.task(client, task_id)))
+    """Have kie.ai asked about the task now; answers with what is known some seconds later.
+
+    kie.ai is asked about a task once in 5 s at most because of this. A repeat within that time is
+    answered with the task as it is, and with `Retry-After`; `X-Refreshed-At` says when kie.ai was
+    last to be asked.
+    """
+    found = await services.commands.refresh(client, task_id, seconds=services.api.refresh_wait)
+    answer = ExactJSON(task_answer(await services.reader.task(client, task_id)))
+    answer.headers["X-Refreshed-At"] = rfc3339(found.refreshed_at)
+    if found.again_in is not None:
+        answer.headers["Retry-After"] = str(max(1, math.ceil(found.again_in)))
+    return answer
 
 
 @router.get(
@@ -215,7 +226,15 @@ async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) 
     responses=refusals(401, 403, 404, 422, 429, 503),
 )
 @needs(Scope.TASKS_READ)
-async def list_callbacks(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
-    """Return kie.ai's statements on the task, newest first: parsed, and raw, secrets redacted."""
-    found = await services.reader.callbacks(client, task_id)
-    return ExactJSON({"data": found, "next_cursor": None})
+async def list_callbacks(
+    services: ServicesDep,
+    client: ClientDep,
+    task_id: UUID,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+) -> Response:
+    """Return kie.ai's statements on the task, newest first: parsed, and raw, secrets redacted.
+
+    A page has at most 200, and at most 4 MB unless it is one alone.
+    """
+    found, last = await services.reader.callbacks(client, task_id, before=read_id_cursor(cursor))
+    return ExactJSON({"data": found, "next_cursor": id_cursor(last)})

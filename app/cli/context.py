@@ -1,6 +1,6 @@
 """What a command on the database does first: read the settings, open it, say what is wrong.
 
-Importing this module imports the whole gateway, so commands do it when they run.
+The settings are read before anything else is imported: who mistyped one is told at once.
 """
 
 import secrets
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 import typer
@@ -20,14 +20,13 @@ from app.cli.interrupts import run
 from app.config import Settings, SettingsError
 from app.domain.errors import DatabaseUnavailableError, GatewayError, InvalidRequestError
 from app.embedded import EmbeddedUnavailableError, running
-from app.services.clients.keys import Keys
-from app.services.clients.settings import Clients
-from app.services.services import Services
-from app.store import releases, schema
-from app.store.connecting import pooler_trouble
-from app.store.engine import Database
-from app.store.releases import MIGRATE, Misfit
-from app.wiring import wired
+
+if TYPE_CHECKING:
+    from app.services.clients.keys import Keys
+    from app.services.clients.settings import Clients
+    from app.services.services import Services
+    from app.store.releases import Misfit
+    from app.store.schema import Progress
 
 logger = structlog.get_logger(__name__)
 
@@ -39,7 +38,7 @@ class SchemaState:
     """The database's revision (None: never migrated), and why this release cannot run on it."""
 
     revision: str | None
-    misfit: Misfit | None
+    misfit: "Misfit | None"
 
 
 class DatabaseAwayError(Exception):
@@ -64,10 +63,26 @@ def settings(**overrides: Any) -> Settings:  # noqa: ANN401  # of any field's ty
 
 
 def require_secret(found: Settings) -> None:
+    if not found.secret_keys and found.callback_keys:
+        give_up(
+            "GATEWAY_SECRET_KEYS: is not set; GATEWAY_CALLBACK_KEYS are enough only for "
+            "`serve --surface callbacks --no-worker`",
+            WRONG_USE,
+        )
     if not found.secret_keys:
         give_up(
             "GATEWAY_SECRET_KEYS: is not set; make one with `kie-gateway secrets generate` and "
             'set it as a JSON list: ["…"]',
+            WRONG_USE,
+        )
+
+
+def require_receiver(found: Settings) -> None:
+    """End the command where not even callback URLs could be checked."""
+    if not found.callback_keys and not found.secret_keys:
+        give_up(
+            "GATEWAY_CALLBACK_KEYS: is not set, nor is GATEWAY_SECRET_KEYS; `serve --surface "
+            "callbacks --no-worker` needs one of them, the same as the other processes have",
             WRONG_USE,
         )
 
@@ -79,8 +94,10 @@ def with_any_secret(found: Settings) -> Settings:
     return found.model_copy(update={"secret_keys": (SecretStr(secrets.token_urlsafe(32)),)})
 
 
-def upgrade(dsn: str, progress: schema.Progress | None = None) -> None:
+def upgrade(dsn: str, progress: "Progress | None" = None) -> None:
     """Migrate the database; ends the command with a sentence where that cannot be done."""
+    from app.store import schema
+
     try:
         schema.upgrade(dsn, progress)
     except schema.MigrationError as error:
@@ -126,6 +143,8 @@ def require_database(found: Settings) -> SchemaState:
 
 def require_schema(found: Settings) -> None:
     """End the command where the database is away, or this release cannot run on its schema."""
+    from app.store.releases import MIGRATE
+
     misfit = require_database(found).misfit
     if misfit is not None:
         remedy = misfit.remedy.replace(MIGRATE, "run `kie-gateway migrate`")
@@ -143,6 +162,8 @@ def require_fsync(found: Settings) -> None:
 
 async def schema_state(dsn: str) -> SchemaState:
     """Look at the database's schema; raises `DatabaseAwayError`."""
+    from app.store.connecting import pooler_trouble
+
     try:
         trouble = await pooler_trouble(dsn)
         if trouble is None:
@@ -153,6 +174,9 @@ async def schema_state(dsn: str) -> SchemaState:
 
 
 async def _schema_state(dsn: str) -> SchemaState:
+    from app.store import releases
+    from app.store.engine import Database
+
     database = Database(dsn, pool_size=1)
     try:
         async with database.read() as connection:
@@ -171,18 +195,22 @@ def _root(error: BaseException) -> str:
 
 
 @contextmanager
-def ready_settings() -> Iterator[Settings]:
-    """Lend the settings of a process that serves: with secrets, over a database at our schema."""
+def ready_settings(*, receives_only: bool = False) -> Iterator[Settings]:
+    """Lend the settings of a process that serves: with secrets, over a database at our schema.
+
+    `receives_only`: it takes callbacks and does nothing else, so it needs no secret of clients'.
+    """
     found = settings()
-    require_secret(found)
+    (require_receiver if receives_only else require_secret)(found)
     with with_database(found, lambda said: logger.info("database.embedded", said=said)) as ready:
         require_schema(ready)
         require_fsync(ready)
         yield ready
 
 
-def with_services(found: Settings, use: Callable[[Services], Awaitable[Result]]) -> Result:
+def with_services(found: Settings, use: "Callable[[Services], Awaitable[Result]]") -> Result:
     """Carry out one use case; ends the command with the reason where it is refused."""
+    from app.wiring import wired
 
     async def used() -> Result:
         async with wired(found, dsn(found)) as services:
@@ -198,22 +226,24 @@ def with_services(found: Settings, use: Callable[[Services], Awaitable[Result]])
         give_up(error.detail)
 
 
-def with_operations(use: Callable[[Services], Awaitable[Result]], *, signs: bool = False) -> Result:
+def with_operations(
+    use: "Callable[[Services], Awaitable[Result]]", *, signs: bool = False
+) -> Result:
     """Carry out one act of an operator's on the database; `signs`: it needs the secrets too."""
     return _on_database(use, signs=signs)
 
 
-def with_clients(use: Callable[[Clients], Awaitable[Result]]) -> Result:
+def with_clients(use: "Callable[[Clients], Awaitable[Result]]") -> Result:
     """Look at clients, or change them, on the database."""
     return _on_database(lambda services: use(services.clients))
 
 
-def with_keys(use: Callable[[Keys], Awaitable[Result]]) -> Result:
+def with_keys(use: "Callable[[Keys], Awaitable[Result]]") -> Result:
     """Carry out one use case of keys: it seals secrets, so it needs GATEWAY_SECRET_KEYS."""
     return _on_database(lambda services: use(services.keys), signs=True)
 
 
-def _on_database(use: Callable[[Services], Awaitable[Result]], *, signs: bool = False) -> Result:
+def _on_database(use: "Callable[[Services], Awaitable[Result]]", *, signs: bool = False) -> Result:
     with operating(signs=signs) as ready:
         return with_services(ready, use)
 

@@ -1,5 +1,6 @@
 """Reads PostgreSQL URLs as consoles print them."""
 
+import ipaddress
 import re
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -59,6 +60,30 @@ def normalise_database_url(url: str) -> str:
 def without_statement_cache(url: str) -> str:
     """Tell a normalised URL's reader to prepare no statements."""
     return f"{url}{'&' if '?' in url else '?'}{urlencode(NO_STATEMENT_CACHE)}"
+
+
+def crosses_the_network_unverified(url: str) -> bool:
+    """Tell whether a normalised URL leads off this machine to a server that need not prove itself.
+
+    Below `verify-full` a server's name is not compared with its certificate (PostgreSQL's manual,
+    34.19.1); `prefer`, the default, even goes on in the clear.
+    """
+    parts = urlsplit(url)
+    given = dict(parse_qsl(parts.query))
+    if given.get("sslmode") == "verify-full":
+        return False
+    hosts = parts.netloc.rpartition("@")[2].split(",") + given.get("host", "").split(",")
+    return any(map(_is_far, hosts))
+
+
+def _is_far(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    if not name or name == "localhost" or host.startswith(("/", "%2F")):
+        return False  # a socket, or this machine
+    try:
+        return not ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return True
 
 
 def split(url: str) -> SplitResult:

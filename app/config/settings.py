@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
-from app.config.database_url import without_statement_cache
+from app.config.database_url import crosses_the_network_unverified, without_statement_cache
 from app.config.values import (
     Address,
     DatabaseUrl,
@@ -73,6 +73,17 @@ class Settings(BaseSettings):
         "in transaction mode, at the cost of a round trip for each statement.",
     )
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections per process.")
+    database_owner_password: Token | None = Field(
+        None, description="What `migrate --roles` sets for the role that owns the tables."
+    )
+    database_app_password: Token | None = Field(
+        None, description="What `migrate --roles` sets for the role of `serve` and `worker`."
+    )
+    database_receiver_password: Token | None = Field(
+        None,
+        description="What `migrate --roles` sets for the role of `serve --surface callbacks "
+        "--no-worker`.",
+    )
     allow_unsafe_fsync: bool = Field(
         default=False,
         description="Whether to serve from a PostgreSQL with `fsync = off`: when its machine "
@@ -93,6 +104,14 @@ class Settings(BaseSettings):
         description="Secrets of 16 or more characters: the first signs callback URLs and encrypts, "
         "all verify and decrypt; `demo` and `dev` make one, all else needs it.",
     )
+    callback_keys: Annotated[
+        tuple[Annotated[SecretStr, AfterValidator(strong)], ...], BeforeValidator(listed)
+    ] = Field(
+        (),
+        description="Secrets for callback URLs only: the first signs, all verify, and those of "
+        "GATEWAY_SECRET_KEYS verify beside them; none: those sign too. With them, a process that "
+        "only receives callbacks needs neither GATEWAY_SECRET_KEYS nor GATEWAY_KIE_API_KEY.",
+    )
     admin_key: Annotated[Token, AfterValidator(strong)] | None = Field(
         None,
         description="Bearer key of the admin API, 16 or more characters; none: the admin API is "
@@ -111,6 +130,12 @@ class Settings(BaseSettings):
     kie_webhook_hmac_keys: Annotated[tuple[Token, ...], BeforeValidator(listed)] = Field(
         (), description="kie.ai's webhook HMAC keys; none: callbacks are only known by their URL."
     )
+    callback_token_days: int = Field(
+        30,
+        ge=1,
+        le=36_500,
+        description="Days after a task's final state for which its callback URL is good; 404 then.",
+    )
     kie_creates_per_10s: int = Field(
         20,
         ge=1,
@@ -126,6 +151,28 @@ class Settings(BaseSettings):
         100,
         ge=1,
         description="The account's limit of tasks running at once, over all replicas.",
+    )
+    client_running_share: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The share of GATEWAY_KIE_MAX_RUNNING that one client may have while another "
+        "client has a key; clients may have a share of their own.",
+    )
+    client_queued_tasks: int = Field(
+        10_000,
+        ge=1,
+        le=2_000_000_000,
+        description="How many tasks of one client may wait to be sent; over it, creates are "
+        "answered 429 `queue_full`. Clients may have a number of their own.",
+    )
+    client_queued_bytes: int = Field(
+        2**30,
+        ge=1,
+        le=2**62,
+        description="How many bytes the inputs of these may take together; clients may have a "
+        "number of their own.",
     )
     kie_queries_per_second: float = Field(
         10,
@@ -158,7 +205,7 @@ class Settings(BaseSettings):
         16_777_216,
         ge=1_048_576,
         le=268_435_456,
-        description="Largest answer or callback of kie.ai's that is read, unpacked. It echoes the "
+        description="Largest answer or callback of kie.ai's that is read. It echoes the "
         "whole input, escaped twice: several times GATEWAY_MAX_BODY_BYTES.",
     )
     submit_wait: Wait = Field(
@@ -187,8 +234,15 @@ class Settings(BaseSettings):
     delivery_blocked_networks: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(listed)] = (
         Field(
             (),
-            description="Networks that callers' webhooks may not go to, beside link-local ones.",
+            description="Networks that callers' webhooks may not go to, beside those that are "
+            "always closed.",
         )
+    )
+    delivery_private_networks: Literal["open", "listed", "closed"] = Field(
+        "open",
+        description="Whether callers' webhooks may go to private networks (RFC 1918, RFC 4193): "
+        "always, only to hosts that the client's webhook hosts name, or never. All other networks "
+        "for special purposes are closed.",
     )
     max_body_bytes: int = Field(
         1_048_576, ge=1024, le=104_857_600, description="Largest request body that is read."
@@ -240,6 +294,23 @@ class Settings(BaseSettings):
         Address("0.0.0.0", 8001),  # noqa: S104 -- as above
         description="Where a worker process answers health checks and metrics.",
     )
+    metrics_listen: ListenAddress | None = Field(
+        None,
+        description="Where this process serves `/metrics`, `/livez` and a `/readyz` with reasons, "
+        "also with `--surface callbacks`; `/metrics` is then not on the other port. None: "
+        "`/metrics` is on the API's or the worker's own port.",
+    )
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(listed)] = Field(
+        (),
+        description="Networks of the proxies whose `X-Forwarded-For` is believed, to know a "
+        "caller's address; none: nobody's.",
+    )
+    docs: Annotated[Literal["on", "admin", "off"], BeforeValidator(lowered)] = Field(
+        "on",
+        description="Who may read `/docs` and `/openapi.json`: everybody who reaches them, who has "
+        "`GATEWAY_ADMIN_KEY` (`admin`; as a Bearer key, or as the password that the browser asks "
+        "for), or nobody.",
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(lowered)
     ] = Field("info", description="The least severe level that is logged.")
@@ -289,6 +360,12 @@ class Settings(BaseSettings):
             > self.shutdown_timeout,
             f"{PREFIX}WORKER_LISTEN: is the same address as {PREFIX}LISTEN; give each its own "
             "port": self.worker_listen == self.listen and self.listen.port != 0,
+            f"{PREFIX}METRICS_LISTEN: is the address of {PREFIX}LISTEN or {PREFIX}WORKER_LISTEN; "
+            "give it a port of its own": self.metrics_listen is not None
+            and self.metrics_listen.port != 0
+            and self.metrics_listen in {self.listen, self.worker_listen},
+            f"{PREFIX}DOCS: is admin, and there is no {PREFIX}ADMIN_KEY that opens them; set one, "
+            "or set this to off": self.docs == "admin" and self.admin_key is None,
             f"{PREFIX}DATABASE_LISTEN_URL: is set without {PREFIX}DATABASE_URL, and the embedded "
             "server needs none; set both or neither": self.database_listen_url is not None
             and self.database_url is None,
@@ -297,6 +374,11 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def receives_only(self) -> bool:
+        """Whether the process can check callback URLs and nothing else."""
+        return bool(self.callback_keys) and not self.secret_keys
 
     @property
     def dsn(self) -> str | None:
@@ -311,9 +393,12 @@ class Settings(BaseSettings):
         public = self.public_url
         concerns = {
             "GATEWAY_KIE_API_KEY is not set: kie.ai will refuse every task, and all will wait in "
-            "the queue": self.kie_api_key is None,
+            "the queue": self.kie_api_key is None and not self.receives_only,
             "polling only: GATEWAY_PUBLIC_URL is not set, so kie.ai sends no callbacks and results "
-            "are noticed seconds later": public is None,
+            "are noticed seconds later": public is None and not self.receives_only,
+            "GATEWAY_DATABASE_URL does not ask for sslmode=verify-full: who is between here and "
+            "PostgreSQL can read and change everything": self.database_url is not None
+            and crosses_the_network_unverified(self.database_url.get_secret_value()),
             "GATEWAY_PUBLIC_URL is http: callbacks and their tokens cross the network in the "
             "clear": public is not None and _in_the_clear(public),
             "GATEWAY_KIE_BASE_URL is http: the API key crosses the network in the "

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from typing_extensions import override
 
 from app.config.database_url import normalise_database_url, split
+from app.config.strength import ENOUGH, bits
 
 
 class SettingsError(ValueError):
@@ -89,9 +90,20 @@ def _database_url(value: SecretStr) -> SecretStr:
     return SecretStr(normalise_database_url(value.get_secret_value()))
 
 
+LONGEST_JUDGED = 1024
+"""Characters: a longer secret is a key file's, and judging takes time."""
+
+
 def strong(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < 16:  # noqa: PLR2004 -- stated in the message
+    secret = value.get_secret_value()
+    if len(secret) < 16:  # noqa: PLR2004 -- stated in the message
         message = "should have at least 16 characters; make one by `kie-gateway secrets generate`"
+        raise ValueError(message)
+    if len(secret) <= LONGEST_JUDGED and bits(secret) < ENOUGH:
+        message = (
+            "is easy to guess (words, repeats, or characters in their order); make one by "
+            "`kie-gateway secrets generate`"
+        )
         raise ValueError(message)
     return value
 

@@ -39,6 +39,8 @@ class HoldReason(StrEnum):
     """Creates were sent, and no answer, several in a row, said what became of them."""
     RUNNING_LIMIT = "running_limit"
     """As many tasks run as the account may have."""
+    CLIENT_RUNNING_LIMIT = "client_running_limit"
+    """As many of its client's run as may, while others are there or wait."""
     CREATE_LIMIT = "create_limit"
     """As many were created of late as the account may create."""
 
@@ -48,6 +50,8 @@ class Call(StrEnum):
 
     CREATE = "create"
     QUERY = "query"
+    DOUBT = "doubt"
+    """A query that a callback caused, beyond a task's first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,17 @@ class Limits:
     """kie.ai's documentation: 20 creates in any 10 s; over it 429, rejected and not queued."""
     queries: Limit = Limit(calls=10, window=1.0)
     running: int = 100
+    running_share: float = 0.9
+    """What one client may have of these while others are enabled, where it has none of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueBounds:
+    """What one client may have queued, where it has no bounds of its own."""
+
+    tasks: int = 10_000
+    bytes: int = 2**30
+    """Of the tasks' inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

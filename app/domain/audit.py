@@ -53,6 +53,8 @@ class Action(StrEnum):
     KEY_CREATED = "key_created"
     KEY_REVOKED = "key_revoked"
     SECRET_ROTATED = "secret_rotated"  # noqa: S105  # a word, no secret
+    SECRETS_RESEALED = "secrets_resealed"  # as above
+    """Clients' secrets were sealed with the first key; `done` says how many."""
     TASK_BOUND = "task_bound"
     TASK_REQUEUED = "task_requeued"
     TASK_RELEASED = "task_released"
@@ -62,6 +64,8 @@ class Action(StrEnum):
     TASKS_REQUEUED = "tasks_requeued"
     TASKS_FAILED = "tasks_failed"
     TASK_SET_ASIDE = "task_set_aside"
+    URL_DISABLED = "url_disabled"
+    """A client's URL is not called any more, for the reason that the detail gives."""
     FOREIGN_ID = "foreign_id"
     """kie.ai has the id that it gave for one task for another one."""
     PAID_TWICE = "paid_twice"

@@ -1,10 +1,11 @@
 """A client, that is a calling service: its name, its weight, and where it may be notified."""
 
 import re
-from collections.abc import Sequence
-from urllib.parse import urlsplit
+from collections.abc import Mapping, Sequence
+from urllib.parse import SplitResult, urlsplit
 
 from app.domain.errors import InvalidRequestError, NotFoundError, bad_member
+from app.domain.hosts import ascii_host, is_listed
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -19,10 +20,8 @@ MAX_URL = 2048
 
 MAX_HOSTS = 50
 
-MAX_HOST = 253
 
-_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]*")
-"""A name or address as a URL has it: no scheme, no port, no brackets."""
+NO_WEB_URL = "should be an http or https URL with a host"
 
 
 def is_name(text: str) -> bool:
@@ -51,6 +50,26 @@ def checked_weight(weight: int) -> int:
     raise InvalidRequestError(detail)
 
 
+MAX_QUEUED_TASKS = 2_000_000_000
+MAX_QUEUED_BYTES = 2**62
+
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "running_share": (0.001, 1),
+    "queued_tasks": (1, MAX_QUEUED_TASKS),
+    "queued_bytes": (1, MAX_QUEUED_BYTES),
+}
+"""What a client may have of its own instead of what the settings say: the least and the most."""
+
+
+def checked_bounds(values: Mapping[str, float | None]) -> None:
+    """Raise `InvalidRequestError` for a bound that no client can have; None: as the settings."""
+    for name, value in values.items():
+        least, most = BOUNDS[name]
+        if value is not None and not least <= value <= most:
+            detail = f"{name} is {least:g} to {most:g}, or unset."
+            raise InvalidRequestError(detail)
+
+
 def checked_grace(seconds: float) -> float:
     """Return the grace; raises `InvalidRequestError` for one outside 0 to `MAX_GRACE` seconds."""
     if 0 <= seconds <= MAX_GRACE:
@@ -69,15 +88,21 @@ def url_objection(url: str) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "should be an http or https URL with a host"
+        return NO_WEB_URL
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return "should be an http or https URL with a host"
+        return NO_WEB_URL
+    if any(char <= " " or char == "\x7f" for char in url):
+        return "should have no spaces or control characters"
+    return _objection_to_authority(parts)
+
+
+def _objection_to_authority(parts: SplitResult) -> str | None:
     try:
         parts.port  # noqa: B018  # reading it checks it
     except ValueError:
         return "should have a port from 0 to 65535"
-    if any(ord(char) <= ord(" ") for char in url):
-        return "should have no spaces or control characters"
+    if ascii_host(parts.hostname or "") is None:
+        return "should have a host that is a name or an address"
     return None
 
 
@@ -92,16 +117,31 @@ def url_host(url: str) -> str:
         return ""
 
 
+def goes_to_listed(url: str, hosts: Sequence[str] | None) -> bool:
+    """Tell whether the URL's host is one that the client's webhook hosts name."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return False
+    return host is not None and is_listed(host, hosts)
+
+
 def checked_hosts(hosts: Sequence[str] | None) -> list[str] | None:
-    """Return the hosts in small letters, each once; raises `InvalidRequestError` for a bad one."""
+    """Return the hosts as they are looked up, each once; raises `InvalidRequestError` for others.
+
+    See `ascii_host`: both spellings of a name in a foreign script are one.
+    """
     if hosts is None:
         return None
     if not 1 <= len(hosts) <= MAX_HOSTS:
         where, trouble = "/webhook_hosts", f"should name 1 to {MAX_HOSTS} hosts, or be null for any"
         raise bad_member(where, trouble)
+    found: set[str] = set()
     for place, host in enumerate(hosts):
-        if len(host) > MAX_HOST or not _HOST.fullmatch(host.lower()):
+        known = ascii_host(host)
+        if known is None:
             where = f"/webhook_hosts/{place}"
-            trouble = "should be a host alone, as hooks.example.com: no scheme, port or path"
+            trouble = "should be a host only, as hooks.example.com: no scheme, port or path"
             raise bad_member(where, trouble)
-    return sorted({host.lower() for host in hosts})
+        found.add(known)
+    return sorted(found)

@@ -17,9 +17,18 @@ class DeliveryState(StrEnum):
     EXHAUSTED = "exhausted"
     """The last attempt of the schedule failed."""
     DISABLED = "disabled"
-    """The receiver said 410, or had said so before: its URL is not called until it is enabled."""
+    """Its URL is not called until it is enabled: it answered 410, or has failed for days."""
     UNDELIVERABLE = "undeliverable"
     """It can never be made: its first attempt showed that there is nowhere to send it."""
+
+
+class DisableReason(StrEnum):
+    """Why a URL is not called any more."""
+
+    GONE = "gone"
+    """It answered 410."""
+    FAILING = "failing"
+    """Nothing but failures for `FAILING_FOR`."""
 
 
 class Obstacle(StrEnum):
@@ -86,8 +95,8 @@ class After:
     state: DeliveryState
     wait: float | None = None
     """Seconds until the next attempt, while it is pending."""
-    disables: bool = False
-    """The URL is not to be called any more."""
+    disables: DisableReason | None = None
+    """Why the URL is not to be called any more."""
 
     @property
     def is_hopeless(self) -> bool:
@@ -135,13 +144,25 @@ def after_attempt(
     if status is not None and 200 <= status < 300:  # noqa: PLR2004  # HTTP's own classes
         return After(state=DeliveryState.DELIVERED)
     if status == GONE:
-        return After(state=DeliveryState.DISABLED, disables=True)
+        return After(state=DeliveryState.DISABLED, disables=DisableReason.GONE)
     if tries >= len(schedule):
         return After(state=DeliveryState.EXHAUSTED)
     wait = schedule[tries] * (1 + JITTER * share)
     if retry_after is not None:
         wait = max(wait, min(retry_after, MAX_RETRY_AFTER))
     return After(state=DeliveryState.PENDING, wait=wait)
+
+
+FAILING_FOR = 5 * 24 * 3600.0
+"""Seconds of nothing but failures after which a URL is disabled: longer than one schedule."""
+
+EXHAUSTED_ENOUGH = 2
+"""Deliveries whose last attempt failed in that time: one may have met something of its own."""
+
+
+def is_dead(seconds: float, exhausted: int) -> bool:
+    """Tell whether a URL that has failed for so long, and so many deliveries, is to be disabled."""
+    return seconds >= FAILING_FOR and exhausted >= EXHAUSTED_ENOUGH
 
 
 TROUBLED_AFTER = 3

@@ -4,7 +4,7 @@ These know nothing of HTTP; `app/api/errors.py` maps each to its status, and a t
 none is missing there or in `docs/errors.md`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
@@ -212,6 +212,23 @@ class QueueTooLongError(GatewayError):
         super().__init__(detail)
         self.retry_after = retry_after
         """Seconds after which the same create would probably be taken."""
+
+
+class QueueFullError(GatewayError):
+    """As many of the client's tasks wait as may, or their inputs take as many bytes."""
+
+    code = "queue_full"
+    title = "Your queue is full"
+
+    def __init__(
+        self, detail: str, *, retry_after: float = 10.0, figures: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        """Seconds after which there may be room, if the account's limits are all that it waits for.
+        """
+        self.figures = figures or {}
+        """What is queued and what may be, by name."""
 
 
 class DatabaseUnavailableError(GatewayError):

@@ -82,6 +82,8 @@ class Judgement:
     """It reports an end that is asked about before it counts."""
     releases: bool = False
     """kie.ai's record shows that the end that was asked about is none."""
+    fills: bool = False
+    """It is not believed, and tells of something that the known end lacks."""
     amendment: Amendment | None = None
     """What it adds to the end that is known, or contradicts there."""
 
@@ -167,6 +169,17 @@ def judge_create(standing: Standing, attempt: int, outcome: Outcome, tries: int 
     )
 
 
+def is_asked_about(standing: Standing, judgement: Judgement) -> bool:
+    """Tell whether kie.ai is asked because of a callback.
+
+    Of an end that its record vouched for, only about what that lacks, or what may turn it.
+    """
+    recorded = standing.confirmed or standing.settled_by is Source.QUERY
+    if yields(standing) or not recorded or standing.may_turn:
+        return judgement.poll
+    return judgement.poll and (judgement.fills or judgement.amendment is not None)
+
+
 def is_refuted(claim: Report, record: Report) -> bool:
     """Tell whether kie.ai's record shows that an end which a callback told of is none, or another.
 
@@ -229,7 +242,7 @@ def _asked_about(standing: Standing, known: Facts, report: Report) -> Judgement:
     if found.disagrees:
         return Judgement(verdict=Verdict.DISAGREED, poll=True)
     if found.changes:
-        return Judgement(verdict=Verdict.UNVERIFIED, poll=True)
+        return Judgement(verdict=Verdict.UNVERIFIED, poll=True, fills=True)
     return Judgement(verdict=_again(standing, Source.CALLBACK))
 
 

@@ -31,6 +31,8 @@ class Limited(StrEnum):
     REQUESTS = "requests"
     STREAMS = "streams"
     WAITS = "waits"
+    QUEUE_FULL = "queue_full"
+    REFRESH = "refresh"
 
 
 class Held(StrEnum):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from app.domain.admission import Limits
+from app.domain.admission import Limits, QueueBounds
 
 
 class Confirm(StrEnum):
@@ -34,5 +34,6 @@ class Policy:
     callbacks_expected: bool = True
     """Whether kie.ai is told to call back; without, the gateway polls."""
     limits: Limits = field(default_factory=Limits)
+    queue: QueueBounds = field(default_factory=QueueBounds)
     call: float = 30
     """The longest that one call to kie.ai may take."""

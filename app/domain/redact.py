@@ -2,19 +2,13 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from app.domain.balance import MEMBER, REDACTED, without_balance
 from app.domain.report import Report
 from app.domain.submission import Accepted, Outcome, Refused, Unknown
-
-REDACTED = "[redacted]"
-
-_BALANCE_NAME = re.compile(
-    r"(?i:remain(?:ed|ing)_?credits|credits_?(?:remaining|left)|credit_?balance)"
-)
-"""Members that tell what is left in the account; kie.ai was seen to write the first two."""
 
 _RUN = re.compile(r"\\++(?:u00([0-9a-fA-F]{2}))?")
 """A run of backslashes, and the character that it spells by number where it does: JSON within JSON
@@ -73,6 +67,23 @@ def redacted_text(text: str, tokens: Iterable[str]) -> str:
     return text
 
 
+def redacted_words(text: str, tokens: Iterable[str]) -> str:
+    """Return a message without callback tokens and the balance."""
+    return without_balance(redacted_text(text, tokens))
+
+
+def without_told_balance(report: Report) -> Report:
+    """Return the report with the balance taken out of kie.ai's words."""
+    message, fail_message = map(_without_told, (report.message, report.fail_message))
+    if (message, fail_message) == (report.message, report.fail_message):
+        return report
+    return replace(report, message=message, fail_message=fail_message)
+
+
+def _without_told(text: str | None) -> str | None:
+    return None if text is None else without_balance(text)
+
+
 def _occurrences(text: str, token: str) -> Iterator[tuple[int, int]]:
     found = text.find(token)
     while found >= 0:
@@ -80,17 +91,32 @@ def _occurrences(text: str, token: str) -> Iterator[tuple[int, int]]:
         found = text.find(token, found + len(token))
 
 
+_TOKEN_BY_NUMBER = re.compile(
+    rb"\\u00(?:2d|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])", re.IGNORECASE
+)
+"""A character of a token, written by number: no honest document does that."""
+
+
+def without_tokens(body: bytes, tokens: Sequence[str]) -> bytes:
+    """Return a raw body without callback tokens; every other byte stays as it came."""
+    found = [token for token in tokens if token.encode() in body]
+    if not found and not _TOKEN_BY_NUMBER.search(body):
+        return body
+    # One character for each byte, whatever they spell: tokens are ASCII.
+    return redacted_text(body.decode("latin-1"), tokens).encode("latin-1")
+
+
 def redacted_body(body: bytes, tokens: Iterable[str]) -> str:
     """Return a raw body as text, without callback tokens and without the account's balance."""
     text = redacted_text(body.decode("utf-8", "backslashreplace"), tokens)
     spelled = _Spelled(text)
-    return spelled.without(_balances(spelled.meant), "null")
+    return without_balance(spelled.without(_balances(spelled.meant), "null"))
 
 
 def _balances(text: str) -> Iterator[tuple[int, int]]:
     """Find the values of members that tell the balance."""
     end = 0
-    while (name := _BALANCE_NAME.search(text, end)) is not None:
+    while (name := MEMBER.search(text, end)) is not None:
         end = name.end()
         start = _value_of(text, name)
         if start is not None:
@@ -125,14 +151,14 @@ def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
 
 
 def redacted_outcome(outcome: Outcome, tokens: Iterable[str]) -> Outcome:
-    """Return the outcome of a create without the callback tokens in what was said of it."""
+    """Return the outcome of a create without callback tokens and balance in what was said of it."""
     if isinstance(outcome, Accepted):
         return outcome
     if isinstance(outcome, Refused):
-        return replace(outcome, message=redacted_text(outcome.message, tokens))
-    outcome = replace(outcome, reason=redacted_text(outcome.reason, tokens))
+        return replace(outcome, message=redacted_words(outcome.message, tokens))
+    outcome = replace(outcome, reason=redacted_words(outcome.reason, tokens))
     if isinstance(outcome, Unknown) and outcome.message is not None:
-        outcome = replace(outcome, message=redacted_text(outcome.message, tokens))
+        outcome = replace(outcome, message=redacted_words(outcome.message, tokens))
     return outcome
 
 

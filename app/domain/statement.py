@@ -14,7 +14,7 @@ from app.domain.evidence import (
     judge_create,
     judge_query,
 )
-from app.domain.redact import redacted_outcome, redacted_report
+from app.domain.redact import redacted_outcome, redacted_report, without_told_balance
 from app.domain.report import Facts, Progress, Report, Unreadable
 from app.domain.submission import Accepted, Outcome, Unknown
 from app.domain.task import Source, Standing, move
@@ -28,10 +28,12 @@ class Statement:
     task_id: UUID
     source: Source
     body: bytes = field(repr=False)
-    """Exactly the bytes that came."""
+    """The bytes that came; those that are read back lack the task's callback tokens."""
     content: Report | Unreadable
     headers: Mapping[str, str] = field(default_factory=dict)
     signature: Signature = Signature.UNCHECKED
+    whole: bool = True
+    """False: more came than was read."""
     alleged: bool = False
     """The query asked about an id that only a callback named, and nobody vouched for."""
 
@@ -69,13 +71,16 @@ OneSaid = TypeVar("OneSaid", Statement, CreateAnswer)
 
 
 def redacted(said: OneSaid, urls: CallbackUrls) -> OneSaid:
-    """Return it without the callback tokens that it echoes; a body stays as it came."""
+    """Return it without the callback tokens that it echoes and the balance; a body stays."""
     tokens = urls.tokens(said.task_id)
     if isinstance(said, CreateAnswer):
         return replace(said, outcome=redacted_outcome(said.outcome, tokens))
-    if isinstance(said.content, Unreadable) or _only_echoed(said.body, said.echoed_url, tokens):
+    if isinstance(said.content, Unreadable):
         return said
-    return replace(said, content=redacted_report(said.content, tokens))
+    content = without_told_balance(said.content)
+    if not _only_echoed(said.body, said.echoed_url, tokens):
+        content = redacted_report(content, tokens)
+    return said if content is said.content else replace(said, content=content)
 
 
 def _only_echoed(body: bytes, echoed_url: str | None, tokens: Iterable[str]) -> bool:

@@ -6,6 +6,7 @@ The table is the rule. `docs/decisions/0002-states.md` says why each state exist
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 from app.domain.report import Progress
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown, Unsent
@@ -98,6 +99,11 @@ FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED}
 
 class NoSuchArrowError(Exception):
     """A rule asked for a move that the table does not have: a defect, never a caller's fault."""
+
+
+def created_at(task_id: UUID) -> float:
+    """Read the instant in a task's id, a UUIDv7 (RFC 9562 section 5.7), in seconds since 1970."""
+    return (task_id.int >> 80) / 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

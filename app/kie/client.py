@@ -79,6 +79,13 @@ class OversizedAnswerError(Exception):
     """The answer has more bytes than `GATEWAY_KIE_MAX_ANSWER_BYTES`."""
 
 
+class EncodedAnswerError(Exception):
+    """The answer is compressed, although we asked for it as it is: 400 bytes may hold gigabytes.
+
+    Whatever its status is, it proves nothing: a create that it answers stays unknown.
+    """
+
+
 class KieClient:
     """kie.ai's market API for one account.
 
@@ -97,7 +104,7 @@ class KieClient:
     ) -> None:
         """`timeout` is the most seconds that one call may take in all; `http` bounds its parts.
 
-        `max_answer`: the most bytes of an answer, unpacked, that are read.
+        `max_answer`: the most bytes of an answer that are read; a compressed one is not.
         """
         if not (api_key.isascii() and api_key.isprintable()):
             reason = "the kie.ai API key holds characters that no HTTP header can carry"
@@ -237,10 +244,17 @@ def _proxy(url: str) -> httpx.Proxy:
     return httpx.Proxy(bare, headers={"Proxy-Authorization": credentials})
 
 
+PLAIN = frozenset({"", "identity"})
+"""The only codings of a body that are read."""
+
+
 async def _read(response: httpx.Response, limit: int) -> bytes:
-    """Read and unpack; the transport's chunks of 16 KiB have 16 MiB each at most, unpacked."""
+    """Read as many bytes as came over the network, never more than they are."""
+    codings = response.headers.get("Content-Encoding", "").lower().split(",")
+    if not PLAIN.issuperset(coding.strip() for coding in codings):
+        raise EncodedAnswerError
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > limit:
             raise OversizedAnswerError

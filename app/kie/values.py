@@ -11,6 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from app.domain.balance import is_balance
 from app.domain.exact_json import UnreadableDocumentError, read
 
 MAX_ID = 200
@@ -36,8 +37,8 @@ _FIRST_MILLISECONDS = 10**11
 """Below it a number is in seconds (until the year 5138), from it on in ms (since March 1973)."""
 _END_OF_TIME = 10**14
 
-_PRIVATE = {"remainedcredits", "creditsremaining", "callbackurl"}
-"""The account's balance and the URL that holds our token, in lower case without underscores."""
+_CALLBACK_URL = "callbackurl"
+"""The member that holds our token, in lower case without underscores."""
 
 
 def text(value: object, limit: int) -> str | None:
@@ -181,4 +182,4 @@ def is_private(name: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _is_private(name: str) -> bool:
-    return name.replace("_", "").lower() in _PRIVATE
+    return is_balance(name) or name.replace("_", "").lower() == _CALLBACK_URL

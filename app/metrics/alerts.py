@@ -60,6 +60,14 @@ ALERTS: tuple[Alert, ...] = (
         summary="a loop has hung for over a minute; restart its process and keep its log",
     ),
     Alert(
+        name="KieGatewayCrowded",
+        expr='sum by (job) (increase(kie_gateway_edge_refused_total{reason="crowded"}[5m])) > 100',
+        lasting="5m",
+        severity="warning",
+        summary="connections without a valid key are closed to make room: a flood, or too low a "
+        "GATEWAY_MAX_CONNECTIONS",
+    ),
+    Alert(
         name="KieGatewayDeliveriesExhausted",
         expr="increase(kie_gateway_deliveries_exhausted_total[15m]) > 0",
         lasting="0m",
@@ -73,6 +81,14 @@ ALERTS: tuple[Alert, ...] = (
         severity="warning",
         summary="a task could not be written whole, and its caller heard only of its state; report "
         "the log's delivery.unrenderable",
+    ),
+    Alert(
+        name="KieGatewayCallbacksFlooded",
+        expr="sum by (job) (increase(kie_gateway_callbacks_not_kept_total[15m])) > 50",
+        lasting="0m",
+        severity="warning",
+        summary="a callback URL is flooded: somebody else knows it; the log's callback.received "
+        "names the task, and docs/operating.md says what to do",
     ),
     Alert(
         name="KieGatewayAccountRefused",
@@ -122,6 +138,14 @@ ALERTS: tuple[Alert, ...] = (
         severity="warning",
         summary="one client's tasks of one model have not gone through for half an hour: see "
         "kie-gateway admission status",
+    ),
+    Alert(
+        name="KieGatewayUrlDisabled",
+        expr="sum by (reason) (increase(kie_gateway_urls_disabled_total[1h])) > 0",
+        lasting="0m",
+        severity="warning",
+        summary="a client's URL is not called any more: it answered 410, or failed for five days; "
+        "the audit (GET /v1/admin/audit, url_disabled) names client and host",
     ),
     Alert(
         name="KieGatewayTasksSetAside",

@@ -2,7 +2,9 @@
 
 from app.domain.access import Reason, Surface
 from app.domain.admission import BRAKES, PAUSES, HoldReason
+from app.domain.delivery import DisableReason
 from app.domain.evidence import Verdict
+from app.domain.keeping import Keep
 from app.domain.limits import Held, Limited
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
@@ -11,7 +13,6 @@ from app.domain.task import DEADLINES, FINAL, Change, FailClass, Source, State
 from app.metrics.metric import Kind, Metric
 
 PREFIX = "kie_gateway_"
-
 
 LOOPS = ("submit", "poll", "deliver", "probe", "sweep", "number")
 HOLDS = (*BRAKES, *PAUSES)
@@ -27,6 +28,18 @@ LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600, 21600, 86
 """Seconds: from a delivery at once to the last attempt of the usual schedule."""
 LIFE_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 86400)
 """Seconds: from a quick picture to an expired task that is settled a day later."""
+
+EDGE_REASONS = (
+    "malformed_request",
+    "headers_too_large",
+    "url_too_long",
+    "request_timeout",
+    "silent",
+    "crowded",
+    "endless_body",
+    "upgrade",
+)
+"""What is refused, closed or ignored before the application hears of it."""
 
 REQUESTS = Metric(
     name="kie_gateway_requests_total",
@@ -55,11 +68,21 @@ AUTH_REFUSED = Metric(
     alert="a high rate of `malformed` or `unknown`: somebody guesses; `expired`, `disabled` or "
     "`scope`: a caller needs another key. The log's `auth.refused` has addresses",
 )
+EDGE_REFUSED = Metric(
+    name="kie_gateway_edge_refused_total",
+    kind=Kind.COUNTER,
+    labels={"reason": EDGE_REASONS},
+    meaning="What did not become a request: refused as in errors.md; closed because nothing came "
+    "(`silent`), because too many strangers are connected (`crowded`) or because a refused body "
+    "does not end (`endless_body`); and asked for another protocol, answered as HTTP (`upgrade`).",
+    alert="`crowded`: a flood of connections, or GATEWAY_MAX_CONNECTIONS is too low",
+)
 LIMITED = Metric(
     name="kie_gateway_limited_total",
     kind=Kind.COUNTER,
     labels={"kind": tuple(Limited)},
-    meaning="Requests that were refused because their client was over one of its limits.",
+    meaning="Requests that were over a limit of their client. All are refused but a `refresh` of a "
+    "task that was refreshed less than 5 s before, which is answered with what is known.",
     alert="a rate that lasts: a client that does not wait, or needs more; the log's "
     "`client.limited` names it",
 )
@@ -91,8 +114,17 @@ CALLBACKS = Metric(
     name="kie_gateway_callbacks_total",
     kind=Kind.COUNTER,
     labels={"verdict": tuple(Verdict)},
-    meaning="Callbacks that were kept, by verdict.",
+    meaning="Callbacks that were received, by verdict.",
     alert="`unverified` rising: GATEWAY_KIE_WEBHOOK_HMAC_KEYS is not kie.ai's; `unreadable`",
+)
+CALLBACKS_NOT_KEPT = Metric(
+    name="kie_gateway_callbacks_not_kept_total",
+    kind=Kind.COUNTER,
+    labels={"reason": (Keep.REPEATED, Keep.COUNTED, Keep.HEAD)},
+    meaning="Callbacks that were not kept whole in a row of their own: `repeated`, the same is "
+    "kept, and counts on; `counted`, the task has as many as are kept; `head`, it has as many "
+    "bytes. What changes a task is always kept.",
+    alert="over 50 in 15 minutes: somebody knows a callback URL and floods it",
 )
 CALLBACKS_REJECTED = Metric(
     name="kie_gateway_callbacks_rejected_total",
@@ -202,6 +234,15 @@ DELIVERIES_UNDELIVERABLE = Metric(
     meaning="Deliveries of kie.ai's API that can never be made: no URL, a forbidden address or "
     "host, a name that does not exist.",
     alert="any increase after a change of a client's hosts or of the network",
+)
+URLS_DISABLED = Metric(
+    name="kie_gateway_urls_disabled_total",
+    kind=Kind.COUNTER,
+    labels={"reason": tuple(DisableReason)},
+    meaning="Clients' URLs that are not called any more: they answered 410 (`gone`), or failed for "
+    "five days (`failing`).",
+    alert="any increase: the audit and the log's `delivery.url_disabled` name client and host; the "
+    "client puts it back by `POST /v1/deliveries/enable`",
 )
 TASKS = Metric(
     name="kie_gateway_tasks",
@@ -338,11 +379,13 @@ CATALOGUE: tuple[Metric, ...] = (
     REQUESTS,
     REQUEST_DURATION,
     AUTH_REFUSED,
+    EDGE_REFUSED,
     LIMITED,
     HELD,
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,
+    CALLBACKS_NOT_KEPT,
     CALLBACKS_REJECTED,
     QUERIES,
     QUERY_DURATION,
@@ -358,6 +401,7 @@ CATALOGUE: tuple[Metric, ...] = (
     DELIVERIES_EXHAUSTED,
     DELIVERIES_BRIEF,
     DELIVERIES_UNDELIVERABLE,
+    URLS_DISABLED,
     TASKS,
     OLDEST_QUEUED,
     OVERDUE,

@@ -1,4 +1,4 @@
-"""What a metric is, as data."""
+"""What is said of a metric, and what kinds there are."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -18,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 
 from app.domain.limits import Held
 from app.domain.replicas import SHARED_SETTINGS
+from app.domain.task import created_at
 from app.metrics import catalogue
 from app.metrics.catalogue import CATALOGUE
 from app.metrics.metric import Kind, Metric
@@ -72,6 +73,10 @@ class Metrics:
         """Count a key that was refused."""
         self._count(catalogue.AUTH_REFUSED, surface, reason)
 
+    def refused_at_the_edge(self, reason: str) -> None:
+        """Count what did not become a request."""
+        self._count(catalogue.EDGE_REFUSED, reason)
+
     def limited(self, kind: str) -> None:
         """Count a request that was one too many of its client."""
         self._count(catalogue.LIMITED, kind)
@@ -84,6 +89,10 @@ class Metrics:
     def called_back(self, verdict: str) -> None:
         self._count(catalogue.CALLBACKS, verdict)
 
+    def not_kept(self, reason: str) -> None:
+        """Count a statement of kie.ai's that got no row of its own, or not a whole one."""
+        self._count(catalogue.CALLBACKS_NOT_KEPT, reason)
+
     def rejected(self) -> None:
         """Count a callback with a wrong token."""
         self._count(catalogue.CALLBACKS_REJECTED)
@@ -95,7 +104,7 @@ class Metrics:
 
     def settled(self, task_id: UUID, settled_by: str, state: str) -> None:
         """Measure a task from its creation to its final state."""
-        age = self._clock().timestamp() - _created_at(task_id)
+        age = self._clock().timestamp() - created_at(task_id)
         self._observe(catalogue.TASK_DURATION, max(0.0, age), settled_by, state)
 
     def swept(self, state: str, tasks: int) -> None:
@@ -127,6 +136,10 @@ class Metrics:
     def undeliverable(self) -> None:
         """Count a delivery that can never be made."""
         self._count(catalogue.DELIVERIES_UNDELIVERABLE)
+
+    def url_disabled(self, reason: str) -> None:
+        """Count a client's URL that is not called any more."""
+        self._count(catalogue.URLS_DISABLED, reason)
 
     def failed(self, fail_class: str) -> None:
         """Count a failure that kie.ai told of."""
@@ -244,8 +257,3 @@ def _start_at_zero(counter: Counter, metric: Metric) -> None:
     if metric.labels and metric.words.keys() == metric.labels.keys():
         for words in itertools.product(*metric.words.values()):
             counter.labels(*words)
-
-
-def _created_at(task_id: UUID) -> float:
-    """Read the instant in a UUIDv7 (RFC 9562 section 5.7), in seconds since 1970."""
-    return (task_id.int >> 80) / 1000

@@ -1,54 +1,64 @@
 """Where a delivery may go: never to what only this machine, or its cloud, should reach.
 
-Callers choose the URLs and live in private networks, so those are open. What is closed is what
-gives this process's own trust away: loopback, link-local and with it the metadata services of
-clouds, in every spelling an address can have. The address is judged when its socket is made, so
-that the one that was vetted is the one that is connected to.
+Callers choose the URLs and live in private networks, so those are open unless a setting says
+otherwise. Closed is everything else that IANA's registries of special purposes hold, in every
+spelling that an address can have. The address is judged when its socket is made, so that the one
+that was vetted is the one that is connected to; and again when an open connection is used, since
+the next client may not be let to it.
 """
 
 import ipaddress
 import socket
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit
 
-from app.domain.client import url_objection
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-METADATA: tuple[Network, ...] = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "100.100.100.200/32",  # Alibaba Cloud
-        "168.63.129.16/32",  # Azure's wire server
-        "192.0.0.192/32",  # Oracle Cloud
-        "fd00:ec2::/32",  # AWS: metadata, time, DNS
-        "fd20:ce::254/128",  # Google Cloud
-        "fd00:c1::a9fe:a9fe/128",  # Oracle Cloud
-        "fd00:100::100:200/128",  # Alibaba Cloud
-        "fd00:a9fe:a9fe::1/128",  # Akamai
-        "fd00:42::42/128",  # Scaleway
-    )
+from app.domain.hosts import is_listed
+from app.outbound.registry import (
+    LINK_LOCAL,
+    LOOPBACK,
+    METADATA,
+    NAT64,
+    PRIVATE,
+    Address,
+    Network,
+    closed_name,
+    networks,
+    within,
 )
-"""Metadata services outside 169.254.0.0/16, which is link-local."""
-
-NEVER: tuple[Network, ...] = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "0.0.0.0/8",  # "this network" (RFC 1122); Linux takes 0.0.0.0 for loopback
-        "240.0.0.0/4",  # reserved, and limited broadcast
-        "::/128",
-        "fec0::/10",  # site-local (RFC 3879)
-    )
-)
+from app.outbound.target import Target, objection_to_form
 
 USUAL_PORTS = frozenset({80, 443})
 HIGHEST_SYSTEM_PORT = 1023
 
-DIALED: ContextVar[list[str]] = ContextVar("dialed")
-"""The addresses that a call has tried so far; the caller sets the list it will look at."""
+
+class PrivateNetworks(StrEnum):
+    """Who is let to RFC 1918 and RFC 4193."""
+
+    OPEN = "open"
+    LISTED = "listed"
+    """Only to hosts that its client's webhook hosts name."""
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class Call:
+    """One attempt, as its sockets see it."""
+
+    listed: bool = False
+    """Its host is one of those that its client's webhook hosts name."""
+    fresh: bool = False
+    """It may not use a connection that is open already."""
+    dialed: list[str] = field(default_factory=list)
+    """The addresses that it has tried so far; empty, once it has a `peer`: that was open before."""
+    peer: str | None = None
+    """The address that it is connected to."""
+
+
+CALL: ContextVar[Call | None] = ContextVar("call", default=None)
+"""The attempt that is under way; its maker looks at what became of it."""
 
 
 class BlockedAddressError(OSError):
@@ -58,35 +68,48 @@ class BlockedAddressError(OSError):
 class Guard:
     """Judges URLs as far as they can be judged before, and addresses when they are used."""
 
-    def __init__(self, *, allow_loopback: bool, blocked: Sequence[Network]) -> None:
+    def __init__(
+        self,
+        *,
+        allow_loopback: bool,
+        blocked: Sequence[Network],
+        private: PrivateNetworks = PrivateNetworks.OPEN,
+    ) -> None:
         self._allow_loopback = allow_loopback
         self._blocked = tuple(blocked)
+        self._private = private
 
-    def objection_to_url(self, url: str, hosts: Sequence[str] | None = None) -> str | None:
+    def objection_to_url(
+        self, url: str, hosts: Sequence[str] | None = None, *, others: bool = False
+    ) -> str | None:
         """Say what is wrong with the URL as far as it shows without resolving it; None: nothing.
 
-        `hosts`: the only ones that the client may use; None: any.
+        `hosts`: the only ones that the client may use, unless `others` may be too; None: any.
         """
-        malformed = url_objection(url)
+        malformed = objection_to_form(url)
         if malformed is not None:
             return malformed
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        if parts.username is not None or parts.password is not None:
+        target = Target.of(url)
+        if target.has_user:
             return "should have no user or password in it"
+        port = target.port
         if port is not None and port <= HIGHEST_SYSTEM_PORT and port not in USUAL_PORTS:
             return "should have port 80, 443, or one above 1023"
-        if hosts is not None and host not in {allowed.lower() for allowed in hosts}:
+        listed = is_listed(target.name, hosts)
+        if hosts is not None and not (listed or others):
             return "has a host that is not among this client's webhook hosts"
-        return self._objection_to_host(host.rstrip("."))
+        return self._objection_to_host(target.name, listed=listed)
 
-    def objection_to_address(self, text: str) -> str | None:
-        """Say why a resolved address is forbidden; None: it is not."""
+    def objection_to_address(self, text: str, *, listed: bool = False) -> str | None:
+        """Say why a resolved address is forbidden; None: it is not.
+
+        `listed`: the client's webhook hosts name the host that it belongs to.
+        """
         try:
             address = ipaddress.ip_address(text.partition("%")[0])
         except ValueError:
             return "is no IP address"
-        found = (self._objection(meant) for meant in meanings(address))
+        found = (self._objection(meant, listed=listed) for meant in meanings(address))
         return next((objection for objection in found if objection), None)
 
     def open_socket(self, info: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
@@ -95,29 +118,49 @@ class Guard:
         Everything that is connected to passes here, whatever the URL spelled and the resolver said.
         """
         family, kind, protocol, _, where = info
-        DIALED.get([]).append(str(where[0]))
-        objection = self.objection_to_address(str(where[0]))
-        if objection is not None:
-            message = f"{where[0]} {objection}"
-            raise BlockedAddressError(message)
+        call = CALL.get() or Call()
+        call.dialed.append(str(where[0]))
+        self.require(str(where[0]), call)
         return socket.socket(family, kind, protocol)
 
-    def _objection_to_host(self, host: str) -> str | None:
+    def require(self, address: str, call: Call) -> None:
+        """Let nothing pass that is forbidden to the call; raises `BlockedAddressError`."""
+        objection = self.objection_to_address(address, listed=call.listed)
+        if objection is not None:
+            message = f"{address} {objection}"
+            raise BlockedAddressError(message)
+
+    def _objection_to_host(self, host: str, *, listed: bool) -> str | None:
         if not self._allow_loopback and (host == "localhost" or host.endswith(".localhost")):
             return "leads to this machine itself"
         literal = _literal(host)
-        return None if literal is None else self.objection_to_address(str(literal))
+        if literal is not None:
+            return self.objection_to_address(str(literal), listed=listed)
+        return "has a host that is no address, though it ends in a number" if _ends(host) else None
 
-    def _objection(self, address: Address) -> str | None:
-        if address.is_loopback and not self._allow_loopback:
-            return "leads to this machine itself"
-        if address.is_link_local or _within(address, METADATA):
+    def _objection(self, address: Address, *, listed: bool) -> str | None:
+        if within(address, LOOPBACK):
+            blocked = within(address, self._blocked)
+            return None if self._allow_loopback and not blocked else _LOOPBACK_SAID[blocked]
+        if within(address, LINK_LOCAL) or within(address, METADATA):
             return "is link-local or a cloud's metadata service"
-        if address.is_multicast or address.is_unspecified or _within(address, NEVER):
-            return "is no address of a host"
-        if _within(address, self._blocked):
-            return "is in GATEWAY_DELIVERY_BLOCKED_NETWORKS"
-        return None
+        name = closed_name(address)
+        if name is not None:
+            return f"is in a network for special purposes ({name})"
+        if within(address, self._blocked):
+            return _BLOCKED_SAID
+        return self._objection_to_private(listed=listed) if within(address, PRIVATE) else None
+
+    def _objection_to_private(self, *, listed: bool) -> str | None:
+        if self._private is PrivateNetworks.OPEN:
+            return None
+        if self._private is PrivateNetworks.CLOSED:
+            return "is in a private network, and GATEWAY_DELIVERY_PRIVATE_NETWORKS=closed"
+        return None if listed else "is in a private network, and not among the webhook hosts"
+
+
+_BLOCKED_SAID = "is in GATEWAY_DELIVERY_BLOCKED_NETWORKS"
+_LOOPBACK_SAID = {False: "leads to this machine itself", True: _BLOCKED_SAID}
 
 
 def meanings(address: Address) -> Iterator[Address]:
@@ -130,10 +173,10 @@ def meanings(address: Address) -> Iterator[Address]:
     if not isinstance(address, ipaddress.IPv6Address):
         return
     bits = int(address)
-    carries = _within(address, _WITH_LAST) or (bits >> 32) & 0xFDFF_FFFF == _ISATAP
+    carries = within(address, _WITH_LAST) or (bits >> 32) & 0xFDFF_FFFF == _ISATAP
     if carries and address not in _BARE:
         yield ipaddress.IPv4Address(bits & 0xFFFF_FFFF)
-    if _within(address, _NAT64_LOCAL):
+    if within(address, _NAT64_LOCAL):
         yield from _translated(bits)
     if address.sixtofour is not None:
         yield address.sixtofour
@@ -154,27 +197,30 @@ def _translated(bits: int) -> Sequence[ipaddress.IPv4Address]:
     return [one for one in readings if one.packed[0]] or readings
 
 
-_WITH_LAST: tuple[Network, ...] = tuple(
-    ipaddress.ip_network(text)
-    for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96")
-)
-_NAT64_LOCAL: tuple[Network, ...] = (ipaddress.ip_network("64:ff9b:1::/48"),)
+_NAT64_WELL_KNOWN, _NAT64_LOCAL = NAT64[:1], NAT64[1:]
+_WITH_LAST = networks("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96") + _NAT64_WELL_KNOWN
 _ISATAP = 0x0000_5EFE
 _BARE = frozenset({ipaddress.IPv6Address("::"), ipaddress.IPv6Address("::1")})
 """In ::/96 by their bits, and no spelling of an IPv4 address."""
 
 
-def _within(address: Address, networks: Sequence[Network]) -> bool:
-    return any(address.version == network.version and address in network for network in networks)
-
-
 def _literal(host: str) -> Address | None:
     """Read a host as an address in any spelling that a resolver takes: 0x7f.1, 2130706433, ::1."""
     try:
-        return ipaddress.ip_address(host.partition("%")[0])
+        return ipaddress.ip_address(host)
     except ValueError:
         pass
     try:
         return ipaddress.IPv4Address(socket.inet_aton(host))
     except (OSError, ValueError):
         return None
+
+
+def _ends(host: str) -> bool:
+    """Tell whether the last label is a number: no such top-level domain will ever be."""
+    last = host.rpartition(".")[2]
+    return last.isdigit() or (last.startswith("0x") and _is_hex(last[2:]))
+
+
+def _is_hex(text: str) -> bool:
+    return all(char in "0123456789abcdef" for char in text)

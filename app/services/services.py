@@ -12,6 +12,7 @@ from app.services.clients.admin_keys import AdminKeys
 from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
 from app.services.clients.limits import Limits
+from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.deliveries.deliver import Deliverer
@@ -31,6 +32,7 @@ from app.services.tasks.numbering import Numbering
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
+from app.services.tasks.streams import Streams
 from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
@@ -71,6 +73,7 @@ class Services:
     stuck: StuckTasks
     bulk: Bulk
     clients: Clients
+    resealing: Resealing
     deliverer: Deliverer
     deliveries: Deliveries
     dropin: DropIn
@@ -78,6 +81,7 @@ class Services:
     reader: Reader
     commands: Commands
     feed: Feed
+    streams: Streams
     numbering: Numbering
     waiters: Waiters
     witness: Witness

@@ -21,6 +21,8 @@ from app.domain.admission import BRAKES, HoldReason, Limits
 from app.domain.task import DEADLINES, State
 from app.store.account import breakers
 from app.store.account.limits import (
+    ADMITTED_AT,
+    ALLOWED,
     CLIENT_OPEN,
     ELIGIBLE,
     FREE_SEATS,
@@ -36,6 +38,7 @@ from app.store.account.limits import (
     given_limits,
 )
 from app.store.account.pairs import HELD_BACK, held_pair_of
+from app.store.account.shares import rooms, seated, waiting
 from app.store.deliveries.attempts import PENDING, pending_hosts
 from app.store.sql import NOW, lease_is_free, seconds_since, state_literal
 from app.store.tables import (
@@ -96,11 +99,16 @@ _COUNTS: Mapping[State, ScalarSelect[int]] = {
     **{state: _count(*_bounded(state)) for state in _BOUNDED},
 }
 
+_ROOMS = rooms(waiting(), seated())
+_ROOM_SINCE = case((_ROOMS.c.room < ALLOWED, ADMITTED_AT))
+"""As `SEAT_SINCE`, of the client's own."""
 _ELIGIBLE_SINCE: ScalarSelect[datetime] = (
-    select(func.min(func.greatest(Task.due_at, KieBreaker.held_until, type_=NOW.type)))
+    select(func.min(func.greatest(Task.due_at, KieBreaker.held_until, _ROOM_SINCE, type_=NOW.type)))
     .join(ClientQueue, ClientQueue.client_id == Task.client_id)
+    .join(_ROOMS, _ROOMS.c.client_id == Task.client_id)
     .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
-    .where(*ELIGIBLE, CLIENT_OPEN, ~func.coalesce(HELD_BACK, false()))
+    .where(*ELIGIBLE, CLIENT_OPEN, _ROOMS.c.room > 0, ~func.coalesce(HELD_BACK, false()))
+    .correlate(KieAccount)
     .scalar_subquery()
 )
 """Since when a task could have been sent: of a held pair, since its probe is due."""

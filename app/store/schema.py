@@ -80,6 +80,8 @@ class Progress:
     say: Callable[[str], None] = field(default=lambda _: None)
     pid: int | None = None
     """The session in PostgreSQL that may be waiting."""
+    owner: str | None = None
+    """The role that is to own what is made; None: the one that connects."""
     turn: bool = True
     """Whether it waits for its turn, else for a table."""
     blockers: Sequence[str] = ()
@@ -93,6 +95,8 @@ def take_turn(connection: Connection, progress: Progress) -> None:
     _set(connection, "lock_timeout", progress.wait)
     connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
     progress.turn = False
+    if progress.owner is not None:
+        connection.execute(text(f"SET LOCAL ROLE {progress.owner}"))
     _set(connection, "lock_timeout", TABLE_LOCK)
     _set(connection, "statement_timeout", STATEMENT)
 

@@ -69,20 +69,6 @@ class Signals:
             if not self._waiting[topic]:
                 del self._waiting[topic]
 
-    @contextmanager
-    def subscribed_to_all(self) -> Iterator[asyncio.Event]:
-        """Lend an event that is set whenever anything is announced."""
-        event = asyncio.Event()
-
-        def hear(_: str) -> None:
-            event.set()
-
-        self._taps.append(hear)
-        try:
-            yield event
-        finally:
-            self._taps.remove(hear)
-
     def tap(self, hear: Callable[[str], None]) -> None:
         """Call `hear` with every topic announced, and with `EVERYTHING` after a lost connection."""
         self._taps.append(hear)

@@ -61,7 +61,7 @@ async def start_inside(
 @pytest.fixture(scope="module")
 def spec() -> dict[str, Any]:
     """Lend the OpenAPI document, which needs no running gateway."""
-    secret = SecretStr("s" * 40)
+    secret = SecretStr("a-secret-of-the-document-not-to-be-shown")
     settings = Settings(
         database_url=SecretStr("postgresql://nobody@localhost/nothing"),
         secret_keys=(secret,),

@@ -17,6 +17,7 @@ import httpx
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
+from app.api import health
 from app.config import Settings
 from app.domain.access import Role, Scope
 from app.main import ADMIN, ROUTERS, Surface, create_app
@@ -33,7 +34,7 @@ RESULT = "https://example.com/generated-image.jpg"
 
 ROUTES: Mapping[str, APIRoute] = {
     f"{method} {route.path}": route
-    for router in (*ROUTERS[Surface.ALL], *ADMIN[Surface.ALL])
+    for router in (*ROUTERS[Surface.ALL], *ADMIN[Surface.ALL], health.numbers)
     for route in router.routes
     if isinstance(route, APIRoute)
     for method in sorted(route.methods or ())

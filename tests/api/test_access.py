@@ -183,7 +183,7 @@ async def test_streams_and_waits_end_with_the_key(place: Place, how: str) -> Non
         await ENDS[how](place)
         await place.services.uses.look()
         for answer in await asyncio.gather(*held):
-            assert problem(answer)["code"] == "unauthenticated"
+            assert answer.json()["code"] == "unauthenticated"
         await feed.rest()
         await history.rest()
     await eventually(lambda: _holds(place, 0))

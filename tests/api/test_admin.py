@@ -89,7 +89,7 @@ async def admin(start_gateway: StartGateway) -> AsyncIterator[Admin]:
 def admin_spec() -> dict[str, Any]:
     settings = Settings(
         database_url=SecretStr("postgresql://nobody@localhost/nothing"),
-        secret_keys=(SecretStr("s" * 40),),
+        secret_keys=(SecretStr(SECRET),),
         admin_key=SecretStr(ADMIN_KEY),
     )
     return create_app(settings, worker=False).openapi()

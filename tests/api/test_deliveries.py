@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
 from app.services.deliveries.history import MOST_REPEATED
 from app.store.deliveries import history
@@ -29,6 +30,8 @@ from tests.stage import eventually
 from tests.upstream import Upstream, failed, succeeded
 
 HOOK = "https://h.test/hook"
+ADMIN_KEY = "an-admin-key-of-these-tests"
+BUSY = b"busy \xff\x00" + "é".encode() * 600
 DISABLED = Refusal(status=409, code="url_disabled", says="enable it")
 
 
@@ -121,7 +124,7 @@ async def test_a_delivery_is_shown_with_all_attempts(outbox: Outbox, spec: dict[
         "INSERT INTO delivery_attempts (delivery_id, number, seconds, status, error, address,"
         " answer) VALUES ($1, $2, 0.25, $3, $4, $5, $6)",
         [
-            (UUID(delivery_id), 2, 503, None, "10.0.0.7", b"busy \xff\x00"),
+            (UUID(delivery_id), 2, 503, None, "10.0.0.7", BUSY),
             (UUID(delivery_id), 1, None, "no answer within 15 s", None, b""),
         ],
     )
@@ -138,12 +141,77 @@ async def test_a_delivery_is_shown_with_all_attempts(outbox: Outbox, spec: dict[
     assert shown["due_at"].endswith("Z")
     first, second = shown["attempts"]
     assert set(first) == set(schemas["DeliveryAttempt"]["properties"])
-    assert (first["number"], first["status"], first["answer"]) == (1, None, "")
+    assert (first["number"], first["status"], first["answer"]) == (1, None, None)
     assert first["error"] == "no answer within 15 s"
     assert (second["status"], second["address"]) == (503, "10.0.0.7")
-    assert (second["seconds"], second["answer"]) == (0.25, "busy \ufffd\0")
+    assert (second["seconds"], second["answer"]) == (0.25, None)
     assert await outbox.get(f"/v1/deliveries/{delivery_id}") == shown
     assert (await outbox.get(f"/v1/tasks/{task_id}/deliveries"))["data"] == [shown]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "shown"),
+    [
+        (["h.test"], "busy \ufffd\0" + "é" * 124),  # what was cut in two at 256 bytes is left out
+        (["other.test", "H.TEST"], "busy \ufffd\0" + "é" * 124),
+        (["other.test"], None),
+        (None, None),
+    ],
+)
+async def test_an_answer_is_shown_of_listed_hosts_only(
+    hosts: list[str] | None, shown: str | None, outbox: Outbox
+) -> None:
+    """Else every key would read what any address of the private network says to a POST."""
+    _, delivery_id = await outbox.notified()
+    await outbox.sql.execute("UPDATE clients SET webhook_hosts = $1 WHERE name = 'tests'", hosts)
+    await outbox.sql.execute(
+        "INSERT INTO delivery_attempts (delivery_id, number, seconds, status, answer, answer_bytes)"
+        " VALUES ($1, 1, 0.25, 503, $2, 4096)",
+        UUID(delivery_id),
+        BUSY,
+    )
+    (attempt,) = (await outbox.get(f"/v1/deliveries/{delivery_id}"))["attempts"]
+    assert (attempt["answer"], attempt["answer_bytes"]) == (shown, 4096)
+
+
+async def test_operators_see_more_of_an_answer_and_less_of_the_url(
+    start_gateway: StartGateway, upstream: Upstream, sql: Sql
+) -> None:
+    gateway = await start_gateway(admin_key=SecretStr(ADMIN_KEY), submit_wait=5)
+    outbox = Outbox(gateway, upstream, sql)
+    _, delivery_id = await outbox.notified()
+    await sql.execute(
+        "INSERT INTO delivery_attempts (delivery_id, number, seconds, answer)"
+        " VALUES ($1, 1, 0.25, $2)",
+        UUID(delivery_id),
+        b"x" * 16_384,  # as releases before this one have kept it
+    )
+    gateway.http.headers["Authorization"] = f"Bearer {ADMIN_KEY}"
+    shown = await outbox.get(f"/v1/admin/deliveries/{delivery_id}")
+    assert (shown["client"], shown["webhook_host"]) == ("tests", "h.test")
+    assert HOOK not in str(shown)
+    assert shown["attempts"][0]["answer"] == "x" * 1024
+    refused = await gateway.http.get(f"/v1/admin/deliveries/{UUID(int=7)}")
+    assert refused.status_code == 404
+
+
+async def test_disabled_urls_are_listed_with_their_reasons(outbox: Outbox) -> None:
+    await outbox.notified()
+    await outbox.disable()
+    await outbox.disable("https://h.test/old")
+    await outbox.sql.execute("UPDATE disabled_urls SET reason = 'failing' WHERE url = $1", HOOK)
+    await outbox.sql.execute(
+        "UPDATE disabled_urls SET disabled_at = '2026-01-02T03:04:05Z' WHERE url <> $1", HOOK
+    )
+    first, second = (await outbox.get("/v1/deliveries/disabled-urls"))["data"]
+    assert (first["url"], first["reason"]) == (HOOK, "failing")
+    assert second == {
+        "url": "https://h.test/old",
+        "reason": "gone",
+        "disabled_at": "2026-01-02T03:04:05Z",
+    }
+    assert (await outbox.asks("/enable", {"url": HOOK})).status_code == 200
+    assert (await outbox.get("/v1/deliveries/disabled-urls"))["data"] == [second]
 
 
 async def test_a_list_goes_from_new_to_old_page_by_page(outbox: Outbox) -> None:
@@ -332,7 +400,7 @@ async def test_what_was_given_up_arrives_at_last(
     lost = await eventually(lambda: ended("exhausted"))
     (attempt,) = (await outbox.get(f"/v1/deliveries/{lost}"))["attempts"]
     assert (attempt["status"], attempt["address"]) == (500, "127.0.0.1")
-    assert attempt["answer"] == "thank you"
+    assert (attempt["answer"], attempt["answer_bytes"]) == (None, 9)
     hook.status = 204
     made = await outbox.again(state="exhausted")
     assert await eventually(lambda: ended("delivered")) == made["data"][0]

@@ -8,8 +8,8 @@ import pytest_asyncio
 from fastapi.sse import KEEPALIVE_COMMENT
 
 from app.api.events import QUIET_LOOKS
-from app.services.tasks.events import LOOK
-from app.store.signals import FEED, Signals
+from app.services.tasks import events
+from app.services.tasks.streams import Streams
 from tests.api.conftest import Inside, IssueKey, StartInside
 from tests.api.stage import (
     UNAUTHENTICATED,
@@ -49,11 +49,13 @@ def told(sent: list[Sent]) -> list[tuple[str, str]]:
 WHOLE = [(f"task.{to}", to) for _, to, _, _ in LIFE]
 
 
-async def listening(signals: Signals, count: int) -> None:
-    """Wait until so many listen to everything or to the feed; the waiters are one."""
+async def listening(streams: Streams, count: int) -> None:
+    """Wait until so many streams are open."""
+    followed = (streams._tasks, streams._clients)
 
     async def look() -> bool | None:
-        return len(signals._taps) + len(signals._waiting.get(FEED, ())) == count or None
+        opened = [stream for kind in followed for one in kind._streams.values() for stream in one]
+        return len(opened) == count or None
 
     await eventually(look)
 
@@ -140,29 +142,25 @@ async def test_a_feed_is_taken_up_where_it_broke(
         assert told(await stream.events(4 - seen)) == WHOLE[seen:]
 
 
-async def test_a_silent_stream_says_that_it_lives(inside: Inside) -> None:
-    """Others' announcements make it look sooner, so that the test need not wait ten seconds."""
-    path = "/v1/events"
-    async with streaming(inside.gateway, path) as stream:
+async def test_a_silent_stream_says_that_it_lives(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert QUIET_LOOKS * events.QUIET < 30  # proxies cut after 60 seconds of silence
+    monkeypatch.setattr(events, "QUIET", 0.01)
+    async with streaming(inside.gateway, "/v1/events") as stream:
         for expected in (PING, PING, PING):
-            reading = asyncio.create_task(stream.block())
-            while not reading.done():
-                inside.services.signals.announce(FEED)
-                await asyncio.wait({reading}, timeout=LOOK / 20)
-            block = reading.result()
+            block = await stream.block()
             assert block is not None
             assert block.comment == expected
-    assert QUIET_LOOKS * LOOK < 30  # proxies cut after 60 seconds of silence
 
 
 async def test_who_hangs_up_is_forgotten(inside: Inside, upstream: Upstream) -> None:
     task = await inside.gateway.create()
-    await listening(inside.services.signals, 1)
     for path in ("/v1/events", task["urls"]["events"]):
         async with streaming(inside.gateway, path) as stream:
             await stream.events(3)
-            await listening(inside.services.signals, 2)
-        await listening(inside.services.signals, 1)
+            await listening(inside.services.streams, 1)
+        await listening(inside.services.streams, 0)
     assert len(upstream.creates) == 1
 
 
@@ -203,7 +201,7 @@ async def test_a_slow_reader_holds_nothing_and_misses_nothing(
         async with asyncio.timeout(3 * PATIENCE):
             while met < count + 3:
                 met += (await line.reader.readline()).startswith(b"data: ")
-    await listening(inside.services.signals, 1)
+    await listening(inside.services.streams, 0)
 
 
 REFUSED: dict[str, tuple[dict[str, str], str, Refusal]] = {

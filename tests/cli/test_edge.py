@@ -2,16 +2,24 @@
 
 import asyncio
 import contextlib
+import io
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from app.api.browsers import HEADERS
+from app.api.callers import recognise
 from app.cli.processes.edge import LINGER_BYTES, MAX_HEADERS, MAX_URL_BYTES, Bounds, edge
-from tests.stage import serving
+from app.cli.processes.refusing import Refused
+from app.log import Sampled
+from app.metrics.catalogue import EDGE_REASONS
+from tests.stage import eventually, serving
 
 BOUNDS = Bounds(header_bytes=16384, header_timeout=0.5, body_timeout=1.0, connections=20)
 LARGE = 256 * 1024
@@ -19,8 +27,14 @@ LARGE = 256 * 1024
 Connect = Callable[[], Awaitable["Line"]]
 
 
-async def echo(_: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the size of the body; 413 at once beyond `LARGE`, with the rest unread."""
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the size of the body; 413 at once beyond `LARGE`, with the rest unread.
+
+    404 without a key; who has one is recognised before the body is read.
+    """
+    known = dict(scope["headers"]).get(b"authorization") == b"right"
+    if known:
+        recognise(Request(scope))
     size = 0
     while True:
         message = await receive()
@@ -29,7 +43,7 @@ async def echo(_: Scope, receive: Receive, send: Send) -> None:
         size += len(message["body"])
         if size > LARGE or not message["more_body"]:
             break
-    status = 413 if size > LARGE else 200
+    status = 413 if size > LARGE else 404 if scope["path"] == "/key" and not known else 200
     await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body", "body": str(size).encode()})
 
@@ -40,6 +54,7 @@ class Line:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.head = ""
 
     async def says(self, raw: bytes) -> None:
         self.writer.write(raw)
@@ -48,10 +63,10 @@ class Line:
     async def status(self) -> int | None:
         """Read an answer's head and return its status; None: hung up without one."""
         try:
-            head = await self.reader.readuntil(b"\r\n\r\n")
+            self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
-        return int(head.split(b" ")[1])
+        return int(self.head.split(" ")[1])
 
     async def problem(self) -> Any:
         return json.loads(await self.reader.read(4096))
@@ -63,10 +78,19 @@ class Line:
         return True
 
 
+@pytest.fixture
+def counted() -> Counter[str]:
+    return Counter()
+
+
 @pytest_asyncio.fixture
-async def connect() -> AsyncIterator[Connect]:
+async def connect(counted: Counter[str]) -> AsyncIterator[Connect]:
+    def count(reason: str) -> None:
+        counted[reason] += 1
+
     lines: list[Line] = []
-    async with serving(echo, http=edge(BOUNDS), lifespan="off", timeout_keep_alive=1) as url:
+    protocol = edge(BOUNDS, Refused(count))
+    async with serving(echo, http=protocol, lifespan="off", timeout_keep_alive=1) as url:
         host, port = url.removeprefix("http://").split(":")
 
         async def connect() -> Line:
@@ -84,6 +108,7 @@ def request(*headers: str, path: str = "/", method: str = "GET", body: bytes = b
 
 
 HOST = "Host: x"
+KEY = "Authorization: right"
 CHUNKED = "Transfer-Encoding: chunked"
 MALFORMED = (400, "malformed_request")
 TOO_LARGE = (431, "headers_too_large")
@@ -106,12 +131,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_refused(connect: Connect, name: str) -> None:
+async def test_refused(connect: Connect, counted: Counter[str], name: str) -> None:
     raw, (status, code) = REFUSED[name]
     line = await connect()
     with contextlib.suppress(ConnectionError):
         await line.says(raw)
     assert await line.status() == status
+    for header, value in HEADERS.items():
+        assert f"\r\n{header.lower()}: {value}\r\n" in line.head
+    assert counted == {code: 1}
     problem = await line.problem()
     assert (problem["status"], problem["code"]) == (status, code)
     line.writer.write_eof()
@@ -158,13 +186,53 @@ async def test_silent_connections_are_closed(connect: Connect, raw: bytes) -> No
         assert await line.is_closed()
 
 
-async def test_the_one_that_waits_longest_goes_first(connect: Connect) -> None:
+async def test_the_one_that_waits_longest_goes_first(
+    connect: Connect, counted: Counter[str]
+) -> None:
     first = await connect()
     await first.says(b"GET")
     others = [await connect() for _ in range(BOUNDS.connections)]
     assert await first.status() is None
     await others[-1].says(request(HOST))
     assert await others[-1].status() == 200
+    assert counted["crowded"] == 1
+
+
+async def test_who_showed_no_key_makes_way_for_newcomers(
+    connect: Connect, counted: Counter[str]
+) -> None:
+    """However often they come back on the same connections."""
+    regular = await connect()
+    await regular.says(request(HOST, KEY, path="/key"))
+    assert await regular.status() == 200
+    newcomer = await connect()
+    flood = []
+    for _ in range(10 * BOUNDS.connections):
+        flood.append(await connect())
+        await flood[-1].says(request(HOST, path="/key"))
+        assert await flood[-1].status() == 404
+    for line in flood[-5:]:
+        await line.reader.readuntil(b"0\r\n\r\n")
+        await line.says(request(HOST, path="/key"))
+        assert await line.status() == 404
+    for line in (regular, newcomer):
+        await line.reader.read(0)
+        await line.says(request(HOST, KEY, path="/key"))
+    assert await newcomer.status() == 200
+    await regular.reader.readuntil(b"0\r\n\r\n")
+    assert await regular.status() == 200
+    assert counted["crowded"] >= 9 * BOUNDS.connections
+
+
+async def test_a_key_that_was_shown_keeps_its_connection_while_the_body_comes(
+    connect: Connect,
+) -> None:
+    sender = await connect()
+    await sender.says(request(HOST, KEY, "Content-Length: 4", method="POST") + b"ab")
+    crowd = [await connect() for _ in range(2 * BOUNDS.connections)]
+    await sender.says(b"cd")
+    assert await sender.status() == 200
+    assert crowd
 
 
 async def test_an_answer_under_way_makes_way_for_nobody(connect: Connect) -> None:
@@ -174,3 +242,52 @@ async def test_an_answer_under_way_makes_way_for_nobody(connect: Connect) -> Non
     crowd = [await connect() for _ in range(BOUNDS.connections - 3)]
     assert [await line.status() for line in answered] == [200] * 3
     assert crowd
+
+
+# -- what strangers write into the log
+
+
+async def test_a_flood_is_counted_and_one_line(
+    connect: Connect, counted: Counter[str], logged: io.StringIO
+) -> None:
+    for _ in range(30):
+        line = await connect()
+        await line.says(b"\x16\x03\x01 hello\r\n\r\n")
+        assert await line.status() == 400
+        line = await connect()
+        await line.says(request(HOST, "Connection: Upgrade", "Upgrade: websocket"))
+        assert await line.status() == 200
+    silent = await connect()
+    assert await silent.is_closed()
+
+    async def look() -> bool | None:
+        return counted["silent"] > 0 or None
+
+    await eventually(look)
+    assert (counted["malformed_request"], counted["upgrade"]) == (30, 30)
+    assert set(counted) <= set(EDGE_REASONS)
+    said = [json.loads(one) for one in logged.getvalue().splitlines()]
+    refused = [one for one in said if one["event"] == "edge.refused"]
+    assert Counter(one["reason"] for one in refused) == dict.fromkeys(counted, 1)
+    assert all(one["address"] == "127.0.0.1" for one in refused)
+    assert "Invalid HTTP" not in logged.getvalue()
+    assert "Unsupported upgrade" not in logged.getvalue()
+
+
+def test_a_sample_says_how_many_it_stands_for() -> None:
+    now = 0.0
+    sampled = Sampled(every=10.0, clock=lambda: now)
+    assert [sampled.admit("a") for _ in range(4)] == [0, None, None, None]
+    assert sampled.admit("b") == 0
+    now = 9.9
+    assert sampled.admit("a") is None
+    now = 10.0
+    assert (sampled.admit("a"), sampled.admit("a")) == (4, None)
+
+
+def test_a_sample_forgets_what_was_longest_silent() -> None:
+    sampled = Sampled(every=10.0, clock=lambda: 1.0)
+    for number in range(5000):
+        assert sampled.admit(str(number)) == 0
+    assert sampled.admit("4999") is None
+    assert len(sampled._seen) <= 1001

@@ -11,6 +11,7 @@ from app.cli.operators.keys import DAY
 from app.cli.processes.serve import serve
 from app.domain.client import USUAL_GRACE
 from app.main import Surface
+from tests.processes.stage import bare_environment
 
 HEAVY = ("aiohttp", "alembic", "asyncpg", "fastapi", "httpx", "sqlalchemy", "starlette", "uvicorn")
 LIGHT = (
@@ -53,6 +54,20 @@ def test_a_command_imports_only_what_it_needs(arguments: str) -> None:
 
     assert answer
     assert imported == "imported:"
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "keys create me", "clients list"])
+def test_wrong_settings_are_told_before_anything_is_imported(command: str) -> None:
+    done = subprocess.run(  # noqa: S603  # our own command
+        [sys.executable, "-c", SHOW, *command.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**bare_environment(), "GATEWAY_NOT_A_SETTING": "1"},
+    )
+
+    assert "GATEWAY_NOT_A_SETTING: is not a setting" in done.stderr
+    assert done.stdout.splitlines()[-1] == "imported:"
 
 
 def test_what_is_imported_is_seen() -> None:

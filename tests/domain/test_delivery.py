@@ -13,6 +13,7 @@ from app.domain.delivery import (
     USUAL_EVENTS,
     After,
     DeliveryState,
+    DisableReason,
     EventType,
     Obstacle,
     after_attempt,
@@ -51,13 +52,13 @@ def test_2xx_is_heard(status: int, tries: int, retry_after: float | None, share:
 @given(tries=st.integers(1, 12), retry_after=st.none() | st.floats(0, 1e9))
 def test_410_ends_it_and_its_url(tries: int, retry_after: float | None) -> None:
     found = after(410, tries, retry_after=retry_after)
-    assert found == After(state=DeliveryState.DISABLED, disables=True)
+    assert found == After(state=DeliveryState.DISABLED, disables=DisableReason.GONE)
 
 
 @given(status=FAILURES, tries=st.integers(1, 9), share=SHARES)
 def test_all_else_is_tried_again(status: int | None, tries: int, share: float) -> None:
     found = after(status, tries, share=share)
-    assert (found.state, found.disables) == (DeliveryState.PENDING, False)
+    assert (found.state, found.disables) == (DeliveryState.PENDING, None)
     assert found.wait is not None
     assert SCHEDULE[tries] <= found.wait <= SCHEDULE[tries] * (1 + JITTER)
 

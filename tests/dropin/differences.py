@@ -203,6 +203,20 @@ DIFFERENCES: Sequence[Difference] = (
         seen="success",
     ),
     Difference(
+        what="Answers say to browsers that they are no pages, and not to be kept.",
+        why="A browser that is led to an answer must not run, frame, cache or share it.",
+        where=(
+            "*.headers.cache-control",
+            "*.headers.content-security-policy",
+            "*.headers.cross-origin-resource-policy",
+            "*.headers.referrer-policy",
+            "*.headers.x-content-type-options",
+            "*.headers.x-frame-options",
+        ),
+        page="`Cache-Control: no-store` and headers for browsers",
+        seen="success",
+    ),
+    Difference(
         what="Callbacks come from another `User-Agent`, and have `webhook-id`, `webhook-timestamp`"
         " and `webhook-signature` as well, by Standard Webhooks.",
         why="These cover the body, which kie.ai's signature does not.",

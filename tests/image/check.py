@@ -39,6 +39,7 @@ from tests.image.dockerfile import Stage, read
 from tests.processes.stage import Running
 from tests.proxy import between
 from tests.stage import eventually
+from tools import sbom
 
 MEGABYTE = 1_000_000
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
@@ -67,6 +68,7 @@ def require(condition: object, text: str) -> None:
 def main() -> None:
     stages = read((ROOT / "Dockerfile").read_text(encoding="utf-8"))
     validate_compose()
+    describe()
     if engine.is_present():
         with_an_engine(stages[-1])
         return
@@ -101,6 +103,12 @@ async def use_the_image(container: Container) -> None:
     require(bare.said("set GATEWAY_DATABASE_URL", status=2), f"without a URL: {bare.err.strip()}")
     async with database() as dsn:
         await from_nothing_to_a_result(container, dsn)
+
+
+def describe() -> None:
+    """Write what the image installs, so that known weaknesses can be looked up."""
+    count = sbom.write()
+    require(count, f"{sbom.OUTPUT.relative_to(ROOT)}: {count} packages, each with its hashes")
 
 
 def validate_compose() -> None:

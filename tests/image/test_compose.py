@@ -22,6 +22,7 @@ OURS = ("migrate", "serve", "simulator")
 FILLED = {
     "POSTGRES_PASSWORD": "0123abc",
     "GATEWAY_SECRET_KEYS": '["a-secret-that-is-long-enough"]',
+    "GATEWAY_DATABASE_APP_PASSWORD": "4567def",
     "GATEWAY_KIE_API_KEY": "sk-1",
     "GATEWAY_PUBLIC_URL": "https://gateway.example.com",
 }
@@ -66,9 +67,11 @@ def test_the_example_is_complete_once_it_is_filled_in(filled: Path) -> None:
     assert settings.public_url == FILLED["GATEWAY_PUBLIC_URL"]
     assert settings.database_url is not None
     assert settings.database_url.get_secret_value() == (
-        "postgresql://gateway:0123abc@db:5432/gateway"
+        "postgresql://kie_gateway_app:4567def@db:5432/gateway"
     )
-    assert not settings.warnings()
+    assert [warning.partition(" ")[0] for warning in settings.warnings()] == [
+        "GATEWAY_DATABASE_URL"  # without TLS, inside the project's network
+    ]
     assert found["db"]["environment"]["POSTGRES_PASSWORD"] == "0123abc"
 
 
@@ -77,7 +80,8 @@ def test_the_example_as_it_is_starts_nothing(tmp_path: Path) -> None:
     with pytest.raises(compose.MissingError, match="--env-file"):
         compose.services(given)
     (tmp_path / "gateway.env").write_text(EXAMPLE.read_text(encoding="utf-8"))
-    found = compose.services({**given, "POSTGRES_PASSWORD": "x"})
+    passwords = {"POSTGRES_PASSWORD": "x", "GATEWAY_DATABASE_APP_PASSWORD": "y"}
+    found = compose.services({**given, **passwords})
     with pytest.raises(config.SettingsError, match="GATEWAY_SECRET_KEYS"):
         config.load(compose.environment(found["serve"], tmp_path))
 
@@ -120,7 +124,7 @@ def test_every_name_in_an_env_file_is_known(path: Path) -> None:
 def test_every_name_that_the_file_sets_is_a_setting() -> None:
     for name in OURS:
         given = simulated()[name].get("environment", {})
-        assert set(given) <= set(NAMES), name
+        assert set(given) - {"POSTGRES_PASSWORD"} <= set(NAMES), name
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -176,7 +180,18 @@ def test_only_this_machine_reaches_what_is_published() -> None:
 
 def test_the_schema_needs_no_secret_of_the_gateways(filled: Path) -> None:
     found = compose.services(compose.variables(filled / "gateway.env"))
-    assert set(compose.environment(found["migrate"], filled)) == {"GATEWAY_DATABASE_URL"}
+    assert set(compose.environment(found["migrate"], filled)) == {
+        "GATEWAY_DATABASE_URL",
+        "GATEWAY_DATABASE_APP_PASSWORD",
+    }
+
+
+def test_the_superuser_is_for_migrate_only(filled: Path) -> None:
+    found = compose.services(compose.variables(filled / "gateway.env"))
+    served = compose.environment(found["serve"], filled)
+    assert FILLED["POSTGRES_PASSWORD"] not in " ".join(served.values())
+    migrating = compose.environment(found["migrate"], filled)["GATEWAY_DATABASE_URL"]
+    assert f"//postgres:{FILLED['POSTGRES_PASSWORD']}@" in migrating
 
 
 @pytest.mark.parametrize("text", ["A='b'", "A=$B", 'A="b"x'])

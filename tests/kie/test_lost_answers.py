@@ -50,7 +50,7 @@ LOST: dict[str, tuple[Script, str]] = {
     ),
     "a bad compression": (
         answering(http(200, CREATED, "Content-Encoding: gzip")),
-        "DecodingError",
+        "EncodedAnswerError",
     ),
     "garbage": (answering(b"\x00\xff\xfe garbage\r\n\r\n"), "ClientResponseError"),
     "a redirect to nowhere": (
@@ -59,7 +59,7 @@ LOST: dict[str, tuple[Script, str]] = {
     ),
     "a body that swells": (
         answering(http(200, gzip.compress(b" " * 64 * MAX_ANSWER), "Content-Encoding: gzip")),
-        "OversizedAnswerError",
+        "EncodedAnswerError",
     ),
     "an endless body": (pouring, "OversizedAnswerError"),
     "a long body": (answering(http(200, b" " * (MAX_ANSWER + 1))), "OversizedAnswerError"),

@@ -27,6 +27,7 @@ events {{ worker_connections 512; }}
 http {{
     log_format tries '$request_method $status $upstream_status';
     access_log {folder}/access.log tries;
+    access_log {folder}/requests.log combined;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;
@@ -53,6 +54,12 @@ class Nginx:
     def answers(self) -> Counter[str]:
         """Count `METHOD STATUS TRIES`, where the tries are the statuses of each process tried."""
         return Counter((self.folder / "access.log").read_text().splitlines())
+
+    @property
+    def said(self) -> str:
+        """Everything that it logged."""
+        logs = ("access.log", "requests.log", "error.log")
+        return "".join((self.folder / name).read_text() for name in logs)
 
     @property
     def repeated(self) -> int:

@@ -129,6 +129,8 @@ class Stage:
 
     directory: Path
     settings: Mapping[str, str]
+    checkout: Path | None = None
+    """Whose commands these are; None: this one's."""
     secrets: set[str] = field(default_factory=lambda: {SECRET, KIE_API_KEY})
     """Values that no log may hold; tests add what they were given."""
     _started: int = 0
@@ -144,6 +146,7 @@ class Stage:
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "app.cli", *arguments),
+                cwd=self.checkout,
                 env=self.environment(**changed),
                 stdout=output,
                 stderr=output,
@@ -174,6 +177,7 @@ class Stage:
     async def _run(self, module: str, *arguments: str, stdin: str, **changed: str | None) -> Ended:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *arguments),
+            cwd=self.checkout,
             env=self.environment(**{"GATEWAY_LOG_LEVEL": None, **changed}),
             stdin=PIPE,
             stdout=PIPE,
@@ -196,6 +200,8 @@ class Stage:
 
     def environment(self, **changed: str | None) -> dict[str, str]:
         given = {**bare_environment(), **OF_TESTS, **self.settings, **changed}
+        if self.checkout is not None:
+            given["PYTHONPATH"] = str(self.checkout)
         return {name: value for name, value in given.items() if value is not None}
 
     def leaks(self) -> list[str]:

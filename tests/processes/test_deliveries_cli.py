@@ -200,7 +200,7 @@ NOT_SET: list[tuple[tuple[str, ...], str]] = [
     (("--webhook-url", "h.test"), "--webhook-url: should be an http or https URL"),
     (("--webhook-url", "http://127.0.0.1:8200/"), "this machine itself"),
     (("--webhook-url", "http://169.254.169.254/"), "link-local"),
-    (("--webhook-host", "https://h.test"), "host alone"),
+    (("--webhook-host", "https://h.test"), "host only"),
     (("--webhook-event", "succeeded"), "--webhook-event: "),
     (("--streams", "0"), "/streams should be a whole number"),
     (("--requests-per-second", "many"), "--requests-per-second: should be a whole number"),

@@ -10,8 +10,14 @@ from typer.testing import CliRunner
 from app.cli import app
 
 SETTINGS = {
-    "serve": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL", "GATEWAY_PUBLIC_URL"),
-    "worker": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL", "GATEWAY_PUBLIC_URL"),
+    "serve": (
+        *("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL", "GATEWAY_PUBLIC_URL"),
+        *("GATEWAY_METRICS_LISTEN", "GATEWAY_TRUSTED_PROXIES"),
+    ),
+    "worker": (
+        *("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL", "GATEWAY_PUBLIC_URL"),
+        "GATEWAY_METRICS_LISTEN",
+    ),
     "migrate": ("GATEWAY_DATABASE_URL",),
     "simulator": ("GATEWAY_KIE_BASE_URL",),
     "dev": ("GATEWAY_DATA_DIR",),
@@ -37,6 +43,7 @@ SETTINGS = {
     "keys list": ("only GATEWAY_DATABASE_URL",),
     "keys revoke": ("only GATEWAY_DATABASE_URL",),
     "secrets generate": ("GATEWAY_SECRET_KEYS",),
+    "secrets reseal": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
     "keys rotate-secret": ("GATEWAY_SECRET_KEYS", "GATEWAY_DATABASE_URL"),
     "listen": ("KIE_GATEWAY_SIGNING_SECRET", "GATEWAY_DELIVERY_ALLOW_LOOPBACK"),
     "deliveries list": ("KIE_GATEWAY_URL", "KIE_GATEWAY_API_KEY"),

@@ -82,6 +82,7 @@ async def working(
     async with wired(make_settings(), dsn, monotonic=clock) as services:
         app = FastAPI()
         app.include_router(health.inside)
+        app.include_router(health.numbers)
         app.state.services = services
         async with (
             at_work(services, loops),

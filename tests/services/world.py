@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from app.config import Settings
 from app.domain.draft import Draft
+from app.outbound.connections import session
 from app.outbound.guard import Guard
-from app.outbound.sender import session
 from app.services.services import Services
 from app.store.engine import Database
 from app.store.signals import Signals

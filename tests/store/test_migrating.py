@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -29,16 +28,6 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(releases, "MIGRATIONS", folder)
     monkeypatch.setattr(schema, "LOOK", 0.05)
     monkeypatch.setattr(schema, "TABLE_LOCK", 1.0)
-
-
-@pytest_asyncio.fixture
-async def fresh(dsn: str, template: str, sql_connection: "Connection") -> AsyncIterator[str]:
-    """Lend a migrated database of one test's own."""
-    path = urlsplit(dsn).path
-    name = f"{path.strip('/')}_fresh"
-    await sql_connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield dsn.replace(path, f"/{name}", 1)
-    await sql_connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest_asyncio.fixture

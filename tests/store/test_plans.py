@@ -13,6 +13,7 @@ import pytest_asyncio
 from sqlalchemy import event
 
 from app.domain.evidence import Verdict
+from app.domain.keeping import raw
 from app.domain.move import Move
 from app.domain.polling import DuePoll
 from app.domain.task import State
@@ -176,8 +177,20 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {"tasks_pkey", "tasks_idempotency_key"},
     ),
     "read_callbacks": (
-        lambda connection: callbacks.read_callbacks(connection, TASK, limit=50),
+        lambda connection: callbacks.read_callbacks(connection, TASK, limit=50, weight=10**9),
+        {"callbacks_task", "callbacks_pkey"},
+    ),
+    "tally": (
+        lambda connection: callbacks.tally(connection, new_callback(TASK), Verdict.APPLIED, b""),
         {"callbacks_task"},
+    ),
+    "count_more": (
+        lambda connection: callbacks.count_more(connection, TASK),
+        {"callbacks_task", "callbacks_pkey"},
+    ),
+    "ask_in_doubt": (
+        lambda connection: polls.ask_in_doubt(connection, TASK, every=1),
+        {"tasks_pkey"},
     ),
     "alleged_ids": (
         lambda connection: polls.alleged_ids(connection, TASK, limit=3),
@@ -185,7 +198,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     ),
     "insert_callback": (
         lambda connection: callbacks.insert_callback(
-            connection, new_callback(TASK), Verdict.APPLIED
+            connection, new_callback(TASK), Verdict.APPLIED, raw(b"", ())
         ),
         set(),
     ),
@@ -194,7 +207,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {
             *("tasks_leases", "tasks_submit_by", "tasks_expires", "tasks_polls"),
             *("tasks_seats", "tasks_parked", "tasks_listed_by_state"),
-            *("deliveries_due", "deliveries_leased", "task_events_pkey"),
+            *("deliveries_due", "deliveries_leased", "task_events_pkey", "api_keys_client_id_idx"),
         },
     ),
     "find_key": (
@@ -243,13 +256,16 @@ SMALL = {
 }
 """Tables of a few rows, for which an index would be the longer way."""
 SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}
-EITHER_COUNTS = {"tasks_queue", "tasks_queue_by_model", "tasks_submit_by"}
+EITHER_COUNTS = {
+    *("tasks_queue", "tasks_queue_by_model", "tasks_queue_newest", "tasks_submit_by"),
+}
 """All list the queued tasks and nothing else: to count them, one is as good as another."""
 FIRST_FOUND = {"next_chance": {"tasks"}}
 """One queued task is enough: where a third of all tasks wait, the first page has some."""
 OPEN = {
     "tasks_queue",
     "tasks_queue_by_model",
+    "tasks_queue_newest",
     "tasks_seats",
     "tasks_polls",
     "tasks_leases",
@@ -289,7 +305,7 @@ VALUES ($1, 'm', 'kie_unanswered', 9, now() + interval '300 s') ON CONFLICT DO N
 BESIDE_A_HELD_PAIR: dict[str, Work] = {
     "admit": admit,
     "next_chance": lambda connection: admission.next_chance(connection, WIDE),
-    "highest_cost": admission.highest_cost,
+    "highest_cost": lambda connection: admission.highest_cost(connection, WIDE),
 }
 
 
@@ -317,7 +333,6 @@ async def test_nobody_reads_over_the_tasks_of_a_held_pair(crowd: Database, name:
         "expire queued",
         "expire unconfirmed",
         "expire running",
-        "read_callbacks",
     ],
 )
 async def test_the_order_comes_from_the_index_too(crowd: Database, name: str) -> None:
@@ -348,5 +363,5 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)
         assert (await rows.insert_task(connection, new)).id == TASK
         assert await clients.find_key(connection, digest("17")) is not None
-        assert len(await callbacks.read_callbacks(connection, TASK, limit=50)) == 2
+        assert len(await callbacks.read_callbacks(connection, TASK, limit=50, weight=9999)) == 2
         await connection.rollback()

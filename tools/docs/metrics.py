@@ -2,14 +2,17 @@
 
 import json
 
-from app.metrics import CATALOGUE, Metric
 from app.metrics.alerts import ALERTS, Alert
+from app.metrics.catalogue import CATALOGUE
+from app.metrics.metric import Metric
 
 _PAGE = """\
 # Metrics
 
-`GET /metrics` in Prometheus's text format, on the port of `serve` (GATEWAY_LISTEN) and on the
-worker's own (GATEWAY_WORKER_LISTEN), without a key: keep it internal, as `/readyz`.
+`GET /metrics` in Prometheus's text format, without a key: keep it internal, as `/readyz`. It is on
+the port of `serve` (GATEWAY_LISTEN, but not with `--surface callbacks`) and on the worker's own
+(GATEWAY_WORKER_LISTEN); with GATEWAY_METRICS_LISTEN it is on a port of its own instead, of every
+kind of process.
 
 - Each process shows its own counts; sum them. What comes from the database is the same from every
   process: take the `max`. It is looked up at most every 5 s, however often it is scraped, and while

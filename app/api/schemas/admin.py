@@ -20,11 +20,19 @@ from pydantic import (
 
 from app.api.instants import BodyInstant
 from app.api.schemas.bodies import Number, RequestBody, Url, number
+from app.api.schemas.deliveries import DeliveryAttempt
 from app.domain.access import Scope
 from app.domain.admission import HoldReason
 from app.domain.audit import Action, Actor
-from app.domain.client import MAX_GRACE, MAX_HOSTS, MAX_WEIGHT, USUAL_GRACE
-from app.domain.delivery import EventType
+from app.domain.client import (
+    MAX_GRACE,
+    MAX_HOSTS,
+    MAX_QUEUED_BYTES,
+    MAX_QUEUED_TASKS,
+    MAX_WEIGHT,
+    USUAL_GRACE,
+)
+from app.domain.delivery import DeliveryState, EventType
 from app.domain.limits import MOST
 from app.domain.task import State
 from app.services.account.pauses import MAX_NOTE
@@ -143,6 +151,15 @@ class ClientPatch(RequestBody):
     requests_per_second: Limit | None = Field(default=None, description=f"To one process. {_USUAL}")
     streams: Limit | None = Field(default=None, description=f"Open at one process. {_USUAL}")
     waits: Limit | None = Field(default=None, description=f"Held by one process. {_USUAL}")
+    running_share: Annotated[float, Field(ge=0.001, le=1)] | None = Field(
+        default=None, description="Its share of the seats; null: as the settings say."
+    )
+    queued_tasks: Annotated[int, Field(ge=1, le=MAX_QUEUED_TASKS)] | None = Field(
+        default=None, description="How many of its tasks may wait; null: as the settings say."
+    )
+    queued_bytes: Annotated[int, Field(ge=1, le=MAX_QUEUED_BYTES)] | None = Field(
+        default=None, description="Of the inputs of these; null: as the settings say."
+    )
 
     @model_validator(mode="after")
     def _changes(self) -> Self:
@@ -210,6 +227,15 @@ class AdminClient(BaseModel):
     requests_per_second: int | None = Field(description=_USUAL)
     streams: int | None = Field(description=_USUAL)
     waits: int | None = Field(description=_USUAL)
+    running_share: float | None = Field(
+        description="Its own share of the seats; null: GATEWAY_CLIENT_RUNNING_SHARE."
+    )
+    queued_tasks: int | None = Field(
+        description="How many of its tasks may wait; null: GATEWAY_CLIENT_QUEUED_TASKS."
+    )
+    queued_bytes: int | None = Field(
+        description="Of their inputs; null: GATEWAY_CLIENT_QUEUED_BYTES."
+    )
     created_at: datetime
 
 
@@ -223,6 +249,19 @@ class HeldPair(BaseModel):
     held_since: datetime
     held_until: datetime = Field(description="The next probe.")
     hold_tries: int = Field(description="Probes that failed in a row, the first trouble included.")
+
+
+class ClientSeats(BaseModel):
+    """What a client has of the seats, tasks that run at the same time."""
+
+    client: str
+    running: int = Field(description="Its tasks that count as running at kie.ai.")
+    running_limit: int = Field(description="As many as it may have at all.")
+    waits: bool = Field(description="It has tasks that could be sent.")
+    may_take: int = Field(
+        description="How many more its shares leave it now: none while it has more than its "
+        "weight's and somebody with less waits."
+    )
 
 
 class AdmissionState(BaseModel):
@@ -247,6 +286,7 @@ class AdmissionState(BaseModel):
         "100, those first whose probes failed most often."
     )
     held_pairs_total: int = Field(description="How many there are.")
+    seats: list[ClientSeats] = Field(description="Who has the seats, and who waits for one.")
     clients: list[AdminClient]
 
 
@@ -255,6 +295,30 @@ class AdminClientList(BaseModel):
 
     data: list[AdminClient]
     next_cursor: str | None
+
+
+class AdminAttempt(DeliveryAttempt):
+    """One time that the URL was called, as operators see it."""
+
+    answer: str | None = Field(description="The first 1 KiB of the answer's body.")
+
+
+class AdminDelivery(BaseModel):
+    """A delivery of whichever client: of its URL only the host, the rest may be a secret."""
+
+    client: str
+    webhook_host: str
+    id: UUID
+    task_id: UUID
+    event: EventType
+    state: DeliveryState
+    tries: int
+    due_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+    origin_id: UUID | None
+    webhook_id: str
+    attempts: list[AdminAttempt]
 
 
 class AdminTask(BaseModel):

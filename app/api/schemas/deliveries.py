@@ -14,7 +14,7 @@ from pydantic import (
 
 from app.api.instants import BodyInstant
 from app.api.schemas.bodies import RequestBody, Url
-from app.domain.delivery import DeliveryState, EventType
+from app.domain.delivery import DeliveryState, DisableReason, EventType
 
 
 class Redelivery(RequestBody):
@@ -44,7 +44,7 @@ class Redelivery(RequestBody):
 
 
 class UrlEnable(RequestBody):
-    """A URL of yours that had answered 410 and is to be called again."""
+    """A URL of yours that was disabled and is to be called again."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"url": "https://hooks.example.com/kie"}]}
@@ -66,7 +66,14 @@ class DeliveryAttempt(BaseModel):
     status: int | None = Field(description="What your service answered; null: nothing.")
     error: str | None = Field(description="Why there was no answer.")
     address: str | None = Field(description="The address that was connected to.")
-    answer: str = Field(description="The first 16 KiB of the answer's body.")
+    answer_bytes: int | None = Field(
+        description="Bytes of the answer's body, of which at most 16 KiB are read."
+    )
+    answer_type: str | None = Field(description="The answer's `Content-Type`.")
+    answer: str | None = Field(
+        description="The first 256 bytes of the answer's body; null where the host is not one of "
+        "your `webhook_hosts`."
+    )
 
 
 class Delivery(BaseModel):
@@ -77,7 +84,8 @@ class Delivery(BaseModel):
     event: EventType
     url: str
     state: DeliveryState = Field(
-        description="`exhausted`: every attempt failed; `disabled`: the URL had answered 410; "
+        description="`exhausted`: every attempt failed; `disabled`: the URL is not called, since "
+        "it answered 410 or failed for five days; "
         "`undeliverable`: there is nowhere to send it, as the attempt's `error` says."
     )
     tries: int
@@ -111,8 +119,25 @@ class Redelivered(BaseModel):
         description="There is more: repeat the call with it as `cursor`. Null: that was all."
     )
     disabled_urls: list[str] = Field(
-        description="URLs that had answered 410: theirs are left out until they are enabled."
+        description="URLs that are disabled: theirs are left out until they are enabled."
     )
+
+
+class DisabledUrl(BaseModel):
+    """A URL that is not called any more."""
+
+    url: str
+    reason: DisableReason = Field(
+        description="`gone`: it answered 410; `failing`: for five days no attempt succeeded."
+    )
+    disabled_at: datetime
+
+
+class DisabledUrlList(BaseModel):
+    """Your disabled URLs, newest first; `POST /v1/deliveries/enable` puts one back."""
+
+    data: list[DisabledUrl]
+    next_cursor: str | None
 
 
 class EnabledUrl(BaseModel):

@@ -43,4 +43,17 @@ class ProblemDocument(BaseModel):
         default=None,
         description="With a 503 to a create: the id that the task has, if it was stored.",
     )
+    queued_tasks: int | None = Field(
+        default=None, description="With `queue_full`: how many of your tasks wait."
+    )
+    queued_tasks_allowed: int | None = Field(
+        default=None, description="With `queue_full`: how many may wait."
+    )
+    queued_bytes: int | None = Field(
+        default=None,
+        description="With `queue_full`: bytes of the inputs of these, the refused one included.",
+    )
+    queued_bytes_allowed: int | None = Field(
+        default=None, description="With `queue_full`: how many bytes these may have."
+    )
     errors: list[FieldError] | None = None

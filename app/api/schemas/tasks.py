@@ -175,6 +175,9 @@ class Callback(BaseModel):
     task_id: UUID
     source: Source
     received_at: datetime
+    times_seen: int = Field(description="How often the same came; it is kept once.")
+    last_seen_at: datetime | None = Field(description="When it came last; null: it came once.")
+    more: int = Field(description="How many came after it of which only this number is kept.")
     verdict: Verdict
     signature: Signature
     reason: str | None
@@ -189,6 +192,11 @@ class Callback(BaseModel):
     credits_consumed: Number | None
     duration_seconds: Number | None
     headers: dict[str, str]
+    sha256: str | None = Field(
+        description="Of the body as it came, in hex; null before migration 0012."
+    )
+    size: int = Field(description="Bytes of the body as it came.")
+    whole: bool = Field(description="False: only the beginning of the body is kept.")
     raw: str = Field(
         description="The body as it came, token and account balance redacted; 64 KiB at most."
     )

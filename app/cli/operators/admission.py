@@ -173,6 +173,9 @@ def _lines(standing: "AdmissionStatus") -> Iterator[tuple[str, str]]:
         yield "admission", "open"
     yield "creates", f"{account['creates_free']} of {account['creates_allowed']} slots free"
     yield "running", f"{account['running']} of {account['running_limit']}"
+    for row in standing.seats:
+        may = f", may take {row['may_take']} more now" if row["waits"] else ""
+        yield "", f"{row['client']}: {row['running']} of at most {row['running_limit']}{may}"
 
 
 UNTIL: Mapping[str, str] = {

@@ -11,7 +11,6 @@ from app.cli.options import AsJson
 from app.cli.output import show, show_json
 from app.domain.client import url_objection
 from app.domain.delivery import EventType
-from app.domain.limits import MOST
 
 app = typer.Typer(
     help="""The calling services: their shares of the account, their webhooks.
@@ -100,6 +99,16 @@ def set_client(
         str | None,
         typer.Option(help="Answers a process holds for it by `wait`; `usual`: as set."),
     ] = None,
+    running_share: Annotated[
+        str | None,
+        typer.Option(help="Its share of the seats, 0.001 to 1; `usual`: as the settings say."),
+    ] = None,
+    queued_tasks: Annotated[
+        str | None, typer.Option(help="How many of its tasks may wait; `usual`: as above.")
+    ] = None,
+    queued_bytes: Annotated[
+        str | None, typer.Option(help="Bytes of the inputs of these; `usual`: as above.")
+    ] = None,
 ) -> None:
     """Change a client's share, its limits, its webhooks, or what it may see.
 
@@ -116,6 +125,7 @@ def set_client(
         --webhook-event task.failed
     kie-gateway clients set shop --sees-balance
     kie-gateway clients set shop --requests-per-second 200 --streams usual
+    kie-gateway clients set shop --running-share 0.5 --queued-tasks 2000
 
     Needs only GATEWAY_DATABASE_URL; where webhooks may go is decided by the
     settings here (GATEWAY_DELIVERY_ALLOW_LOOPBACK and so on). Exits 1 where
@@ -128,8 +138,14 @@ def set_client(
         webhook_event=webhook_event,
         sees_balance=sees_balance,
     )
-    limits = {"requests_per_second": requests_per_second, "streams": streams, "waits": waits}
-    given |= {name: _limit(name, text) for name, text in limits.items() if text is not None}
+    given |= _bounds(
+        requests_per_second=requests_per_second,
+        streams=streams,
+        waits=waits,
+        running_share=running_share,
+        queued_tasks=queued_tasks,
+        queued_bytes=queued_bytes,
+    )
     if not given:
         give_up("name something to change; see `kie-gateway clients set --help`", WRONG_USE)
     _change(name, given)
@@ -190,6 +206,20 @@ def _given(
     return given
 
 
+def _bounds(**texts: str | None) -> dict[str, float | None]:
+    """Return what was asked for as numbers, `usual` as None."""
+    given: dict[str, float | None] = {}
+    for name, text in texts.items():
+        if text is not None:
+            number = float if name == "running_share" else int
+            try:
+                given[name] = None if text == "usual" else number(text)
+            except ValueError:
+                option = name.replace("_", "-")
+                give_up(f"--{option}: should be a number, or `usual`", WRONG_USE)
+    return given
+
+
 def _change(name: str, given: Mapping[str, Any]) -> None:
     from app.cli.context import with_clients
     from app.services.clients.settings import ClientChange
@@ -204,15 +234,6 @@ def _web_url(text: str) -> str:
     if objection is not None:
         give_up(f"--webhook-url: {objection}", WRONG_USE)
     return text
-
-
-def _limit(name: str, text: str) -> int | None:
-    """Take a limit, whose bounds the service knows; None: the one of the settings."""
-    is_usual = text == "usual"
-    if not is_usual and not (text.isdecimal() and len(text) <= len(str(MOST))):
-        option = name.replace("_", "-")
-        give_up(f"--{option}: should be a whole number from 1 to {MOST}, or `usual`", WRONG_USE)
-    return None if is_usual else int(text)
 
 
 def _events(words: Sequence[str]) -> list[EventType] | None:

@@ -12,6 +12,7 @@ from app.cli.operators.standing import replicas, server
 from app.config import Settings
 from app.domain.admission import HoldReason
 from app.domain.report import NoAnswer
+from app.services.clients.resealing import Seals
 from app.services.services import Services
 from app.store.releases import needed
 from app.wiring import wired
@@ -63,6 +64,24 @@ def _secrets(found: Settings) -> Finding:
     return Finding("secrets", "GATEWAY_SECRET_KEYS is not set", remedy)
 
 
+def seals(found: Settings, seen: Seals) -> Finding:
+    """Say what old entries of GATEWAY_SECRET_KEYS are still needed for."""
+    if seen.unopened:
+        said = f"{seen.unopened} of {seen.total} clients' secrets cannot be opened"
+        remedy = "put the GATEWAY_SECRET_KEYS entry back, or kie-gateway keys rotate-secret NAME"
+        return Finding("seals", said, remedy)
+    if seen.old:
+        said = f"{seen.old} of {seen.total} clients' secrets are sealed with an old entry"
+        return Finding("seals", said, "kie-gateway secrets reseal, before that entry goes")
+    said = f"all {seen.total} of clients' secrets are sealed with the first entry"
+    if len(found.secret_keys) > 1:
+        said += (
+            "; the others are needed only for callback URLs made before the first one: until "
+            f"{found.callback_token_days} days after the last of those tasks became final"
+        )
+    return Finding("seals", said)
+
+
 async def _database(found: Settings, services: Services) -> AsyncIterator[Finding]:
     try:
         state = await schema_state(dsn(found))
@@ -80,6 +99,8 @@ async def _database(found: Settings, services: Services) -> AsyncIterator[Findin
     inspected = await services.witness.inspect()
     for finding in (*server(inspected, may_forget=found.allow_unsafe_fsync), *replicas(inspected)):
         yield finding
+    if found.secret_keys:
+        yield seals(found, await services.resealing.seals())
     living = await services.keys.living()
     yield Finding("keys", f"{living} active", None if living else "kie-gateway keys create NAME")
     backlog = await services.metrics_page.backlog()

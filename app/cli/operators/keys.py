@@ -71,10 +71,13 @@ def create(
     """
     from app.cli.context import with_keys
 
-    expires_at = _in_days(expires_in)
     issued = with_keys(
         lambda keys: keys.create(
-            name, weight=weight, scopes=scope, expires_at=expires_at, operator=operator()
+            name,
+            weight=weight,
+            scopes=scope,
+            expires_at=_in_days(expires_in),
+            operator=operator(),
         )
     )
     names = ("client", "api_key", "signing_secret", "scopes", "expires_at")

@@ -1,34 +1,45 @@
 """Where strangers' bytes come in: everything is bounded before the application hears of it.
 
 uvicorn with httptools bounds neither headers nor time nor connections. This protocol counts what
-came since a message began, gives head, body and idleness their seconds, and lets go of who waits
-longest once too many wait. It looks at no token and at no path.
+came since a message began, gives head, body and idleness their seconds, and lets strangers go once
+they are too many. It looks at no token and at no path; the application says whom it knows.
 """
 
 import asyncio
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
-import structlog
+import httptools
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.api.callers import is_known
+from app.cli.processes.refusing import (
+    HEADERS_TOO_LARGE,
+    MALFORMED,
+    NO_HOST,
+    ODD_ENCODING,
+    TOO_SLOW,
+    URL_TOO_LONG,
+    Refusal,
+    Refused,
+)
+from app.cli.processes.strangers import Strangers
 
 MAX_HEADERS = 100
 MAX_URL_BYTES = 8192
 LINGER = 10.0
 """Seconds for which the rest of a body is thrown away, so that its sender gets to the answer."""
 LINGER_BYTES = 64 * 1024 * 1024
-
-log = structlog.get_logger(__name__)
+FLUSH = 1.0
+"""Seconds that the end of an answer has to go out on a connection that makes way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What one connection may take, in bytes and seconds; and how many may wait."""
+    """What one connection may take, in bytes and seconds; and how many of strangers there are."""
 
     header_bytes: int = 65536
     header_timeout: float = 10
@@ -36,78 +47,14 @@ class Bounds:
     connections: int = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer that needs no application; `code` is stable, see docs/errors.md."""
-
-    status: HTTPStatus
-    code: str
-    title: str
-
-    def render(self) -> bytes:
-        problem = {
-            "type": f"urn:kie-gateway:error:{self.code}",
-            "title": self.title,
-            "status": self.status.value,
-            "code": self.code,
-        }
-        body = json.dumps(problem).encode()
-        head = (
-            f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n"
-            "content-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        )
-        return head.encode() + body
-
-
-MALFORMED = Refusal(HTTPStatus.BAD_REQUEST, "malformed_request", "This is no HTTP/1.1 request")
-NO_HOST = Refusal(
-    HTTPStatus.BAD_REQUEST, "malformed_request", "A request of HTTP/1.1 has one Host header"
-)
-ODD_ENCODING = Refusal(
-    HTTPStatus.BAD_REQUEST, "malformed_request", "The one Transfer-Encoding that is read is chunked"
-)
-HEADERS_TOO_LARGE = Refusal(
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The headers are too large"
-)
-URL_TOO_LONG = Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "url_too_long", "The URL is too long")
-TOO_SLOW = Refusal(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The request took too long")
-
-
 class RefusedError(Exception):
     """A message is refused before its application runs: stops the parser."""
 
 
-@dataclass(slots=True)
-class Waiting:
-    """The connections without a complete request, the longest waiting first."""
-
-    bound: int
-    _found: "dict[EdgeProtocol, None]" = field(default_factory=dict)
-    dropped: int = 0
-
-    def add(self, one: "EdgeProtocol") -> None:
-        self._found.pop(one, None)
-        self._found[one] = None
-        if len(self._found) > self.bound:
-            oldest = next(iter(self._found))
-            self.remove(oldest)
-            self.dropped += 1
-            if self.dropped & (self.dropped - 1) == 0:  # 1, 2, 4, …: a flood fills no log
-                log.warning("edge.connections_dropped", dropped=self.dropped, bound=self.bound)
-            oldest.abort()
-
-    def remove(self, one: "EdgeProtocol") -> None:
-        self._found.pop(one, None)
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-
-def edge(bounds: Bounds) -> type[HttpToolsProtocol]:
+def edge(bounds: Bounds, refused: Refused) -> type[HttpToolsProtocol]:
     """Return the protocol for one server: uvicorn makes one instance for each connection."""
-    waiting = Waiting(bounds.connections)
-    return type("Edge", (EdgeProtocol,), {"bounds": bounds, "waiting": waiting})
+    shared = {"bounds": bounds, "refused": refused, "strangers": Strangers(bounds.connections)}
+    return type("Edge", (EdgeProtocol,), shared)
 
 
 class _Lingering:
@@ -135,7 +82,8 @@ class EdgeProtocol(HttpToolsProtocol):
     """One connection, bounded."""
 
     bounds: Bounds
-    waiting: Waiting
+    refused: Refused
+    strangers: Strangers
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*args, **options)
@@ -156,17 +104,29 @@ class EdgeProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
         super().connection_made(_Lingering(transport, self))  # type: ignore[arg-type]
-        self.waiting.add(self)
+        self.strangers.arrives(self)
         self._bound_by(self.bounds.header_timeout, self._too_slow)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self.waiting.remove(self)
+        self.strangers.leaves(self)
         self._unbound()
         super().connection_lost(exc)
 
-    def abort(self) -> None:
-        self._socket.abort()
+    def is_known(self) -> bool:
+        """Return whether its latest request showed a key or a token."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and is_known(cycle.scope)
+
+    def make_way(self) -> None:
+        """Go, for there are too many strangers; what was answered may be read."""
+        self._note("crowded")
+        self._socket.close()
+        if self._socket.get_write_buffer_size():
+            self.loop.call_later(FLUSH, self._socket.abort)
+
+    def _note(self, reason: str) -> None:
+        self.refused(reason, self.client[0] if self.client else None)
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -178,11 +138,21 @@ class EdgeProtocol(HttpToolsProtocol):
             self._throw_away(len(data))  # answered early: the parser looks for the body's end
         if self._reading_head and self._head_bytes + len(data) > 2 * self.bounds.header_bytes:
             data = data[: 2 * self.bounds.header_bytes - self._head_bytes]
-        super().data_received(data)
+        self._feed(data)
         if self._reading_head and not self.is_leaving:
             self._head_bytes += len(data)
             if self._head_bytes > self.bounds.header_bytes:
                 self._refuse(HEADERS_TOO_LARGE)
+
+    def _feed(self, data: bytes) -> None:
+        """Parse; uvicorn's own way to do so logs a line for whatever anybody sends."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._note("upgrade")  # it is answered as HTTP, and what follows is not read
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or MALFORMED)
 
     # -- one message
 
@@ -190,7 +160,6 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._reading_head, self._head_bytes = True, 0
-        self.waiting.add(self)
         self._bound_by(self.bounds.header_timeout, self._too_slow)
 
     @override
@@ -221,33 +190,40 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._incomplete = False
         self._unbound()
-        self.waiting.remove(self)
+        self.strangers.leaves(self)
         super().on_message_complete()
 
     @override
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self._incomplete and not self.is_leaving:
-            self.waiting.add(self)
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(self._refusal or MALFORMED)
+        under_way = self._incomplete or not self.cycle.response_complete
+        if not under_way and not self.is_leaving and not self.is_known():
+            self.strangers.is_answered(self)
 
     # -- leaving
 
     def _too_slow(self) -> None:
-        cycle: RequestResponseCycle | None = self.cycle
-        answering = self._incomplete and cycle is not None and cycle.response_started
-        if answering or not (self._reading_head or self._incomplete):
-            self._socket.close()  # it never began, or half an answer is out
+        if not (self._reading_head or self._incomplete):
+            self._note("silent")
+            self._socket.close()
+        elif self._is_answering():
+            self._note(TOO_SLOW.code)
+            self._socket.close()  # half an answer is out
         else:
             self._refuse(TOO_SLOW)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        self._incomplete = True  # whatever it was to be
-        self._socket.write(refusal.render())
+    def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or not cycle.response_started:
+            return False
+        return self._incomplete or not cycle.response_complete
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._note(refusal.code)
+        cycle: RequestResponseCycle | None = self.cycle
+        self._incomplete = True  # whatever it was to be
+        if cycle is None or cycle.response_complete or not cycle.response_started:
+            self._socket.write(refusal.render())  # else half an answer is out
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True  # its application, if it runs, hears that nobody listens
             cycle.message_event.set()
@@ -274,7 +250,8 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _throw_away(self, count: int) -> None:
         self._thrown_away += count
-        if self._thrown_away > LINGER_BYTES:
+        if self._thrown_away > LINGER_BYTES and not self._socket.is_closing():
+            self._note("endless_body")
             self._socket.close()
 
     # -- time

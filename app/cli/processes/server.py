@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+import structlog
 import uvicorn
 from typing_extensions import override
 
@@ -17,22 +18,46 @@ from app.config import Address
 LAST_COMERS = 0.2
 """Seconds in which connections that were begun are completed, accepted, and send their request."""
 
+log = structlog.get_logger(__name__)
+
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextlib.contextmanager
-def listening(address: Address, setting: str | None = None) -> Iterator[socket.socket]:
+def listening(
+    address: Address, setting: str | None = None, option: str | None = "--port"
+) -> Iterator[socket.socket]:
     """Open the socket before anything is started: a port in use is one line, not a log to read."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         listener = socket.create_server(address, family=family)
     except OSError as error:
-        ways = f"--port or {setting}" if setting else "--port"
+        ways = " or ".join(filter(None, (option, setting)))
         give_up(f"cannot listen on {address}: {reason(error)}; choose another by {ways}")
     with listener:
         # asyncio forgets this for sockets made by hand: 40 ms for each answer (measured)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
+
+
+class Beside(uvicorn.Server):
+    """A second listener in the loop of a `Server`, which starts and ends it."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._listener = listener
+
+    async def begin(self) -> None:
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup([self._listener])
+        host, port, *_ = self._listener.getsockname()
+        log.info("metrics.listening", url=f"http://{Address(host, port)}")
+
+    async def end(self) -> None:
+        """Answer what is under way, for a second at most, and leave."""
+        self.config.timeout_graceful_shutdown = 1
+        await self.shutdown([self._listener])
 
 
 class Server(uvicorn.Server):
@@ -50,6 +75,7 @@ class Server(uvicorn.Server):
         release: Callable[[], None] | None = None,
         linger: float = 0,
         patience: Callable[[], float] | None = None,
+        beside: Beside | None = None,
     ) -> None:
         """`announce` is given the URL; `release` stops work and lets those go who wait.
 
@@ -61,6 +87,7 @@ class Server(uvicorn.Server):
         self._release = release
         self._linger = linger
         self._patience = patience
+        self._beside = beside
         self._stopping = False
 
     @override
@@ -84,6 +111,8 @@ class Server(uvicorn.Server):
             await asyncio.sleep(LAST_COMERS)
         if self._patience is not None:
             self.config.timeout_graceful_shutdown = int(self._patience())
+        if self._beside is not None:
+            await self._beside.end()
         await super().shutdown(sockets)
 
     @override
@@ -100,3 +129,11 @@ class Server(uvicorn.Server):
         for listener in sockets or []:
             host, port, *_ = listener.getsockname()
             self._announce(f"http://{Address(host, port)}")
+        if self._beside is not None:
+            await self._beside.begin()
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        if self._beside is not None:
+            await self._beside.on_tick(counter)  # the date in its answers
+        return await super().on_tick(counter)

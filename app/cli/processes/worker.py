@@ -9,7 +9,8 @@ def worker(host: Host = None, port: Port = None) -> None:
     Needs the settings of `serve`: GATEWAY_SECRET_KEYS, GATEWAY_KIE_API_KEY,
     GATEWAY_DATABASE_URL and GATEWAY_PUBLIC_URL, all the same. Any number may
     run; each task is sent by one of them. Serves /livez, /readyz and /metrics
-    at GATEWAY_WORKER_LISTEN: several on one machine need a port each.
+    at GATEWAY_WORKER_LISTEN (/metrics at GATEWAY_METRICS_LISTEN, if that is
+    set): several on one machine need a port each.
 
     \b
     kie-gateway serve --no-worker &
@@ -20,13 +21,13 @@ def worker(host: Host = None, port: Port = None) -> None:
     exits 0. Exits 1 when the database or the port cannot be used, 2 when the
     settings cannot.
     """
-    from app.cli.application import address, run
     from app.cli.context import ready_settings
-    from app.cli.processes.server import listening
-    from app.main import create_worker
 
-    with (
-        ready_settings() as ready,
-        listening(address(ready.worker_listen, host, port), "GATEWAY_WORKER_LISTEN") as listener,
-    ):
-        run(create_worker(ready), listener, "worker", ready)
+    with ready_settings() as ready:
+        from app.cli.application import address, run
+        from app.cli.processes.server import listening
+        from app.main import create_worker
+
+        where = address(ready.worker_listen, host, port)
+        with listening(where, "GATEWAY_WORKER_LISTEN") as listener:
+            run(create_worker(ready), listener, "worker", ready)

@@ -13,7 +13,7 @@ from app.domain.errors import InvalidRequestError
 from app.domain.policy import Policy
 from app.services.clients.settings import shown
 from app.services.consequences import Consequences, Transact
-from app.store.account import admission, breakers, condition, queues
+from app.store.account import admission, breakers, condition, queues, shares
 from app.store.clients import audit
 from app.store.engine import Connection, Database
 from app.store.signals import QUEUE
@@ -33,6 +33,8 @@ class AdmissionStatus:
     held_pairs: Sequence[Mapping[str, Any]]
     """Those whose probes failed most often, at most `MAX_PAIRS`."""
     held_pairs_total: int
+    seats: Sequence[Mapping[str, Any]]
+    """Who has them, and who waits for one."""
     clients: Sequence[Mapping[str, Any]]
 
     @property
@@ -42,6 +44,7 @@ class AdmissionStatus:
             **self.account,
             "held_pairs": self.held_pairs,
             "held_pairs_total": self.held_pairs_total,
+            "seats": self.seats,
             "clients": self.clients,
         }
 
@@ -62,6 +65,7 @@ class Pauses:
                     dict(row) for row in await breakers.list_held(connection, limit=MAX_PAIRS)
                 ],
                 held_pairs_total=sum((await breakers.count_held(connection)).values()),
+                seats=[dict(row) for row in await shares.seats(connection, self._policy.limits)],
                 clients=[shown(row) for row in await queues.list_queues(connection)],
             )
 

@@ -66,7 +66,7 @@ class Account:
         if not isinstance(balance, Decimal):
             return False
         async with self._database.read() as connection:
-            cost = await admission.highest_cost(connection)
+            cost = await admission.highest_cost(connection, self._policy.limits)
         return balance >= cost if cost else balance > 0
 
     async def balance(self) -> Decimal | NoAnswer:

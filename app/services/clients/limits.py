@@ -23,10 +23,8 @@ from app.domain.limits import (
     count,
     require_room,
 )
+from app.log import Sampled
 from app.metrics import Metrics
-
-QUIET = 10.0
-"""Seconds between two log lines about one client and one limit."""
 
 TIDY = 60.0
 """Seconds after which what nobody needs any more is forgotten."""
@@ -57,7 +55,7 @@ class Limits:
         self._over: dict[bytes, tuple[float, Caller]] = {}
         self._held: Counter[tuple[UUID, Held]] = Counter()
         self._open: Counter[Held] = Counter()
-        self._said: dict[tuple[UUID, Limited], _Said] = {}
+        self._told = Sampled(clock=self.now)
         self._tidy_at = self.now() + TIDY
 
     # -- requests
@@ -142,28 +140,14 @@ class Limits:
     # -- what is said of it
 
     def _refused(self, caller: Caller, limited: Limited) -> None:
-        """Count it, and log the first of a client and a limit, then one in `QUIET` seconds."""
+        """Count it, and log it now and then for each client and limit."""
         self._metrics.limited(limited)
-        place, now = (caller.client_id, limited), self.now()
-        said = self._said.get(place)
-        if said is not None and now - said.at < QUIET:
-            said.suppressed += 1
-            return
-        self._said[place] = _Said(now)
-        suppressed = said.suppressed if said else 0
-        log.warning("client.limited", client=caller.client, kind=limited, suppressed=suppressed)
+        suppressed = self._told.admit(f"{caller.client_id} {limited}")
+        if suppressed is not None:
+            log.warning("client.limited", client=caller.client, kind=limited, suppressed=suppressed)
 
     def _tidy(self, now: float) -> None:
-        """Forget what means nothing any more: full buckets, keys with room, old log lines."""
+        """Forget what means nothing any more: full buckets, keys with room."""
         self._tidy_at = now + TIDY
         self._full_at = {one: at for one, at in self._full_at.items() if at > now}
         self._over = {one: known for one, known in self._over.items() if known[0] > now}
-        self._said = {one: said for one, said in self._said.items() if now - said.at < TIDY}
-
-
-@dataclass(slots=True)
-class _Said:
-    """When a log line was written, and how many were not since then."""
-
-    at: float
-    suppressed: int = 0

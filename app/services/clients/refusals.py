@@ -12,6 +12,7 @@ import structlog
 
 from app.domain.access import Reason, Surface
 from app.domain.errors import RateLimitedError
+from app.log import Sampled
 from app.metrics import Metrics
 
 MOST = 10_000
@@ -19,9 +20,6 @@ MOST = 10_000
 
 REMEMBERED = 10.0
 """Seconds for which a refused digest is not looked up again."""
-
-QUIET = 10.0
-"""Seconds between two log lines about one reason."""
 
 HINT = 10
 """Characters of an API key that lists, and the log, show."""
@@ -38,28 +36,25 @@ Clock = Callable[[], float]
 
 
 class Refusals:
-    """Counts refused keys, and logs the first of each kind, then one in `QUIET` seconds at most."""
+    """Counts refused keys, and logs them now and then, by reason."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._said: dict[tuple[Surface, Reason], float] = {}
-        self._suppressed: dict[tuple[Surface, Reason], int] = {}
+        self._told = Sampled(clock=metrics.now)
 
     def note(self, surface: Surface, reason: Reason, *, address: str | None, key: str = "") -> None:
         """Count one; of the `key` only its beginning is logged, where it looks like one of ours."""
         self._metrics.refused_key(surface, reason)
-        kind, now = (surface, reason), self._metrics.now()
-        if kind in self._said and now - self._said[kind] < QUIET:
-            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
+        suppressed = self._told.admit(f"{surface} {reason}")
+        if suppressed is None:
             return
-        self._said[kind] = now
         log.warning(
             "auth.refused",
             surface=surface,
             reason=reason,
             address=address,
             hint=key[:HINT] if key.startswith("kgw_") else None,
-            suppressed=self._suppressed.pop(kind, 0),
+            suppressed=suppressed,
         )
 
 

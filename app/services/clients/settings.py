@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.audit import Action, Operator
-from app.domain.client import checked_hosts, checked_weight, is_name, no_such_client, url_host
+from app.domain.client import (
+    BOUNDS,
+    checked_bounds,
+    checked_hosts,
+    checked_weight,
+    is_name,
+    no_such_client,
+    url_host,
+)
 from app.domain.delivery import EventType
 from app.domain.errors import bad_member
 from app.domain.limits import LIMITS, checked_limit
@@ -40,6 +48,10 @@ class ClientChange:
     """None, as of the other limits: what the settings allow each client."""
     streams: int | None = None
     waits: int | None = None
+    running_share: float | None = None
+    """Its share of the seats; None: as the settings say, as for the next two."""
+    queued_tasks: int | None = None
+    queued_bytes: int | None = None
 
 
 class Clients:
@@ -75,12 +87,15 @@ class Clients:
         """
         if "weight" in change.given:
             checked_weight(change.weight)
-        values = {
+        bounds = {name: getattr(change, name) for name in BOUNDS}
+        checked_bounds(bounds)
+        values: dict[str, Any] = {
             "webhook_url": change.webhook_url,
             "webhook_hosts": checked_hosts(change.webhook_hosts),
             "webhook_events": _words(change.webhook_events),
             "sees_balance": change.sees_balance,
             **{name: checked_limit(name, getattr(change, name)) for name in LIMITS},
+            **bounds,
         }
         values = {column: value for column, value in values.items() if column in change.given}
 
@@ -157,7 +172,7 @@ def _noted(change: ClientChange, values: Mapping[str, Any]) -> dict[str, str]:
             noted[name] = unset if listed is None else " ".join(listed) or "none"
     if "sees_balance" in values:
         noted["sees_balance"] = "yes" if values["sees_balance"] else "no"
-    for name in LIMITS:
+    for name in (*LIMITS, *BOUNDS):
         if name in values:
-            noted[name] = str(values[name] or "usual")
+            noted[name] = "usual" if values[name] is None else str(values[name])
     return noted

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -13,21 +14,29 @@ class UnopenedSecretError(Exception):
 
 
 class Vault:
-    """Seals with the first of the gateway's secrets and opens with any (Fernet)."""
+    """Seals with the first of the gateway's secrets and opens with any (Fernet).
+
+    Without any, as a process that only receives callbacks has it, it does neither.
+    """
 
     def __init__(self, secret_keys: Sequence[str]) -> None:
         keys = [base64.urlsafe_b64encode(derive(secret, "vault")) for secret in secret_keys]
-        self._fernet = MultiFernet([Fernet(key) for key in keys])
+        self._keys = [Fernet(key) for key in keys]
 
     def seal(self, secret: str) -> bytes:
-        return self._fernet.encrypt(secret.encode())
+        return MultiFernet(self._keys).encrypt(secret.encode())
 
     def open(self, sealed: bytes) -> str:
         """Return the secret; raises `UnopenedSecretError`."""
+        return _open(self._keys, sealed)
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Tell whether the secret is sealed with the key that seals now."""
         try:
-            return self._fernet.decrypt(sealed).decode()
-        except InvalidToken:
-            raise UnopenedSecretError from None
+            _open(self._keys[:1], sealed)
+        except UnopenedSecretError:
+            return False
+        return True
 
     def opens(self, sealed: bytes) -> bool:
         """Tell whether the secret can still be opened."""
@@ -36,3 +45,10 @@ class Vault:
         except UnopenedSecretError:
             return False
         return True
+
+
+def _open(keys: Sequence[Fernet], sealed: bytes) -> str:
+    for key in keys:
+        with suppress(InvalidToken):
+            return key.decrypt(sealed).decode()
+    raise UnopenedSecretError

@@ -4,14 +4,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
+from app.domain.audit import Action
 from app.domain.delivery import (
+    FAILING_FOR,
     After,
     DeliveryState,
+    DisableReason,
     Obstacle,
     after_attempt,
+    is_dead,
     is_hopeless,
     is_placeholder,
     webhook_id,
@@ -23,7 +28,8 @@ from app.outbound.sender import Sender, Sent
 from app.services.clients.vault import UnopenedSecretError
 from app.services.deliveries.signing import Signing
 from app.services.inflight import InFlight
-from app.store.deliveries import attempts
+from app.store.clients import audit
+from app.store.deliveries import attempts, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
 from app.store.engine import Connection, Database
 
@@ -40,6 +46,9 @@ LEASE_MARGIN = 15.0
 """Seconds beyond an attempt's timeout until others may try: time enough to settle it."""
 
 SETTLE_PATIENCE = 60.0
+
+FORGOTTEN_AFTER = 2 * FAILING_FOR
+"""Seconds after which a URL that failed, and was not called since, counts as new."""
 
 EVERY_HOST = "*"
 
@@ -153,8 +162,8 @@ class Deliverer:
         except DatabaseUnavailableError:
             log.warning("delivery.database_away", delivery_id=str(delivery.id))
             return  # its lease runs out and it is sent again, under the same webhook-id
-        if settled:
-            self._count(delivery, sent, after)
+        if settled is not None:
+            self._count(delivery, sent, settled)
 
     async def _send(self, delivery: DueDelivery) -> Sent:
         if delivery.dialect == Dialect.KIE and is_placeholder(delivery.host):
@@ -169,13 +178,20 @@ class Deliverer:
                 headers |= self._signing.kie_headers(task_id, now, newest)
         except UnopenedSecretError:
             return Sent(seconds=0.0, error=UNSIGNED)
-        # A native URL was vetted when its task was created: it is delivered to as it was then.
-        hosts = delivery.webhook_hosts if delivery.dialect == Dialect.KIE else None
-        return await self._sender.post(delivery.url, delivery.body, headers, hosts)
+        # A native URL was vetted when its task was created: it is delivered to as it was then, but
+        # for private networks, where its client's hosts may decide.
+        return await self._sender.post(
+            delivery.url,
+            delivery.body,
+            headers,
+            delivery.webhook_hosts,
+            others=delivery.dialect == Dialect.NATIVE,
+        )
 
     async def _settle(
         self, connection: Connection, delivery: DueDelivery, sent: Sent, after: After
-    ) -> bool:
+    ) -> After | None:
+        """Keep the attempt and what follows from it; None: another process was faster."""
         attempt = Attempt(
             delivery_id=delivery.id,
             number=delivery.tries + 1,
@@ -184,16 +200,41 @@ class Deliverer:
             error=sent.error,
             address=sent.address,
             answer=sent.answer,
+            answer_bytes=sent.answer_bytes,
+            answer_type=sent.answer_type,
         )
         if not await attempts.settle(connection, attempt, after.state, wait=after.wait):
-            return False
-        if after.state is DeliveryState.DELIVERED and delivery.troubled:
+            return None
+        if after.state is DeliveryState.DELIVERED:
+            await self._note_success(connection, delivery)
+        elif sent.error != UNSIGNED and not after.is_hopeless:
+            if sent.status is None:
+                await attempts.host_failed(connection, delivery.host)
+            after = await self._note_failure(connection, delivery, after)
+        return after
+
+    async def _note_success(self, connection: Connection, delivery: DueDelivery) -> None:
+        if delivery.troubled:
             await attempts.host_answered(connection, delivery.host)
-        elif sent.status is None and sent.error != UNSIGNED and not after.is_hopeless:
-            await attempts.host_failed(connection, delivery.host)
-        if after.disables:
-            await attempts.disable(connection, delivery.client_id, delivery.url)
-        return True
+        if delivery.failing:
+            await urls.succeeded(connection, delivery.client_id, delivery.url)
+
+    async def _note_failure(
+        self, connection: Connection, delivery: DueDelivery, after: After
+    ) -> After:
+        """Disable the URL where that is due; returns what follows, with the reason if it was."""
+        exhausted = after.state is DeliveryState.EXHAUSTED
+        client, url = delivery.client_id, delivery.url
+        failing = await urls.failed(connection, client, url, exhausted=exhausted)
+        if exhausted:
+            await urls.forget(connection, FORGOTTEN_AFTER)
+        dead = is_dead(*failing) or await urls.is_disabled(connection, client, url)
+        reason = after.disables or (DisableReason.FAILING if dead else None)
+        name = await urls.disable(connection, client, url, reason) if reason else None
+        if name is not None:
+            detail = {"webhook_host": delivery.host, "reason": str(reason)}
+            await audit.note(connection, Action.URL_DISABLED, client=name, detail=detail)
+        return replace(after, disables=None if name is None else reason)
 
     def _count(self, delivery: DueDelivery, sent: Sent, after: After) -> None:
         """Count after the commit."""
@@ -203,6 +244,14 @@ class Deliverer:
             self._metrics.exhausted()
         if after.state is DeliveryState.UNDELIVERABLE:
             self._metrics.undeliverable()
+        if after.disables is not None:
+            self._metrics.url_disabled(after.disables)
+            log.warning(
+                "delivery.url_disabled",
+                client_id=str(delivery.client_id),
+                host=delivery.host,
+                reason=after.disables,
+            )
         log.info(
             "delivery.attempted",
             delivery_id=str(delivery.id),

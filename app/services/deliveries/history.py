@@ -1,15 +1,18 @@
 """What a client may ask about its deliveries: look back, repeat, enable a URL again."""
 
+import codecs
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from app.domain.client import goes_to_listed
 from app.domain.delivery import webhook_id
 from app.domain.errors import NotFoundError, UrlDisabledError, no_such_task
 from app.domain.paging import Chosen
 from app.services.consequences import Consequences, Transact
-from app.store.deliveries import history
+from app.store.clients import clients
+from app.store.deliveries import history, urls
 from app.store.deliveries.history import ANSWERED
 from app.store.engine import Columns, Connection, Database, Row
 from app.store.signals import DELIVER
@@ -17,6 +20,15 @@ from app.store.tasks import rows
 
 MOST_REPEATED = 1000
 """Deliveries that one call repeats."""
+
+MOST_DISABLED = 1000
+"""Disabled URLs that one answer lists."""
+
+SHOWN = 256
+"""Bytes of an answer that a client sees."""
+
+MAX_ANSWER = 1024
+"""Bytes of an answer that operators see: all that is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +48,7 @@ class Repeated:
     after: UUID | None
     """Where the next call begins; None: there is no more."""
     disabled_urls: Sequence[str]
-    """URLs whose deliveries were left out, since they had said 410."""
+    """URLs whose deliveries were left out, since they are not called."""
 
 
 class Deliveries:
@@ -60,7 +72,8 @@ class Deliveries:
             rows = await history.read_page(
                 connection, client_id, chosen, before=before, limit=limit + 1
             )
-            shown = await _shown(connection, rows[:limit])
+            hosts = await clients.webhook_hosts(connection, client_id)
+            shown = await _shown(connection, rows[:limit], hosts)
         return shown, shown[-1]["id"] if len(rows) > limit else None
 
     async def one(self, client_id: UUID, delivery_id: UUID) -> Columns:
@@ -69,7 +82,34 @@ class Deliveries:
             row = await history.read_one(connection, client_id, delivery_id)
             if row is None:
                 raise _no_such_delivery()
-            return (await _shown(connection, [row]))[0]
+            hosts = await clients.webhook_hosts(connection, client_id)
+            return (await _shown(connection, [row], hosts))[0]
+
+    async def of_any_client(self, delivery_id: UUID) -> Columns:
+        """Return a delivery as operators see it; raises `NotFoundError`.
+
+        Of the URL only the host, since the rest may be a secret; of answers all that is kept.
+        """
+        async with self._database.read() as connection:
+            row = await history.read_of_all(connection, delivery_id)
+            if row is None:
+                detail = "There is no delivery with this id."
+                raise NotFoundError(detail)
+            kept = await history.read_attempts(connection, [delivery_id])
+        shown = {name: row[name] for name in ANSWERED if name != "url"}
+        return {
+            "client": row["client"],
+            "webhook_host": row["host"],
+            **shown,
+            "webhook_id": webhook_id(delivery_id.hex),
+            "attempts": [_attempt(one, MAX_ANSWER) for one in kept],
+        }
+
+    async def disabled_urls(self, client_id: UUID) -> list[Columns]:
+        """Return the client's URLs that are not called, the newest first."""
+        async with self._database.read() as connection:
+            found = await urls.disabled(connection, client_id, limit=MOST_DISABLED)
+        return [dict(row) for row in found]
 
     async def redeliver(self, client_id: UUID, delivery_id: UUID) -> Repetition:
         """Repeat one, in whatever state; raises `NotFoundError`, `UrlDisabledError`."""
@@ -80,7 +120,7 @@ class Deliveries:
             if found is None:
                 raise _no_such_delivery()
             if found["disabled"]:
-                detail = "Its URL answered 410 and is not called: enable it, then repeat this."
+                detail = "Its URL is disabled and not called: enable it, then repeat this."
                 raise UrlDisabledError(detail)
             await history.repeat(connection, client_id, {delivery_id: new_id})
             consequences.wake(DELIVER)
@@ -110,9 +150,9 @@ class Deliveries:
         return await self._run(work)
 
     async def enable(self, client_id: UUID, url: str) -> None:
-        """Call a URL again that had said 410; raises `NotFoundError` where it is not disabled."""
+        """Call a URL again that is disabled; raises `NotFoundError` where it is not disabled."""
         async with self._database.begin() as connection:
-            if not await history.enable(connection, client_id, url):
+            if not await urls.enable(connection, client_id, url):
                 detail = "This URL is not disabled for you."
                 raise NotFoundError(detail)
 
@@ -121,11 +161,19 @@ class Deliveries:
             raise no_such_task()
 
 
-async def _shown(connection: Connection, rows: Sequence[Row]) -> list[Columns]:
-    """Add to each its `webhook_id` and its attempts."""
+async def _shown(
+    connection: Connection, rows: Sequence[Row], hosts: Sequence[str] | None
+) -> list[Columns]:
+    """Add to each its `webhook_id` and its attempts.
+
+    What a receiver answered is shown where its host stands among the client's: a key must not be
+    enough to read what any address of the private network says.
+    """
     attempts: dict[UUID, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
+    most = {row["id"]: SHOWN if goes_to_listed(row["url"], hosts) else None for row in rows}
     for one in await history.read_attempts(connection, list(attempts)):
-        attempts[one["delivery_id"]].append(_attempt(one))
+        delivery_id = one["delivery_id"]
+        attempts[delivery_id].append(_attempt(one, most[delivery_id]))
     return [
         {
             **{name: row[name] for name in ANSWERED},
@@ -136,9 +184,18 @@ async def _shown(connection: Connection, rows: Sequence[Row]) -> list[Columns]:
     ]
 
 
-def _attempt(row: Row) -> dict[str, Any]:
-    kept = {name: row[name] for name in ("number", "at", "seconds", "status", "error", "address")}
-    return {**kept, "answer": row["answer"].decode("utf-8", "replace")}
+_SEEN = ("number", "at", "seconds", "status", "error", "address", "answer_bytes", "answer_type")
+
+
+def _attempt(row: Row, most: int | None) -> dict[str, Any]:
+    """Show an attempt with `most` bytes of its answer; None: without."""
+    kept = {name: row[name] for name in _SEEN}
+    return {**kept, "answer": None if most is None else _text(row["answer"][:most])}
+
+
+def _text(answer: bytes) -> str:
+    """Read as UTF-8, without the part of a character that is left where it was cut."""
+    return codecs.getincrementaldecoder("utf-8")("replace").decode(answer)
 
 
 def _no_such_delivery() -> NotFoundError:

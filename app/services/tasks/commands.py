@@ -5,21 +5,30 @@ from contextlib import suppress
 from uuid import UUID
 
 from app.domain.errors import NotCancelableError, NotRefreshableError, no_such_task
+from app.domain.limits import Limited
 from app.domain.task import Standing, State
+from app.metrics import Metrics
 from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.engine import Connection, Database
 from app.store.signals import POLL, Signals
-from app.store.tasks import polls, rows
+from app.store.tasks import polls, refreshes, rows
+from app.store.tasks.refreshes import Refresh
+
+REFRESH_EVERY = 5.0
+"""Seconds in which kie.ai is asked about a task once at most because its client wants it."""
 
 
 class Commands:
     """Carries out a client's commands on its own tasks."""
 
-    def __init__(self, database: Database, signals: Signals, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, database: Database, signals: Signals, lifecycle: Lifecycle, metrics: Metrics
+    ) -> None:
         self._database = database
         self._signals = signals
         self._lifecycle = lifecycle
+        self._metrics = metrics
 
     async def cancel(self, client_id: UUID, task_id: UUID) -> None:
         """Cancel a task that waits in the queue; one that is canceled stays so.
@@ -38,27 +47,36 @@ class Commands:
 
         await self._lifecycle.run(work)
 
-    async def refresh(self, client_id: UUID, task_id: UUID, *, seconds: float) -> None:
-        """Have kie.ai asked at once, and wait for its answer at most `seconds`.
+    async def refresh(self, client_id: UUID, task_id: UUID, *, seconds: float) -> Refresh:
+        """Have kie.ai asked in the client's turn, and wait for its answer at most `seconds`.
 
-        However many ask, one question is sent. Raises `NotFoundError` and `NotRefreshableError`.
+        However many ask, one question is sent in `REFRESH_EVERY` seconds: a further one waits for
+        the answer to the last, or sees what that left. Raises `NotFoundError` and
+        `NotRefreshableError`.
         """
 
-        async def work(connection: Connection, consequences: Consequences) -> None:
+        async def work(connection: Connection, consequences: Consequences) -> Refresh:
             standing = await self._locked(connection, client_id, task_id)
             if standing.kie_task_id is None:
                 detail = f"The task is {standing.state} and has no id at kie.ai to ask about."
                 raise NotRefreshableError(detail)
-            if not await polls.poll_at_once(connection, task_id, joins=True):
+            found = await refreshes.refresh(connection, task_id, every=REFRESH_EVERY)
+            if found is None:
                 detail = "The task cannot be asked about now; the gateway's operators see why."
                 raise NotRefreshableError(detail)
-            consequences.wake(POLL)
+            if found.again_in is None:
+                consequences.wake(POLL)
+            return found
 
         with self._signals.subscribed(task_id.hex) as announced:
-            await self._lifecycle.run(work)
+            found = await self._lifecycle.run(work)
+            if found.again_in is not None:
+                self._metrics.limited(Limited.REFRESH)
+                announced.set()  # it may be answered already
             with suppress(TimeoutError):  # the question stays due; the caller sees what there is
                 async with asyncio.timeout(seconds):
                     await self._answered(task_id, announced)
+        return found
 
     async def _answered(self, task_id: UUID, announced: asyncio.Event) -> None:
         """Wait for the answer itself: other news of the task wake us too."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from app.domain.dialect import Dialect
 from app.domain.draft import Draft, fingerprint
 from app.domain.errors import (
@@ -13,23 +15,30 @@ from app.domain.errors import (
     Flaw,
     IdempotencyKeyReusedError,
     InvalidRequestError,
+    QueueFullError,
     QueueTooLongError,
 )
+from app.domain.limits import Limited
 from app.domain.policy import Policy
+from app.log import Sampled
+from app.metrics import Metrics
 from app.outbound.guard import Guard
 from app.services.account.admission import Claim
 from app.services.consequences import Consequences
 from app.services.inflight import InFlightWork
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.submit import RECORD_PATIENCE, Submitter
-from app.store.account import forecast
+from app.store.account import forecast, sizes
 from app.store.account.admission import ClaimedTask
 from app.store.account.forecast import Forecast
+from app.store.account.sizes import Queued
 from app.store.clients import clients
 from app.store.engine import Connection, Database
 from app.store.signals import QUEUE
 from app.store.tasks import rows
 from app.store.tasks.rows import NewTask, StoredTask
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +59,8 @@ class _Admitted:
     stored: StoredTask
     snapshot: Mapping[str, Any]
     claimed: Sequence[ClaimedTask]
-    forecast: Forecast | None
+    its_turn: bool
+    """It might be sent now, and was not admitted: somebody else was admitting."""
     held_back: bool
     """Nobody sends it before it is released."""
 
@@ -66,6 +76,7 @@ class Creates:
         guard: Guard,
         policy: Policy,
         new_id: Callable[[], UUID],
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._lifecycle = lifecycle
@@ -73,13 +84,16 @@ class Creates:
         self._guard = guard
         self._policy = policy
         self._new_id = new_id
+        self._metrics = metrics
+        self._told = Sampled(clock=metrics.now)
 
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
 
-        Raises `IdempotencyKeyReusedError`, `QueueTooLongError`, and `DatabaseUnavailableError`
-        when PostgreSQL stays away. A commit whose answer was lost is found again by its ids; where
-        the caller is told no before that, a task without a key is withdrawn, not sent.
+        Raises `IdempotencyKeyReusedError`, `QueueFullError`, `QueueTooLongError`, and
+        `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
+        found again by its ids; where the caller is told no before that, a task without a key is
+        withdrawn, not sent.
         """
         await self._require_allowed(client_id, draft)
         new = self._new_task(client_id, draft, key)
@@ -93,21 +107,36 @@ class Creates:
                 )
         except DatabaseUnavailableError as error:
             raise _unheard(new) from error
+        except QueueFullError as error:
+            self._note_full(client_id, error)
+            raise
         if admitted.stored.fingerprint != new.fingerprint:
             detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
             raise IdempotencyKeyReusedError(detail)
         sent = self._submitter.send(admitted.claimed, claim)  # others' too: they wait for nobody
         if admitted.held_back:
             await self._release(new)
-        if admitted.forecast is not None and admitted.forecast.wait == 0:
+        if admitted.its_turn:
             with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
-                sent |= await self._submitter.admit()  # its turn, and somebody else was admitting
+                sent |= await self._submitter.admit()
         return Created(
             id=admitted.stored.id,
             snapshot=admitted.snapshot,
             replayed=admitted.stored.id != new.id,
             submission=sent.get(new.id),
         )
+
+    def _note_full(self, client_id: UUID, error: QueueFullError) -> None:
+        self._metrics.limited(Limited.QUEUE_FULL)
+        suppressed = self._told.admit(str(client_id))
+        if suppressed is not None:
+            log.warning(
+                "client.limited",
+                client_id=str(client_id),
+                kind=Limited.QUEUE_FULL,
+                suppressed=suppressed,
+                **error.figures,
+            )
 
     async def _require_allowed(self, client_id: UUID, draft: Draft) -> None:
         """Refuse a URL to which nothing would be delivered; raises `InvalidRequestError`.
@@ -151,18 +180,21 @@ class Creates:
     async def _store(
         self, connection: Connection, consequences: Consequences, new: NewTask, claim: Claim
     ) -> _Admitted:
-        """Store and admit in one transaction; raises `QueueTooLongError` and stores nothing."""
+        """Store and admit in one transaction.
+
+        Raises `QueueFullError` and `QueueTooLongError`, and stores nothing. Both are found out
+        before the admission: the account's lock is held for it and for nothing else.
+        """
         stored = await rows.insert_task(connection, new)
         claimed: Sequence[ClaimedTask] = []
-        found: Forecast | None = None
-        held_back = False
+        its_turn = held_back = False
         if stored.id == new.id:
+            wait = await self._look_ahead(connection, new, refuse=stored.inserted)
             claimed = await self._submitter.claim(connection, claim)
-            found = await self._forecast(connection, new, claimed)
-            if stored.inserted and found is not None:
-                _require_in_time(found, new.submit_within)
             consequences.wake(new.id, QUEUE)
-            held_back = new.idempotency_key is None and not _is_among(claimed, new.id)
+            if not _is_among(claimed, new.id):
+                its_turn = wait == 0
+                held_back = new.idempotency_key is None
             if held_back:
                 await rows.hold_back(connection, new.id)
         row = await rows.read_task(connection, client_id=new.client_id, task_id=stored.id)
@@ -170,19 +202,28 @@ class Creates:
             stored=stored,
             snapshot=dict(row or {}),
             claimed=claimed,
-            forecast=found,
+            its_turn=its_turn,
             held_back=held_back,
         )
 
-    async def _forecast(
-        self, connection: Connection, new: NewTask, claimed: Sequence[ClaimedTask]
-    ) -> Forecast | None:
-        """Look ahead for a task that was not admitted at once."""
-        if _is_among(claimed, new.id):
-            return None
+    async def _look_ahead(
+        self, connection: Connection, new: NewTask, *, refuse: bool
+    ) -> float | None:
+        """Return the seconds until the task can start, as far as can be seen; None: nobody knows.
+
+        With `refuse`, raises `QueueFullError` and `QueueTooLongError`.
+        """
         limits = self._policy.limits
+        queued = await sizes.queued(connection, new.client_id, limits, self._policy.queue)
+        if refuse and queued.is_over:
+            raise _queue_full(queued, retry_after=limits.creates.window)
+        if queued.may_send and queued.tasks == 1:
+            return 0
         found = await forecast.forecast(connection, new.client_id, [new.id], limits)
-        return found.get(new.id)
+        ahead = found.get(new.id)
+        if refuse and ahead is not None:
+            _require_in_time(ahead, new.submit_within)
+        return None if ahead is None else ahead.wait
 
 
 def _is_among(claimed: Sequence[ClaimedTask], task_id: UUID) -> bool:
@@ -211,3 +252,18 @@ def _require_in_time(found: Forecast, submit_within: float) -> None:
             "(submit_within). Nothing was stored; repeat the request later."
         )
         raise QueueTooLongError(detail, retry_after=found.wait - submit_within)
+
+
+def _queue_full(queued: Queued, *, retry_after: float) -> QueueFullError:
+    detail = (
+        f"With this task {queued.tasks} of your tasks would wait, of at most "
+        f"{queued.tasks_allowed}, with {queued.bytes} bytes of inputs, of at most "
+        f"{queued.bytes_allowed}. Nothing was stored; repeat the request later."
+    )
+    figures = {
+        "queued_tasks": queued.tasks - 1,
+        "queued_tasks_allowed": queued.tasks_allowed,
+        "queued_bytes": queued.bytes,
+        "queued_bytes_allowed": queued.bytes_allowed,
+    }
+    return QueueFullError(detail, retry_after=retry_after, figures=figures)

@@ -9,13 +9,13 @@ from uuid import UUID
 from app.domain.errors import cursor_lost, no_such_task
 from app.domain.paging import FeedPlace
 from app.domain.task import FINAL
+from app.services.tasks.streams import Streams
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
-from app.store.signals import FEED, Signals
 from app.store.tasks import events, feed, rows
 
-LOOK = 1.0
-"""Seconds between looks of a stream that nothing woke."""
+QUIET = 1.0
+"""Seconds after which a stream that nothing woke yields an empty batch."""
 
 PACE = 0.1
 """Seconds between looks at most: a busy client's stream gathers."""
@@ -23,6 +23,7 @@ PACE = 0.1
 BATCH = 200
 
 Event = Mapping[str, Any]
+Batch = Sequence[Event]
 PlaceT = TypeVar("PlaceT")
 Page = Callable[[PlaceT], Awaitable[list[Event]]]
 
@@ -30,9 +31,9 @@ Page = Callable[[PlaceT], Awaitable[list[Event]]]
 class Feed:
     """Reads the events of a client's tasks, in the order of the feed."""
 
-    def __init__(self, database: Database, signals: Signals, waiters: Waiters) -> None:
+    def __init__(self, database: Database, streams: Streams, waiters: Waiters) -> None:
         self._database = database
-        self._signals = signals
+        self._streams = streams
         self._waiters = waiters
 
     async def history(
@@ -65,7 +66,7 @@ class Feed:
 
     async def follow_task(
         self, client_id: UUID, task_id: UUID, *, after: int
-    ) -> AsyncIterator[list[Event]]:
+    ) -> AsyncIterator[Batch]:
         """Yield the task's events as they come, until its final state; batches may be empty."""
 
         async def page(last: int) -> list[Event]:
@@ -75,13 +76,13 @@ class Feed:
             found: int = event["id"]
             return found
 
-        woken = self._signals.subscribed_to_all()
+        woken = self._streams.of_task(task_id)
         async for batch in self._followed(page, place, after, woken):
-            yield batch
-            if await self._is_over(client_id, task_id, batch):
+            yield batch or []
+            if batch is not None and await self._is_over(client_id, task_id, batch):
                 return
 
-    async def _is_over(self, client_id: UUID, task_id: UUID, batch: Sequence[Event]) -> bool:
+    async def _is_over(self, client_id: UUID, task_id: UUID, batch: Batch) -> bool:
         """Tell whether the task is final: by its last event, or, where none came, by its state."""
         if batch:
             return batch[-1]["to_state"] in FINAL
@@ -89,7 +90,7 @@ class Feed:
             state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
         return state is None or state in FINAL
 
-    async def follow(self, client_id: UUID, *, after: FeedPlace) -> AsyncIterator[list[Event]]:
+    async def follow(self, client_id: UUID, *, after: FeedPlace) -> AsyncIterator[Batch]:
         """Yield the client's events as they come, in batches that may be empty."""
 
         async def page(last: FeedPlace) -> list[Event]:
@@ -98,9 +99,9 @@ class Feed:
         def place(event: Event) -> FeedPlace:
             return FeedPlace(position=event["position"], token=event["token"])
 
-        woken = self._signals.subscribed(FEED)
+        woken = self._streams.of_client(client_id)
         async for batch in self._followed(page, place, after, woken):
-            yield batch
+            yield batch or []
 
     async def _followed(
         self,
@@ -108,8 +109,8 @@ class Feed:
         place: Callable[[Event], PlaceT],
         after: PlaceT,
         waking: AbstractContextManager[asyncio.Event],
-    ) -> AsyncIterator[list[Event]]:
-        """Yield page after page, each from the place of the event before it."""
+    ) -> AsyncIterator[Batch | None]:
+        """Yield page after page, each from the place of the event before it; None: nothing woke."""
         with waking as woken:
             while not self._waiters.is_closing:
                 woken.clear()
@@ -118,7 +119,13 @@ class Feed:
                 if batch:
                     after = place(batch[-1])
                 if len(batch) < BATCH:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(LOOK):
-                            await woken.wait()
+                    while not await self._is_woken(woken):
+                        yield None
                     await asyncio.sleep(PACE)
+
+    async def _is_woken(self, woken: asyncio.Event) -> bool:
+        """Wait for something to have happened, the end of the process too; False: not so far."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUIET):
+                await woken.wait()
+        return woken.is_set() or self._waiters.is_closing

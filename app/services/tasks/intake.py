@@ -11,8 +11,10 @@ from uuid import UUID
 import structlog
 
 from app.domain.callback_url import CallbackUrls
-from app.domain.evidence import Judgement, Verdict, is_refuted
+from app.domain.evidence import Judgement, Verdict, is_asked_about, is_refuted
 from app.domain.holding import wait_of
+from app.domain.keeping import Keep, Raw, changes, keep, waited_for
+from app.domain.keeping import raw as raw_of
 from app.domain.move import Move
 from app.domain.policy import Confirm, Policy
 from app.domain.report import Facts, Report
@@ -28,6 +30,7 @@ from app.domain.statement import (
     redacted,
 )
 from app.domain.task import FINAL, SETTLED_AS, Source, Standing, move, yields
+from app.kie.reading import apart
 from app.metrics import Metrics
 from app.services.consequences import Consequences
 from app.services.tasks import kept
@@ -36,6 +39,8 @@ from app.store.clients import audit
 from app.store.engine import Connection
 from app.store.signals import DELIVER, POLL, QUEUE
 from app.store.tasks import callbacks, facts, polls, rows
+
+_WITH_A_ROW = {Keep.WHOLE, Keep.HEAD}
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +80,8 @@ class Intake:
         said: OneSaid,
     ) -> Applied[OneSaid]:
         """Take in what kie.ai says, whichever way it came: judge it, keep it, and follow it."""
-        said = redacted(said, self._urls)  # before anything is locked
+        raw = await self._raw(said)  # before anything is locked
+        said = redacted(said, self._urls)
         standing = await rows.lock_task(connection, said.task_id)
         anothers = await _brings_anothers_id(connection, said, standing)
         if anothers:
@@ -89,30 +95,73 @@ class Intake:
             anothers=anothers,
         )
         consequences.wake(said.task_id)
-        fresh = True
-        either: Said = said
-        if isinstance(either, Statement) and is_kept(either, judgement):
-            fresh = await callbacks.insert_callback(connection, either, judgement.verdict)
-        if not fresh:
+        found = await self._keep(connection, consequences, said, standing, judgement, raw)
+        if found is None:
             consequences.wake(QUEUE, POLL, DELIVER)  # what that try has left to do
         elif standing is not None:
-            self._count_disagreement(consequences, said, judgement)
+            self._count_disagreement(consequences, said, judgement, found)
             if anothers or judgement.foreign:
                 await audit.note_foreign_id(connection, said.task_id)
-            if judgement.second_id is not None:
+            if judgement.second_id is not None and found in _WITH_A_ROW:
                 await self._lifecycle.note_second_id(
                     *(connection, consequences, said.task_id),
                     known=standing.kie_task_id,
                     second=judgement.second_id,
                 )
             await self._follow(connection, consequences, said, standing, judgement)
-        return Applied(said=said, standing=standing, judgement=judgement, fresh=fresh)
+        return Applied(said=said, standing=standing, judgement=judgement, fresh=found is not None)
+
+    async def _raw(self, said: Said) -> Raw | None:
+        """Return a body as it is kept; None: there is none."""
+        if isinstance(said, CreateAnswer):
+            return None
+        tokens = self._urls.tokens(said.task_id)
+        return await apart(lambda body: raw_of(body, tokens), said.body)
+
+    async def _keep(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        said: Said,
+        standing: Standing | None,
+        judgement: Judgement,
+        raw: Raw | None,
+    ) -> Keep | None:
+        """Keep a statement as far as there is room; None: an earlier try has done it."""
+        if not isinstance(said, Statement) or raw is None or not is_kept(said, judgement):
+            return Keep.WHOLE
+        verdict = judgement.verdict
+        tally = await callbacks.tally(connection, said, verdict, raw.sha256)
+        if tally.stored:
+            return None
+        found = keep(
+            tally,
+            raw.size,
+            changes=changes(standing, judgement),
+            waited_for=waited_for(standing, said),
+        )
+        match found:
+            case Keep.WHOLE:
+                stored = await callbacks.insert_callback(connection, said, verdict, raw)
+                return found if stored else None
+            case Keep.HEAD:
+                await callbacks.insert_head(connection, said, verdict, raw)
+            case Keep.REPEATED if tally.same is not None:
+                await callbacks.count_repeat(connection, tally.same)
+            case _:
+                await callbacks.count_more(connection, said.task_id)
+        consequences.count(partial(self._metrics.not_kept, found))
+        return found
 
     def _count_disagreement(
-        self, consequences: Consequences, said: Said, judgement: Judgement
+        self, consequences: Consequences, said: Said, judgement: Judgement, found: Keep
     ) -> None:
-        if judgement.verdict is Verdict.DISAGREED and isinstance(said, Statement):
+        if judgement.verdict is not Verdict.DISAGREED or not isinstance(said, Statement):
+            return
+        if found in _WITH_A_ROW:
             self._alarm(consequences, said.task_id, said.source, callback=said.id)
+        elif found is Keep.COUNTED:
+            consequences.count(partial(self._metrics.disagreed, said.source))
 
     def _alarm(
         self, consequences: Consequences, task_id: UUID, source: Source, *, callback: UUID
@@ -149,7 +198,7 @@ class Intake:
                 connection, consequences, said.task_id, standing.state, judgement.amendment
             )
         if isinstance(said, Statement):
-            await self._ask_or_compare(connection, consequences, said, judgement)
+            await self._ask_or_compare(connection, consequences, said, standing, judgement)
 
     async def _move(
         self, connection: Connection, consequences: Consequences, said: Said, step: Move
@@ -167,18 +216,30 @@ class Intake:
         connection: Connection,
         consequences: Consequences,
         said: Statement,
+        standing: Standing,
         judgement: Judgement,
     ) -> None:
         """Have kie.ai asked about a callback, and compare its record with what callbacks said."""
         if said.source is Source.CALLBACK:
-            if judgement.poll:
-                await polls.poll_at_once(connection, said.task_id, holds=judgement.holds)
+            if is_asked_about(standing, judgement):
+                await self._ask(connection, said.task_id, standing, judgement)
                 consequences.wake(POLL)
         elif said.report and (judgement.releases or judgement.target in FINAL):
             for claim_id, claim in await kept.claims(connection, said.task_id):
                 if is_refuted(claim, said.report):
                     self._alarm(consequences, said.task_id, Source.CALLBACK, callback=claim_id)
                     return  # one alarm for one record
+
+    async def _ask(
+        self, connection: Connection, task_id: UUID, standing: Standing, judgement: Judgement
+    ) -> None:
+        """Ask at once about the first end that is reported; about all else, within bounds."""
+        if judgement.holds and standing.held_for is None:
+            await polls.poll_at_once(connection, task_id, holds=True)
+            return
+        queries = self._policy.limits.queries
+        every = queries.window / queries.calls / polls.DOUBT_SHARE
+        await polls.ask_in_doubt(connection, task_id, every=every)
 
     async def believe_held(
         self, connection: Connection, consequences: Consequences, task_id: UUID, standing: Standing

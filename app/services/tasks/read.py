@@ -17,6 +17,11 @@ from app.store.engine import Columns, Connection, Database, Row
 from app.store.tasks import callbacks, lists, rows
 
 CALLBACKS_SHOWN = 200
+CALLBACKS_WEIGHT = 3 * 1024 * 1024
+"""Bytes of a page of callbacks; what JSON adds around them keeps it under 4 MB."""
+
+HIDDEN_HEADERS = frozenset({"x-webhook-signature"})
+"""Kept, and not shown: for five minutes it vouches for whatever is sent under the task's id."""
 
 HIDDEN = 4096
 """Characters at the end of a body that was cut; no secret is longer, however it is spelled."""
@@ -143,18 +148,33 @@ class Reader:
             return shown, None
         return shown, Place(created_at=shown[-1]["created_at"], id=shown[-1]["id"])
 
-    async def callbacks(self, client_id: UUID, task_id: UUID) -> Sequence[Columns]:
-        """Return kie.ai's statements about the task, newest first; raises `NotFoundError`."""
+    async def callbacks(
+        self, client_id: UUID, task_id: UUID, *, before: UUID | None = None
+    ) -> tuple[Sequence[Columns], UUID | None]:
+        """Return kie.ai's statements about the task, newest first, and where the next page begins.
+
+        Raises `NotFoundError`.
+        """
         async with self._database.read() as connection:
             if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
                 raise no_such_task()
-            found = await callbacks.read_callbacks(connection, task_id, limit=CALLBACKS_SHOWN)
+            found = await callbacks.read_callbacks(
+                connection,
+                task_id,
+                before=before,
+                limit=CALLBACKS_SHOWN,
+                weight=CALLBACKS_WEIGHT,
+            )
+            last = found[-1]["id"] if found else None
+            more = await callbacks.has_earlier(connection, task_id, last) if last else False
         tokens = self._urls.tokens(task_id)
-        return [
-            {name: value for name, value in row.items() if name != "body"}
-            | {"raw": _shown(row["body"], tokens)}
-            for row in found
-        ]
+        return [_as_shown(row, tokens) for row in found], last if more else None
+
+
+def _as_shown(row: Row, tokens: Sequence[str]) -> Columns:
+    headers = {name: text for name, text in row["headers"].items() if name not in HIDDEN_HEADERS}
+    shown = {name: value for name, value in row.items() if name != "body"}
+    return shown | {"headers": headers, "raw": _shown(row["body"], tokens)}
 
 
 def _shown(body: bytes, tokens: Sequence[str]) -> str:

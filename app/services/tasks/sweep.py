@@ -8,7 +8,7 @@ from app.domain.breaker import FORGOTTEN_AFTER
 from app.domain.task import DEADLINES, State
 from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
-from app.store.account import breakers
+from app.store.account import breakers, sizes
 from app.store.engine import Connection
 
 BATCH = 200
@@ -28,6 +28,8 @@ class Sweeper:
         for state in DEADLINES:
             moved += len(await self._lifecycle.run(partial(self._expire, state)))
         forgotten = await self._lifecycle.run(self._forget)
+        for client_id in await self._lifecycle.run(self._uncounted):
+            await self._lifecycle.run(partial(self._count, client_id))
         return 0 if moved or forgotten == BATCH else None
 
     async def _end_leases(
@@ -40,6 +42,12 @@ class Sweeper:
 
     async def _forget(self, connection: Connection, _: Consequences) -> int:
         return await breakers.forget_old(connection, after=FORGOTTEN_AFTER, limit=BATCH)
+
+    async def _uncounted(self, connection: Connection, _: Consequences) -> Sequence[UUID]:
+        return await sizes.uncounted(connection)
+
+    async def _count(self, client_id: UUID, connection: Connection, _: Consequences) -> None:
+        await sizes.count(connection, client_id)
 
     async def _expire(
         self, state: State, connection: Connection, consequences: Consequences

@@ -32,7 +32,6 @@ from app.domain.admission import Call, Limits, Pair
 from app.domain.task import State
 from app.store.account.limits import (
     CREATES,
-    FREE_SEATS,
     FREE_SLOTS,
     HAS_SEAT,
     HAS_SLOT,
@@ -43,10 +42,12 @@ from app.store.account.limits import (
     OPENS_BY_ITSELF,
     PROBE_TURN,
     QUEUED,
+    RUNNING,
     given_limits,
 )
 from app.store.account.pairs import has_task, queues
-from app.store.account.turns import IS_PLAIN, account_with, next_tasks
+from app.store.account.shares import seated
+from app.store.account.turns import IS_PLAIN, account_with, next_tasks, plain_account
 from app.store.account.witness import IS_KNOWN
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, later, seconds, state_literal
@@ -135,10 +136,13 @@ def _moved(picked: CTE) -> CTE:
 
 
 def _admit(*, plain: bool) -> Select[Any]:
+    seats = seated()
     wanted = bindparam("limit", type_=Integer)
-    at_once = case((IS_HELD, 1), else_=wanted)
-    n = func.greatest(0, func.least(wanted, FREE_SLOTS, FREE_SEATS, at_once), type_=Integer)
-    moved = _moved(next_tasks(account_with(n, OPEN, PROBE_TURN), plain=plain))
+    at_once = wanted if plain else case((IS_HELD, 1), else_=wanted)
+    free = RUNNING - func.coalesce(select(func.sum(seats.c.seats)).scalar_subquery(), 0)
+    n = func.greatest(0, func.least(FREE_SLOTS, free, at_once), type_=Integer)
+    account = plain_account(n, OPENS_BY_ITSELF) if plain else account_with(n, OPEN, PROBE_TURN)
+    moved = _moved(next_tasks(account, seats, plain=plain))
     return (
         select(*(moved.c[name] for name in ClaimedTask.__slots__))
         .order_by(moved.c.tag)
@@ -250,7 +254,7 @@ async def claimed_by(connection: AsyncConnection, claim: UUID) -> list[ClaimedTa
     return [ClaimedTask(**row) for row in rows.mappings()]
 
 
-_PROBED = next_tasks(account_with(literal(1)), plain=False, lock=False)
+_PROBED = next_tasks(account_with(literal(1)), seated(), plain=False, lock=False)
 _PROBED_MODEL = select(Task.model).join(_PROBED, _PROBED.c.id == Task.id)
 _HIGHEST_COST = (
     select(Task.credits_consumed)
@@ -260,13 +264,13 @@ _HIGHEST_COST = (
 )
 
 
-async def highest_cost(connection: AsyncConnection) -> Decimal | None:
+async def highest_cost(connection: AsyncConnection, limits: Limits) -> Decimal | None:
     """Return the most that a task of the model cost that a probe would send now.
 
     None: it sends none, or kie.ai has stated no cost of that model yet. The maximum is the last
     entry of an index, however many tasks there are.
     """
-    return await connection.scalar(_HIGHEST_COST)
+    return await connection.scalar(_HIGHEST_COST, given_limits(limits))
 
 
 _NEXT_CHANCE = select(

@@ -22,6 +22,8 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
+    false,
     func,
     literal,
     null,
@@ -39,7 +41,6 @@ from app.store.account.limits import (
     FREE_SEATS,
     HELD_UNTIL,
     IS_HELD,
-    QUEUED,
     RUNNING,
     WINDOW,
     brake,
@@ -47,7 +48,9 @@ from app.store.account.limits import (
     start_tag,
     tag,
 )
-from app.store.account.pairs import HELD_PAIR, held_pair_of
+from app.store.account.pairs import HELD_PAIR
+from app.store.account.shares import rooms, seated, waiting
+from app.store.account.sizes import COUNTED, asked, kept_open, open_now
 from app.store.slots import kind, numbers
 from app.store.sql import NOW, later, seconds, seconds_since
 from app.store.tables import (
@@ -81,76 +84,59 @@ _CLIENT = bindparam("client_id", type_=Uuid)
 _START = start_tag(KieAccount.vtime)
 
 
-def _mine() -> CTE:
+def _mine(room: CTE) -> CTE:
     """Find the tasks in question and tag them."""
-    # What is held lets the others pass, so it has no place among them.
-    place = func.row_number().over(partition_by=HELD_PAIR, order_by=(Task.priority.desc(), Task.id))
-    queue = (
-        select(
-            Task.id,
-            Task.due_at,
-            (place - 1).label("place"),
-            KieBreaker.hold_reason.label("pair_held"),
-        )
-        .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
-        .where(Task.client_id == _CLIENT, QUEUED)
-        .subquery("queue")
-    )
-    tagged = tag(_START, queue.c.place, Client.weight).label("tag")
+    found = asked(bindparam("ids", type_=ARRAY(Uuid)))
+    own = room.c.client_id == _CLIENT
+    tagged = tag(_START, found.c.place, Client.weight).label("tag")
     return (
         select(
-            queue.c.id,
-            queue.c.due_at,
-            queue.c.place,
-            queue.c.pair_held,
+            found.c.id,
+            found.c.due_at,
+            found.c.place,
+            found.c.pair_held,
             tagged,
             ClientQueue.paused_at,
             ClientQueue.disabled_at,
+            (found.c.place + 1 - room.c.room).label("missing_own"),
+            room.c.ceiling,
         )
-        .select_from(queue)
+        .select_from(found)
         .join(Client, Client.id == _CLIENT)
+        .outerjoin(room, own)
         .join(ClientQueue, ClientQueue.client_id == Client.id)
         .join(KieAccount, true())
-        .where(queue.c.id == bindparam("ids", type_=ARRAY(Uuid)).any_())
         .cte("mine")
     )
 
 
-_QUEUED_OF_PAIR = (
-    select(func.count())
-    .select_from(Task)
-    .where(QUEUED, Task.client_id == KieBreaker.client_id, Task.model == KieBreaker.model)
-    .correlate(KieBreaker)
-    .scalar_subquery()
-)
-
-
-def _others() -> CTE:
-    """Count what others have queued, without what is held."""
-    waiting = (
-        select(Task.client_id, func.count().label("tasks"))
-        .where(QUEUED, Task.client_id != _CLIENT)
-        .group_by(Task.client_id)
-        .subquery("waiting")
-    )
-    held = (
-        select(KieBreaker.client_id, func.sum(_QUEUED_OF_PAIR).label("tasks"))
-        .where(HELD_PAIR)
-        .group_by(KieBreaker.client_id)
-        .subquery("held")
-    )
-    tasks = waiting.c.tasks - func.coalesce(held.c.tasks, 0)
-    return (
-        select(waiting.c.client_id, tasks.label("tasks"), Client.weight, _START.label("start"))
-        .select_from(waiting)
-        .outerjoin(held, held.c.client_id == waiting.c.client_id)
-        .join(Client, Client.id == waiting.c.client_id)
+def _others(mine: CTE, room: CTE) -> CTE:
+    """Count what others have queued, as far as it may be before the last of these tasks."""
+    last = select(func.max(mine.c.tag)).scalar_subquery()
+    other = (
+        select(Client.id.label("client_id"), Client.weight, _START.label("start"))
         .join(ClientQueue, ClientQueue.client_id == Client.id)
         .join(KieAccount, true())
-        .where(CLIENT_OPEN)
-        .cte("others")
-        .prefix_with("MATERIALIZED")
+        .outerjoin(room, room.c.client_id == Client.id)
+        # Who may have no further seat now lets the others pass.
+        .where(Client.id != _CLIENT, CLIENT_OPEN, func.coalesce(room.c.room > 0, true()))
+        .cte("other")
     )
+    turns = func.ceil((last - other.c.start) * other.c.weight) + 1
+    # Of a client with a held pair more are read: what is held is not counted.
+    most = case(
+        (
+            exists(KieBreaker.client_id)
+            .where(HELD_PAIR, KieBreaker.client_id == other.c.client_id)
+            .correlate(other),
+            COUNTED,
+        ),
+        else_=cast(func.least(COUNTED, func.greatest(0, turns)), Integer),
+    )
+    tasks = func.coalesce(
+        kept_open(other.c.client_id), open_now(other.c.client_id, of=other, limit=most)
+    )
+    return select(other, tasks.label("tasks")).cte("others").prefix_with("MATERIALIZED")
 
 
 def _before(mine: CTE, others: CTE) -> ColumnElement[int]:
@@ -247,7 +233,7 @@ def _reason(
     before: CTE,
     account: CTE,
     by_slots: ColumnElement[float],
-    seats_decide: ColumnElement[bool],
+    seats_decide: ColumnElement[str | None],
 ) -> ColumnElement[str | None]:
     return case(
         (account.c.brake.is_not(None), account.c.brake),
@@ -255,14 +241,16 @@ def _reason(
         (before.c.disabled_at.is_not(None), literal(HoldReason.CLIENT_PAUSED.value)),
         (account.c.hold_reason.is_not(None), account.c.hold_reason),
         (before.c.pair_held.is_not(None), before.c.pair_held),
-        (seats_decide, literal(HoldReason.RUNNING_LIMIT.value)),
+        (seats_decide.is_not(None), seats_decide),
         (by_slots > 0, literal(HoldReason.CREATE_LIMIT.value)),
         else_=null(),
     )
 
 
 def _predict() -> Select[UUID, str | None, datetime, float | None]:
-    mine, others, account = _mine(), _others(), _account()
+    room = rooms(waiting(), seated())
+    mine, account = _mine(room), _account()
+    others = _others(mine, room)
     before = (
         select(
             mine.c.id,
@@ -270,6 +258,8 @@ def _predict() -> Select[UUID, str | None, datetime, float | None]:
             mine.c.disabled_at,
             mine.c.due_at,
             mine.c.pair_held,
+            mine.c.missing_own,
+            mine.c.ceiling,
             _before(mine, others).label("n"),
         )
         .cte("before")
@@ -277,8 +267,16 @@ def _predict() -> Select[UUID, str | None, datetime, float | None]:
     )
     by_slots = _by_slots(before, account)
     missing = before.c.n - account.c.seats + 1
-    by_seats = case((missing <= 0, 0.0), else_=missing * account.c.ran / cast(RUNNING, Float))
-    seats_decide = (missing > 0) & func.coalesce(by_seats >= by_slots, true())
+    by_any = case((missing <= 0, 0.0), else_=missing * account.c.ran / cast(RUNNING, Float))
+    own = before.c.missing_own
+    is_own = func.coalesce((own > missing) & (own > 0), false())
+    by_seats = case((is_own, own * account.c.ran / cast(before.c.ceiling, Float)), else_=by_any)
+    slower = func.coalesce(by_seats >= by_slots, true())
+    seats_decide = case(
+        (is_own & slower, literal(HoldReason.CLIENT_RUNNING_LIMIT.value)),
+        ((missing > 0) & slower, literal(HoldReason.RUNNING_LIMIT.value)),
+        else_=null(),
+    )
     wait = _wait(before, account, by_slots, by_seats)
     return select(
         before.c.id,

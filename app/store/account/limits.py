@@ -45,6 +45,7 @@ def given_limits(limits: Limits) -> dict[str, Any]:
         "creates": limits.creates.calls,
         "window": limits.creates.window,
         "running": limits.running,
+        "running_share": limits.running_share,
         "unconfirmed_seat": UNCONFIRMED_SEAT,
     }
 
@@ -120,10 +121,10 @@ SEATS: ColumnElement[int] = (
 FREE_SEATS: ColumnElement[int] = RUNNING - SEATS
 """Negative where more run than the limit says."""
 
-_ADMITTED_AT = (
+ADMITTED_AT = (
     select(func.max(KieSlot.taken_at)).where(KieSlot.kind == kind(Call.CREATE)).scalar_subquery()
 )
-SEAT_SINCE: ColumnElement[datetime | None] = case((FREE_SEATS < ALLOWED, _ADMITTED_AT))
+SEAT_SINCE: ColumnElement[datetime | None] = case((FREE_SEATS < ALLOWED, ADMITTED_AT))
 """Since when there has been a free seat at the latest; NULL: seats are not scarce.
 
 Where they are, one may have come free just now, and nobody notes when. But the last admission took

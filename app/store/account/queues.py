@@ -96,6 +96,9 @@ _LIST = (
         Client.requests_per_second,
         Client.streams,
         Client.waits,
+        Client.running_share,
+        Client.queued_tasks,
+        Client.queued_bytes,
         Client.created_at,
     )
     .join(ClientQueue, ClientQueue.client_id == Client.id)

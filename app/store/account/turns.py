@@ -2,7 +2,8 @@
 
 Between clients start-time fair queueing (Goyal, Vin, Cheng 1996): a client's next task has the tag
 max(pass, vtime), each further one 1/weight more, and the lowest tag goes first. Within a client,
-priority orders. What a pair holds back is passed over, and costs its client no turn.
+priority orders. What a pair holds back is passed over, and costs its client no turn. No client gets
+more seats than `shares` leaves it.
 """
 
 from typing import Any
@@ -25,7 +26,8 @@ from sqlalchemy import (
 )
 
 from app.store.account.limits import CLIENT_OPEN, ELIGIBLE, IS_HELD, start_tag, tag
-from app.store.account.pairs import has_first, has_task, held_pair_of, queues
+from app.store.account.pairs import has_task, held_pair_of, queues
+from app.store.account.shares import rooms, waiting
 from app.store.tables import Client, ClientQueue, KieAccount, KieBreaker, Task
 
 IS_PLAIN: ColumnElement[bool] = ~IS_HELD & ~exists(KieBreaker.client_id)
@@ -33,8 +35,13 @@ IS_PLAIN: ColumnElement[bool] = ~IS_HELD & ~exists(KieBreaker.client_id)
 is a much shorter question then, and planning it is most of what it costs."""
 
 
+def plain_account(n: ColumnElement[int], *conditions: ColumnElement[bool]) -> CTE:
+    """Read the account with `n`, how many tasks may go now, where nothing is held."""
+    return select(KieAccount.vtime, n.label("n")).where(*conditions).cte("account")
+
+
 def account_with(n: ColumnElement[int], *conditions: ColumnElement[bool]) -> CTE:
-    """Read the account with `n`, how many tasks may go now, and whom a probe of it goes to."""
+    """Read the same, and whom a probe of the account goes to."""
     return (
         select(
             KieAccount.vtime,
@@ -48,11 +55,14 @@ def account_with(n: ColumnElement[int], *conditions: ColumnElement[bool]) -> CTE
     )
 
 
-def next_tasks(account: CTE, *, plain: bool, lock: bool = True) -> CTE:
-    """Find the tasks whose turn it is, by their `place`; `plain` only where `IS_PLAIN`."""
+def next_tasks(account: CTE, seats: CTE, *, plain: bool, lock: bool = True) -> CTE:
+    """Find the tasks whose turn it is, by their `place`; `plain` only where `IS_PLAIN`.
+
+    `seats`: as `shares.seated` counts them.
+    """
     n = select(account.c.n).scalar_subquery()
     first = _first_of_clients if plain else _first_of_queues
-    return _numbered(_tagged(first(account, n, lock=lock).cte("first_tasks")), n)
+    return _numbered(_tagged(first(account, seats, n, lock=lock).cte("first_tasks")), n)
 
 
 def _first(
@@ -72,32 +82,39 @@ def _first(
 # -- where nothing is held
 
 
-def _first_of_clients(account: CTE, n: ColumnElement[int], *, lock: bool) -> Select[Any]:
+def _first_of_clients(
+    account: CTE, seats: CTE, n: ColumnElement[int], *, lock: bool
+) -> Select[Any]:
     """Find the first of the tasks of each client whose turn it is."""
     start = start_tag(account.c.vtime).label("start")
-    client = select(ClientQueue.client_id, Client.weight, start).join(
-        Client, Client.id == ClientQueue.client_id
-    )
+    room = rooms(waiting(), seats)
     heads = (
-        client.join(account, true())
-        .where(n > 0, CLIENT_OPEN, has_first(ClientQueue.client_id, *ELIGIBLE))
+        select(ClientQueue.client_id, Client.weight, start, room.c.room)
+        .join(Client, Client.id == ClientQueue.client_id)
+        .join(room, room.c.client_id == ClientQueue.client_id)
+        .join(account, true())
+        .where(n > 0, room.c.room > 0)
         .order_by(start, ClientQueue.client_id)
         .limit(n)
         .cte("heads")
     )
-    first = _first(heads, n, lock=lock)
-    return select(first, heads.c.client_id, heads.c.weight, heads.c.start).select_from(
-        heads.join(first, true())
-    )
+    first = _first(heads, func.least(n, heads.c.room, type_=Integer), lock=lock)
+    return _firsts_of(heads, first).select_from(heads.join(first, true()))
+
+
+def _firsts_of(heads: CTE, first: FromClause) -> Select[Any]:
+    return select(first, heads.c.client_id, heads.c.weight, heads.c.start, heads.c.room)
 
 
 # -- where something is
 
 
-def _first_of_queues(account: CTE, n: ColumnElement[int], *, lock: bool) -> CompoundSelect[Any]:
+def _first_of_queues(
+    account: CTE, seats: CTE, n: ColumnElement[int], *, lock: bool
+) -> CompoundSelect[Any]:
     """Find the first tasks of each queue of the clients whose turn it is: two indexes."""
     ready = _queues(account)
-    heads = _heads(account, ready, n)
+    heads = _heads(account, ready, seats, n)
     mine = and_(ready.c.client_id == heads.c.client_id, ready.c.rank == heads.c.rank)
     room = func.least(ready.c.room, n)
     kinds = (
@@ -106,7 +123,7 @@ def _first_of_queues(account: CTE, n: ColumnElement[int], *, lock: bool) -> Comp
     )
     return union_all(
         *(
-            select(first, heads.c.client_id, heads.c.weight, heads.c.start)
+            _firsts_of(heads, first)
             .select_from(heads.join(ready, mine).join(first, true()))
             .where(kind)
             for kind, first in kinds
@@ -150,17 +167,25 @@ def _last_to_succeed(account: CTE) -> Select[Any]:
     )
 
 
-def _heads(account: CTE, ready: CTE, n: ColumnElement[int]) -> CTE:
+def _heads(account: CTE, ready: CTE, seats: CTE, n: ColumnElement[int]) -> CTE:
     """Find the clients with work, those whose turn it is first."""
     start = start_tag(account.c.vtime).label("start")
     rank = func.min(ready.c.rank).label("rank")
-    work = select(ready.c.client_id, rank).group_by(ready.c.client_id).subquery("work")
+    work = (
+        select(ready.c.client_id, rank)
+        .join(ClientQueue, ClientQueue.client_id == ready.c.client_id)
+        .where(CLIENT_OPEN)
+        .group_by(ready.c.client_id)
+        .cte("work")
+    )
+    room = rooms(work, seats)
     return (
-        select(work.c.client_id, work.c.rank, Client.weight, start)
+        select(work.c.client_id, work.c.rank, Client.weight, start, room.c.room)
         .join(ClientQueue, ClientQueue.client_id == work.c.client_id)
         .join(Client, Client.id == work.c.client_id)
+        .join(room, room.c.client_id == work.c.client_id)
         .join(account, true())
-        .where(CLIENT_OPEN)
+        .where(room.c.room > 0)
         .order_by(work.c.rank, start, work.c.client_id)
         .limit(n)
         .cte("heads")
@@ -175,7 +200,12 @@ def _tagged(of: CTE) -> CTE:
         partition_by=of.c.client_id, order_by=(of.c.priority.desc(), of.c.id)
     )
     tagged = tag(of.c.start, place - 1, of.c.weight).label("tag")
-    return select(of.c.id, of.c.client_id, of.c.weight, tagged).cte("candidates")
+    placed = select(
+        of.c.id, of.c.client_id, of.c.weight, of.c.room, tagged, place.label("place")
+    ).subquery("placed")
+    names = ("id", "client_id", "weight", "tag")
+    found = select(*(placed.c[name] for name in names)).where(placed.c.place <= placed.c.room)
+    return found.cte("candidates")
 
 
 def _numbered(candidates: CTE, n: ColumnElement[int]) -> CTE:

@@ -103,7 +103,9 @@ async def lock_webhooks(connection: AsyncConnection, name: str) -> RowMapping | 
 
 
 async def set_settings(
-    connection: AsyncConnection, name: str, values: Mapping[str, str | Sequence[str] | bool | None]
+    connection: AsyncConnection,
+    name: str,
+    values: Mapping[str, str | Sequence[str] | float | None],
 ) -> None:
     """Set how the client is notified and what it may see; `values` by column."""
     await connection.execute(update(Client).where(Client.name == name).values(**values))
@@ -135,6 +137,30 @@ async def rotate_secret(
     """Sign with the new secret, and with the `kept` one for `grace` seconds; returns until when."""
     parameters = {"client_name": name, "new_secret": new, "kept": kept, "grace": grace}
     return await connection.scalar(_ROTATE, parameters)
+
+
+_SEALED = (
+    select(Client.id, Client.signing_secret, Client.previous_secret)
+    .where(Client.id > func.coalesce(bindparam("after", type_=Uuid), UUID(int=0)))
+    .order_by(Client.id)
+    .limit(bindparam("limit"))
+)
+_SEALED_LOCKED = _SEALED.with_for_update()
+
+
+async def sealed(
+    connection: AsyncConnection, *, after: UUID | None, limit: int, lock: bool = False
+) -> Sequence[RowMapping]:
+    """Return the next clients' `id`, `signing_secret` and `previous_secret`, by their ids."""
+    query = _SEALED_LOCKED if lock else _SEALED
+    return (await connection.execute(query, {"after": after, "limit": limit})).mappings().all()
+
+
+async def set_sealed(
+    connection: AsyncConnection, client_id: UUID, values: Mapping[str, bytes | None]
+) -> None:
+    """Replace a client's secrets by the same, sealed otherwise."""
+    await connection.execute(update(Client).where(Client.id == client_id).values(**values))
 
 
 _INSERT_CLIENT = insert(Client).on_conflict_do_nothing(index_elements=[Client.name])

@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery import TROUBLED_AFTER, DeliveryState
 from app.store.sql import NOW, later, lease_is_free, seconds_since
-from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
+from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryHost, FailingUrl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +58,17 @@ class DueDelivery:
     """How many deliveries to its host could be claimed together with this one."""
     troubled: bool
     """Its host has failed since it last answered."""
+    failing: bool
+    """No attempt at its URL has succeeded since one failed."""
 
 
 PENDING: ColumnElement[bool] = literal_column("deliveries.state = 'pending'", Boolean)
 _FREE = lease_is_free(Delivery)
+_FAILING = (
+    select(FailingUrl.url)
+    .where(FailingUrl.client_id == Delivery.client_id, FailingUrl.url == Delivery.url)
+    .exists()
+)
 _PREVIOUS = case((Client.previous_secret_until > NOW, Client.previous_secret))
 
 
@@ -145,6 +152,7 @@ def _claim() -> Select[Any]:
             seconds_since(Delivery.created_at).label("age"),
             due.c.n.label("places"),
             due.c.troubled,
+            _FAILING.label("failing"),
         )
         .cte("taken")
     )
@@ -188,6 +196,8 @@ class Attempt:
     error: str | None
     address: str | None
     answer: bytes
+    answer_bytes: int | None = None
+    answer_type: str | None = None
 
 
 _SETTLED = (
@@ -256,26 +266,3 @@ async def host_answered(connection: AsyncConnection, host: str) -> None:
 async def host_failed(connection: AsyncConnection, host: str) -> None:
     """Call the host more rarely: half a second after the first failure, a minute in the end."""
     await connection.execute(_TROUBLE_MORE, {"of_host": host})
-
-
-_DISABLE = insert(DisabledUrl).on_conflict_do_nothing()
-_END_PENDING = (
-    update(Delivery)
-    .where(
-        Delivery.client_id == bindparam("of_client", type_=Uuid),
-        Delivery.url == bindparam("of_url", type_=Text),
-        PENDING,
-        _FREE,
-    )
-    .values(state=DeliveryState.DISABLED, due_at=None, leased_until=None, finished_at=NOW)
-)
-
-
-async def disable(connection: AsyncConnection, client_id: UUID, url: str) -> None:
-    """Call the URL no more for this client, and end what waits for it.
-
-    Attempts that are under way settle themselves: two of them answered with 410 at once would wait
-    for each other's rows.
-    """
-    await connection.execute(_DISABLE.values(client_id=client_id, url=url))
-    await connection.execute(_END_PENDING, {"of_client": client_id, "of_url": url})

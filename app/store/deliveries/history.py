@@ -11,7 +11,6 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     column,
-    delete,
     func,
     literal,
     or_,
@@ -24,7 +23,7 @@ from sqlalchemy.orm import aliased
 from app.domain.delivery import DeliveryState
 from app.domain.paging import Chosen
 from app.store.sql import NOW
-from app.store.tables import Delivery, DeliveryAttempt, DisabledUrl
+from app.store.tables import Client, Delivery, DeliveryAttempt, DisabledUrl
 
 ANSWERED = (
     "id",
@@ -85,6 +84,19 @@ async def read_one(
     """Return the delivery; None: the client has no such."""
     parameters = {"wanted": delivery_id, "of_client": client_id}
     return (await connection.execute(_ONE, parameters)).mappings().one_or_none()
+
+
+_ONE_OF_ALL = (
+    select(*_COLUMNS, Delivery.host, Client.name.label("client"))
+    .join(Client, Client.id == Delivery.client_id)
+    .where(Delivery.id == bindparam("wanted", type_=Uuid))
+)
+
+
+async def read_of_all(connection: AsyncConnection, delivery_id: UUID) -> RowMapping | None:
+    """Return a delivery of whichever client, with its `client` and `host`."""
+    found = await connection.execute(_ONE_OF_ALL, {"wanted": delivery_id})
+    return found.mappings().one_or_none()
 
 
 _ATTEMPTS = (
@@ -215,19 +227,3 @@ async def repeat(
         "of_client": client_id,
     }
     await connection.execute(_REPEAT, parameters)
-
-
-_ENABLE = (
-    delete(DisabledUrl)
-    .where(
-        DisabledUrl.client_id == bindparam("of_client", type_=Uuid),
-        DisabledUrl.url == bindparam("of_url"),
-    )
-    .returning(DisabledUrl.url)
-)
-
-
-async def enable(connection: AsyncConnection, client_id: UUID, url: str) -> bool:
-    """Call the URL again for this client; False: it was not disabled."""
-    parameters = {"of_client": client_id, "of_url": url}
-    return await connection.scalar(_ENABLE, parameters) is not None

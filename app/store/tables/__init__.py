@@ -1,9 +1,22 @@
 """The schema. Migrations make it; `alembic check` in the tests proves that the two agree."""
 
-from app.store.tables.account import ClientQueue, KieAccount, KieBreaker, KieSlot, Process
+from app.store.tables.account import (
+    ClientQueue,
+    KieAccount,
+    KieBreaker,
+    KieSlot,
+    Process,
+    QueueSize,
+)
 from app.store.tables.base import Base
 from app.store.tables.clients import AdminKey, ApiKey, AuditEntry, BulkRun, Client
-from app.store.tables.deliveries import Delivery, DeliveryAttempt, DeliveryHost, DisabledUrl
+from app.store.tables.deliveries import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryHost,
+    DisabledUrl,
+    FailingUrl,
+)
 from app.store.tables.feed import FeedEntry, FeedWriter
 from app.store.tables.schema import SchemaRelease
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
@@ -23,12 +36,14 @@ __all__ = [
     "DeliveryAttempt",
     "DeliveryHost",
     "DisabledUrl",
+    "FailingUrl",
     "FeedEntry",
     "FeedWriter",
     "KieAccount",
     "KieBreaker",
     "KieSlot",
     "Process",
+    "QueueSize",
     "SchemaRelease",
     "Task",
     "TaskEvent",

@@ -151,6 +151,8 @@ class KieSlot(Base):
     taken_at: Mapped[datetime]
     took: Mapped[float | None]
     """Seconds that the last call in this slot was under way."""
+    client_id: Mapped[UUID | None]
+    """Whose refresh used it last; NULL: the poll loop's own query did, or it is a create's."""
 
     __table_args__ = (one_of("kind", Call),)
 
@@ -170,3 +172,31 @@ class ClientQueue(Base):
     pause_note: Mapped[str | None]
     disabled_at: Mapped[datetime | None]
     """Its keys are refused since then, and nothing of it is sent."""
+
+
+class QueueSize(Base):
+    """How many of a client's tasks of one priority waited, where its queue is long.
+
+    Written by the sweep, whole and anew; no row: the queue is short, and is counted when asked.
+    """
+
+    __tablename__ = "queue_sizes"
+
+    client_id: Mapped[UUID] = mapped_column(
+        ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
+    )
+    priority: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
+    tasks: Mapped[int]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    """Of their inputs."""
+    ahead: Mapped[int]
+    """Tasks of higher priorities, without those of held pairs: they let the others pass."""
+    open_tasks: Mapped[int]
+    """Of this priority, without those."""
+    marks: Mapped[list[UUID] | None]
+    """Each so many-th of these in the queue's order."""
+    places: Mapped[list[int] | None]
+    """How many go before each of the marks."""
+    counted_at: Mapped[datetime]
+    took: Mapped[float]
+    """Seconds that counting took."""

@@ -39,6 +39,12 @@ class Client(Base):
     previous_secret_until: Mapped[datetime | None]
     sees_balance: Mapped[bool] = mapped_column(server_default=text("false"))
     """It may ask for the account's credits."""
+    running_share: Mapped[float | None]
+    """The share of the seats that it may have while others are enabled; NULL: as the settings."""
+    queued_tasks: Mapped[int | None]
+    """How many of its tasks may wait; NULL: as the settings."""
+    queued_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the inputs of those; NULL: as the settings."""
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     requests_per_second: Mapped[int | None]
     """NULL, as of the next two: what the settings allow each client."""
@@ -48,6 +54,9 @@ class Client(Base):
     __table_args__ = (
         CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),
         *(CheckConstraint(f"{limit} BETWEEN 1 AND {MOST}", name=limit) for limit in LIMITS),
+        CheckConstraint("running_share > 0 AND running_share <= 1", name="running_share"),
+        CheckConstraint("queued_tasks > 0", name="queued_tasks"),
+        CheckConstraint("queued_bytes > 0", name="queued_bytes"),
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.domain.delivery import DeliveryState, EventType
+from app.domain.delivery import DeliveryState, DisableReason, EventType
 from app.domain.dialect import Dialect
 from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
@@ -75,7 +75,10 @@ class DeliveryAttempt(Base):
     error: Mapped[str | None]
     address: Mapped[str | None]
     answer: Mapped[bytes]
-    """Its first 16 KiB."""
+    """Its first 1 KiB."""
+    answer_bytes: Mapped[int | None]
+    """How many were read, at most 16 KiB; NULL: there was no answer."""
+    answer_type: Mapped[str | None]
 
 
 class DeliveryHost(Base):
@@ -88,8 +91,26 @@ class DeliveryHost(Base):
     held_until: Mapped[datetime | None]
 
 
+class FailingUrl(Base):
+    """A client's URL at which no attempt has succeeded since one failed."""
+
+    __tablename__ = "failing_urls"
+
+    client_id: Mapped[UUID] = mapped_column(
+        ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
+    )
+    url: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime] = mapped_column(server_default=NOW)
+    failed_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    """The last time."""
+    exhausted: Mapped[int] = mapped_column(server_default=text("0"))
+    """The deliveries whose last attempt failed in that time."""
+
+    __table_args__ = (Index("failing_urls_old", "failed_at"),)
+
+
 class DisabledUrl(Base):
-    """A client's URL that answered 410."""
+    """A client's URL that is not called: it answered 410, or failed for days."""
 
     __tablename__ = "disabled_urls"
 
@@ -98,3 +119,6 @@ class DisabledUrl(Base):
     )
     url: Mapped[str] = mapped_column(primary_key=True)
     disabled_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    reason: Mapped[str] = mapped_column(server_default=text("'gone'"))
+
+    __table_args__ = (one_of("reason", DisableReason),)

@@ -101,8 +101,14 @@ class Task(Base):
     """Defects of ours in a row that polls of this task have met."""
     last_poll_error: Mapped[str | None]
     """The last of them."""
+    doubted_at: Mapped[datetime | None]
+    """When kie.ai was, or is to be, asked because of a callback that was not believed."""
     parked_at: Mapped[datetime | None]
     """After so many it is not polled any more, until an operator releases it."""
+    input_bytes: Mapped[int | None]
+    """Of `input` as it is kept; NULL: the task is older than this column."""
+    refreshed_at: Mapped[datetime | None]
+    """When its client last had kie.ai asked; while that is `poll_asap_since`, it waits for it."""
 
     __table_args__ = (
         one_of("state", State),
@@ -144,6 +150,7 @@ class Task(Base):
             "tasks_seats",
             "state",
             "submitted_at",
+            postgresql_include=["client_id"],
             postgresql_where=text("state IN ('submitting', 'running', 'unconfirmed')"),
         ),
         Index("tasks_parked", "parked_at", postgresql_where=text("parked_at IS NOT NULL")),
@@ -158,6 +165,13 @@ class Task(Base):
             "tasks_unreleased",
             "created_at",
             postgresql_where=text("state = 'queued' AND due_at IS NULL"),
+        ),
+        Index(
+            "tasks_queue_newest",
+            "client_id",
+            "created_at",
+            postgresql_include=["input_bytes"],
+            postgresql_where=text("state = 'queued'"),
         ),
         Index("tasks_submit_by", "submit_by", postgresql_where=text("state = 'queued'")),
         Index(
@@ -210,7 +224,7 @@ class TaskEvent(Base):
 
 
 class Callback(Base):
-    """What kie.ai sent us, by webhook or as the terminal answer to a query: exact, then parsed."""
+    """What kie.ai sent us, by webhook or as the terminal answer to a query: raw, then parsed."""
 
     __tablename__ = "callbacks"
 
@@ -220,6 +234,18 @@ class Callback(Base):
     source: Mapped[str]
     received_at: Mapped[datetime] = mapped_column(server_default=NOW)
     body: Mapped[bytes]
+    """The bytes that came, but for the task's callback tokens."""
+    sha256: Mapped[bytes | None]
+    """Of the bytes as they came; NULL before migration 0012."""
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    """How many came; NULL: as many as the body has."""
+    whole: Mapped[bool] = mapped_column(server_default=text("true"))
+    """False: `body` is only the beginning, and nothing is parsed."""
+    times_seen: Mapped[int] = mapped_column(server_default=text("1"))
+    last_seen_at: Mapped[datetime | None]
+    """When the same came last; NULL: it came once."""
+    more: Mapped[int] = mapped_column(server_default=text("0"))
+    """How many came after it of which only this number is kept."""
     headers: Mapped[dict[str, str]]
     signature: Mapped[str]
     verdict: Mapped[str]

@@ -5,15 +5,18 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
     ColumnElement,
     RowMapping,
     Text,
+    Uuid,
     bindparam,
     insert,
     literal_column,
     null,
     select,
+    text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -72,3 +75,18 @@ async def read_history(
     """Return one task's next events; its row's lock gives out their ids in the order of commits."""
     values = {"task_id": task_id, "id": after, "limit": limit}
     return (await connection.execute(_HISTORY, values)).mappings().all()
+
+
+_NEWEST = text(
+    """
+SELECT asked.id, newest.id AS event FROM unnest(:ids) AS asked (id) CROSS JOIN LATERAL (
+    SELECT id FROM task_events WHERE task_id = asked.id ORDER BY id DESC LIMIT 1
+) newest
+"""
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+
+
+async def newest(connection: AsyncConnection, tasks: Sequence[UUID]) -> dict[UUID, int]:
+    """Return the id of each task's last event; a task that is gone is not in it."""
+    found = await connection.execute(_NEWEST, {"ids": list(tasks)})
+    return {row.id: row.event for row in found}

@@ -8,7 +8,18 @@ and remembers the gaps: ids that are not there (yet). The table itself is never 
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Integer, RowMapping, Uuid, bindparam, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Integer,
+    RowMapping,
+    Uuid,
+    bindparam,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.paging import FeedPlace
@@ -119,6 +130,21 @@ async def read(
     """Return the client's next events, in the order of the feed."""
     values = {"client_id": client_id, "position": after.position, "limit": limit}
     return (await connection.execute(_READ, values)).mappings().all()
+
+
+_NEWEST = text(
+    """
+SELECT asked.id, newest.position FROM unnest(:ids) AS asked (id) CROSS JOIN LATERAL (
+    SELECT position FROM feed WHERE client_id = asked.id ORDER BY position DESC LIMIT 1
+) newest
+"""
+).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+
+
+async def newest(connection: AsyncConnection, clients: Sequence[UUID]) -> dict[UUID, int]:
+    """Return the last position of each client's feed; who has no events is not in it."""
+    found = await connection.execute(_NEWEST, {"ids": list(clients)})
+    return {row.id: row.position for row in found}
 
 
 _KNOWN = select(

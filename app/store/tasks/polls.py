@@ -1,5 +1,6 @@
 """Tasks that are to be polled: claiming them, and what an answer leaves behind."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -7,16 +8,22 @@ from sqlalchemy import (
     CTE,
     Boolean,
     ColumnElement,
+    CompoundSelect,
     Integer,
+    ScalarSelect,
     Select,
     Text,
+    Uuid,
+    and_,
     bindparam,
     case,
     func,
+    literal,
     literal_column,
     not_,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -27,17 +34,16 @@ from app.domain.evidence import Verdict
 from app.domain.polling import DuePoll, NextPoll
 from app.domain.task import State
 from app.store.slots import free_slots, kind
-from app.store.sql import NOW, ONCE, later, lease_is_free, seconds, seconds_since
+from app.store.sql import NOW, ONCE, interval, later, seconds, seconds_since
 from app.store.tables import CHANGED, Callback, KieSlot, Task
-
-_NOT_QUEUED: ColumnElement[bool] = literal_column(
-    "tasks.state <> 'queued' AND tasks.due_at IS NOT NULL", Boolean
+from app.store.tasks.refreshes import (
+    FREE,
+    HALF,
+    IS_REFRESH,
+    POLLABLE,
+    QUERIES,
+    next_refreshes,
 )
-"""The predicate of the index `tasks_polls`, literally: the planner must recognise it."""
-
-
-_FREE = lease_is_free(Task)
-_POLLABLE = (_NOT_QUEUED, _FREE, Task.parked_at.is_(None))
 
 _USE = case(
     (Task.poll_asap_since.is_not(None), 0),
@@ -47,16 +53,15 @@ _USE = case(
 )
 """The most useful poll first: what somebody waits for, open tasks, confirmations, expired ones."""
 
-_QUERIES = bindparam("queries", type_=Integer)
-
 
 def _due() -> CTE:
+    """Choose among the loop's own polls."""
     order = (_USE, Task.due_at)
     due = (
         select(Task.id, _USE.label("use"), Task.due_at)
-        .where(*_POLLABLE, Task.due_at <= ONCE)
+        .where(*POLLABLE, Task.due_at <= ONCE, ~IS_REFRESH)
         .order_by(*order)
-        .limit(_QUERIES)
+        .limit(QUERIES)
         .with_for_update(skip_locked=True)
         .cte("due")
     )
@@ -64,19 +69,43 @@ def _due() -> CTE:
     return select(due.c.id, place).cte("numbered")
 
 
-def _slots(due: CTE) -> CTE:
-    """Take a slot for each; whoever loses one to another process takes fewer."""
-    free = free_slots(Call.QUERY, _QUERIES)
-    rows = (
-        select(kind(Call.QUERY), free.c.slot, later("taken_for"), due.c.id, NOW.label("taken_at"))
-        .join(due, due.c.place == free.c.place)
-        .order_by(free.c.slot)  # the same order for all, so that none wait for each other
+def _assigned(refreshes: CTE, due: CTE) -> CompoundSelect[Any]:
+    """Give each a free slot: refreshes the lowest, the loop's own polls the highest."""
+    free = free_slots(Call.QUERY, QUERIES)
+    lowest = and_(free.c.place == refreshes.c.place, free.c.slot <= HALF)
+    theirs = select(free.c.slot, refreshes.c.id, refreshes.c.client_id).join(refreshes, lowest)
+    theirs_cte = theirs.cte("for_refreshes")
+    left = (
+        select(func.count()).select_from(free).scalar_subquery()
+        - select(func.count()).select_from(theirs_cte).scalar_subquery()
     )
-    taken = insert(KieSlot).from_select(["kind", "slot", "free_at", "task_id", "taken_at"], rows)
+    from_above = func.row_number().over(order_by=free.c.slot.desc()).label("place")
+    highest = select(free.c.slot, from_above).cte("highest")
+    ours = (
+        select(highest.c.slot, due.c.id, literal_column("NULL::uuid", Uuid).label("client_id"))
+        .join(due, due.c.place == highest.c.place)
+        .where(highest.c.place <= left)
+    )
+    return union_all(select(theirs_cte), ours)
+
+
+def _slots(refreshes: CTE, due: CTE) -> CTE:
+    """Take a slot for each; whoever loses one to another process takes fewer."""
+    assigned = _assigned(refreshes, due).subquery("assigned")
+    rows = select(
+        kind(Call.QUERY),
+        assigned.c.slot,
+        later("taken_for"),
+        assigned.c.id,
+        NOW.label("taken_at"),
+        assigned.c.client_id,
+    ).order_by(assigned.c.slot)  # the same order for all, so that none wait for each other
+    changing = ["free_at", "task_id", "taken_at", "client_id"]
+    taken = insert(KieSlot).from_select(["kind", "slot", *changing], rows)
     return (
         taken.on_conflict_do_update(
             index_elements=["kind", "slot"],
-            set_={name: taken.excluded[name] for name in ("free_at", "task_id", "taken_at")},
+            set_={name: taken.excluded[name] for name in changing},
             where=KieSlot.free_at <= NOW,
         )
         .returning(KieSlot.slot, KieSlot.task_id)
@@ -85,7 +114,7 @@ def _slots(due: CTE) -> CTE:
 
 
 def _claim() -> Select[Any]:
-    slots = _slots(_due())
+    slots = _slots(next_refreshes(), _due())
     taken = (
         update(Task)
         .where(Task.id == slots.c.task_id)
@@ -118,6 +147,7 @@ async def claim_due(
 ) -> list[DuePoll]:
     """Take the due tasks whose polls are the most useful, as many as there are free query slots.
 
+    What clients had asked for takes half of the slots at most, in turns between them.
     `queries` is the account's limit; a slot whose answer nobody records is free again after
     `taken_for` seconds.
     """
@@ -126,15 +156,25 @@ async def claim_due(
     return [DuePoll(**row) for row in rows.mappings()]
 
 
-_NEXT_SLOT = (
-    select(func.min(KieSlot.free_at))
-    .where(KieSlot.kind == kind(Call.QUERY), KieSlot.slot <= _QUERIES, KieSlot.free_at > NOW)
-    .having(func.count() >= _QUERIES)
-    .scalar_subquery()
-)
+def _next_slot(slots: ColumnElement[int]) -> ScalarSelect[datetime]:
+    """Return when one of the first so many slots is free; NULL: one is."""
+    busy = (KieSlot.kind == kind(Call.QUERY), KieSlot.slot <= slots, KieSlot.free_at > NOW)
+    return (
+        select(func.min(KieSlot.free_at))
+        .where(*busy)
+        .having(func.count() >= slots)
+        .scalar_subquery()
+    )
+
+
+def _next(slots: ColumnElement[int], of: ColumnElement[bool]) -> ColumnElement[datetime | None]:
+    due = select(func.min(Task.due_at)).where(*POLLABLE, of).scalar_subquery()
+    return case((due.is_not(None), func.greatest(due, _next_slot(slots), type_=NOW.type)))
+
+
 _NEXT_DUE = select(
-    seconds(func.greatest(func.min(Task.due_at), _NEXT_SLOT, type_=NOW.type) - NOW)
-).where(*_POLLABLE)
+    seconds(func.least(_next(QUERIES, ~IS_REFRESH), _next(HALF, IS_REFRESH), type_=NOW.type) - NOW)
+)
 
 
 async def next_due(connection: AsyncConnection, *, queries: int) -> float | None:
@@ -190,7 +230,10 @@ _RESCHEDULE = (
     update(Task)
     .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
     .values(
-        due_at=case((Task.poll_asap_since.is_(None), later("due_in")), else_=Task.due_at),
+        due_at=case(
+            (Task.poll_asap_since.is_(None), later("due_in")),
+            else_=func.least(Task.due_at, later("due_in")),
+        ),
         leased_until=None,
         poll_errors=0,
         tries=bindparam("new_tries"),
@@ -238,6 +281,7 @@ async def reschedule(connection: AsyncConnection, task_id: UUID, following: Next
     await connection.execute(_RESCHEDULE, parameters)
 
 
+_HOLDS = bindparam("holds", type_=Boolean)
 _POLL_ASAP = (
     update(Task)
     .where(
@@ -248,10 +292,11 @@ _POLL_ASAP = (
     .values(
         due_at=NOW,
         poll_asap_since=case(
-            (or_(_FREE, not_(bindparam("joins", type_=Boolean))), NOW), else_=Task.poll_asap_since
+            (or_(FREE, not_(bindparam("joins", type_=Boolean))), NOW), else_=Task.poll_asap_since
         ),
         tries=0,
-        held_since=func.coalesce(Task.held_since, case((bindparam("holds", type_=Boolean), NOW))),
+        held_since=func.coalesce(Task.held_since, case((_HOLDS, NOW))),
+        doubted_at=case((_HOLDS, NOW), else_=Task.doubted_at),
     )
     .returning(Task.id)
 )
@@ -269,9 +314,67 @@ async def poll_at_once(
     return await connection.scalar(_POLL_ASAP, parameters) is not None
 
 
+DOUBT_EVERY = 60.0
+"""Seconds between two questions about one task that callbacks cause."""
+DOUBT_SHARE = 0.1
+"""Of the account's queries, for those questions beyond the first of each task: whoever knows a few
+callback URLs gets no more."""
+
+_DOUBTED = (
+    select(
+        Task.id,
+        Task.doubted_at,
+        func.greatest(NOW, Task.doubted_at + interval(literal(DOUBT_EVERY))).label("at"),
+    )
+    .where(
+        Task.id == bindparam("task_id"),
+        Task.state.not_in([State.QUEUED, State.SUBMITTING]),
+        Task.parked_at.is_(None),
+        or_(Task.doubted_at.is_(None), Task.doubted_at <= NOW),
+    )
+    .cte("doubted")
+)
+_EVERY = interval("every")
+_NEW_TURN = insert(KieSlot).from_select(
+    ["kind", "slot", "free_at", "taken_at"],
+    select(kind(Call.DOUBT), literal(1), NOW + _EVERY, NOW).where(
+        select(_DOUBTED.c.id).where(_DOUBTED.c.doubted_at.is_not(None)).exists()
+    ),
+)
+_TURN = (
+    _NEW_TURN.on_conflict_do_update(
+        index_elements=["kind", "slot"],
+        set_={"free_at": func.greatest(KieSlot.free_at, NOW) + _EVERY, "taken_at": NOW},
+    )
+    .returning((KieSlot.free_at - _EVERY).label("at"))
+    .cte("turn")
+)
+_DOUBT_AT = func.greatest(_DOUBTED.c.at, select(_TURN.c.at).scalar_subquery(), type_=NOW.type)
+_DOUBT = (
+    update(Task)
+    .where(Task.id == _DOUBTED.c.id)
+    .values(
+        doubted_at=_DOUBT_AT,
+        due_at=case((FREE, func.least(Task.due_at, _DOUBT_AT)), else_=_DOUBT_AT),
+        # The answer that is under way may be older than the doubt.
+        poll_asap_since=case((FREE, Task.poll_asap_since), else_=NOW),
+        tries=0,
+    )
+)
+
+
+async def ask_in_doubt(connection: AsyncConnection, task_id: UUID, *, every: float) -> None:
+    """Have kie.ai asked about a callback that is not believed: at once the first time.
+
+    Later at most once in `DOUBT_EVERY` seconds, and all tasks together once in `every`. It goes
+    before no other question.
+    """
+    await connection.execute(_DOUBT, {"task_id": task_id, "every": every})
+
+
 _ANSWERED = select(
     or_(Task.due_at.is_(None), Task.due_at > NOW),
-    _FREE,
+    FREE,
 ).where(Task.id == bindparam("task_id"))
 
 

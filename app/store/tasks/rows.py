@@ -15,6 +15,7 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     cast,
+    func,
     literal_column,
     null,
     or_,
@@ -28,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.draft import Draft
 from app.domain.holding import turns
 from app.domain.task import FINAL, FailSource, Source, Standing, State
-from app.store.sql import NOW, later, seconds_since, state_literal
+from app.store.sql import NOW, interval, later, seconds_since, state_literal
 from app.store.tables import RESULT_URLS_CUT, Task
 from app.store.tasks.events import MOVED, logged
 
@@ -56,6 +57,9 @@ class StoredTask:
     """Just now, by this transaction."""
 
 
+_INPUT = bindparam("input", type_=Task.__table__.c.input.type)
+
+
 def _insert_new() -> Executable:
     stored = (
         upsert(Task)
@@ -64,7 +68,8 @@ def _insert_new() -> Executable:
             client_id=bindparam("client_id"),
             state=State.QUEUED,
             model=bindparam("model"),
-            input=bindparam("input"),
+            input=_INPUT,
+            input_bytes=func.octet_length(cast(_INPUT, Text)),
             metadata_=bindparam("metadata"),
             webhook_url=bindparam("webhook_url"),
             priority=bindparam("priority"),
@@ -178,6 +183,22 @@ async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | No
         unreached_for=row.unreached_for,
         final_for=row.final_for,
     )
+
+
+_GOOD_YET = select(
+    select(Task.id)
+    .where(
+        Task.id == bindparam("id"),
+        or_(Task.finished_at.is_(None), Task.finished_at > NOW - interval("rested")),
+    )
+    .exists()
+)
+
+
+async def has_rested(connection: AsyncConnection, task_id: UUID, *, seconds: float) -> bool:
+    """Return whether the task has been final for so long, or is not kept any more."""
+    parameters = {"id": task_id, "rested": seconds}
+    return not await connection.scalar(_GOOD_YET, parameters)
 
 
 _OF_ANOTHER = select(

@@ -11,8 +11,9 @@ import structlog
 from app.domain.access import Caller
 from app.domain.errors import TooManyStreamsError, TooManyWaitsError
 from app.domain.limits import Allowance, ClientLimits, Held, Limited
+from app.log import EVERY
 from app.metrics import Metrics
-from app.services.clients.limits import QUIET, TIDY, Limits
+from app.services.clients.limits import TIDY, Limits
 from tests.services.clients.test_refusals import Clock
 
 DIGEST = b"d" * 32
@@ -79,11 +80,11 @@ def test_quiet_clients_are_forgotten(limits: Limits, clock: Clock, lines: list[A
     for number in range(500):
         taken(limits, caller(number), 5, digest=bytes([number % 256]) * 2 + bytes([number // 256]))
     assert len(lines) == 500
-    kept = (limits._full_at, limits._over, limits._said)
-    assert [len(one) for one in kept] == [500, 500, 500]
+    kept = (limits._full_at, limits._over)
+    assert [len(one) for one in kept] == [500, 500]
     clock.now += TIDY
     taken(limits, caller(7))
-    assert [len(one) for one in (limits._full_at, limits._over, limits._said)] == [1, 0, 0]
+    assert [len(one) for one in (limits._full_at, limits._over)] == [1, 0]
 
 
 def test_streams_and_waits_have_each_their_limit_and_one_together(limits: Limits) -> None:
@@ -146,7 +147,7 @@ def test_the_log_names_client_and_limit_and_how_much_it_left_out(
     with pytest.raises(TooManyStreamsError):
         limits.take(caller(), Held.STREAM)
     taken(limits, caller(2), 5)
-    clock.now += QUIET
+    clock.now += EVERY
     taken(limits, caller(), 5)
     told = [(line["event"], line["client"], line["kind"], line["suppressed"]) for line in lines]
     assert told == [

@@ -8,11 +8,11 @@ import structlog
 
 from app.domain.access import Reason, Surface
 from app.domain.errors import RateLimitedError
+from app.log import EVERY
 from app.metrics import Metrics
 from app.services.clients import refusals
 from app.services.clients.refusals import (
     LONGEST_WAIT,
-    QUIET,
     REMEMBERED,
     TRIES,
     WINDOW,
@@ -100,7 +100,7 @@ def test_the_log_has_the_first_of_each_reason_and_how_many_it_left_out(clock: Cl
             for _ in range(count):
                 noted.note(Surface.API, reason, address="10.0.0.1", key=key)
         noted.note(Surface.ADMIN, Reason.UNKNOWN, address=None, key="an-admin-key")
-        clock.now += QUIET
+        clock.now += EVERY
         noted.note(Surface.API, Reason.UNKNOWN, address="10.0.0.2", key=key)
     assert [_told(line) for line in lines] == [
         ("api", "unknown", "10.0.0.1", "kgw_xxxxxx", 0),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.outbound.sender import Resolver
+from app.outbound.connections import Resolver
 from app.services.services import Services
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, succeeded

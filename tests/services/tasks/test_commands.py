@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import pytest_asyncio
@@ -70,7 +71,7 @@ async def test_a_refresh_joins_the_question_that_is_under_way(
     alive: Services, upstream: Upstream, sql: Sql
 ) -> None:
     client_id, task_id = await _running(sql)
-    refreshing: list[asyncio.Task[None]] = []
+    refreshing: list[asyncio.Task[Any]] = []
 
     async def meanwhile(_: str) -> None:
         upstream.on_query = None
@@ -115,6 +116,7 @@ async def test_a_confirmed_task_that_is_refreshed_is_asked_about_once(
     client_id, task_id = await _running(sql)
     upstream.records[KIE_ID] = succeeded(KIE_ID)
     for _ in range(2):
+        await sql.execute("UPDATE tasks SET refreshed_at = refreshed_at - interval '5 s'")
         refresh = asyncio.create_task(alive.commands.refresh(client_id, task_id, seconds=50))
         await _asked(alive)
         await refresh

@@ -15,7 +15,6 @@ from app.domain.paging import FeedPlace
 from app.domain.task import State
 from app.services.services import Services
 from app.services.tasks.events import BATCH
-from app.store.signals import FEED
 from app.store.tasks import moves
 from app.worker import at_work, number_loop
 from tests.fixtures.gateway import Wire
@@ -114,7 +113,7 @@ async def test_a_tasks_stream_ends_when_it_rests(alive: Services, sql: Sql) -> N
     following = asyncio.create_task(ended(alive.feed.follow_task(client_id, task_id, after=0)))
 
     async def subscribed() -> bool | None:
-        return len(alive.signals._taps) > 1 or None
+        return task_id in alive.streams._tasks.ids or None
 
     await eventually(subscribed)
     await cancel(alive, sql, task_id)
@@ -155,20 +154,20 @@ async def test_whoever_stops_reading_is_forgotten(alive: Services, sql: Sql, how
     batches = opened(alive.feed.follow(client_id, after=FeedPlace()))
     if how == "closed":
         assert await anext(batches) == []
-        assert len(alive.signals._waiting[FEED]) == 1
+        assert alive.streams._clients.ids == [client_id]
         await batches.aclose()
     else:
         reading = asyncio.create_task(ended(batches))
 
         async def subscribed() -> bool | None:
-            return len(alive.signals._waiting.get(FEED, ())) == 1 or None
+            return client_id in alive.streams._clients.ids or None
 
         await eventually(subscribed)
         reading.cancel()
         await asyncio.wait({reading})
 
     async def forgotten() -> bool | None:
-        return FEED not in alive.signals._waiting or None
+        return not alive.streams._clients.ids or None
 
     await eventually(forgotten)
 
@@ -184,7 +183,7 @@ async def test_the_end_of_the_process_ends_every_stream(alive: Services, sql: Sq
     ]
 
     async def subscribed() -> bool | None:
-        return (len(alive.signals._taps) > 1 and FEED in alive.signals._waiting) or None
+        return (alive.streams._tasks.ids == [task_id] and bool(alive.streams._clients.ids)) or None
 
     await eventually(subscribed)
     alive.waiters.close()

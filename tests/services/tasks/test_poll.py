@@ -183,6 +183,8 @@ async def test_what_is_heard_during_a_question_is_asked_about_after_it(
 
     async def meanwhile(_: str) -> None:
         upstream.on_query = None
+        # A minute after the other one: sooner, this would have to wait for its turn.
+        await sql.execute("UPDATE tasks SET doubted_at = doubted_at - interval '61 s'")
         await gateway.call_back(path, succeeded("the-real-id"))
 
     await gateway.call_back(path, succeeded("a-wrong-id"))

@@ -49,6 +49,9 @@ OUTCOMES: dict[str, tuple[Answer, Mapping[str, object]]] = {
     "501": (says(501, "failed"), LOST),
     "no id": (lambda: JSONResponse({"code": 200, "data": {}}), LOST),
     "HTTP 502": (lambda: PlainTextResponse("<html>", 502), LOST),
+    # Plain, both would be refusals: sent again. What nobody can read proves nothing.
+    "HTTP 429, compressed": (lambda: PlainTextResponse("?", 429, {"Content-Encoding": "br"}), LOST),
+    "HTTP 402, compressed": (lambda: PlainTextResponse("?", 402, {"Content-Encoding": "br"}), LOST),
 }
 
 

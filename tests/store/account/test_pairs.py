@@ -229,7 +229,7 @@ async def test_the_cost_is_the_highest_that_the_model_had(
 ) -> None:
     async def cost() -> Decimal | None:
         async with database.read() as connection:
-            return await admission.highest_cost(connection)
+            return await admission.highest_cost(connection, limits())
 
     assert await cost() is None
     for consumed in ("3.5", "400", None, "20"):

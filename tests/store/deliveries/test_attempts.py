@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from app.domain.delivery import DeliveryState
+from app.domain.delivery import DeliveryState, DisableReason
 from app.domain.task import State
-from app.store.deliveries import attempts, outbox
+from app.store.deliveries import attempts, outbox, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
 from app.store.engine import Connection, Database
 from tests.store.deliveries.stage import HOST, URL, attempt, claim, new, put, rows, settle
@@ -286,7 +286,7 @@ async def _disable(connection: Connection, client_id: UUID, due: DueDelivery | N
     if due is not None:
         tried = attempt(due, status=410)
         assert await attempts.settle(connection, tried, DeliveryState.DISABLED, wait=None)
-    await attempts.disable(connection, client_id, URL)
+    await urls.disable(connection, client_id, URL, DisableReason.GONE)
 
 
 async def test_disable_ends_what_waits_for_the_url(
@@ -371,7 +371,7 @@ async def _settles(connection: Connection) -> object:
 
 
 async def _disables(connection: Connection) -> None:
-    await attempts.disable(connection, UUID(int=0), "https://host-0.example/a")
+    await urls.disable(connection, UUID(int=0), "https://host-0.example/a", DisableReason.FAILING)
 
 
 async def _finds(connection: Connection) -> object:

@@ -1,6 +1,7 @@
 """Callbacks: stored once, exact, and read newest first."""
 
 import asyncio
+import hashlib
 import uuid
 from dataclasses import replace
 from decimal import Decimal
@@ -11,6 +12,7 @@ import uuid_utils.compat
 
 from app.domain.evidence import Signature, Verdict
 from app.domain.exact_json import parse
+from app.domain.keeping import raw
 from app.domain.report import Progress, Report, Unreadable
 from app.domain.statement import Statement
 from app.domain.task import Source
@@ -36,12 +38,13 @@ REPORT = Report(
 
 async def store(database: Database, new: Statement) -> bool:
     async with database.begin() as connection:
-        return await callbacks.insert_callback(connection, new, Verdict.APPLIED)
+        kept = raw(new.body, ())
+        return await callbacks.insert_callback(connection, new, Verdict.APPLIED, kept)
 
 
 async def read(database: Database, task_id: uuid.UUID, limit: int = 50) -> list[dict[str, Any]]:
     async with database.read() as connection:
-        rows = await callbacks.read_callbacks(connection, task_id, limit=limit)
+        rows = await callbacks.read_callbacks(connection, task_id, limit=limit, weight=10**9)
     return [dict(row) for row in rows]
 
 
@@ -58,6 +61,9 @@ async def test_a_report_is_kept_exactly(database: Database) -> None:
             "id": new.id,
             "task_id": new.task_id,
             "source": "query",
+            "times_seen": 1,
+            "last_seen_at": None,
+            "more": 0,
             "verdict": "applied",
             "signature": "unchecked",
             "reason": None,
@@ -72,6 +78,9 @@ async def test_a_report_is_kept_exactly(database: Database) -> None:
             "credits_consumed": Decimal("0.30"),
             "duration_seconds": Decimal("1234567890.123456789"),
             "headers": {"content-type": "application/json"},
+            "sha256": hashlib.sha256(b'{"code":200}').hexdigest(),
+            "size": 12,
+            "whole": True,
             "body": b'{"code":200}',
         }.items()
     }

@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.admission import Call
 from app.domain.evidence import Verdict
+from app.domain.keeping import raw
 from app.domain.polling import DuePoll, NextPoll
 from app.domain.report import Progress, Report
 from app.domain.task import FINAL, State
@@ -372,10 +373,10 @@ async def test_the_ids_that_nobody_vouched_for_newest_first_and_each_once(
             ids = (kie_task_id,) if kie_task_id else ()
             report = Report(progress=Progress.SUCCEEDED, kie_task_ids=ids)
             new = new_callback(task_id, content=report)
-            await callbacks.insert_callback(connection, new, verdict)
+            await callbacks.insert_callback(connection, new, verdict, raw(new.body, ()))
         report = Report(progress=Progress.SUCCEEDED, kie_task_ids=("x",))
         other = new_callback(uuid.uuid4(), content=report)
-        await callbacks.insert_callback(connection, other, Verdict.STALE)
+        await callbacks.insert_callback(connection, other, Verdict.STALE, raw(b"", ()))
     async with database.read() as connection:
         assert await polls.alleged_ids(connection, task_id, limit=9) == ["a", "c", "b"]
         assert await polls.alleged_ids(connection, task_id, limit=2) == ["a", "c"]

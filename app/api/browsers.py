@@ -1,0 +1,34 @@
+"""What every answer says to browsers: do not frame it, run nothing in it, keep nothing of it.
+
+API answers are data. Where a browser is led to one nevertheless, these headers keep it from being
+taken for a page, framed, cached, or read by another site.
+"""
+
+from collections.abc import Mapping
+
+from starlette.datastructures import MutableHeaders
+
+_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+
+HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": _NOTHING,
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""For every answer that does not say otherwise."""
+
+DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+"""For the page at /docs: its viewer sets styles by attributes, and runs no script but files."""
+
+
+def protect(headers: MutableHeaders) -> None:
+    """Add what is not said yet."""
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)

@@ -1,0 +1,106 @@
+"""All attacks, in the order of the page."""
+
+from collections.abc import Mapping
+
+from tests.attacks import neighbours, queues, strangers
+from tests.attacks.attack import Attack
+
+_ALL = (
+    Attack(
+        name="large-headers",
+        title="4 connections x 15 MB of headers",
+        act=strangers.large_headers,
+        memory=30,
+    ),
+    Attack(
+        name="slow-connections",
+        title="1,000 connections that send no whole request",
+        act=strangers.slow_connections,
+        memory=60,
+    ),
+    Attack(
+        name="slow-bodies",
+        title="200 bodies at a byte in 3 s",
+        act=strangers.slow_bodies,
+        memory=60,
+    ),
+    Attack(
+        name="backslashes",
+        title="20,000 backslashes in an input, then one GET of its callbacks",
+        act=strangers.backslashes,
+    ),
+    Attack(
+        name="wrong-key",
+        title="64 connections with one wrong, well-formed key, 8 s",
+        act=strangers.wrong_key,
+    ),
+    Attack(
+        name="wrong-keys",
+        title="64 connections with ever new wrong keys, 8 s",
+        act=strangers.wrong_keys,
+    ),
+    Attack(
+        name="wrong-admin-keys",
+        title="64 connections that guess the admin key, 8 s",
+        act=strangers.wrong_admin_keys,
+    ),
+    Attack(
+        name="wrong-tokens",
+        title="64 connections that guess callback URLs, 8 s",
+        act=strangers.wrong_tokens,
+    ),
+    Attack(
+        name="metrics",
+        title="64 connections that ask for `/metrics` without a key, 8 s",
+        act=strangers.metrics,
+    ),
+    Attack(
+        name="large-callbacks",
+        title="100 bodies of 760 kB to a known callback URL",
+        prepare=strangers.known_url,
+        act=strangers.large_callbacks,
+        queries=5,
+    ),
+    Attack(
+        name="many-callbacks",
+        title="bodies of 2 bytes to a settled task's callback URL, 8 s",
+        prepare=strangers.known_url,
+        act=strangers.many_callbacks,
+        queries=5,
+    ),
+    Attack(
+        name="open-streams",
+        title="300 streams of one client, 10 s",
+        act=neighbours.open_streams,
+        slower=2.0,
+    ),
+    Attack(
+        name="refreshes",
+        title="20 connections that refresh 40 running tasks, 20 s",
+        prepare=queues.forty_hang,
+        act=queues.refreshes,
+        webhook=4.0,
+        slower=2.0,
+    ),
+    Attack(
+        name="hanging-tasks",
+        title="100 tasks that hang at kie.ai, of 100 seats",
+        settings={"GATEWAY_KIE_MAX_RUNNING": "100"},
+        prepare=queues.hundred_hang,
+        act=queues.hanging,
+        webhook=4.0,
+        slower=2.0,
+    ),
+    Attack(
+        name="long-queue",
+        title="4 connections that create and read behind 100,000 queued tasks, 20 s",
+        settings={"GATEWAY_KIE_CREATES_PER_10S": "60"},
+        prepare=queues.queue_filled,
+        act=queues.long_queue,
+        database=60,
+        webhook=4.0,
+        slower=2.0,
+    ),
+)
+
+ATTACKS: Mapping[str, Attack] = {attack.name: attack for attack in _ALL}
