@@ -1,7 +1,6 @@
 """Shares of the seats, bounds of the queue, and what refreshes are counted by."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -59,7 +58,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("client_id", "priority", name=op.f("queue_sizes_pkey")),
     )
-    _seats(postgresql_include=["client_id"])
+    _seats(["client_id"])
     op.create_index(
         "tasks_queue_newest",
         "tasks",
@@ -69,14 +68,14 @@ def upgrade() -> None:
     )
 
 
-def _seats(**options: Any) -> None:
+def _seats(include: Sequence[str] = ()) -> None:
     op.drop_index("tasks_seats", table_name="tasks")
     op.create_index(
         "tasks_seats",
         "tasks",
         ["state", "submitted_at"],
         postgresql_where=sa.text("state IN ('submitting', 'running', 'unconfirmed')"),
-        **options,
+        postgresql_include=list(include) or None,
     )
 
 
