@@ -168,6 +168,13 @@ async def test_a_client_is_set(stage: Stage, sql: Connection) -> None:
             "SELECT weight, webhook_url, webhook_hosts, webhook_events, sees_balance FROM clients"
         )
 
+    async def limited(*arguments: str) -> tuple[int | None, ...]:
+        ended = await stage.run("clients", "set", "shop", *arguments, GATEWAY_SECRET_KEYS=None)
+        assert ended.status == 0, ended
+        found = await sql.fetchrow("SELECT requests_per_second, streams, waits FROM clients")
+        assert found is not None
+        return tuple(found)
+
     hosts = ("--webhook-host", "h.test", "--webhook-host", "I.test")
     events = ("--webhook-event", "task.failed", "--webhook-event", "task.running")
     row = await sets("--webhook-url", HOOK, "--weight", "3", *hosts, *events)
@@ -181,6 +188,10 @@ async def test_a_client_is_set(stage: Stage, sql: Connection) -> None:
     assert "yes" in (await stage.run("clients", "list")).out
     assert (await sets("--no-sees-balance"))["sees_balance"] is False
     assert (await sets("--webhook-event", "none"))["webhook_events"] == []
+    given = ("--requests-per-second", "200", "--streams", "5", "--waits", "6")
+    assert await limited(*given) == (200, 5, 6)
+    assert "200" in (await stage.run("clients", "list")).out
+    assert await limited("--requests-per-second", "usual", "--waits", "7") == (None, 5, 7)
 
 
 NOT_SET: list[tuple[tuple[str, ...], str]] = [
@@ -191,6 +202,8 @@ NOT_SET: list[tuple[tuple[str, ...], str]] = [
     (("--webhook-url", "http://169.254.169.254/"), "link-local"),
     (("--webhook-host", "https://h.test"), "host only"),
     (("--webhook-event", "succeeded"), "--webhook-event: "),
+    (("--streams", "0"), "/streams should be a whole number"),
+    (("--requests-per-second", "many"), "--requests-per-second: should be a whole number"),
     (("--webhook-event", "none", "--webhook-event", "usual"), "--webhook-event: "),
 ]
 
