@@ -31,6 +31,7 @@ from app.api.forwarded import TrustedProxies
 from app.api.load import LoadFrame
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
+from app.config.concerns import concerns
 from app.wiring import wired
 from app.worker import at_work, loops
 
@@ -145,7 +146,7 @@ def _lifespan(settings: Settings, *, worker: bool, kind: str = "serve") -> Lifes
                     raise UnsafeDatabaseError(trouble)
             app.state.services = services
             working = loops(services) if worker else ()
-            for warning in settings.warnings():
+            for warning in concerns(settings):
                 logger.warning("settings.concern", concern=warning)
             async with at_work(services, working, kind):
                 yield

@@ -332,8 +332,8 @@ SABOTAGES = (
         6,
         "by-the-back-door",
         "app/services/tasks/commands.py",
-        "from app.store.tasks import polls, rows\n",
-        "from app.store.tasks import moves, polls, rows\n",
+        "from app.store.tasks import polls, refreshes, rows\n",
+        "from app.store.tasks import moves, polls, refreshes, rows\n",
         ("tests/test_house.py::test_the_rooms_import_each_other_only_as_the_contracts_allow",),
     ),
     Sabotage(

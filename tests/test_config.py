@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.config import Address, Settings, SettingsError, load, normalise_database_url
+from app.config.concerns import concerns
 
 ROOT = Path(__file__).parents[1]
 SECRET = "hunter2-tR7wq9ZcLpXv4s"
@@ -292,7 +293,7 @@ def test_a_public_url_is_ready_for_paths(url: str, kept: str) -> None:
     ],
 )
 def test_what_is_risky_is_warned_about(values: dict[str, str], expected: list[str]) -> None:
-    warnings = load(environ(**{"KIE_API_KEY": "k", **values})).warnings()
+    warnings = concerns(load(environ(**{"KIE_API_KEY": "k", **values})))
     assert len(warnings) == len(expected)
     assert all(line.startswith(start) for line, start in zip(warnings, expected, strict=True))
 

@@ -11,8 +11,6 @@ from app.api.deps import OperatorDep, ServicesDep, needs
 from app.api.openapi import body_of, refusals
 from app.api.parameters import only_known_admin_parameters
 from app.api.schemas.admin import (
-    AdminClient,
-    AdminClientList,
     AdminDelivery,
     AdminKeyList,
     AdminTask,
@@ -22,7 +20,6 @@ from app.api.schemas.admin import (
     AdmissionState,
     AuditList,
     Balance,
-    ClientPatch,
     IssuedKey,
     KeyCreate,
     MoveExpected,
@@ -31,6 +28,7 @@ from app.api.schemas.admin import (
     TaskBind,
     TaskRequeue,
 )
+from app.api.schemas.clients import AdminClient, AdminClientList, ClientPatch
 from app.domain.access import Role
 from app.domain.errors import InvalidRequestError, KieNotAnsweringError, NotFoundError
 from app.domain.report import NoAnswer

@@ -14,7 +14,7 @@ from app.cli.processes.edge import Bounds, edge
 from app.cli.processes.refusing import Refused
 from app.cli.processes.server import Beside, Server, listening
 from app.config import Address, Settings
-from app.config.settings import RECORDING
+from app.config.conflicts import RECORDING
 from app.main import create_monitor
 from app.services.services import Services
 

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
-from app.config.settings import PREFIX, Settings, is_secret, shown, variable
+from app.config.fields import is_secret, shown
+from app.config.settings import PREFIX, Settings, variable
 from app.config.values import SettingsError
 
 KUBERNETES = re.compile(r"GATEWAY_(SERVICE_.*|PORT|PORT_.*)")

@@ -1,10 +1,7 @@
 """The settings themselves: names, defaults, bounds, and which exclude each other."""
 
-import ipaddress
-import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -16,11 +13,11 @@ from pydantic import (
     model_validator,
 )
 from pydantic.config import JsonDict
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
-from app.config.database_url import crosses_the_network_unverified, without_statement_cache
+from app.config.conflicts import conflicts
+from app.config.database_url import without_statement_cache
 from app.config.values import (
     Address,
     DatabaseUrl,
@@ -38,9 +35,6 @@ from app.config.values import (
 )
 
 PREFIX = "GATEWAY_"
-
-RECORDING = 5.0
-"""Seconds at the end of a shutdown that are for the record of kie.ai's last answers."""
 
 RESERVED: JsonDict = {"reserved": True}
 """Marks a setting that is read and checked, but that nothing uses in this version."""
@@ -375,29 +369,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        conflicts = {
-            f"{PREFIX}SUBMIT_WAIT: is longer than {PREFIX}KIE_TIMEOUT, when kie.ai's answer is "
-            "given up anyway; set it lower": self.submit_wait > self.kie_timeout,
-            f"{PREFIX}KIE_TIMEOUT: a create that is sent just before SIGTERM could not be recorded "
-            f"before {PREFIX}SHUTDOWN_TIMEOUT is over; set it at least {RECORDING:g} s lower, or "
-            "raise that one, and the time that your platform gives before it kills with "
-            "it": self.kie_timeout + RECORDING > self.shutdown_timeout,
-            f"{PREFIX}SHUTDOWN_LINGER: leaves requests less than {RECORDING:g} s of "
-            f"{PREFIX}SHUTDOWN_TIMEOUT; set it lower": self.shutdown_linger + 2 * RECORDING
-            > self.shutdown_timeout,
-            f"{PREFIX}WORKER_LISTEN: is the same address as {PREFIX}LISTEN; give each its own "
-            "port": self.worker_listen == self.listen and self.listen.port != 0,
-            f"{PREFIX}METRICS_LISTEN: is the address of {PREFIX}LISTEN or {PREFIX}WORKER_LISTEN; "
-            "give it a port of its own": self.metrics_listen is not None
-            and self.metrics_listen.port != 0
-            and self.metrics_listen in {self.listen, self.worker_listen},
-            f"{PREFIX}DOCS: is admin, and there is no {PREFIX}ADMIN_KEY that opens them; set one, "
-            "or set this to off": self.docs == "admin" and self.admin_key is None,
-            f"{PREFIX}DATABASE_LISTEN_URL: is set without {PREFIX}DATABASE_URL, and the embedded "
-            "server needs none; set both or neither": self.database_listen_url is not None
-            and self.database_url is None,
-        }
-        problems = [problem for problem, present in conflicts.items() if present]
+        problems = conflicts(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -415,54 +387,6 @@ class Settings(BaseSettings):
         url = self.database_url.get_secret_value()
         return url if self.database_statement_cache else without_statement_cache(url)
 
-    def warnings(self) -> list[str]:
-        """Say what may be meant and is risky or slow: one sentence each, to be logged at start."""
-        public = self.public_url
-        concerns = {
-            "GATEWAY_KIE_API_KEY is not set: kie.ai will refuse every task, and all will wait in "
-            "the queue": self.kie_api_key is None and not self.receives_only,
-            "polling only: GATEWAY_PUBLIC_URL is not set, so kie.ai sends no callbacks and results "
-            "are noticed seconds later": public is None and not self.receives_only,
-            "GATEWAY_DATABASE_URL does not ask for sslmode=verify-full: who is between here and "
-            "PostgreSQL can read and change everything": self.database_url is not None
-            and crosses_the_network_unverified(self.database_url.get_secret_value()),
-            "GATEWAY_PUBLIC_URL is http: callbacks and their tokens cross the network in the "
-            "clear": public is not None and _in_the_clear(public),
-            "GATEWAY_KIE_BASE_URL is http: the API key crosses the network in the "
-            "clear": _in_the_clear(self.kie_base_url),
-            "GATEWAY_KIE_CONFIRM is off and there are no GATEWAY_KIE_WEBHOOK_HMAC_KEYS: a callback "
-            "is believed for its URL only": public is not None
-            and self.kie_confirm == "off"
-            and not self.kie_webhook_hmac_keys,
-        }
-        return [concern for concern, present in concerns.items() if present]
-
-
-def _in_the_clear(url: str) -> bool:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
-
 
 def variable(field: str) -> str:
     return f"{PREFIX}{field.upper()}"
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Whether the type says so, however deep in a list or an option."""
-    return "SecretStr" in repr(field.annotation)
-
-
-def shown(field: FieldInfo) -> str:
-    """Write the default as markdown, the way a variable holds it."""
-    default = field.default
-    if default is None:
-        return "none"
-    if isinstance(default, (bool, list, tuple)) and not isinstance(default, Address):
-        return f"`{json.dumps(default)}`"
-    return f"`{default}`"

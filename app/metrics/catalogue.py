@@ -1,15 +1,14 @@
 """Every metric, as data: the counters are made from it, and so is the page about them."""
 
-from app.domain.access import Reason, Surface
 from app.domain.admission import BRAKES, PAUSES, HoldReason
 from app.domain.delivery import DisableReason
 from app.domain.evidence import Verdict
 from app.domain.keeping import Keep
-from app.domain.limits import Held, Limited
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
 from app.domain.task import DEADLINES, FINAL, Change, FailClass, Source, State
+from app.metrics import requests
 from app.metrics.metric import Kind, Metric
 
 PREFIX = "kie_gateway_"
@@ -22,77 +21,12 @@ PAIR_HOLDS = tuple(reason for reason in PAUSES if reason is not HoldReason.KIE_A
 
 CALL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 """Seconds: kie.ai answers in tenths, and is given up after GATEWAY_KIE_TIMEOUT."""
-REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3, 10, 30, 60)
-"""Seconds: from a read by index to the longest `wait`."""
+
 LAG_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600, 21600, 86400, 270000)
 """Seconds: from a delivery at once to the last attempt of the usual schedule."""
 LIFE_BUCKETS = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 86400)
 """Seconds: from a quick picture to an expired task that is settled a day later."""
 
-EDGE_REASONS = (
-    "malformed_request",
-    "headers_too_large",
-    "url_too_long",
-    "request_timeout",
-    "silent",
-    "crowded",
-    "endless_body",
-    "upgrade",
-)
-"""What is refused, closed or ignored before the application hears of it."""
-
-REQUESTS = Metric(
-    name="kie_gateway_requests_total",
-    kind=Kind.COUNTER,
-    labels={
-        "route": "a route's template, or `unmatched`",
-        "method": "HTTP's own methods, or `other`",
-        "status": "the answer's status, or `none` where nobody waited for one",
-    },
-    meaning="Requests that were answered.",
-    alert='a rising share of `status=~"5.."`',
-)
-REQUEST_DURATION = Metric(
-    name="kie_gateway_request_duration_seconds",
-    kind=Kind.HISTOGRAM,
-    labels={"route": "as above", "method": "as above"},
-    buckets=REQUEST_BUCKETS,
-    meaning="From a request's head to the end of its answer, a `wait` or a stream included.",
-    alert='`route=~"/callbacks/.*"` beyond 10 s: kie.ai hangs up after 15',
-)
-AUTH_REFUSED = Metric(
-    name="kie_gateway_auth_refused_total",
-    kind=Kind.COUNTER,
-    labels={"surface": tuple(Surface), "reason": tuple(Reason)},
-    meaning="Keys that were refused: of callers (`api`) and of operators (`admin`), by reason.",
-    alert="a high rate of `malformed` or `unknown`: somebody guesses; `expired`, `disabled` or "
-    "`scope`: a caller needs another key. The log's `auth.refused` has addresses",
-)
-EDGE_REFUSED = Metric(
-    name="kie_gateway_edge_refused_total",
-    kind=Kind.COUNTER,
-    labels={"reason": EDGE_REASONS},
-    meaning="What did not become a request: refused as in errors.md; closed because nothing came "
-    "(`silent`), because too many strangers are connected (`crowded`) or because a refused body "
-    "does not end (`endless_body`); and asked for another protocol, answered as HTTP (`upgrade`).",
-    alert="`crowded`: a flood of connections, or GATEWAY_MAX_CONNECTIONS is too low",
-)
-LIMITED = Metric(
-    name="kie_gateway_limited_total",
-    kind=Kind.COUNTER,
-    labels={"kind": tuple(Limited)},
-    meaning="Requests that were over a limit of their client. All are refused but a `refresh` of a "
-    "task that was refreshed less than 5 s before, which is answered with what is known.",
-    alert="a rate that lasts: a client that does not wait, or needs more; the log's "
-    "`client.limited` names it",
-)
-HELD = Metric(
-    name="kie_gateway_held",
-    kind=Kind.GAUGE,
-    labels={"kind": tuple(Held)},
-    meaning="Answers that this process holds open: waits for final states, and streams of events.",
-    alert="the sum of a process near GATEWAY_MAX_HELD: then everybody's are refused",
-)
 SUBMISSIONS = Metric(
     name="kie_gateway_submissions_total",
     kind=Kind.COUNTER,
@@ -391,12 +325,7 @@ BUILD = Metric(
 )
 
 CATALOGUE: tuple[Metric, ...] = (
-    REQUESTS,
-    REQUEST_DURATION,
-    AUTH_REFUSED,
-    EDGE_REFUSED,
-    LIMITED,
-    HELD,
+    *requests.METRICS,
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,

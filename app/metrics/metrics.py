@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from app.domain.limits import Held
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.task import created_at
-from app.metrics import catalogue
+from app.metrics import catalogue, requests
 from app.metrics.catalogue import CATALOGUE
 from app.metrics.metric import Kind, Metric
 
@@ -66,20 +66,20 @@ class Metrics:
         """Count a request; `route` is the template of the route that took it, if any did."""
         route = route or UNMATCHED
         method = method if method in METHODS else OTHER
-        self._count(catalogue.REQUESTS, route, method, str(status or NO_ANSWER))
-        self._observe(catalogue.REQUEST_DURATION, seconds, route, method)
+        self._count(requests.REQUESTS, route, method, str(status or NO_ANSWER))
+        self._observe(requests.REQUEST_DURATION, seconds, route, method)
 
     def refused_key(self, surface: str, reason: str) -> None:
         """Count a key that was refused."""
-        self._count(catalogue.AUTH_REFUSED, surface, reason)
+        self._count(requests.AUTH_REFUSED, surface, reason)
 
     def refused_at_the_edge(self, reason: str) -> None:
         """Count what did not become a request."""
-        self._count(catalogue.EDGE_REFUSED, reason)
+        self._count(requests.EDGE_REFUSED, reason)
 
     def limited(self, kind: str) -> None:
         """Count a request that was one too many of its client."""
-        self._count(catalogue.LIMITED, kind)
+        self._count(requests.LIMITED, kind)
 
     def submitted(self, outcome: str, seconds: float) -> None:
         """Count a create that ended."""
@@ -211,7 +211,7 @@ class Metrics:
 
     def show_held(self, kind: str, answers: int) -> None:
         """Show how many answers are held open."""
-        self._set(catalogue.HELD, answers, kind)
+        self._set(requests.HELD, answers, kind)
 
     def show_pool(self, *, checked_out: int, size: int) -> None:
         self._set(catalogue.POOL_IN_USE, checked_out)

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from starlette.responses import PlainTextResponse, Response
 
 from app.domain.callback_url import CallbackUrls, derive
-from app.metrics.catalogue import REQUESTS
+from app.metrics.requests import REQUESTS
 from app.services.services import Services
 from app.wiring import new_id
 from tests.api.conftest import Scratch

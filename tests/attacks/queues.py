@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import httpx
 
-from tests.attacks.attack import Target
+from tests.attacks.attack import Target, pause
 
 BODY = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
 HANGS = 3600.0
@@ -94,7 +94,7 @@ async def refreshes(target: Target) -> str:
 
 async def hanging(target: Target) -> str:
     """Do nothing more: the tasks are there."""
-    await asyncio.sleep(LASTS / 2)
+    await pause(LASTS / 2)
     return f"{len(target.facts['ids'])} accepted"
 
 

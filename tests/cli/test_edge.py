@@ -18,7 +18,7 @@ from app.api.callers import recognise
 from app.cli.processes.edge import LINGER_BYTES, MAX_HEADERS, MAX_URL_BYTES, Bounds, edge
 from app.cli.processes.refusing import Refused
 from app.log import Sampled
-from app.metrics.catalogue import EDGE_REASONS
+from app.metrics.requests import EDGE_REASONS
 from tests.stage import eventually, serving
 
 BOUNDS = Bounds(header_bytes=16384, header_timeout=0.5, body_timeout=1.0, connections=20)

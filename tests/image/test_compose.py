@@ -11,6 +11,7 @@ import typer
 
 from app import config
 from app.cli import app
+from app.config.concerns import concerns
 from app.config.reading import NAMES
 from tests.image import compose
 from tests.image.context import ROOT
@@ -69,7 +70,7 @@ def test_the_example_is_complete_once_it_is_filled_in(filled: Path) -> None:
     assert settings.database_url.get_secret_value() == (
         "postgresql://kie_gateway_app:4567def@db:5432/gateway"
     )
-    assert [warning.partition(" ")[0] for warning in settings.warnings()] == [
+    assert [warning.partition(" ")[0] for warning in concerns(settings)] == [
         "GATEWAY_DATABASE_URL"  # without TLS, inside the project's network
     ]
     assert found["db"]["environment"]["POSTGRES_PASSWORD"] == "0123abc"

@@ -21,7 +21,7 @@ from app.store.account import admission, condition, forecast, queues
 from app.store.backlog import read_backlog
 from app.store.clients import clients
 from app.store.engine import Connection, Database
-from app.store.tasks import callbacks, leases, moves, polls, rows, stuck, sweep
+from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, stuck, sweep
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
@@ -189,7 +189,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {"callbacks_task", "callbacks_pkey"},
     ),
     "ask_in_doubt": (
-        lambda connection: polls.ask_in_doubt(connection, TASK, every=1),
+        lambda connection: doubts.ask_in_doubt(connection, TASK, every=1),
         {"tasks_pkey"},
     ),
     "alleged_ids": (

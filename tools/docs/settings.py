@@ -2,7 +2,8 @@
 
 from pydantic.fields import FieldInfo
 
-from app.config.settings import Settings, is_secret, shown, variable
+from app.config.fields import is_secret, shown
+from app.config.settings import Settings, variable
 
 _PAGE = """\
 # Settings

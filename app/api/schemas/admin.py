@@ -4,63 +4,37 @@ Clients appear by name. Keys, secrets, inputs and webhook URLs are nobody's to r
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     Strict,
     StringConstraints,
-    WithJsonSchema,
-    model_validator,
 )
 
 from app.api.instants import BodyInstant
-from app.api.schemas.bodies import Number, RequestBody, Url, number
+from app.api.schemas.bodies import Name, Number, RequestBody, example, number
+from app.api.schemas.clients import AdminClient, ClientPatch
 from app.api.schemas.deliveries import DeliveryAttempt
 from app.domain.access import Scope
 from app.domain.admission import HoldReason
 from app.domain.audit import Action, Actor
 from app.domain.client import (
     MAX_GRACE,
-    MAX_HOSTS,
-    MAX_QUEUED_BYTES,
-    MAX_QUEUED_TASKS,
-    MAX_WEIGHT,
     USUAL_GRACE,
 )
 from app.domain.delivery import DeliveryState, EventType
-from app.domain.limits import MOST
 from app.domain.task import State
 from app.services.account.pauses import MAX_NOTE
-
-Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT)]
-_WEIGHT = {"type": "integer", "minimum": 1, "maximum": MAX_WEIGHT}
-"""The same without null, which is only the default of what is not given."""
-
-Limit = Annotated[int, Field(ge=1, le=MOST)]
-_USUAL = "Null: what the settings allow each client."
-
-
-def _not_null(value: object) -> object:
-    if value is None:
-        message = "should not be null"
-        raise ValueError(message)
-    return value
-
-
-def _example(**members: Any) -> ConfigDict:  # noqa: ANN401  # JSON
-    return ConfigDict(json_schema_extra={"examples": [members]})
 
 
 class AdmissionPause(RequestBody):
     """What to pause; without `client` everything."""
 
-    model_config = _example(client="shop", note="their budget is spent")
+    model_config = example(client="shop", note="their budget is spent")
 
     client: Name | None = None
     note: Annotated[str, StringConstraints(max_length=MAX_NOTE)] | None = Field(
@@ -71,7 +45,7 @@ class AdmissionPause(RequestBody):
 class AdmissionResume(RequestBody):
     """What to resume; without `client` everything but the clients that are paused by name."""
 
-    model_config = _example(client="shop")
+    model_config = example(client="shop")
 
     client: Name | None = None
     restored: bool = Field(
@@ -84,7 +58,7 @@ class AdmissionResume(RequestBody):
 class MoveExpected(RequestBody):
     """A planned move of the database."""
 
-    model_config = _example(hours=4)
+    model_config = example(hours=4)
 
     hours: Annotated[float, Field(gt=0, le=24)] | None = Field(
         default=4, description="How long it may take; null: it is off, send again from here."
@@ -94,7 +68,7 @@ class MoveExpected(RequestBody):
 class TaskBind(RequestBody):
     """The id that kie.ai's log has for the task."""
 
-    model_config = _example(kie_task_id="281e5b0f39b9bb3cbcbd9bd01bdcfb1f")
+    model_config = example(kie_task_id="281e5b0f39b9bb3cbcbd9bd01bdcfb1f")
 
     kie_task_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -102,77 +76,17 @@ class TaskBind(RequestBody):
 class TaskRequeue(RequestBody):
     """Sent again, the task may be paid again: that has to be confirmed."""
 
-    model_config = _example(may_pay_again=True)
+    model_config = example(may_pay_again=True)
 
     may_pay_again: bool = Field(
         default=False, description="Without true it is refused, and the answer says what to do."
     )
 
 
-class ClientPatch(RequestBody):
-    """What to change of a client: at least one of these."""
-
-    model_config = _example(
-        weight=3,
-        webhook_url="https://hooks.example.com/kie",
-        webhook_hosts=["hooks.example.com"],
-        webhook_events=["task.succeeded", "task.failed"],
-        sees_balance=True,
-        requests_per_second=100,
-    )
-
-    weight: Annotated[Weight | None, BeforeValidator(_not_null), WithJsonSchema(_WEIGHT)] = Field(
-        default=None, description="Its parts of what the account may create."
-    )
-    webhook_url: Url | None = Field(
-        default=None,
-        description="Where it is notified of tasks that name no URL of their own; null: nowhere.",
-    )
-    webhook_hosts: Annotated[list[str], Field(min_length=1, max_length=MAX_HOSTS)] | None = Field(
-        default=None, description="The only hosts that it may be notified at; null: any."
-    )
-    webhook_events: (
-        Annotated[list[Annotated[EventType, Strict(strict=False)]], Field(max_length=50)] | None
-    ) = Field(
-        default=None,
-        description="What it is notified of; null: every final state, so not `task.running`.",
-    )
-
-    sees_balance: Annotated[
-        bool | None, BeforeValidator(_not_null), WithJsonSchema({"type": "boolean"})
-    ] = Field(default=None, description="Whether it may ask for the account's credits.")
-    disabled: Annotated[
-        bool | None, BeforeValidator(_not_null), WithJsonSchema({"type": "boolean"})
-    ] = Field(
-        default=None,
-        description="True: its keys are refused from the next request on, and nothing of it is "
-        "sent. What runs is settled, and its deliveries go on.",
-    )
-    requests_per_second: Limit | None = Field(default=None, description=f"To one process. {_USUAL}")
-    streams: Limit | None = Field(default=None, description=f"Open at one process. {_USUAL}")
-    waits: Limit | None = Field(default=None, description=f"Held by one process. {_USUAL}")
-    running_share: Annotated[float, Field(ge=0.001, le=1)] | None = Field(
-        default=None, description="Its share of the seats; null: as the settings say."
-    )
-    queued_tasks: Annotated[int, Field(ge=1, le=MAX_QUEUED_TASKS)] | None = Field(
-        default=None, description="How many of its tasks may wait; null: as the settings say."
-    )
-    queued_bytes: Annotated[int, Field(ge=1, le=MAX_QUEUED_BYTES)] | None = Field(
-        default=None, description="Of the inputs of these; null: as the settings say."
-    )
-
-    @model_validator(mode="after")
-    def _changes(self) -> Self:
-        if not self.model_fields_set:
-            message = "should name something to change"
-            raise ValueError(message)
-        return self
-
-
 class SecretRotate(RequestBody):
     """For how long the secret of before signs too."""
 
-    model_config = _example(grace=86400)
+    model_config = example(grace=86400)
 
     grace: Annotated[
         float, BeforeValidator(number), Field(ge=0, le=MAX_GRACE, allow_inf_nan=False)
@@ -182,7 +96,7 @@ class SecretRotate(RequestBody):
 class KeyCreate(RequestBody):
     """Whose key; the client is created if its name is new."""
 
-    model_config = _example(
+    model_config = example(
         client="shop", scopes=["tasks:read", "tasks:write"], expires_at="2027-06-30T00:00:00Z"
     )
 
@@ -204,39 +118,6 @@ ADMIN_BODIES = (
     KeyCreate,
 )
 """What `app/api/bodies.py` reads, and the OpenAPI document describes by name."""
-
-
-class AdminClient(BaseModel):
-    """A client's place in the fair queue, and how it is notified."""
-
-    client: str
-    weight: int = Field(description="Its parts of what the account may create.")
-    paused_at: datetime | None = Field(description="Nothing of it is sent since then.")
-    pause_note: str | None
-    disabled_at: datetime | None = Field(
-        description="Its keys are refused since then, and nothing of it is sent."
-    )
-    queued: int = Field(description="How many of its tasks wait.")
-    webhook_host: str | None = Field(description="Of its URL: the rest may be a secret.")
-    webhook_hosts: list[str] | None = Field(description="The only ones that it may be notified at.")
-    webhook_events: list[EventType] | None = Field(description="Null: every final state.")
-    previous_secret_until: datetime | None = Field(
-        description="Until when the signing secret before the last rotation signs too."
-    )
-    sees_balance: bool = Field(description="It may ask for the account's credits.")
-    requests_per_second: int | None = Field(description=_USUAL)
-    streams: int | None = Field(description=_USUAL)
-    waits: int | None = Field(description=_USUAL)
-    running_share: float | None = Field(
-        description="Its own share of the seats; null: GATEWAY_CLIENT_RUNNING_SHARE."
-    )
-    queued_tasks: int | None = Field(
-        description="How many of its tasks may wait; null: GATEWAY_CLIENT_QUEUED_TASKS."
-    )
-    queued_bytes: int | None = Field(
-        description="Of their inputs; null: GATEWAY_CLIENT_QUEUED_BYTES."
-    )
-    created_at: datetime
 
 
 class HeldPair(BaseModel):
@@ -288,13 +169,6 @@ class AdmissionState(BaseModel):
     held_pairs_total: int = Field(description="How many there are.")
     seats: list[ClientSeats] = Field(description="Who has the seats, and who waits for one.")
     clients: list[AdminClient]
-
-
-class AdminClientList(BaseModel):
-    """All clients, by name."""
-
-    data: list[AdminClient]
-    next_cursor: str | None
 
 
 class AdminAttempt(DeliveryAttempt):

@@ -2,7 +2,7 @@
 
 import difflib
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -87,3 +87,12 @@ def _flaw(model: type[BaseModel], error: ErrorDetails) -> Flaw:
     near = difflib.get_close_matches(name, model.model_fields, n=1)
     meant = DID_YOU_MEAN.get(name) or (near[0] if near else None)
     return Flaw(where, f"unknown field; did you mean {meant}?" if meant else "unknown field")
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+"""A client's name, as operators write it."""
+
+
+def example(**members: Any) -> ConfigDict:  # noqa: ANN401  # JSON
+    """Return the configuration of a model that is shown with these members."""
+    return ConfigDict(json_schema_extra={"examples": [members]})

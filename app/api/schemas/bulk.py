@@ -5,8 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
 
-from app.api.schemas.admin import Name
-from app.api.schemas.bodies import RequestBody, number
+from app.api.schemas.bodies import Name, RequestBody, number
 from app.domain.bulk import MAX_AGE, MAX_IDS, MAX_REASON, Selection
 from app.domain.task import State
 

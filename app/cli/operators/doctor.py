@@ -37,14 +37,15 @@ def doctor(
     from app.cli.context import settings, with_database
     from app.cli.interrupts import run
     from app.cli.operators.examination import examined
+    from app.config.concerns import concerns
 
     with with_database(settings(log_level="warning")) as ready:
         findings = run(examined(ready, url or []))
-        concerns = ready.warnings()
+        noted = concerns(ready)
     console = Console(soft_wrap=True)
     for found in findings:
         console.print(_line(found))
-    for concern in concerns:
+    for concern in noted:
         console.print(Text.assemble(("note ", "yellow"), concern))
     if any(found.remedy is not None for found in findings):
         raise typer.Exit(1)

@@ -38,7 +38,7 @@ from app.services.tasks.lifecycle import Lifecycle
 from app.store.clients import audit
 from app.store.engine import Connection
 from app.store.signals import DELIVER, POLL, QUEUE
-from app.store.tasks import callbacks, facts, polls, rows
+from app.store.tasks import callbacks, doubts, facts, polls, rows
 
 _WITH_A_ROW = {Keep.WHOLE, Keep.HEAD}
 
@@ -238,8 +238,8 @@ class Intake:
             await polls.poll_at_once(connection, task_id, holds=True)
             return
         queries = self._policy.limits.queries
-        every = queries.window / queries.calls / polls.DOUBT_SHARE
-        await polls.ask_in_doubt(connection, task_id, every=every)
+        every = queries.window / queries.calls / doubts.DOUBT_SHARE
+        await doubts.ask_in_doubt(connection, task_id, every=every)
 
     async def believe_held(
         self, connection: Connection, consequences: Consequences, task_id: UUID, standing: Standing

@@ -56,6 +56,7 @@ def seated() -> CTE:
 
 _ENABLED = aliased(Client)
 _ANY_KEY = exists(ApiKey.id).where(ApiKey.client_id == _ENABLED.id, ApiKey.revoked_at.is_(None))
+"""An expired key counts: it costs others a tenth of the seats at most, and asking for it a scan."""
 _SEVERAL_ENABLED = (
     select(_ENABLED.id).where(_ANY_KEY).offset(1).limit(1).scalar_subquery().is_not(None)
 )
