@@ -37,10 +37,13 @@ async def put(database: Database, *new_ones: NewDelivery) -> None:
 
 
 async def claim(
-    database: Database, *, limit: int = 100, per_host: int = 10, lease: float = 30
+    database: Database, *, room: int = 100, per_host: int = 10, lease: float = 30, start: int = 0
 ) -> list[DueDelivery]:
     async with database.begin() as connection:
-        return await attempts.claim_due(connection, limit=limit, per_host=per_host, lease=lease)
+        claimed = await attempts.claim_due(
+            connection, room=room, per_host=per_host, lease=lease, start=start
+        )
+    return claimed.due
 
 
 def attempt(due: DueDelivery, **members: Any) -> Attempt:
