@@ -79,3 +79,30 @@ async def rows(sql: Sql) -> list[dict[str, Any]]:
         " FROM deliveries ORDER BY id"
     )
     return [dict(row) for row in found]
+
+
+async def put_many(
+    sql: Sql,
+    client_id: UUID,
+    task_id: UUID,
+    count: int,
+    *,
+    host: str = HOST,
+    path: str = "a",
+    ago: float = 1.0,
+    again: bool = False,
+) -> None:
+    """Put so many due deliveries for a host, one microsecond after another.
+
+    A `{}` in the path is the number of each; `again`: they repeat others.
+    """
+    await sql.execute(
+        "INSERT INTO deliveries"
+        " (id, client_id, task_id, event, url, host, body, state, due_at, origin_id)"
+        " SELECT gen_random_uuid(), $1, $2, 'task.succeeded',"
+        " 'https://' || $3 || '/' || replace($6, '{}', n::text), $3,"
+        " '{}', 'pending', clock_timestamp() - make_interval(secs => $5 - n * 1e-6),"
+        " CASE WHEN $7 THEN gen_random_uuid() END"
+        " FROM generate_series(1, $4) n",
+        *(client_id, task_id, host, count, ago, path, again),
+    )
