@@ -178,6 +178,15 @@ URLS_DISABLED = Metric(
     alert="any increase: the audit and the log's `delivery.url_disabled` name client and host; the "
     "client puts it back by `POST /v1/deliveries/enable`",
 )
+TROUBLED_URLS = Metric(
+    name="kie_gateway_delivery_urls",
+    kind=Kind.GAUGE,
+    from_database=True,
+    labels={"state": ("failing", "slow")},
+    meaning="Clients' URLs that are called by few attempts at once: after three without an answer "
+    "(`failing`), or because attempts take more than 5 s in the mean (`slow`).",
+    alert="growing: the log's `delivery.slow` and `delivery.held` name client and host",
+)
 TASKS = Metric(
     name="kie_gateway_tasks",
     kind=Kind.GAUGE,
@@ -345,6 +354,7 @@ CATALOGUE: tuple[Metric, ...] = (
     DELIVERIES_EXHAUSTED,
     DELIVERIES_BRIEF,
     DELIVERIES_UNDELIVERABLE,
+    TROUBLED_URLS,
     URLS_DISABLED,
     TASKS,
     OLDEST_QUEUED,

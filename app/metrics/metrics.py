@@ -190,6 +190,11 @@ class Metrics:
         self._set(catalogue.RUNNING_SEATS_FREE, seats_free)
         self._set(catalogue.TASKS_SET_ASIDE, set_aside)
 
+    def show_troubled_urls(self, counts: Mapping[str, int]) -> None:
+        """Show how many URLs are called by few attempts at once, by `failing` and `slow`."""
+        for state, count in counts.items():
+            self._set(catalogue.TROUBLED_URLS, count, state)
+
     def show_feed(self, lag: float) -> None:
         """Show for how many seconds an event has waited for its position."""
         self._set(catalogue.FEED_LAG, lag)

@@ -77,6 +77,7 @@ class MetricsPage:
     def _show(self, found: Backlog) -> None:
         tasks = {str(state): count for state, count in found.tasks.items()}
         self._metrics.show_tasks(tasks, found.oldest_queued, found.overdue)
+        self._metrics.show_troubled_urls(found.troubled_urls)
         self._metrics.show_feed(found.overdue["number"])
         self._metrics.show_admission(
             {str(reason) for reason in found.held},

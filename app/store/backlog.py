@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import BRAKES, HoldReason, Limits
+from app.domain.delivery import SLOW_AFTER, TROUBLED_AFTER
 from app.domain.task import DEADLINES, State
 from app.store.account import breakers
 from app.store.account.limits import (
@@ -70,6 +71,8 @@ class Backlog:
     """What keeps all queued tasks back."""
     held_pairs: Mapping[HoldReason, int]
     """How many pairs of a client and a model are held, by reason."""
+    troubled_urls: Mapping[str, int]
+    """Clients' URLs that are called by few at once: `failing`, `slow`."""
     slots_free: int
     seats_free: int
     parked: int
@@ -164,6 +167,17 @@ _UNNUMBERED_SINCE: ScalarSelect[datetime] = (
 )
 """Since when an event has waited for its position in the feed."""
 
+_TROUBLED: Mapping[str, ScalarSelect[int]] = {
+    "failing": select(func.count())
+    .select_from(DeliveryUrl)
+    .where(DeliveryUrl.failures >= TROUBLED_AFTER)
+    .scalar_subquery(),
+    "slow": select(func.count())
+    .select_from(DeliveryUrl)
+    .where(DeliveryUrl.seconds > SLOW_AFTER, DeliveryUrl.failures < TROUBLED_AFTER)
+    .scalar_subquery(),
+}
+
 _OVERDUE: Mapping[str, ColumnElement[float]] = {
     "submit": _unsent(),
     "probe": case((PROBE_DUE, seconds_since(KieAccount.held_until))),
@@ -195,6 +209,7 @@ _READ = select(
     *(_never_negative(seconds).label(loop) for loop, seconds in _OVERDUE.items()),
     *(brake(reason).label(reason.value) for reason in BRAKES),
     case((IS_HELD, KieAccount.hold_reason)).label("hold_reason"),
+    *(count.label(f"urls_{name}") for name, count in _TROUBLED.items()),
     func.greatest(0, FREE_SLOTS).label("slots_free"),
     func.greatest(0, FREE_SEATS).label("seats_free"),
     _count(Task.parked_at.is_not(None)).label("parked"),
@@ -212,6 +227,7 @@ async def read_backlog(connection: AsyncConnection, limits: Limits) -> Backlog:
         overdue={loop: float(row[loop]) for loop in _OVERDUE},
         held=held,
         held_pairs=await breakers.count_held(connection),
+        troubled_urls={name: row[f"urls_{name}"] for name in _TROUBLED},
         slots_free=row["slots_free"],
         seats_free=row["seats_free"],
         parked=row["parked"],

@@ -371,6 +371,29 @@ async def test_more_than_a_thousand_take_several_calls(outbox: Outbox) -> None:
     assert len(set(origins)) == MOST_REPEATED + 2
 
 
+async def test_repetitions_have_a_budget(
+    start_gateway: StartGateway, upstream: Upstream, sql: Sql
+) -> None:
+    """Six at once, by single calls and by calls for many; what was refused costs nothing."""
+    gateway = await start_gateway(client_redeliveries_per_minute=36)
+    outbox = Outbox(gateway, upstream, sql)
+    one = await outbox.ended("delivered")
+    assert (await outbox.asks(f"/{UUID(int=7)}/redeliver")).status_code == 404
+    assert [(await outbox.asks(f"/{one}/redeliver")).status_code for _ in range(3)] == [202] * 3
+    await sql.execute(
+        "INSERT INTO deliveries (id, client_id, task_id, event, url, host, body, state)"
+        " SELECT gen_random_uuid(), client_id, task_id, event, url, host, body, state"
+        " FROM deliveries, generate_series(1, 5) WHERE state = 'delivered'"
+    )
+    found = await outbox.again(state="delivered")
+    assert len(found["data"]) == 3
+    assert found["next_cursor"]
+    for path, body in ((f"/{one}/redeliver", None), ("/redeliver", {"state": "delivered"})):
+        refused = await outbox.asks(path, body)
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert 1 <= int(refused.headers["retry-after"]) <= 2
+
+
 async def test_a_repetition_whose_commit_was_lost_is_there_once(outbox: Outbox, wire: Wire) -> None:
     first = UUID(await outbox.ended("exhausted"))
     client_id = await outbox.sql.fetchval("SELECT client_id FROM deliveries")

@@ -145,7 +145,7 @@ _ALL = (
         prepare=deliveries.shared_host_backlog,
         act=deliveries.repetitions,
         webhook=4.0,
-        memory=120,
+        database=50,  # of which its own rows are the most
     ),
 )
 

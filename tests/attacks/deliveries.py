@@ -24,8 +24,10 @@ BODY = {"model": "simulator/any", "input": {"prompt": "a cat"}}
 async def _slow_hosts() -> AsyncIterator[list[str]]:
     """Lend the URLs of receivers on twelve addresses."""
 
+    ends = (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError)  # or all is over
+
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        with contextlib.suppress(*ends):
             await reader.readuntil(b"\r\n\r\n")
             await pause(SLOW)
             writer.write(ANSWER)

@@ -10,6 +10,8 @@ import structlog
 from app.domain.audit import Action
 from app.domain.delivery import (
     FAILING_FOR,
+    SLOW_AFTER,
+    TROUBLED_AFTER,
     After,
     DeliveryState,
     DisableReason,
@@ -22,6 +24,7 @@ from app.domain.delivery import (
 )
 from app.domain.dialect import Dialect
 from app.domain.errors import DatabaseUnavailableError
+from app.log import Sampled
 from app.metrics import Metrics
 from app.outbound.sender import Sender, Sent
 from app.services.clients.vault import UnopenedSecretError
@@ -48,6 +51,9 @@ LEASE_MARGIN = 15.0
 """Seconds beyond an attempt's timeout until others may try: time enough to settle it."""
 
 SETTLE_PATIENCE = 60.0
+
+SAID_EVERY = 60.0
+"""Seconds between log lines that name the same client and host as slow, or as held."""
 
 FORGOTTEN_AFTER = 2 * FAILING_FOR
 """Seconds after which a URL that failed, and was not called since, counts as new."""
@@ -93,6 +99,7 @@ class Deliverer:
         self._taking = False
         """Whether an attempt that ended is about to give up its place."""
         self._draining = False
+        self._said = Sampled(every=SAID_EVERY)
 
     async def deliver_due(self) -> float | None:
         """Try the deliveries that are due; None: nobody knows when there will be more.
@@ -226,9 +233,19 @@ class Deliverer:
     async def _note_health(self, connection: Connection, delivery: DueDelivery, sent: Sent) -> None:
         where = (delivery.client_id, delivery.url, delivery.host)
         if sent.status is None:
-            await health.failed(connection, *where, sent.seconds)
-        else:
-            await health.answered(connection, *where, sent.seconds, noted=delivery.noted)
+            if await health.failed(connection, *where, sent.seconds) >= TROUBLED_AFTER:
+                self._say("delivery.held", delivery)
+            return
+        mean = await health.answered(connection, *where, sent.seconds, noted=delivery.noted)
+        if mean > SLOW_AFTER:
+            self._say("delivery.slow", delivery)
+
+    def _say(self, what: str, delivery: DueDelivery) -> None:
+        """Name client and host, now and then for each."""
+        suppressed = self._said.admit(f"{what} {delivery.client_id} {delivery.host}")
+        if suppressed is not None:
+            client_id = str(delivery.client_id)
+            log.warning(what, client_id=client_id, host=delivery.host, suppressed=suppressed)
 
     async def _note_failure(
         self, connection: Connection, delivery: DueDelivery, after: After

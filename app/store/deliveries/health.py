@@ -36,11 +36,11 @@ _FAILED = _NEW.on_conflict_do_update(
         "seconds": _MEAN,
         "noted_at": NOW,
     },
-)
+).returning(DeliveryUrl.failures)
 _ANSWERED_LATE = _NEW.on_conflict_do_update(
     index_elements=_KEY,
     set_={"failures": 0, "held_until": None, "seconds": _MEAN, "noted_at": NOW},
-)
+).returning(DeliveryUrl.seconds)
 _ANSWERED = (
     update(DeliveryUrl)
     .where(*_THIS)
@@ -51,14 +51,15 @@ _WELL = delete(DeliveryUrl).where(*_THIS, _MEAN < NOTED_FROM)
 
 async def failed(
     connection: AsyncConnection, client_id: UUID, url: str, host: str, seconds: float
-) -> None:
+) -> int:
     """Note that nothing was answered within so many seconds.
 
     From now on the URL is called more rarely: half a second after the first failure, a minute in
-    the end.
+    the end. Returns how often that was so in a row.
     """
     given = {"of_client": client_id, "of_url": url, "of_host": host, "took": seconds}
-    await connection.execute(_FAILED, {**given, "failed": 1})
+    failures: int = (await connection.execute(_FAILED, {**given, "failed": 1})).scalar_one()
+    return failures
 
 
 async def answered(
@@ -69,17 +70,21 @@ async def answered(
     seconds: float,
     *,
     noted: bool,
-) -> None:
+) -> float:
     """Note that something was answered after so many seconds; of a quick URL nothing is kept.
 
-    `noted`: something is known of it.
+    `noted`: something is known of it. Returns what an attempt takes, in the mean, where this one
+    took long; else 0.
     """
     given = {"of_client": client_id, "of_url": url, "took": seconds}
     if seconds >= NOTED_FROM:
-        await connection.execute(_ANSWERED_LATE, {**given, "of_host": host, "failed": 0})
-    elif noted:
+        late = {**given, "of_host": host, "failed": 0}
+        mean: float = (await connection.execute(_ANSWERED_LATE, late)).scalar_one()
+        return mean
+    if noted:
         await connection.execute(_WELL, given)
         await connection.execute(_ANSWERED, given)
+    return 0.0
 
 
 _OLD = (

@@ -11,6 +11,7 @@ import pytest_asyncio
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from app.config import Settings
+from app.outbound.sender import Sent
 from app.services.clients.vault import Vault
 from app.services.services import Services
 from app.store.deliveries import attempts
@@ -738,6 +739,33 @@ async def test_two_processes_share_a_backlog(stage: Stage, wire: Wire) -> None:
     await eventually(done)
     assert stage.caller.most_at_once == PLACES
     assert len(stage.caller.heard) == len(set(stage.caller.ids)) == 120
+
+
+async def test_a_slow_receiver_is_noted_and_named_whatever_it_answers(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two slow answers, then quick ones until nothing is kept of it."""
+    took = iter([13.5, 13.5, *[0.1] * 20])
+    statuses = iter([200, 503, *[200] * 20])
+
+    async def post(*_: object, **__: object) -> Sent:
+        return Sent(seconds=next(took), status=next(statuses))
+
+    async def slow() -> float | None:
+        seconds: float | None = await stage.sql.fetchval("SELECT seconds FROM delivery_urls")
+        return seconds
+
+    monkeypatch.setattr(stage.services.deliverer._sender, "post", post)
+    means = []
+    for _ in range(14):
+        await stage.settled()
+        await stage.deliver()
+        means.append(await slow())
+    assert [round(mean, 1) for mean in means[:3] if mean] == [4.0, 6.9, 4.9]
+    assert means[-1] is None
+    said = [line for line in capsys.readouterr().out.splitlines() if "delivery.slow" in line]
+    assert len(said) == 1
+    assert "127.0.0.1" in said[0]
 
 
 async def test_no_transaction_is_open_on_the_network(stage: Stage) -> None:
