@@ -220,6 +220,9 @@ AWAY: dict[Operation, Callable[[Scene], Awaitable[httpx.Response]]] = {
     ("GET", "/v1/tasks/{task_id}/deliveries"): lambda scene: scene.own("/deliveries"),
     ("GET", "/v1/deliveries"): lambda scene: scene.get("/v1/deliveries"),
     ("GET", "/v1/deliveries/{delivery_id}"): lambda scene: scene.get(f"/v1/deliveries/{NOBODY}"),
+    ("GET", "/v1/deliveries/disabled-urls"): lambda scene: scene.get(
+        "/v1/deliveries/disabled-urls"
+    ),
     ("POST", "/v1/deliveries/{delivery_id}/redeliver"): lambda scene: scene.post(
         f"/v1/deliveries/{NOBODY}/redeliver"
     ),
