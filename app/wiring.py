@@ -40,6 +40,7 @@ from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.clients.vault import Vault
+from app.services.deliveries.budget import Budget
 from app.services.deliveries.deliver import Deliverer
 from app.services.deliveries.history import Deliveries
 from app.services.deliveries.outbox import Outbox
@@ -221,7 +222,12 @@ def build(
             chance,
             metrics,
         ),
-        deliveries=Deliveries(database, for_callers.run, new_id),
+        deliveries=Deliveries(
+            database,
+            for_callers.run,
+            new_id,
+            Budget(settings.client_redeliveries_per_minute, metrics),
+        ),
         dropin=DropIn(database, kie, account),
         sweeper=Sweeper(lifecycle),
         reader=Reader(database, waiters, urls, policy.limits),

@@ -11,7 +11,14 @@ from typing import Any
 import asyncpg
 
 TABLES = (
-    *("delivery_attempts", "deliveries", "delivery_hosts", "disabled_urls", "failing_urls"),
+    *(
+        "delivery_attempts",
+        "deliveries",
+        "delivery_hosts",
+        "delivery_urls",
+        "disabled_urls",
+        "failing_urls",
+    ),
     *(
         "callbacks",
         "feed",

@@ -101,7 +101,10 @@ async def redeliver_many(
     client: ClientDep,
     body: Annotated[Redelivery, Depends(client_body(Redelivery))],
 ) -> Response:
-    """Send many again, the oldest first, at most 1,000 by one call.
+    """Send many again, the oldest first, at most 1,000 by one call, and as many as you may.
+
+    Of 600 per minute, unless an operator chose another number, a sixth may be repeated at once;
+    `next_cursor` goes on with the others. Where there is none left you hear when there is.
 
     Each is a new delivery of the same body. Of a delivery and its repetitions the first counts for
     all; one that failed and was repeated with success since, or is about to be, is left out.

@@ -297,6 +297,13 @@ class Settings(BaseSettings):
     client_streams: int = Field(
         20, ge=1, le=100_000, description="Streams that one client may have open at one process."
     )
+    client_redeliveries_per_minute: int = Field(
+        600,
+        ge=1,
+        le=1_000_000,
+        description="Deliveries that one client may have repeated by one process per minute; a "
+        "sixth of them at once.",
+    )
     client_waits: int = Field(
         200, ge=1, le=100_000, description="Answers held by `wait`, of one client by one process."
     )

@@ -166,7 +166,23 @@ def is_dead(seconds: float, exhausted: int) -> bool:
 
 
 TROUBLED_AFTER = 3
-"""Failures in a row after which a host is called by one attempt at a time."""
+"""Failures in a row after which a client's URL is called by one attempt at a time."""
+
+SLOW_AFTER = 5.0
+"""Seconds of an attempt, in the mean, beyond which a client's URL counts as slow."""
+
+SLOW_PLACES = 2
+"""Attempts at a slow URL at once, whatever it answers in the end."""
+
+SLOW_SHARE = 0.3
+"""How much the latest attempt counts in the mean: two slow ones in a row make a URL slow, and a
+few quick ones make it quick again."""
+
+NOTED_FROM = 1.0
+"""Seconds from which an attempt, or the mean, is worth a row."""
+
+AGAIN_COUNTS = 4
+"""First attempts for each retry or repetition, while both wait for places."""
 
 
 def webhook_id(delivery: str) -> str:

@@ -33,6 +33,7 @@ class Limited(StrEnum):
     WAITS = "waits"
     QUEUE_FULL = "queue_full"
     REFRESH = "refresh"
+    REDELIVERIES = "redeliveries"
 
 
 class Held(StrEnum):

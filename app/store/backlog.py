@@ -9,11 +9,14 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     ScalarSelect,
+    Select,
     SQLColumnExpression,
+    and_,
     case,
     false,
     func,
     select,
+    union_all,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,12 +42,12 @@ from app.store.account.limits import (
 )
 from app.store.account.pairs import HELD_BACK, held_pair_of
 from app.store.account.shares import rooms, seated, waiting
-from app.store.deliveries.attempts import PENDING, pending_hosts
+from app.store.deliveries.lanes import KINDS, LANE, PENDING, Kind, pending_lanes
 from app.store.sql import NOW, lease_is_free, seconds_since, state_literal
 from app.store.tables import (
     ClientQueue,
     Delivery,
-    DeliveryHost,
+    DeliveryUrl,
     FeedWriter,
     KieAccount,
     KieBreaker,
@@ -120,23 +123,36 @@ def _unsent() -> ColumnElement[float]:
     return case((MAY_SEND & _ELIGIBLE_SINCE.is_not(None), seconds_since(since)))
 
 
-def _undelivered() -> ColumnElement[float]:
-    """Build the wait of the oldest due delivery to a host that nobody calls and nothing holds.
+def _undelivered_of(kind: Kind) -> Select[Any]:
+    """Build the wait of the oldest due delivery at each URL that nobody calls and nothing holds.
 
-    What waits behind others for a slow host, or for a host in trouble, waits for its receiver.
+    What waits behind others for a slow receiver, or for one in trouble, waits for its receiver.
     """
-    hosts = pending_hosts()
-    of_host = (PENDING, Delivery.host == hosts.c.host)
-    due = select(func.min(Delivery.due_at)).where(*of_host).scalar_subquery()
-    called = select(Delivery.id).where(*of_host, Delivery.leased_until > NOW).exists()
-    since = func.greatest(due, DeliveryHost.held_until, type_=NOW.type)
-    return (
-        select(func.max(seconds_since(since)))
-        .select_from(hosts)
-        .outerjoin(DeliveryHost, DeliveryHost.host == hosts.c.host)
-        .where(hosts.c.host.is_not(None), ~called)
-        .scalar_subquery()
+    lanes = pending_lanes(kind)
+    of_lane = (PENDING, kind.which, Delivery.client_id == lanes.c.client_id, lanes.c.lane == LANE)
+    due = (
+        select(Delivery.due_at).where(*of_lane).order_by(Delivery.due_at).limit(1).scalar_subquery()
     )
+    known = and_(
+        DeliveryUrl.client_id == lanes.c.client_id,
+        DeliveryUrl.lane == lanes.c.lane,
+    )
+    since = func.greatest(due, DeliveryUrl.held_until, type_=NOW.type)
+    return (
+        select(seconds_since(since).label("waited"))
+        .select_from(lanes.outerjoin(DeliveryUrl, known))
+        .where(
+            ~_CALLED.where(Delivery.client_id == lanes.c.client_id, lanes.c.lane == LANE).exists()
+        )
+    )
+
+
+_CALLED = select(Delivery.id).where(PENDING, Delivery.leased_until > NOW)
+
+
+def _undelivered() -> ScalarSelect[float]:
+    waits = union_all(*(_undelivered_of(kind) for kind in KINDS)).subquery()
+    return select(func.max(waits.c.waited)).scalar_subquery()
 
 
 _UNNUMBERED_SINCE: ScalarSelect[datetime] = (
@@ -186,7 +202,7 @@ _READ = select(
 
 
 async def read_backlog(connection: AsyncConnection, limits: Limits) -> Backlog:
-    row = (await connection.execute(_READ, given_limits(limits))).mappings().one()
+    row = (await connection.execute(_READ, {**given_limits(limits), "start": 0})).mappings().one()
     held = {reason for reason in BRAKES if row[reason.value]}
     if row["hold_reason"]:
         held.add(HoldReason(row["hold_reason"]))

@@ -54,6 +54,7 @@ _RECEIVER: Mapping[str, str] = {
     "task_events": "SELECT, INSERT",
     "deliveries": "SELECT, INSERT",
     "delivery_hosts": "SELECT",
+    "delivery_urls": "SELECT",
     "disabled_urls": "SELECT",
     "clients": "SELECT (id, name, weight, webhook_url, webhook_hosts, webhook_events), UPDATE (id)",
     "client_queues": "SELECT, UPDATE",

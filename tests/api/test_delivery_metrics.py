@@ -39,14 +39,16 @@ async def put(gateway: Gateway, upstream: Upstream, sql: Sql, given: list[dict[s
         host, state = one.get("host", "a"), one.get("state", "pending")
         await sql.execute(
             "INSERT INTO deliveries (id, client_id, task_id, event, url, host, body, state,"
-            " due_at, leased_until) SELECT $1, client_id, task_id, event, url, $2, body, $3,"
-            " CASE WHEN $3 = 'pending' THEN now() - make_interval(secs => $4) END,"
+            " due_at, leased_until) SELECT $1, client_id, task_id, event, 'https://' || $2, $2,"
+            " body, $3, CASE WHEN $3 = 'pending' THEN now() - make_interval(secs => $4) END,"
             " now() + make_interval(secs => $5) FROM deliveries WHERE host = 'h.test'",
             *(uuid4(), host, state, float(one["due"]), one.get("leased")),
         )
         if "held" in one:
             await sql.execute(
-                "INSERT INTO delivery_hosts VALUES ($1, 3, now() + make_interval(secs => $2))",
+                "INSERT INTO delivery_urls (client_id, lane, host, failures, held_until)"
+                " SELECT client_id, hashtextextended(url, 0), host, 3,"
+                " now() + make_interval(secs => $2) FROM deliveries WHERE host = $1",
                 *(host, float(one["held"])),
             )
     await sql.execute("DELETE FROM deliveries WHERE host = 'h.test'")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.attacks import bodies, neighbours, queues, strangers
+from tests.attacks import bodies, deliveries, neighbours, queues, strangers
 from tests.attacks.attack import Attack
 
 _ALL = (
@@ -125,6 +125,27 @@ _ALL = (
         title="four such lists at once",
         prepare=bodies.with_tasks(40, bodies.NUMBERS),
         act=bodies.lists(4, with_input=True),
+    ),
+    Attack(
+        name="slow-receivers",
+        title="1,080 repetitions to 12 hosts that take 13.5 s",
+        act=deliveries.slow_hosts,
+        webhook=4.0,
+    ),
+    Attack(
+        name="slow-path",
+        title="30 webhooks to a path that takes 16 s, on another client's host",
+        prepare=deliveries.shared_host,
+        act=deliveries.slow_path,
+        webhook=4.0,
+    ),
+    Attack(
+        name="repetitions",
+        title="12,000 repetitions to another client's host, 0.2 s each",
+        prepare=deliveries.shared_host_backlog,
+        act=deliveries.repetitions,
+        webhook=4.0,
+        memory=120,
     ),
 )
 

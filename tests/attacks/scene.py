@@ -30,6 +30,8 @@ QUIET = 4.0
 """Seconds of quiet before each attack: what its figures are compared with."""
 PATIENCE = 10.0
 """Seconds after which an answer counts as none."""
+LATE = 2.0
+"""Seconds of waiting that count, although the webhook has not come when the attack is over."""
 LONGEST = 90.0
 """Seconds that an attack may take."""
 ADMIN_KEY = "adm-7Qd3VvWq0bY2kZs9"
@@ -132,7 +134,13 @@ class Scene:
         if answer is None:
             return
         created, task_id = time.monotonic(), answer.json()["id"]
-        heard = await eventually(lambda: _looked_up(self.heard, task_id), LONGEST)
+        try:
+            heard = await eventually(lambda: _looked_up(self.heard, task_id), LONGEST)
+        except asyncio.CancelledError:
+            waited = time.monotonic() - created
+            if waited > LATE:  # so long at least
+                seen.webhooks.append(waited)
+            raise
         seen.webhooks.append(heard - created)
 
     async def _timed(
@@ -303,7 +311,12 @@ async def _staged(
             server=server,
             gateway=psutil.Process(gateway.pid),
             target=Target(
-                url=url, kie=simulator, admin_key=ADMIN_KEY, api_key=noisy, dsn=server.dsn
+                url=url,
+                kie=simulator,
+                admin_key=ADMIN_KEY,
+                api_key=noisy,
+                dsn=server.dsn,
+                hook=hook,
             ),
             victim=victim,
             hook=hook,
@@ -338,7 +351,10 @@ async def _ran(stage: Stage, *arguments: str) -> str:
 
 @contextlib.asynccontextmanager
 async def _hooked(heard: dict[str, float]) -> AsyncIterator[str]:
-    """Receive the victim's webhooks, and note when each task's came first."""
+    """Receive the victim's webhooks, and note when each task's came first.
+
+    At the path `/after-N` somebody else is notified, and answers after N seconds.
+    """
 
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):
@@ -346,6 +362,9 @@ async def _hooked(heard: dict[str, float]) -> AsyncIterator[str]:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
                 body = json.loads(await reader.readexactly(length))
+                after = head.split(b" ", 2)[1].partition(b"/after-")[2]
+                if after:
+                    await pause(float(after))
                 heard.setdefault(body["data"]["id"], time.monotonic())
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         writer.close()

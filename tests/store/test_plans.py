@@ -207,7 +207,13 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {
             *("tasks_leases", "tasks_submit_by", "tasks_expires", "tasks_polls"),
             *("tasks_seats", "tasks_parked", "tasks_listed_by_state"),
-            *("deliveries_due", "deliveries_leased", "task_events_pkey", "api_keys_client_id_idx"),
+            *(
+                "deliveries_first",
+                "deliveries_again",
+                "deliveries_leased",
+                "task_events_pkey",
+                "api_keys_client_id_idx",
+            ),
         },
     ),
     "find_key": (
@@ -252,7 +258,7 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
 }
 SMALL = {
     *("kie_account", "kie_slots", "kie_breakers", "feed_writer"),
-    *("client_queues", "clients", "delivery_hosts", "pg_database"),
+    *("client_queues", "clients", "delivery_urls", "pg_database"),
 }
 """Tables of a few rows, for which an index would be the longer way."""
 SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}

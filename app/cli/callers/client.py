@@ -20,12 +20,22 @@ AWAY_AT_MOST = 30.0
 TIMEOUT = 70.0
 SHOWN = ("state", "kie_state", "hold_reason")
 """What makes a change worth showing."""
+TOO_MANY = 429
 PASSING = (502, 503, 504)
 """What a gateway, or the proxy before it, answers while it starts."""
 
 
 class CallFailedError(Exception):
     """The gateway did not answer, or refused; the text says what and why."""
+
+
+class TooManyError(CallFailedError):
+    """It was one too many."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which there is room."""
 
 
 class AwayError(CallFailedError):
@@ -85,13 +95,19 @@ class Gateway:
     def redeliver(self, delivery_id: str) -> dict[str, Any]:
         return self._call("POST", f"/v1/deliveries/{quote(delivery_id, safe='')}/redeliver")
 
-    def redeliver_all(self, chosen: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Repeat all of the chosen ones; yields the answer to each call."""
+    def redeliver_all(
+        self, chosen: Mapping[str, Any], *, sleep: Callable[[float], None] = time.sleep
+    ) -> Iterator[dict[str, Any]]:
+        """Repeat all of the chosen ones, as fast as the client may; yields each call's answer."""
         cursor = None
         while True:
             body = {**chosen, **({"cursor": cursor} if cursor else {})}
             content = render(body).encode()
-            answer = self._call("POST", "/v1/deliveries/redeliver", content=content)
+            try:
+                answer = self._call("POST", "/v1/deliveries/redeliver", content=content)
+            except TooManyError as error:
+                sleep(error.retry_after)
+                continue
             yield answer
             cursor = answer["next_cursor"]
             if cursor is None:
@@ -147,6 +163,9 @@ class Gateway:
             answer = None
         if response.status_code in PASSING:
             raise AwayError(self._refusal(response, answer))
+        if response.status_code == TOO_MANY:
+            retry_after = float(response.headers.get("Retry-After", "1"))
+            raise TooManyError(self._refusal(response, answer), retry_after)
         if response.is_error or not isinstance(answer, dict):
             raise CallFailedError(self._refusal(response, answer))
         return answer

@@ -1,7 +1,6 @@
 """Delivering: claim, send, settle; no transaction is open while anything is on the network."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -29,7 +28,7 @@ from app.services.clients.vault import UnopenedSecretError
 from app.services.deliveries.signing import Signing
 from app.services.inflight import InFlight
 from app.store.clients import audit
-from app.store.deliveries import attempts, urls
+from app.store.deliveries import attempts, health, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
 from app.store.engine import Connection, Database
 
@@ -37,7 +36,10 @@ AT_ONCE = 100
 """Deliveries that one process has under way at most."""
 
 PER_HOST = 10
-"""Of these, to any one host, over all processes: a slow one must not take them all."""
+"""To any one host, over all processes: a slow one must not take them all."""
+
+MOST_HASH = 2**63
+"""Lanes are numbered from its negative up to it."""
 
 GATHER = 0.02
 """Seconds between claims at least: what comes in quick succession is claimed together."""
@@ -49,8 +51,6 @@ SETTLE_PATIENCE = 60.0
 
 FORGOTTEN_AFTER = 2 * FAILING_FOR
 """Seconds after which a URL that failed, and was not called since, counts as new."""
-
-EVERY_HOST = "*"
 
 UNSIGNED = "not sent: its signing secret was sealed with a GATEWAY_SECRET_KEYS entry that is gone"
 
@@ -88,8 +88,10 @@ class Deliverer:
         self._claiming = asyncio.Lock()
         self._claimed_at = 0.0
         self._under_way = 0
-        self._crowded: set[str] = set()
-        """The hosts for which more may be due than could be claimed; `EVERY_HOST`: all of them."""
+        self._more = False
+        """Whether something due waits for a place."""
+        self._taking = False
+        """Whether an attempt that ended is about to give up its place."""
         self._draining = False
 
     async def deliver_due(self) -> float | None:
@@ -98,7 +100,7 @@ class Deliverer:
         What is due and has to wait for a place is taken when an attempt gives one up.
         """
         async with self._claiming:
-            await asyncio.sleep(self._claimed_at + GATHER - asyncio.get_running_loop().time())
+            await self._gather()
             await self._claim()
         return None
 
@@ -112,18 +114,21 @@ class Deliverer:
 
     async def _claim(self) -> None:
         self._claimed_at = asyncio.get_running_loop().time()
-        self._crowded.discard(EVERY_HOST)
         room = AT_ONCE - self._under_way
-        if room <= 0:
-            self._crowded.add(EVERY_HOST)
+        self._more = room <= 0
+        if self._more:
             return
         async with self._database.begin() as connection:
             claimed = await attempts.claim_due(
-                connection, limit=room, per_host=PER_HOST, lease=self._lease
+                connection,
+                room=room,
+                per_host=PER_HOST,
+                lease=self._lease,
+                start=round((2 * self._chance() - 1) * (MOST_HASH - 1024)),
             )
-        self._under_way += len(claimed)
-        self._crowded |= _crowded(claimed, room)
-        for delivery in claimed:
+        self._under_way += len(claimed.due)
+        self._more = claimed.more
+        for delivery in claimed.due:
             self._in_flight.start(self._carry(delivery), f"deliver {delivery.id}")
 
     async def _carry(self, delivery: DueDelivery) -> None:
@@ -132,16 +137,20 @@ class Deliverer:
             await self._deliver(delivery)
         finally:
             self._under_way -= 1
-        if self._draining or not self._is_crowded(delivery.host):
+        if self._draining or self._taking or not self._more:
             return
+        self._taking = True  # for all that end meanwhile
         async with self._claiming:
-            if self._is_crowded(delivery.host):  # else somebody took it for us just now
-                self._crowded.discard(delivery.host)
+            try:
+                await self._gather()
+            finally:
+                self._taking = False
+            if self._more:  # else somebody took it for us just now
                 with suppress(DatabaseUnavailableError):  # the loop's next turn comes anyway
                     await self._claim()
 
-    def _is_crowded(self, host: str) -> bool:
-        return not self._crowded.isdisjoint({host, EVERY_HOST})
+    async def _gather(self) -> None:
+        await asyncio.sleep(self._claimed_at + GATHER - asyncio.get_running_loop().time())
 
     async def _deliver(self, delivery: DueDelivery) -> None:
         sent = await self._send(delivery)
@@ -205,19 +214,21 @@ class Deliverer:
         )
         if not await attempts.settle(connection, attempt, after.state, wait=after.wait):
             return None
-        if after.state is DeliveryState.DELIVERED:
-            await self._note_success(connection, delivery)
-        elif sent.error != UNSIGNED and not after.is_hopeless:
-            if sent.status is None:
-                await attempts.host_failed(connection, delivery.host)
-            after = await self._note_failure(connection, delivery, after)
-        return after
-
-    async def _note_success(self, connection: Connection, delivery: DueDelivery) -> None:
-        if delivery.troubled:
-            await attempts.host_answered(connection, delivery.host)
+        if sent.error == UNSIGNED or after.is_hopeless:
+            return after
+        await self._note_health(connection, delivery, sent)
+        if after.state is not DeliveryState.DELIVERED:
+            return await self._note_failure(connection, delivery, after)
         if delivery.failing:
             await urls.succeeded(connection, delivery.client_id, delivery.url)
+        return after
+
+    async def _note_health(self, connection: Connection, delivery: DueDelivery, sent: Sent) -> None:
+        where = (delivery.client_id, delivery.url, delivery.host)
+        if sent.status is None:
+            await health.failed(connection, *where, sent.seconds)
+        else:
+            await health.answered(connection, *where, sent.seconds, noted=delivery.noted)
 
     async def _note_failure(
         self, connection: Connection, delivery: DueDelivery, after: After
@@ -228,6 +239,7 @@ class Deliverer:
         failing = await urls.failed(connection, client, url, exhausted=exhausted)
         if exhausted:
             await urls.forget(connection, FORGOTTEN_AFTER)
+            await health.forget(connection, FORGOTTEN_AFTER)
         dead = is_dead(*failing) or await urls.is_disabled(connection, client, url)
         reason = after.disables or (DisableReason.FAILING if dead else None)
         name = await urls.disable(connection, client, url, reason) if reason else None
@@ -259,14 +271,6 @@ class Deliverer:
             status=sent.status,
             state=after.state,
         )
-
-
-def _crowded(claimed: Sequence[DueDelivery], room: int) -> set[str]:
-    """Tell the hosts that were given all their places, so that more may wait for one."""
-    if len(claimed) == room:
-        return {EVERY_HOST}
-    taken = Counter(delivery.host for delivery in claimed)
-    return {delivery.host for delivery in claimed if taken[delivery.host] == delivery.places}
 
 
 def _label(sent: Sent, after: After) -> str:

@@ -11,6 +11,7 @@ from app.domain.delivery import webhook_id
 from app.domain.errors import NotFoundError, UrlDisabledError, no_such_task
 from app.domain.paging import Chosen
 from app.services.consequences import Consequences, Transact
+from app.services.deliveries.budget import Budget
 from app.store.clients import clients
 from app.store.deliveries import history, urls
 from app.store.deliveries.history import ANSWERED
@@ -54,10 +55,13 @@ class Repeated:
 class Deliveries:
     """Answers a client about its own deliveries, and knows no others."""
 
-    def __init__(self, database: Database, run: Transact, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self, database: Database, run: Transact, new_id: Callable[[], UUID], budget: Budget
+    ) -> None:
         self._database = database
         self._run = run
         self._new_id = new_id
+        self._budget = budget
 
     async def page(
         self, client_id: UUID, chosen: Chosen, *, before: UUID | None, limit: int
@@ -112,7 +116,10 @@ class Deliveries:
         return [dict(row) for row in found]
 
     async def redeliver(self, client_id: UUID, delivery_id: UUID) -> Repetition:
-        """Repeat one, in whatever state; raises `NotFoundError`, `UrlDisabledError`."""
+        """Repeat one, in whatever state.
+
+        Raises `NotFoundError`, `UrlDisabledError`, and `RateLimitedError` over the budget.
+        """
         new_id = self._new_id()
 
         async def work(connection: Connection, consequences: Consequences) -> Repetition:
@@ -126,24 +133,36 @@ class Deliveries:
             consequences.wake(DELIVER)
             return Repetition(id=new_id, origin_id=found["origin_id"])
 
-        return await self._run(work)
+        with self._budget.spending(client_id, 1) as spending:
+            repeated = await self._run(work)
+            spending.spent = 1
+        return repeated
 
     async def redeliver_all(
         self, client_id: UUID, chosen: Chosen, *, after: UUID | None = None
     ) -> Repeated:
-        """Repeat the chosen ones behind `after`, the oldest first, `MOST_REPEATED` at most."""
-        new_ids = [self._new_id() for _ in range(MOST_REPEATED)]
+        """Repeat the chosen ones behind `after`, the oldest first, as many as the budget has.
+
+        `MOST_REPEATED` at most. Raises `RateLimitedError` where the budget has none.
+        """
+        with self._budget.spending(client_id, MOST_REPEATED) as spending:
+            repeated = await self._repeat(client_id, chosen, after, most=spending.granted)
+            spending.spent = len(repeated.ids)
+        return repeated
+
+    async def _repeat(
+        self, client_id: UUID, chosen: Chosen, after: UUID | None, *, most: int
+    ) -> Repeated:
+        new_ids = [self._new_id() for _ in range(most)]
 
         async def work(connection: Connection, consequences: Consequences) -> Repeated:
-            found = await history.choose(
-                connection, client_id, chosen, after=after, limit=MOST_REPEATED + 1
-            )
+            found = await history.choose(connection, client_id, chosen, after=after, limit=most + 1)
             repeats = dict(zip(found, new_ids, strict=False))
             await history.repeat(connection, client_id, repeats)
             consequences.wake(DELIVER)
             return Repeated(
                 ids=list(repeats.values()),
-                after=found[MOST_REPEATED - 1] if len(found) > MOST_REPEATED else None,
+                after=found[most - 1] if len(found) > most else None,
                 disabled_urls=await history.left_out(connection, client_id, chosen),
             )
 

@@ -14,6 +14,7 @@ from app.store.tables.deliveries import (
     Delivery,
     DeliveryAttempt,
     DeliveryHost,
+    DeliveryUrl,
     DisabledUrl,
     FailingUrl,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Delivery",
     "DeliveryAttempt",
     "DeliveryHost",
+    "DeliveryUrl",
     "DisabledUrl",
     "FailingUrl",
     "FeedEntry",

@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     ForeignKey,
     Index,
@@ -15,6 +16,9 @@ from app.domain.delivery import DeliveryState, DisableReason, EventType
 from app.domain.dialect import Dialect
 from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
+
+_LANE = "hashtextextended(split_part(url, '?', 1), 0)"
+"""Of equal length for URLs of any: an index takes no long texts."""
 
 
 class Delivery(Base):
@@ -28,7 +32,7 @@ class Delivery(Base):
     event: Mapped[str]
     url: Mapped[str]
     host: Mapped[str]
-    """The URL's host and port: what is slow or dead is dead as a whole."""
+    """The URL's host and port: so many are under way to it at most, whoever's they are."""
     body: Mapped[bytes]
     dialect: Mapped[str] = mapped_column(server_default=text("'native'"))
     """How the body is written, and by which schemes its attempts are signed."""
@@ -46,6 +50,21 @@ class Delivery(Base):
         one_of("state", DeliveryState),
         one_of("dialect", Dialect),
         CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="due"),
+        Index(
+            "deliveries_first",
+            "client_id",
+            text(_LANE),
+            "due_at",
+            postgresql_where=text("state = 'pending' AND tries = 0 AND origin_id IS NULL"),
+        ),
+        Index(
+            "deliveries_again",
+            "client_id",
+            text(_LANE),
+            "due_at",
+            postgresql_where=text("state = 'pending' AND (tries > 0 OR origin_id IS NOT NULL)"),
+        ),
+        # Processes of releases before this index's successors claim by it: it goes with them.
         Index("deliveries_due", "host", "due_at", postgresql_where=text("state = 'pending'")),
         Index(
             "deliveries_leased",
@@ -81,8 +100,32 @@ class DeliveryAttempt(Base):
     answer_type: Mapped[str | None]
 
 
+class DeliveryUrl(Base):
+    """A client's URL that failed or was slow, whatever its query, until it does well again.
+
+    One that fails is called ever more rarely, by one attempt at a time; a slow one by few.
+    """
+
+    __tablename__ = "delivery_urls"
+
+    client_id: Mapped[UUID] = mapped_column(
+        ForeignKey("clients.id", ondelete="CASCADE"), primary_key=True
+    )
+    lane: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    """The hash of the URL up to its query: what waits for it waits in one lane."""
+    host: Mapped[str]
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    """In a row: attempts without an answer."""
+    held_until: Mapped[datetime | None]
+    seconds: Mapped[float] = mapped_column(server_default=text("0"))
+    """What an attempt takes: a mean in which the latest count most."""
+    noted_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+    __table_args__ = (Index("delivery_urls_old", "noted_at"),)
+
+
 class DeliveryHost(Base):
-    """A host that fails: called ever more rarely, one attempt at a time, until it answers."""
+    """A host that fails, as the releases before `delivery_urls` note it. Not read any more."""
 
     __tablename__ = "delivery_hosts"
 

@@ -65,7 +65,7 @@ async def test_by_kie_ais_api(
     assert (shown["due_at"], shown["finished_at"] is not None) == (None, True)
     (attempt,) = shown["attempts"]
     assert (attempt["status"], attempt["error"]) == (None, NOWHERE[url])
-    assert await sql.fetchval("SELECT count(*) FROM delivery_hosts") == 0  # nobody else's trouble
+    assert await sql.fetchval("SELECT count(*) FROM delivery_urls") == 0  # nobody else's trouble
     again = await gateway.http.post(f"/v1/deliveries/{shown['id']}/redeliver")
     assert again.status_code == 202
 
@@ -76,4 +76,4 @@ async def test_a_native_ones_name_may_come_back(
     body = {**BODY, "webhook_url": "https://missing.hooks.test/"}
     shown = await delivered(gateway, services, await told(gateway, upstream, "/v1/tasks", body))
     assert (shown["state"], shown["tries"]) == ("pending", 1)
-    assert await sql.fetchval("SELECT failures FROM delivery_hosts") == 1
+    assert await sql.fetchval("SELECT failures FROM delivery_urls") == 1

@@ -35,7 +35,7 @@ class Stage:
     async def deliver(self, services: Services | None = None) -> None:
         """Try everything once that is pending."""
         await self.sql.execute("UPDATE deliveries SET due_at = now() WHERE state = 'pending'")
-        await self.sql.execute("DELETE FROM delivery_hosts")
+        await self.sql.execute("DELETE FROM delivery_urls")
         deliverer = (services or self.services).deliverer
         await deliverer.deliver_due()
         await deliverer.drain()

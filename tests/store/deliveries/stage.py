@@ -37,10 +37,13 @@ async def put(database: Database, *new_ones: NewDelivery) -> None:
 
 
 async def claim(
-    database: Database, *, limit: int = 100, per_host: int = 10, lease: float = 30
+    database: Database, *, room: int = 100, per_host: int = 10, lease: float = 30, start: int = 0
 ) -> list[DueDelivery]:
     async with database.begin() as connection:
-        return await attempts.claim_due(connection, limit=limit, per_host=per_host, lease=lease)
+        claimed = await attempts.claim_due(
+            connection, room=room, per_host=per_host, lease=lease, start=start
+        )
+    return claimed.due
 
 
 def attempt(due: DueDelivery, **members: Any) -> Attempt:
@@ -76,3 +79,30 @@ async def rows(sql: Sql) -> list[dict[str, Any]]:
         " FROM deliveries ORDER BY id"
     )
     return [dict(row) for row in found]
+
+
+async def put_many(
+    sql: Sql,
+    client_id: UUID,
+    task_id: UUID,
+    count: int,
+    *,
+    host: str = HOST,
+    path: str = "a",
+    ago: float = 1.0,
+    again: bool = False,
+) -> None:
+    """Put so many due deliveries for a host, one microsecond after another.
+
+    A `{}` in the path is the number of each; `again`: they repeat others.
+    """
+    await sql.execute(
+        "INSERT INTO deliveries"
+        " (id, client_id, task_id, event, url, host, body, state, due_at, origin_id)"
+        " SELECT gen_random_uuid(), $1, $2, 'task.succeeded',"
+        " 'https://' || $3 || '/' || replace($6, '{}', n::text), $3,"
+        " '{}', 'pending', clock_timestamp() - make_interval(secs => $5 - n * 1e-6),"
+        " CASE WHEN $7 THEN gen_random_uuid() END"
+        " FROM generate_series(1, $4) n",
+        *(client_id, task_id, host, count, ago, path, again),
+    )

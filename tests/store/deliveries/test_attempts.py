@@ -1,10 +1,7 @@
 """Attempts: who may claim what is due, and what becomes of it."""
 
 import asyncio
-import itertools
-import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
@@ -15,32 +12,9 @@ from app.domain.task import State
 from app.store.deliveries import attempts, outbox, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
 from app.store.engine import Connection, Database
-from tests.store.deliveries.stage import HOST, URL, attempt, claim, new, put, rows, settle
+from tests.store.deliveries.stage import HOST, URL, attempt, claim, new, put, put_many, rows, settle
 from tests.store.stage import Sql, around, put_client, put_task
 from tests.store.test_plans import plans
-
-
-async def fail(database: Database, *hosts: str) -> None:
-    for host in hosts:
-        async with database.begin() as connection:
-            await attempts.host_failed(connection, host)
-
-
-async def put_many(
-    sql: Sql, client_id: UUID, task_id: UUID, count: int, *, host: str = HOST, ago: float = 1.0
-) -> None:
-    """Put so many due deliveries for a host, one microsecond after another."""
-    await sql.execute(
-        "INSERT INTO deliveries (id, client_id, task_id, event, url, host, body, state, due_at)"
-        " SELECT gen_random_uuid(), $1, $2, 'task.succeeded', 'https://' || $3 || '/a', $3,"
-        " '{}', 'pending', clock_timestamp() - make_interval(secs => $5 - n * 1e-6)"
-        " FROM generate_series(1, $4) n",
-        client_id,
-        task_id,
-        host,
-        count,
-        ago,
-    )
 
 
 async def test_only_what_is_due_is_claimed_and_once(
@@ -67,7 +41,7 @@ async def test_the_oldest_first_and_no_more_than_asked_for(
     for number in range(6):
         ago = 10.0 - number
         await put_many(sql, client_id, task_id, 1, host=f"host-{number}", ago=ago)
-    claimed = await claim(database, limit=4)
+    claimed = await claim(database, room=7)
     assert sorted(one.host for one in claimed) == ["host-0", "host-1", "host-2", "host-3"]
     assert sorted(one.host for one in await claim(database)) == ["host-4", "host-5"]
 
@@ -99,124 +73,6 @@ async def test_both_secrets_during_the_grace_of_a_rotation(
     await put(database, new(client_id, task_id))
     assert await secrets(60) == (b"new", b"old")
     assert await secrets(-1) == (b"new", None)
-
-
-# -- no host takes it all
-
-
-async def test_a_host_has_so_many_places_whoever_claims(
-    database: Database, sql: Sql, client_id: UUID, task_id: UUID
-) -> None:
-    await put_many(sql, client_id, task_id, 30)
-    first = await claim(database, limit=6)
-    assert (len(first), {one.places for one in first}) == (6, {10})
-    second = await claim(database)
-    assert (len(second), {one.places for one in second}) == (4, {4})
-    assert await claim(database) == []
-    await settle(database, attempt(first[0]))
-    assert len(await claim(database)) == 1
-
-
-async def test_claimers_at_once_do_not_exceed_it(
-    database: Database, sql: Sql, client_id: UUID, task_id: UUID
-) -> None:
-    hosts = ["a.example", "b.example", "c.example"]
-    for host in hosts:
-        await put_many(sql, client_id, task_id, 200, host=host)
-    for turn in range(1, 4):
-        found = await asyncio.gather(*(claim(database, per_host=7 * turn) for _ in range(12)))
-        claimed = list(itertools.chain(*found))
-        assert len(claimed) == len({one.id for one in claimed}) == 7 * len(hosts)
-        counted = await sql.fetch(
-            "SELECT count(*) FROM deliveries WHERE leased_until > now() GROUP BY host"
-        )
-        assert [row["count"] for row in counted] == [7 * turn] * len(hosts)
-
-
-async def test_a_slow_host_with_10_000_due_starves_nobody(
-    database: Database, sql: Sql, client_id: UUID, task_id: UUID
-) -> None:
-    await put_many(sql, client_id, task_id, 10_000, host="slow.example", ago=3600)
-    for number in range(20):
-        await put_many(sql, client_id, task_id, 3, host=f"host-{number:02}")
-    claimed = await claim(database)
-    by_host = {host: list(ones) for host, ones in itertools.groupby(_by_host(claimed), _host)}
-    assert len(by_host["slow.example"]) == 10
-    assert {host: len(ones) for host, ones in by_host.items() if host != "slow.example"} == {
-        f"host-{number:02}": 3 for number in range(20)
-    }
-
-
-def _host(due: DueDelivery) -> str:
-    return due.host
-
-
-def _by_host(claimed: Sequence[DueDelivery]) -> list[DueDelivery]:
-    return sorted(claimed, key=_host)
-
-
-# -- hosts in trouble
-
-
-async def _host_row(sql: Sql, host: str = HOST) -> Mapping[str, Any]:
-    row = await sql.fetchrow(
-        "SELECT failures, extract(epoch FROM held_until - clock_timestamp())::float AS held_for"
-        " FROM delivery_hosts WHERE host = $1",
-        host,
-    )
-    assert row is not None
-    return dict(row)
-
-
-async def _hold_is_over(sql: Sql) -> None:
-    await sql.execute("UPDATE delivery_hosts SET held_until = clock_timestamp()")
-
-
-async def test_a_host_in_trouble_is_called_one_at_a_time_after_its_hold(
-    database: Database, sql: Sql, client_id: UUID, task_id: UUID
-) -> None:
-    await put_many(sql, client_id, task_id, 30)
-    await put_many(sql, client_id, task_id, 2, host="well.example")
-    await fail(database, HOST, HOST)
-    assert len([one for one in await claim(database) if one.host == HOST]) == 10
-    await sql.execute("UPDATE deliveries SET leased_until = NULL WHERE host = $1", HOST)
-    await fail(database, HOST)
-    assert (await _host_row(sql))["held_for"] == pytest.approx(2, abs=1)
-    assert await claim(database) == []
-    await _hold_is_over(sql)
-    found = await asyncio.gather(*(claim(database) for _ in range(5)))
-    (probe,) = itertools.chain(*found)
-    assert probe.places == 1
-    assert await claim(database) == []
-
-
-async def test_it_recovers_at_once(
-    database: Database, sql: Sql, client_id: UUID, task_id: UUID
-) -> None:
-    await put_many(sql, client_id, task_id, 30)
-    await fail(database, *[HOST] * 8)
-    await _hold_is_over(sql)
-    (probe,) = await claim(database)
-    async with database.begin() as connection:
-        await attempts.settle(connection, attempt(probe), DeliveryState.DELIVERED, wait=None)
-        await attempts.host_answered(connection, HOST)
-    assert await _host_row(sql) == {"failures": 0, "held_for": None}
-    assert len(await claim(database)) == 10
-
-
-async def test_holds_grow_to_a_minute(database: Database, sql: Sql) -> None:
-    holds = []
-    for _ in range(12):
-        await fail(database, HOST)
-        holds.append((await _host_row(sql))["held_for"])
-    doubling = [0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
-    assert holds == [pytest.approx(seconds, abs=1) for seconds in doubling]
-
-
-async def test_a_host_that_nobody_knows_is_not_noted(database: Database, sql: Sql) -> None:
-    async with database.begin() as connection:
-        await attempts.host_answered(connection, HOST)
-    assert await sql.fetchval("SELECT count(*) FROM delivery_hosts") == 0
 
 
 # -- settle
@@ -311,7 +167,7 @@ async def test_many_that_hear_410_at_once_do_not_wait_for_each_other(
     database: Database, sql: Sql, client_id: UUID, task_id: UUID
 ) -> None:
     await put(database, *(new(client_id, task_id) for _ in range(15)))
-    claimed = await claim(database, per_host=10)
+    claimed = await claim(database, per_host=12)
 
     async def gone(due: DueDelivery) -> None:
         async with database.begin() as connection:
@@ -337,13 +193,20 @@ FROM generate_series(1, 20000) n;
 -- most are heard, as after some weeks; some wait for their next attempt, some are due
 INSERT INTO deliveries (id, client_id, task_id, event, url, host, body, state, tries, due_at,
                         leased_until)
-SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid,
+SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n / 20 % 10), 32, '0')::uuid,
        lpad(to_hex(n), 32, '0')::uuid, 'task.succeeded', 'https://host-' || n % 50 || '.example/a',
-       'host-' || n % 50 || '.example', repeat('x', 500)::bytea, state, 1,
+       'host-' || n % 50 || '.example', repeat('x', 500)::bytea, state, n / 200 % 2,
        CASE WHEN state = 'pending' THEN now() + make_interval(secs => n % 7200 - 600) END,
-       CASE WHEN state = 'pending' AND n % 100 = 0 THEN now() + interval '20 s' END
+       CASE WHEN state = 'pending' AND n % 2000 = 0 THEN now() + interval '20 s' END
 FROM (SELECT n, CASE n % 20 WHEN 0 THEN 'pending' WHEN 1 THEN 'exhausted' ELSE 'delivered' END
              AS state FROM generate_series(1, 20000) n) stated;
+
+-- and one client has repeated all it could, each at a URL of its own
+INSERT INTO deliveries (id, client_id, task_id, event, url, host, body, state, due_at, origin_id)
+SELECT lpad(to_hex(100000 + n), 32, '0')::uuid, lpad(to_hex(3), 32, '0')::uuid,
+       lpad(to_hex(n), 32, '0')::uuid, 'task.succeeded', 'https://host-3.example/' || n,
+       'host-3.example', repeat('x', 500)::bytea, 'pending', now(), lpad(to_hex(n), 32, '0')::uuid
+FROM generate_series(1, 12000) n;
 """
 CROWDED = "clients, tasks, deliveries"
 ONE = UUID(int=7_000)
@@ -360,7 +223,7 @@ async def crowd(sql_connection: Sql, pool: Database) -> AsyncIterator[Database]:
 
 
 async def _claims(connection: Connection) -> object:
-    return await attempts.claim_due(connection, limit=100, per_host=10, lease=30)
+    return await attempts.claim_due(connection, room=100, per_host=10, lease=30)
 
 
 async def _settles(connection: Connection) -> object:
@@ -379,7 +242,7 @@ async def _finds(connection: Connection) -> object:
 
 
 PLANS = {
-    "claim": (_claims, {"deliveries_due", "deliveries_leased"}),
+    "claim": (_claims, {"deliveries_first", "deliveries_again", "deliveries_leased"}),
     "settle": (_settles, {"deliveries_pkey"}),
     "notify": (_finds, {"tasks_pkey"}),
 }
@@ -394,6 +257,16 @@ async def test_by_its_index_and_never_by_reading_all(name: str, crowd: Database)
     assert {node["Index Name"] for node in found if "Index Name" in node} >= indexes
 
 
+async def test_a_claim_reads_little_of_a_backlog(crowd: Database) -> None:
+    *_, plan = await plans(crowd, _claims, "EXPLAIN (ANALYZE, FORMAT JSON)")
+    read = [
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in plan
+        if node.get("Relation Name") == "deliveries" and "Scan" in node["Node Type"]
+    ]
+    assert sum(read) < 6000, "of 12,000 at URLs of their own, and 1,000 more"
+
+
 async def test_a_disabled_url_is_not_looked_for_among_all(crowd: Database) -> None:
     found = [node for plan in await plans(crowd, _disables) for node in plan]
     assert "deliveries" not in {
@@ -402,9 +275,10 @@ async def test_a_disabled_url_is_not_looked_for_among_all(crowd: Database) -> No
 
 
 async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -> None:
-    assert await sql_connection.fetchval("SELECT count(*) FROM deliveries") == 20_000
+    assert await sql_connection.fetchval("SELECT count(*) FROM deliveries") == 32_000
     async with crowd.begin() as connection:
-        claimed = await attempts.claim_due(connection, limit=100, per_host=10, lease=30)
-        assert len(claimed) > 20
-        assert all(one.id != uuid.UUID(int=0) for one in claimed)
+        claimed = await attempts.claim_due(connection, room=100, per_host=10, lease=30)
+        assert len(claimed.due) > 20
+        assert claimed.more
+        assert {one.tries for one in claimed.due} == {0, 1}
         await connection.rollback()
