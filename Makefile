@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 QUICK := tests/domain tests/kie tests/outbound tests/store $(filter-out tests/test_embedded.py,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events sbom image-check compat lock docs clean
+.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events attacks sbom image-check compat lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ faults: $(READY) ## kill, cut and fail everything in turn, and audit what is lef
 
 events: $(READY) ## restart, stop, fill and cut off PostgreSQL under load; write what came of it
 	$(BIN)/python -m tests.faults.database --docs
+
+attacks: $(READY) ## attack a gateway of this machine and look on: memory, other clients, what is left
+	$(BIN)/python -m tests.attacks
 
 sbom: $(READY) ## write build/sbom.cdx.json: what the image installs, as CycloneDX
 	@$(BIN)/python -m tools.sbom

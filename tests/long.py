@@ -75,6 +75,11 @@ PARTS = (
         seconds=90,
         command=("tests.jit",),
     ),
+    Part(
+        name="attacks of strangers and neighbours: promises 7 and 11",
+        seconds=720,
+        command=("tests.attacks",),
+    ),
     _sabotaged(3, 300),
     _sabotaged(4, 60),
     _sabotaged(5, 60),

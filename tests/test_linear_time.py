@@ -163,6 +163,7 @@ def test_quotes_of_ever_more_levels_take_linear_time() -> None:
     assert _is_linear(levels, " ")
 
 
+@pytest.mark.long
 def test_a_square_is_noticed() -> None:
     def square(text: str) -> object:
         return [text[:place].count("x") for place in range(0, len(text), 50)]

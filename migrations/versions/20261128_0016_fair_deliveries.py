@@ -40,8 +40,7 @@ def upgrade() -> None:
     )
     op.create_index("delivery_urls_old", "delivery_urls", ["noted_at"])
     for name, which in (("deliveries_first", _FIRST), ("deliveries_again", _AGAIN)):
-        columns = ["client_id", _LANE, "due_at"]
-        op.create_index(name, "deliveries", columns, postgresql_where=which)
+        op.create_index(name, "deliveries", ["client_id", _LANE, "due_at"], postgresql_where=which)
 
 
 def downgrade() -> None:

@@ -397,6 +397,7 @@ PATHS: tuple[Operation, ...] = (
     ("POST", "/keys"),
     ("DELETE", f"/keys/{NOBODY}"),
     ("GET", "/balance"),
+    ("GET", f"/deliveries/{NOBODY}"),
     ("GET", "/admin-keys"),
     ("POST", "/admin-keys"),
     ("DELETE", "/admin-keys/ann"),
@@ -597,7 +598,11 @@ async def test_operators_see_names_and_no_secrets(
     await sql.execute("UPDATE tasks SET parked_at = now()")
     token = upstream.creates[-1]["callBackUrl"].rpartition("/")[2]
     secret = await sql.fetchval("SELECT signing_secret FROM clients")
-    paths = [path for method, path in PATHS if method == "GET" and path != "/balance"]
+    paths = [
+        path
+        for method, path in PATHS
+        if method == "GET" and path != "/balance" and NOBODY not in path
+    ]
     told = [await admin.http.get(f"/v1/admin{path}") for path in paths]
     told.append(await admin.asks("POST", f"/tasks/{task_id}/release"))
     told.append(await admin.asks("POST", "/admission/pause", {"client": "tests"}))
@@ -689,6 +694,7 @@ SPELLED: tuple[Operation, ...] = (
     ("POST", "/keys"),
     ("DELETE", "/keys/{key_id}"),
     ("GET", "/balance"),
+    ("GET", "/deliveries/{delivery_id}"),
     ("GET", "/admin-keys"),
     ("POST", "/admin-keys"),
     ("DELETE", "/admin-keys/{name}"),
@@ -704,8 +710,9 @@ TRIED = [
     (operation, mode)
     for operation in SPELLED
     for mode in GenerationMode
-    # Nothing can be wrong with a request that says nothing.
-    if mode is GenerationMode.POSITIVE or operation[0] != "GET"
+    # Nothing can be wrong with a request that says nothing, or any name.
+    if mode is GenerationMode.POSITIVE
+    or (operation[0] != "GET" and operation != ("DELETE", "/admin-keys/{name}"))
 ]
 
 

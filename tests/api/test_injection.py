@@ -46,7 +46,7 @@ class Place:
 
 
 def _spec() -> dict[str, Any]:
-    secret = SecretStr("s" * 40)
+    secret = SecretStr("k3Jx9Qm2Vt7Lw5Zr8Bn4Hc6Yd1")
     settings = Settings(
         database_url=SecretStr("postgresql://nobody@localhost/nothing"),
         secret_keys=(secret,),

@@ -155,6 +155,11 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         401: lambda scene: scene.get("/v1/deliveries", **NO_KEY),
         422: lambda scene: scene.get("/v1/deliveries?state=lost"),
     },
+    ("GET", "/v1/deliveries/disabled-urls"): {
+        200: lambda scene: scene.get("/v1/deliveries/disabled-urls"),
+        401: lambda scene: scene.get("/v1/deliveries/disabled-urls", **NO_KEY),
+        422: lambda scene: scene.get("/v1/deliveries/disabled-urls?x=1"),
+    },
     ("GET", "/v1/deliveries/{delivery_id}"): {
         200: lambda scene: scene.read_delivery(),
         401: lambda scene: scene.read_delivery(**NO_KEY),
@@ -215,6 +220,9 @@ AWAY: dict[Operation, Callable[[Scene], Awaitable[httpx.Response]]] = {
     ("GET", "/v1/tasks/{task_id}/deliveries"): lambda scene: scene.own("/deliveries"),
     ("GET", "/v1/deliveries"): lambda scene: scene.get("/v1/deliveries"),
     ("GET", "/v1/deliveries/{delivery_id}"): lambda scene: scene.get(f"/v1/deliveries/{NOBODY}"),
+    ("GET", "/v1/deliveries/disabled-urls"): lambda scene: scene.get(
+        "/v1/deliveries/disabled-urls"
+    ),
     ("POST", "/v1/deliveries/{delivery_id}/redeliver"): lambda scene: scene.post(
         f"/v1/deliveries/{NOBODY}/redeliver"
     ),
@@ -272,6 +280,7 @@ async def test_a_documented_status_is_reached(
         problem(answer)
 
 
+@pytest.mark.long
 async def test_without_the_database_everything_says_so(
     start_gateway: StartGateway, upstream: Upstream, scratch: Scratch
 ) -> None:

@@ -55,6 +55,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ("GET", "/v1/deliveries"),
     ("POST", "/v1/deliveries/redeliver"),
     ("POST", "/v1/deliveries/enable"),
+    ("GET", "/v1/deliveries/disabled-urls"),
     ("GET", "/v1/deliveries/{delivery_id}"),
     ("POST", "/v1/deliveries/{delivery_id}/redeliver"),
     ("POST", "/callbacks/kie/{task_id}/{token}"),
@@ -170,6 +171,7 @@ def test_every_operation_is_tried(spec: dict[str, Any]) -> None:
 SILENT = {
     ("GET", "/livez"),
     ("GET", "/readyz"),
+    ("GET", "/v1/deliveries/disabled-urls"),
     ("GET", "/api/v1/jobs/recordInfo"),
     ("GET", "/api/v1/chat/credit"),
 }

@@ -214,6 +214,7 @@ def test_whatever_comes_the_account_stands_as_the_rules_can_say(
 STANDS_BY_ITSELF = {
     HoldReason.ADMISSION_PAUSED,  # an operator's, and ended by one
     HoldReason.CLIENT_PAUSED,
+    HoldReason.CLIENT_RUNNING_LIMIT,
     HoldReason.RUNNING_LIMIT,  # they end with the tasks and the slots
     HoldReason.CREATE_LIMIT,
 }

@@ -203,6 +203,13 @@ DIFFERENCES: Sequence[Difference] = (
         seen="success",
     ),
     Difference(
+        what="Answers say how many requests are left: `RateLimit-Policy`, `RateLimit`.",
+        why="The limits are of a client of the gateway; kie.ai's own are its account's.",
+        where=("*.headers.ratelimit-policy", "*.headers.ratelimit"),
+        page="`RateLimit-Policy` and `RateLimit`",
+        seen="success",
+    ),
+    Difference(
         what="Answers say to browsers that they are no pages, and not to be kept.",
         why="A browser that is led to an answer must not run, frame, cache or share it.",
         where=(

@@ -123,7 +123,9 @@ async def test_the_health_check_believes_the_status(
 
     program, _, code = image.health_check
     if service == "compose":
-        check = services({"POSTGRES_PASSWORD": "x"})["serve"]["healthcheck"]
+        check = services({"POSTGRES_PASSWORD": "x", "GATEWAY_DATABASE_APP_PASSWORD": "y"})["serve"][
+            "healthcheck"
+        ]
         _, program, _, code = check["test"]
     assert program == "python"
     async with serving(Starlette(routes=[Route("/{path:path}", answer)])) as url:

@@ -68,11 +68,19 @@ class Nginx:
 
 
 @contextlib.asynccontextmanager
-async def before(ports: Sequence[int], folder: Path) -> AsyncIterator[Nginx]:
-    """Run nginx before the gateways at these ports, as the page has it."""
+async def before(
+    ports: Sequence[int], folder: Path, *, receiver: int | None = None, listen: int = 0
+) -> AsyncIterator[Nginx]:
+    """Run nginx before the gateways at these ports, as the page has it.
+
+    `receiver` is the port of the one that takes callbacks, where that is another one; `listen`
+    is nginx's own, 0 for any.
+    """
     assert NGINX is not None
-    (listen,) = free_ports(1)
+    listen = listen or free_ports(1)[0]
     text = PAGE.read_text()
+    if receiver is not None:
+        text = _apart(text, receiver)
     named = re.findall(r"server (10\.0\.0\.\d:8000)", text)
     for address, port in zip(named, ports, strict=True):
         text = text.replace(address, f"127.0.0.1:{port}")
@@ -98,3 +106,11 @@ async def before(ports: Sequence[int], folder: Path) -> AsyncIterator[Nginx]:
     finally:
         process.terminate()
         await process.wait()
+
+
+def _apart(text: str, receiver: int) -> str:
+    """Have callbacks go to an upstream of their own."""
+    head, place, rest = text.partition("    location /callbacks/ {")
+    assert place
+    upstream = f"upstream receivers {{ server 127.0.0.1:{receiver}; }}\n"
+    return upstream + head + place + rest.replace("http://kie_gateway;", "http://receivers;", 1)

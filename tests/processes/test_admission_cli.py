@@ -299,6 +299,7 @@ REFUSED: list[tuple[tuple[str, ...], str, int]] = [
 ]
 
 
+@pytest.mark.long
 async def test_what_cannot_be_done_is_said_in_one_line(stage: Stage, sql: Connection) -> None:
     found = await stage.run_each([arguments for arguments, *_ in REFUSED])
 

@@ -14,6 +14,7 @@ NO_KEY = {"KIE_GATEWAY_API_KEY": None, "GATEWAY_SECRET_KEYS": None}
 REASON = ("--reason", "called off")
 
 
+@pytest.mark.long
 async def test_many_tasks_at_once(stage: Stage, sql: Connection) -> None:
     shop = await put_client(sql, "shop")
     old = {"due_at": -1.0, "created_at": -7200.0}

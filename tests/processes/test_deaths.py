@@ -66,6 +66,7 @@ async def has_gone_through_the_queue(gateway: Gateway, upstream: Upstream) -> No
     await gateway.reaches(task["id"], "running")
 
 
+@pytest.mark.long
 async def test_sigterm_waits_for_the_create_in_flight_and_refuses_new_callers(
     start: Start, at: At, upstream: Upstream, sql: Connection
 ) -> None:
@@ -117,6 +118,7 @@ async def test_a_caller_who_waits_gets_its_answer_although_the_process_stops(
     assert await serving.ended() == 0
 
 
+@pytest.mark.long
 async def test_a_worker_sends_what_the_api_put_back_and_drains(
     start: Start, at: At, upstream: Upstream
 ) -> None:
@@ -139,6 +141,7 @@ async def test_a_worker_sends_what_the_api_put_back_and_drains(
     assert await serving.end() == 0
 
 
+@pytest.mark.long
 async def test_lost_connections_to_postgresql_are_replaced(
     start: Start, at: At, upstream: Upstream, sql: Connection
 ) -> None:

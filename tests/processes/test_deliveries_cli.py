@@ -136,6 +136,7 @@ async def test_wrong_use(stage: Stage) -> None:
         assert ended.said(said, status=status), (name, ended)
 
 
+@pytest.mark.long
 async def test_what_the_gateway_refuses_is_said(caller: Caller) -> None:
     refused = await caller.runs("list", "--state", "lost")
     assert refused.said("invalid_request: state: ", status=1), refused
@@ -218,6 +219,7 @@ async def test_what_cannot_be_set(stage: Stage, sql: Connection) -> None:
     assert await sql.fetchval("SELECT webhook_url FROM clients") is None
 
 
+@pytest.mark.long
 async def test_only_a_client_is_set(stage: Stage) -> None:
     ended = await stage.run("clients", "set", "nobody", "--webhook-url", "none")
 

@@ -41,7 +41,7 @@ async def test_all_is_well(stage: Stage, replica_urls: tuple[str, str]) -> None:
     assert names == [
         *("secrets", "database", "version", "writes", "connections", "JIT", "disk"),
         *("schema", "durability", "identity", "clocks"),
-        *("processes", "keys", "work", "admission", "public URL", "kie.ai"),
+        *("processes", "seals", "keys", "work", "admission", "public URL", "kie.ai"),
     ]
 
 
@@ -110,6 +110,7 @@ async def test_everything_is_away(stage: Stage) -> None:
     assert "GATEWAY_KIE_BASE_URL" in found["kie.ai"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("envelope", "remedy"),
     [

@@ -51,6 +51,7 @@ async def status(reader: asyncio.StreamReader) -> int:
     return int(head.split(b" ")[1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments",
     [

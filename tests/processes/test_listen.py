@@ -80,6 +80,7 @@ async def test_a_delivery_arrives_and_verifies(
     assert "Traceback" not in listening.said
 
 
+@pytest.mark.long
 async def test_a_wrong_secret_is_told_and_what_comes_again_too(
     start: Start, gateway: Gateway, upstream: Upstream
 ) -> None:
@@ -181,6 +182,7 @@ async def test_without_a_usable_secret(stage: Stage) -> None:
         assert ended.said(said, status=2), ended
 
 
+@pytest.mark.long
 async def test_a_port_in_use(stage: Stage, start: Start) -> None:
     listening = await start("listen", "--port", "0", "--secret", SECRET)
     port = (await listening.url()).rpartition(":")[2]

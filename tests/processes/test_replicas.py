@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter
 
+import pytest
+
 from tests.gateway import BODY, Gateway
 from tests.processes.conftest import Connection
 from tests.upstream import Upstream, succeeded
@@ -24,6 +26,7 @@ async def test_200_parallel_creates_with_one_key_are_one_paid_task(
     assert [str(row["id"]) for row in rows] == [task_id]
 
 
+@pytest.mark.long
 async def test_a_create_that_was_answered_is_seen_on_the_other_replica(
     replicas: tuple[Gateway, Gateway],
 ) -> None:

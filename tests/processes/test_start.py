@@ -12,11 +12,20 @@ from tests.processes.conftest import Connection, Start
 from tests.processes.stage import Stage
 
 NOWHERE = "postgresql://gateway:not-to-be-shown@127.0.0.1:9/gateway"
-NEEDS_DATABASE = (("serve",), ("keys", "list"), ("migrate",))
-NEEDS_SCHEMA = (("serve",), ("worker",), ("keys", "list"))
+_LONG = pytest.mark.long
+NEEDS_DATABASE = (
+    ("serve",),
+    pytest.param(("keys", "list"), marks=_LONG),
+    pytest.param(("migrate",), marks=_LONG),
+)
+NEEDS_SCHEMA = (
+    ("serve",),
+    pytest.param(("worker",), marks=_LONG),
+    pytest.param(("keys", "list"), marks=_LONG),
+)
 
 
-@pytest.mark.parametrize("command", NEEDS_SCHEMA, ids=" ".join)
+@pytest.mark.parametrize("command", NEEDS_SCHEMA)
 async def test_an_unmigrated_database_is_refused(
     stage: Stage, scratch: str, command: tuple[str, ...]
 ) -> None:
@@ -25,6 +34,7 @@ async def test_an_unmigrated_database_is_refused(
     assert ended.said("run `kie-gateway migrate`", status=1), ended
 
 
+@pytest.mark.long
 async def test_migrate_twice(stage: Stage, scratch: str) -> None:
     first = await stage.run("migrate", GATEWAY_DATABASE_URL=scratch, GATEWAY_SECRET_KEYS=None)
     again = await stage.run("migrate", GATEWAY_DATABASE_URL=scratch)
@@ -34,6 +44,7 @@ async def test_migrate_twice(stage: Stage, scratch: str) -> None:
     assert first.out == again.out == f"the schema is at {schema.needed()}\n"
 
 
+@pytest.mark.long
 async def test_another_migrator_at_work(stage: Stage, scratch: str) -> None:
     other = await asyncpg.connect(scratch)
     await other.execute("BEGIN")
@@ -45,7 +56,7 @@ async def test_another_migrator_at_work(stage: Stage, scratch: str) -> None:
     await other.close()
 
 
-@pytest.mark.parametrize("command", NEEDS_DATABASE, ids=" ".join)
+@pytest.mark.parametrize("command", NEEDS_DATABASE)
 async def test_an_unreachable_database(stage: Stage, command: tuple[str, ...]) -> None:
     ended = await stage.run(*command, GATEWAY_DATABASE_URL=NOWHERE)
 
@@ -53,6 +64,7 @@ async def test_an_unreachable_database(stage: Stage, command: tuple[str, ...]) -
     assert "not-to-be-shown" not in ended.err
 
 
+@pytest.mark.long
 async def test_a_database_that_does_not_exist(stage: Stage, dsn: str) -> None:
     url = dsn.replace(urlsplit(dsn).path, "/nowhere", 1)
 
@@ -61,7 +73,10 @@ async def test_a_database_that_does_not_exist(stage: Stage, dsn: str) -> None:
     assert ended.said('database "nowhere" does not exist', status=1), ended
 
 
-@pytest.mark.parametrize("command", [("serve",), ("worker",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [("serve",), pytest.param(("worker",), marks=pytest.mark.long)],
+)
 async def test_missing_secrets(stage: Stage, command: tuple[str, ...]) -> None:
     ended = await stage.run(*command, GATEWAY_SECRET_KEYS=None)
 
@@ -69,6 +84,7 @@ async def test_missing_secrets(stage: Stage, command: tuple[str, ...]) -> None:
     assert "kie-gateway secrets generate" in ended.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [("serve",), ("worker",)])
 async def test_a_server_that_forgets_is_refused(
     stage: Stage, command: tuple[str, ...], sql_connection: Connection
@@ -80,12 +96,14 @@ async def test_a_server_that_forgets_is_refused(
     assert ended.said("GATEWAY_ALLOW_UNSAFE_FSYNC", status=1), ended
 
 
+@pytest.mark.long
 async def test_a_misspelt_setting(stage: Stage) -> None:
     ended = await stage.run("serve", GATEWAY_PUBLIC_ULR="https://gateway.test")
 
     assert ended.said("did you mean GATEWAY_PUBLIC_URL?", status=2), ended
 
 
+@pytest.mark.long
 async def test_a_port_in_use(stage: Stage, start: Start) -> None:
     serving = await start("serve", "--no-worker")
     port = (await serving.ready()).rpartition(":")[2]
@@ -95,6 +113,7 @@ async def test_a_port_in_use(stage: Stage, start: Start) -> None:
     assert ended.said(f"cannot listen on 127.0.0.1:{port}", status=1), ended
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -76,6 +76,7 @@ async def test_create_and_watch(caller: Caller, sql_connection: Connection) -> N
     assert (await caller.tasks("get", task_id)).json == watched
 
 
+@pytest.mark.long
 async def test_a_failed_task_ends_with_1_and_its_reason_as_it_stands(caller: Caller) -> None:
     await caller.expect(outcome="fail", failMsg="[/red] not [allowed]", duration=0.2)
 
@@ -86,6 +87,7 @@ async def test_a_failed_task_ends_with_1_and_its_reason_as_it_stands(caller: Cal
     assert "500: [/red] not [allowed]" in watched.err
 
 
+@pytest.mark.long
 async def test_input_from_a_file_and_from_stdin(caller: Caller, tmp_path: Path) -> None:
     wanted: dict[str, Any] = {"prompt": "ein Käse", "seed": 12345678901234567890}
     file = tmp_path / "input.json"

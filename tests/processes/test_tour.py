@@ -95,6 +95,7 @@ def _documents(printed: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.long
 def test_the_lines_that_dev_prints_run_as_pasted(dev: Dev) -> None:
     """Its exports are what our own commands read, and every path that it names is there."""
     program = Path(sys.executable).with_name("kie-gateway")

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-import structlog
-
 from app.domain.access import Caller
 from app.domain.errors import RateLimitedError
 from app.domain.limits import (
@@ -23,13 +21,11 @@ from app.domain.limits import (
     count,
     require_room,
 )
-from app.log import Sampled
 from app.metrics import Metrics
+from app.services.limits.refusals import LimitRefusals
 
 TIDY = 60.0
 """Seconds after which what nobody needs any more is forgotten."""
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class Limits:
         self._over: dict[bytes, tuple[float, Caller]] = {}
         self._held: Counter[tuple[UUID, Held]] = Counter()
         self._open: Counter[Held] = Counter()
-        self._told = Sampled(clock=self.now)
+        self._refusals = LimitRefusals(metrics)
         self._tidy_at = self.now() + TIDY
 
     # -- requests
@@ -141,10 +137,7 @@ class Limits:
 
     def _refused(self, caller: Caller, limited: Limited) -> None:
         """Count it, and log it now and then for each client and limit."""
-        self._metrics.limited(limited)
-        suppressed = self._told.admit(f"{caller.client_id} {limited}")
-        if suppressed is not None:
-            log.warning("client.limited", client=caller.client, kind=limited, suppressed=suppressed)
+        self._refusals.note(limited, caller.client_id, client=caller.client)
 
     def _tidy(self, now: float) -> None:
         """Forget what means nothing any more: full buckets, keys with room."""

@@ -5,18 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-import structlog
-
 from app.domain.errors import RateLimitedError
 from app.domain.limits import Limited
 from app.domain.redeliveries import grant
-from app.log import Sampled
 from app.metrics import Metrics
+from app.services.limits.refusals import LimitRefusals
 
 TIDY_FROM = 1000
 """Clients from which those whose bucket is full are forgotten."""
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -32,10 +28,9 @@ class Budget:
 
     def __init__(self, per_minute: int, metrics: Metrics) -> None:
         self._per_minute = per_minute
-        self._metrics = metrics
         self._now = metrics.now
         self._full_at: dict[UUID, float] = {}
-        self._said = Sampled(clock=self._now)
+        self._refusals = LimitRefusals(metrics)
 
     @contextmanager
     def spending(self, client_id: UUID, wanted: int) -> Iterator[Spending]:
@@ -57,15 +52,7 @@ class Budget:
             self._tidy()
 
     def _refused(self, client_id: UUID, retry_after: float) -> RateLimitedError:
-        self._metrics.limited(Limited.REDELIVERIES)
-        suppressed = self._said.admit(str(client_id))
-        if suppressed is not None:
-            log.warning(
-                "client.limited",
-                client_id=str(client_id),
-                kind=Limited.REDELIVERIES,
-                suppressed=suppressed,
-            )
+        self._refusals.note(Limited.REDELIVERIES, client_id)
         detail = (
             f"Your client repeats more than {self._per_minute} deliveries per minute: go on after "
             "the seconds that Retry-After says."

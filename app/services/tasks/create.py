@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from app.domain.dialect import Dialect
 from app.domain.draft import Draft, fingerprint
 from app.domain.errors import (
@@ -20,12 +18,12 @@ from app.domain.errors import (
 )
 from app.domain.limits import Limited
 from app.domain.policy import Policy
-from app.log import Sampled
 from app.metrics import Metrics
 from app.outbound.guard import Guard
 from app.services.account.admission import Claim
 from app.services.consequences import Consequences
 from app.services.inflight import InFlightWork
+from app.services.limits.refusals import LimitRefusals
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.submit import RECORD_PATIENCE, Submitter
 from app.store.account import forecast, sizes
@@ -37,8 +35,6 @@ from app.store.engine import Connection, Database
 from app.store.signals import QUEUE
 from app.store.tasks import rows
 from app.store.tasks.rows import NewTask, StoredTask
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +80,7 @@ class Creates:
         self._guard = guard
         self._policy = policy
         self._new_id = new_id
-        self._metrics = metrics
-        self._told = Sampled(clock=metrics.now)
+        self._refusals = LimitRefusals(metrics)
 
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
@@ -108,7 +103,7 @@ class Creates:
         except DatabaseUnavailableError as error:
             raise _unheard(new) from error
         except QueueFullError as error:
-            self._note_full(client_id, error)
+            self._refusals.note(Limited.QUEUE_FULL, client_id, **error.figures)
             raise
         if admitted.stored.fingerprint != new.fingerprint:
             detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
@@ -125,18 +120,6 @@ class Creates:
             replayed=admitted.stored.id != new.id,
             submission=sent.get(new.id),
         )
-
-    def _note_full(self, client_id: UUID, error: QueueFullError) -> None:
-        self._metrics.limited(Limited.QUEUE_FULL)
-        suppressed = self._told.admit(str(client_id))
-        if suppressed is not None:
-            log.warning(
-                "client.limited",
-                client_id=str(client_id),
-                kind=Limited.QUEUE_FULL,
-                suppressed=suppressed,
-                **error.figures,
-            )
 
     async def _require_allowed(self, client_id: UUID, draft: Draft) -> None:
         """Refuse a URL to which nothing would be delivered; raises `InvalidRequestError`.

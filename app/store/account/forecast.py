@@ -269,7 +269,9 @@ def _predict() -> Select[UUID, str | None, datetime, float | None]:
     missing = before.c.n - account.c.seats + 1
     by_any = case((missing <= 0, 0.0), else_=missing * account.c.ran / cast(RUNNING, Float))
     own = before.c.missing_own
-    is_own = func.coalesce((own >= missing) & (own > 0), false())
+    # Where both bind alike the client's own is told: the account's may be others' doing.
+    binds = (own > missing) | ((own == missing) & (before.c.ceiling < RUNNING))
+    is_own = func.coalesce(binds & (own > 0), false())
     by_seats = case((is_own, own * account.c.ran / cast(before.c.ceiling, Float)), else_=by_any)
     slower = func.coalesce(by_seats >= by_slots, true())
     seats_decide = case(

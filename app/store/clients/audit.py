@@ -10,7 +10,7 @@ from sqlalchemy import Uuid, bindparam, cast, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.audit import GATEWAY, Action, Operator
+from app.domain.audit import GATEWAY, Action, Actor, Operator
 from app.store.engine import after_commit
 from app.store.tables import AuditEntry, BulkRun
 
@@ -28,7 +28,10 @@ async def note(
     task_id: UUID | None = None,
     detail: Mapping[str, str] | None = None,
 ) -> None:
-    """Append an entry, and log it once it is committed; `client` by name."""
+    """Append an entry; `client` by name.
+
+    It is logged once it is committed, but for what a command does: its stderr is no log.
+    """
     values = {
         "action": action,
         **asdict(operator),
@@ -37,7 +40,8 @@ async def note(
         "detail": dict(detail or {}),
     }
     await connection.execute(_NOTE, values)
-    after_commit(connection, lambda: log.info("audit", **values))
+    if operator.actor is not Actor.COMMAND_LINE:
+        after_commit(connection, lambda: log.info("audit", **values))
 
 
 _BEGIN_RUN = insert(BulkRun).on_conflict_do_nothing().returning(BulkRun.id)

@@ -153,7 +153,7 @@ async def test_with_hmac_keys_nothing_forged_settles(
     kept = await sql.fetchval(
         "SELECT count(*) FROM callbacks WHERE headers ? 'x-webhook-signature'"
     )
-    assert kept > 5  # kept, so that it can be looked at, and shown to nobody
+    assert kept >= 5  # kept, so that it can be looked at, and shown to nobody
 
 
 async def test_without_keys_nothing_forged_settles_before_kie_was_asked(

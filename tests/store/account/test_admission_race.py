@@ -140,7 +140,11 @@ async def put_all(sql: Sql) -> dict[UUID, int]:
 
 
 @pytest.mark.parametrize(
-    "given", [limits(creates=20, running=1000), limits(creates=20, running=25)]
+    "given",
+    [
+        pytest.param(limits(creates=20, running=1000), marks=pytest.mark.long),
+        limits(creates=20, running=25),
+    ],
 )
 async def test_many_admit_at_once_and_keep_every_limit(
     database: Database, sql: Sql, given: Limits
@@ -156,7 +160,7 @@ async def test_many_admit_at_once_and_keep_every_limit(
             )
         await check_limits(sql, race)
         await check_tasks(sql, race)
-        await check_shares(sql, weights)
+        await check_shares(sql, weights, given.running)
     finally:
         await sql.execute("DROP TABLE epochs")
 
@@ -191,16 +195,17 @@ async def check_tasks(sql: Sql, race: Race) -> None:
     assert await sql.fetchval(moved) == len(claimed)
 
 
-async def check_shares(sql: Sql, weights: dict[UUID, int]) -> None:
-    """Within 0.2 points, for as long as all have work."""
+async def check_shares(sql: Sql, weights: dict[UUID, int], seats: int) -> None:
+    """Within 0.2 points, or half a seat, for as long as all have work."""
     rows = await sql.fetch(
         "SELECT client_id FROM task_events WHERE to_state = 'submitting' ORDER BY id"
     )
     whole = (PER_WEIGHT - SPARE // 2) * sum(WEIGHTS)
     counted = Counter(row["client_id"] for row in rows[:whole])
+    within = max(0.002, 0.5 / seats)
     for client, weight in weights.items():
         share = weight / sum(WEIGHTS)
-        assert counted[client] / whole == pytest.approx(share, abs=0.002), (weight, counted)
+        assert counted[client] / whole == pytest.approx(share, abs=within), (weight, counted)
 
 
 async def test_a_late_record_and_an_admission_do_not_lock_each_other_out(
