@@ -164,6 +164,13 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         lambda metrics: metrics.overloaded(),
         {"kie_gateway_requests_overloaded_total": 1},
     ),
+    "troubled urls": (
+        lambda metrics: metrics.show_troubled_urls({"failing": 1, "slow": 2}),
+        {
+            'kie_gateway_delivery_urls{state="failing"}': 1,
+            'kie_gateway_delivery_urls{state="slow"}': 2,
+        },
+    ),
     "pool": (
         lambda metrics: metrics.show_pool(checked_out=3, size=10),
         {"kie_gateway_pool_checked_out": 3, "kie_gateway_pool_size": 10},
