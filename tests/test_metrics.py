@@ -43,6 +43,11 @@ def show_held(metrics: Metrics, reasons: Collection[str]) -> None:
     metrics.show_admission(reasons, {"kie_busy": 4}, slots_free=3, seats_free=40, set_aside=2)
 
 
+def show_troubled(metrics: Metrics) -> None:
+    metrics.show_tasks({}, 0, {})
+    metrics.show_troubled_urls({"failing": 1, "slow": 2})
+
+
 REQUEST = 'method="GET",route="/v1/tasks/{task_id}"'
 HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
     "request": (
@@ -165,8 +170,9 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         {"kie_gateway_requests_overloaded_total": 1},
     ),
     "troubled urls": (
-        lambda metrics: metrics.show_troubled_urls({"failing": 1, "slow": 2}),
+        show_troubled,
         {
+            "kie_gateway_database_up": 1,
             'kie_gateway_delivery_urls{state="failing"}': 1,
             'kie_gateway_delivery_urls{state="slow"}': 2,
         },
