@@ -6,6 +6,8 @@ import io
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,14 +85,16 @@ def counted() -> Counter[str]:
     return Counter()
 
 
-@pytest_asyncio.fixture
-async def connect(counted: Counter[str]) -> AsyncIterator[Connect]:
+@asynccontextmanager
+async def connecting(
+    counted: Counter[str], bounds: Bounds, keep_alive: int
+) -> AsyncIterator[Connect]:
     def count(reason: str) -> None:
         counted[reason] += 1
 
     lines: list[Line] = []
-    protocol = edge(BOUNDS, Refused(count))
-    async with serving(echo, http=protocol, lifespan="off", timeout_keep_alive=1) as url:
+    protocol = edge(bounds, Refused(count))
+    async with serving(echo, http=protocol, lifespan="off", timeout_keep_alive=keep_alive) as url:
         host, port = url.removeprefix("http://").split(":")
 
         async def connect() -> Line:
@@ -100,6 +104,20 @@ async def connect(counted: Counter[str]) -> AsyncIterator[Connect]:
         yield connect
         for line in lines:
             line.writer.transport.abort()
+
+
+@pytest_asyncio.fixture
+async def connect(counted: Counter[str]) -> AsyncIterator[Connect]:
+    async with connecting(counted, BOUNDS, 1) as connect:
+        yield connect
+
+
+@pytest_asyncio.fixture
+async def patient(counted: Counter[str]) -> AsyncIterator[Connect]:
+    """Connect where only the number of connections is bounded."""
+    bounds = replace(BOUNDS, header_timeout=60, body_timeout=60)
+    async with connecting(counted, bounds, 60) as connect:
+        yield connect
 
 
 def request(*headers: str, path: str = "/", method: str = "GET", body: bytes = b"") -> bytes:
@@ -187,11 +205,11 @@ async def test_silent_connections_are_closed(connect: Connect, raw: bytes) -> No
 
 
 async def test_the_one_that_waits_longest_goes_first(
-    connect: Connect, counted: Counter[str]
+    patient: Connect, counted: Counter[str]
 ) -> None:
-    first = await connect()
+    first = await patient()
     await first.says(b"GET")
-    others = [await connect() for _ in range(BOUNDS.connections)]
+    others = [await patient() for _ in range(BOUNDS.connections)]
     assert await first.status() is None
     await others[-1].says(request(HOST))
     assert await others[-1].status() == 200
@@ -199,16 +217,16 @@ async def test_the_one_that_waits_longest_goes_first(
 
 
 async def test_who_showed_no_key_makes_way_for_newcomers(
-    connect: Connect, counted: Counter[str]
+    patient: Connect, counted: Counter[str]
 ) -> None:
     """However often they come back on the same connections."""
-    regular = await connect()
+    regular = await patient()
     await regular.says(request(HOST, KEY, path="/key"))
     assert await regular.status() == 200
-    newcomer = await connect()
+    newcomer = await patient()
     flood = []
     for _ in range(10 * BOUNDS.connections):
-        flood.append(await connect())
+        flood.append(await patient())
         await flood[-1].says(request(HOST, path="/key"))
         assert await flood[-1].status() == 404
     for line in flood[-5:]:
@@ -225,11 +243,11 @@ async def test_who_showed_no_key_makes_way_for_newcomers(
 
 
 async def test_a_key_that_was_shown_keeps_its_connection_while_the_body_comes(
-    connect: Connect,
+    patient: Connect,
 ) -> None:
-    sender = await connect()
+    sender = await patient()
     await sender.says(request(HOST, KEY, "Content-Length: 4", method="POST") + b"ab")
-    crowd = [await connect() for _ in range(2 * BOUNDS.connections)]
+    crowd = [await patient() for _ in range(2 * BOUNDS.connections)]
     await sender.says(b"cd")
     assert await sender.status() == 200
     assert crowd
