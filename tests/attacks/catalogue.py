@@ -98,7 +98,6 @@ _ALL = (
         prepare=queues.queue_filled,
         act=queues.long_queue,
         database=60,
-        webhook=4.0,
         slower=2.0,
     ),
     Attack(

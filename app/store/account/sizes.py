@@ -50,6 +50,8 @@ STRIDE = 50
 """Tasks between two marks: so many are counted at most to find a task's place."""
 COUNTED = 2000
 """Tasks that a look counts at most: more than come between two turns of the sweep."""
+UNCOUNTED = 20_000
+"""Tasks that a create counts at most before the sweep has: more than the usual bound."""
 EVERY = 1.0
 """Seconds between two counts of a queue at least."""
 SHARE = 20.0
@@ -259,7 +261,7 @@ def _queued() -> Select[int, int, int, int, bool]:
             Task.created_at > select(size.c.counted_at).scalar_subquery(),
         )
         .order_by(Task.created_at)  # else PostgreSQL might read the table
-        .limit(allowed + 1)
+        .limit(func.least(allowed + 1, UNCOUNTED))
         .subquery("newest")
     )
     since = select(
