@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from app.domain.callback_url import CallbackUrls, derive
-from app.domain.keeping import ANYTHING, HEAD
+from app.domain.keeping import ANYTHING, ENDS, HEAD
 from app.services.services import Services
 from app.services.tasks.read import CALLBACKS_WEIGHT
 from app.wiring import DAY, new_id
@@ -30,16 +30,17 @@ async def flood(gateway: Gateway, path: str, bodies: int, *, size: int = 0) -> N
         assert (await gateway.call_back(path, body)).status_code == 200
 
 
-async def fill(sql: Any, task: dict[str, Any], rows: int, *, size: int = 2) -> None:
+async def fill(sql: Any, task: dict[str, Any], rows: int, *, size: int = 2, first: int = 1) -> None:
     """Store what so many callbacks left that were not believed."""
     await sql.execute(
         "INSERT INTO callbacks (id, task_id, source, body, headers, signature, verdict)"
         " SELECT ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, $1, 'callback',"
         " convert_to(lpad(n::text, $3), 'UTF8'), '{}', 'unchecked', 'unreadable'"
-        " FROM generate_series(1, $2) n",
+        " FROM generate_series($4::int, $4::int + $2::int - 1) n",
         UUID(task["id"]),
         rows,
         size,
+        first,
     )
 
 
@@ -53,7 +54,8 @@ async def test_a_flood_leaves_so_many_rows_and_then_a_number(
     assert await sql.fetchval("SELECT count(*) FROM callbacks") == ANYTHING.rows
     newest = (await gateway.callbacks(task["id"]))[0]
     assert (newest["verdict"], newest["more"]) == ("unreadable", 7)
-    # What settles the task is kept all the same, to the last byte.
+    # What settles the task is kept all the same, to the last byte, whatever is there.
+    await fill(sql, task, ENDS.rows, first=1000)
     body = json.dumps(succeeded(task["kie_task_id"])).encode()
     await gateway.call_back(path, body)
     newest = (await gateway.callbacks(task["id"]))[0]
