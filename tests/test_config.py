@@ -412,3 +412,26 @@ def test_every_setting_is_described_in_one_sentence() -> None:
         assert field.description
         assert field.description.endswith(".")
         assert "|" not in field.description
+
+
+@pytest.mark.parametrize(
+    ("url", "is_told"),
+    [
+        ("postgresql://me@db.example.com/app", True),
+        ("postgresql://me@10.0.0.1:5432/app?sslmode=require", True),
+        ("postgresql://me@localhost,db2/app?sslmode=verify-ca", True),
+        ("postgresql://me@[2001:db8::1]:5432/app", True),
+        ("postgresql:///app?host=db.example.com", True),
+        ("postgresql://me@db.example.com/app?sslmode=verify-full", False),
+        ("postgresql://me@localhost/app", False),
+        ("postgresql://me@127.0.0.1:5432/app", False),
+        ("postgresql://me@[::1]/app", False),
+        ("postgresql://me@%2Fvar%2Frun/app", False),
+        ("postgresql:///app?host=/var/run", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_LISTEN_URL"])
+def test_postgresql_over_a_network_has_to_prove_itself(name: str, url: str, is_told: bool) -> None:  # noqa: FBT001  # a case
+    near = {"DATABASE_URL": "postgresql://me@localhost/app"}
+    found = concerns(load(environ(**{**near, name: url})))
+    assert any("verify-full" in one for one in found) is is_told

@@ -249,7 +249,7 @@ async def list_callbacks(
 ) -> Response:
     """Return kie.ai's statements on the task, newest first: parsed, and raw, secrets redacted.
 
-    A page has at most 200, and at most 4 MB unless it is one alone.
+    A page has at most 200, and at most 4 MB unless there is only one on it.
     """
     found, last = await services.reader.callbacks(client, task_id, before=read_id_cursor(cursor))
     return ExactJSON({"data": found, "next_cursor": id_cursor(last)})

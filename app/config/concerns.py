@@ -15,9 +15,12 @@ def concerns(settings: Settings) -> list[str]:
         "the queue": settings.kie_api_key is None and not settings.receives_only,
         "polling only: GATEWAY_PUBLIC_URL is not set, so kie.ai sends no callbacks and results "
         "are noticed seconds later": public is None and not settings.receives_only,
-        "GATEWAY_DATABASE_URL does not ask for sslmode=verify-full: who is between here and "
-        "PostgreSQL can read and change everything": settings.database_url is not None
-        and crosses_the_network_unverified(settings.database_url.get_secret_value()),
+        "GATEWAY_DATABASE_URL or GATEWAY_DATABASE_LISTEN_URL lacks sslmode=verify-full: who is "
+        "between here and PostgreSQL can read and change everything": any(
+            crosses_the_network_unverified(url.get_secret_value())
+            for url in (settings.database_url, settings.database_listen_url)
+            if url is not None
+        ),
         "GATEWAY_PUBLIC_URL is http: callbacks and their tokens cross the network in the "
         "clear": public is not None and _in_the_clear(public),
         "GATEWAY_KIE_BASE_URL is http: the API key crosses the network in the clear": _in_the_clear(

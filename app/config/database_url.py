@@ -78,7 +78,7 @@ def crosses_the_network_unverified(url: str) -> bool:
 
 def _is_far(host: str) -> bool:
     name = urlsplit(f"//{host}").hostname or ""
-    if not name or name == "localhost" or host.startswith(("/", "%2F")):
+    if not name or name == "localhost" or host.lower().startswith(("/", "%2f")):
         return False  # a socket, or this machine
     try:
         return not ipaddress.ip_address(name).is_loopback

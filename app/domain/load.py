@@ -1,4 +1,4 @@
-"""Who is refused when a process has too much under way: whoever has most of it, and nobody else."""
+"""Who is refused when a process has too much under way: who has most of it, and nobody else."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -52,7 +52,7 @@ class MetricsPage:
     async def page(self) -> bytes:
         """Return everything in Prometheus's text format, as of the last second.
 
-        Whoever asks meanwhile waits for the same page: anybody may ask, and writing it takes
+        All who ask meanwhile wait for the same page: anybody may ask, and writing it takes
         milliseconds of which nobody else has any.
         """
         async with self._writing:

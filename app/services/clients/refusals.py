@@ -1,6 +1,6 @@
 """Keys that were refused: counted, logged with moderation, and remembered for a while.
 
-All of it is this process's own, and bounded: whoever guesses keys can fill no memory, no log and no
+All of it is this process's own, and bounded: to guess keys fills no memory, no log and no
 database.
 """
 

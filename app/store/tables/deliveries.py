@@ -32,7 +32,7 @@ class Delivery(Base):
     event: Mapped[str]
     url: Mapped[str]
     host: Mapped[str]
-    """The URL's host and port: so many are under way to it at most, whoever's they are."""
+    """The URL's host and port: so many are under way to it at most, of all clients together."""
     body: Mapped[bytes]
     dialect: Mapped[str] = mapped_column(server_default=text("'native'"))
     """How the body is written, and by which schemes its attempts are signed."""

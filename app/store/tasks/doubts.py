@@ -16,7 +16,7 @@ from app.store.tasks.refreshes import FREE
 DOUBT_EVERY = 60.0
 """Seconds between two questions about one task that callbacks cause."""
 DOUBT_SHARE = 0.1
-"""Of the account's queries, for those questions beyond the first of each task: whoever knows a few
+"""Of the account's queries, for those questions beyond the first of each task: who knows a few
 callback URLs gets no more."""
 
 _DOUBTED = (

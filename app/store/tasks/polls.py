@@ -89,7 +89,7 @@ def _assigned(refreshes: CTE, due: CTE) -> CompoundSelect[Any]:
 
 
 def _slots(refreshes: CTE, due: CTE) -> CTE:
-    """Take a slot for each; whoever loses one to another process takes fewer."""
+    """Take a slot for each; a process that loses one to another takes fewer."""
     assigned = _assigned(refreshes, due).subquery("assigned")
     rows = select(
         kind(Call.QUERY),
