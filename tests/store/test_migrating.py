@@ -122,7 +122,8 @@ async def test_nothing_stays_behind_in_a_session(
     seen: list[tuple[object, ...]] = []
     left = text(
         "SELECT current_setting('lock_timeout'), current_setting('statement_timeout'),"
-        " (SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory')"
+        " (SELECT count(*)::int FROM pg_locks"
+        " WHERE locktype = 'advisory' AND pid = pg_backend_pid())"
     )
     analyze = schema.analyze
 
