@@ -67,8 +67,10 @@ def own_database(server: Server) -> Iterator[str]:
     if server.counts:
         asyncio.run(_execute(dsn, "CREATE EXTENSION pg_stat_statements"))
     asyncio.run(_execute(dsn, TABLES))
-    yield dsn
-    asyncio.run(_execute(server.dsn, f"DROP DATABASE {name} WITH (FORCE)"))
+    try:
+        yield dsn
+    finally:
+        asyncio.run(_execute(server.dsn, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 async def _execute(dsn: str, statement: str) -> None:

@@ -39,3 +39,15 @@ async def _shot(item: Item, intended: float, act: Callable[[Item], Awaitable[obj
     await asyncio.sleep(max(0.0, intended - time.monotonic()))
     outcome = await act(item)
     return Shot(intended, time.monotonic(), outcome)
+
+
+async def closed_loop(
+    items: Sequence[Item], sides: int, act: Callable[[Item], Awaitable[object]]
+) -> list[Shot]:
+    """Work through the items, so many at a time, without a pause."""
+    left = iter(items)
+
+    async def one() -> list[Shot]:
+        return [await _shot(item, time.monotonic(), act) for item in left]
+
+    return [shot for done in await asyncio.gather(*(one() for _ in range(sides))) for shot in done]

@@ -8,6 +8,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -99,7 +100,7 @@ def _debian(folder: Path) -> Iterator[tuple[str, int]]:
         _await(user, data)
         yield f"postgresql://postgres@/postgres?host={data}", one.pid
     finally:
-        one.terminate()
+        one.send_signal(signal.SIGINT)  # also with sessions that nobody ended
         one.wait()
 
 
