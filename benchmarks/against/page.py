@@ -11,6 +11,8 @@ Measured = Mapping[str, Figures]
 """By operation."""
 
 KEPT = Path(__file__).with_name("figures.json")
+PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,3 +253,22 @@ def keep(side: Side, measurements: Measurements) -> None:
     one["found"] |= new.pop("found")
     one |= new
     KEPT.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    PAGE.write_text(f"{head}{BEGIN}\n\n{table(kept)}\n\n{END}{tail}")
+
+
+def table(kept: Mapping[str, Any]) -> str:
+    """Write before and after beside each other, in Markdown."""
+    lines = [("", "beside", "before", "", "after", "", "reach", "moonshot", "")]
+    for row in ROWS:
+        before = cells(row, kept.get("before", {}).get("found", {}))
+        after = cells(row, kept.get("after", {}).get("found", {}))
+        if before is None and after is None:
+            continue
+        base, ours, ratio, verdict = after or ("", "", "", "")
+        was = before or ("", "", "", "")
+        goals = _goal(row.reach, row), _goal(row.moonshot, row)
+        lines.append((row.name, base or was[0], was[1], was[2], ours, ratio, *goals, verdict))
+    lines.insert(1, ("---", *["--:"] * 7, "---"))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
