@@ -30,7 +30,7 @@ class _Ready:
 
 
 class Prepared:
-    """A SELECT whose parameters are all named when it runs, and none of them is a list."""
+    """A SELECT whose parameters are all named when it runs, plain values and no lists."""
 
     def __init__(self, statement: Select[Any]) -> None:
         self._statement = statement

@@ -260,7 +260,7 @@ def keep(side: Side, measurements: Measurements) -> None:
 
 def table(kept: Mapping[str, Any]) -> str:
     """Write before and after beside each other, in Markdown."""
-    lines = [("", "beside", "before", "", "after", "", "reach", "moonshot", "")]
+    lines: list[Cells] = [("", "beside", "before", "", "after", "", "reach", "moonshot", "")]
     for row in ROWS:
         before = cells(row, kept.get("before", {}).get("found", {}))
         after = cells(row, kept.get("after", {}).get("found", {}))

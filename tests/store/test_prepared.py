@@ -5,22 +5,29 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import bindparam, func, literal, select
+from sqlalchemy import Integer, bindparam, literal_column, select
 
+from app.domain.task import State
 from app.store.engine import Database
 from app.store.prepared import Prepared
 from app.store.tasks import rows
 from tests.store.stage import Sql, put_task
 
-SLOW = Prepared(select(func.pg_sleep(60).label("slept")))
-BROKEN = Prepared(select((literal(1) / bindparam("by", type_=literal(1).type)).label("share")))
+ONE = literal_column("1", Integer)
+SLOW = Prepared(select(literal_column("pg_sleep(60)").label("slept")))
+BROKEN = Prepared(select((ONE / bindparam("by", type_=Integer)).label("share")))
 
 
 async def test_a_task_reads_the_same_either_way(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
     task_id = await put_task(
-        sql, client_id, metadata='{"order": "7"}', input='{"n": 1.50}', credits_consumed="1.50"
+        sql,
+        client_id,
+        State.QUEUED,
+        metadata='{"order": "7"}',
+        input='{"n": 1.50}',
+        credits_consumed="1.50",
     )
     async with database.read() as connection:
         straight = await rows.read_task(connection, client_id=client_id, task_id=task_id)
