@@ -35,6 +35,7 @@ from app.services.account.witness import Self, Witness
 from app.services.clients.admin_keys import AdminKeys
 from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
+from app.services.clients.known_keys import KnownKeys
 from app.services.clients.limits import Limits as ClientsLimits
 from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
@@ -174,6 +175,8 @@ def build(
     waiters = Waiters(working, signals)
     streams = Streams(working, signals)
     uses = Uses(working)
+    known_keys = KnownKeys(metrics.now)
+    signals.tap(known_keys.hear)
     guard = _guard(settings)
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
@@ -192,10 +195,12 @@ def build(
     for stop in (submitter.stop, health.end, waiters.close):
         shutdown.stops(stop)
     return Services(
-        authentication=Authentication(database, uses, clients_limits, admin_key, metrics),
+        authentication=Authentication(
+            database, uses, clients_limits, admin_key, metrics, known_keys
+        ),
         uses=uses,
         limits=clients_limits,
-        keys=Keys(database, vault, new_id, secrets.token_bytes),
+        keys=Keys(database, vault, new_id, secrets.token_bytes, known_keys.forget),
         admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         intake=intake,
@@ -211,7 +216,7 @@ def build(
         restores=Restores(lifecycle.run, witness),
         stuck=StuckTasks(database, lifecycle, kie, urls),
         bulk=Bulk(database, lifecycle, new_id),
-        clients=Clients(database, guard),
+        clients=Clients(database, guard, known_keys.forget),
         resealing=Resealing(database, vault, new_id),
         deliverer=Deliverer(
             working,

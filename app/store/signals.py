@@ -8,11 +8,14 @@ after commits within `GATHER` seconds goes out in one statement on a connection 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import asyncpg
+from sqlalchemy import func, select
 
+from app.domain.errors import DatabaseUnavailableError
 from app.store.connecting import Connector
+from app.store.engine import Database
 from app.store.trouble import MAYBE_AWAY, away
 
 CHANNEL = "kie_gateway"
@@ -28,6 +31,8 @@ POLL = "poll"
 PROBE = "probe"
 SWEEP = "sweep"
 DELIVER = "deliver"
+KEYS = "keys"
+"""An API key or its client has changed."""
 FEED = "feed"
 """Events have got their positions in the feed."""
 TASKS = "tasks"
@@ -114,6 +119,16 @@ class Signals:
             event.set()
         for hear in self._taps:
             hear(topic)
+
+
+async def announce_now(database: Database, topic: str) -> None:
+    """Wake everyone by a statement of its own: from a process that may end before others are told.
+
+    For rare changes, after their commit. Where the database is away, nobody is woken.
+    """
+    with suppress(DatabaseUnavailableError):
+        async with database.at_once() as connection:
+            await connection.execute(select(func.pg_notify(CHANNEL, topic)))
 
 
 async def _set_or_closed(

@@ -16,6 +16,7 @@ from app.services.clients.vault import UnopenedSecretError, Vault
 from app.store.account import queues
 from app.store.clients import audit, clients
 from app.store.engine import Connection, Database
+from app.store.signals import KEYS, announce_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,10 @@ class Keys:
         vault: Vault,
         new_id: Callable[[], UUID],
         random_bytes: Callable[[int], bytes],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """Call `changed` once a key that was good is good no more."""
+        self._changed = changed
         self._database = database
         self._vault = vault
         self._new_id = new_id
@@ -143,6 +147,8 @@ class Keys:
                     client=key["client"],
                     detail={"key_id": str(key["id"]), "hint": key["hint"]},
                 )
+        self._changed()
+        await announce_now(self._database, KEYS)
         return len(revoked)
 
     async def living(self) -> int:

@@ -1,6 +1,6 @@
 """What operators may see and change of a client: its share, and how it is notified."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from app.outbound.guard import Guard
 from app.store.account import admission, queues
 from app.store.clients import audit, clients
 from app.store.engine import Connection, Database
+from app.store.signals import KEYS, announce_now
 
 AUDIT_SHOWN = 200
 """Entries of the audit in one answer."""
@@ -57,7 +58,9 @@ class ClientChange:
 class Clients:
     """Lists clients and changes them; `operator` is who said so."""
 
-    def __init__(self, database: Database, guard: Guard) -> None:
+    def __init__(self, database: Database, guard: Guard, changed: Callable[[], None]) -> None:
+        """Call `changed` after each change of a client."""
+        self._changed = changed
         self._database = database
         self._guard = guard
 
@@ -110,6 +113,8 @@ class Clients:
             await _note(connection, operator, name, change, values)
 
         await self._database.run(work)
+        self._changed()
+        await announce_now(self._database, KEYS)
 
     def _check_url(self, settled: Mapping[str, Any]) -> None:
         """Check the URL with the hosts that it will stand beside, whichever of them is new."""

@@ -31,6 +31,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.draft import Draft
 from app.domain.holding import turns
 from app.domain.task import FINAL, FailSource, Source, Standing, State
+from app.store.engine import Row
+from app.store.prepared import Prepared
 from app.store.sql import NOW, interval, later, seconds_since, state_literal, verbatim
 from app.store.tables import RESULT_URLS_CUT, Task
 from app.store.tasks.events import MOVED, logged
@@ -263,17 +265,16 @@ ANSWERED_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
     {**Task.__table__.c, **_FORECAST, **_DOCUMENTS}[name] for name in ANSWERED
 )
 
-_READ = select(*ANSWERED_COLUMNS).where(
-    Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
+_READ = Prepared(
+    select(*ANSWERED_COLUMNS).where(
+        Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
+    )
 )
 
 
-async def read_task(
-    connection: AsyncConnection, *, client_id: UUID, task_id: UUID
-) -> RowMapping | None:
+async def read_task(connection: AsyncConnection, *, client_id: UUID, task_id: UUID) -> Row | None:
     """Return the task as its client sees it; None: it has no such task."""
-    rows = await connection.execute(_READ, {"id": task_id, "client_id": client_id})
-    return rows.mappings().one_or_none()
+    return await _READ.first(connection, {"id": task_id, "client_id": client_id})
 
 
 _READ_MANY = select(*ANSWERED_COLUMNS).where(
