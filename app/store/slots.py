@@ -59,7 +59,7 @@ def free_slots(call: Call, calls: ColumnElement[int]) -> CTE:
     return select(slot.label("slot"), place).where(~busy).cte("free")
 
 
-_RELEASE = (
+RELEASE = (
     update(KieSlot)
     .where(
         KieSlot.kind == bindparam("held_kind"),
@@ -83,7 +83,13 @@ async def release(
 
     False: it was freed before, by an earlier try of the same record or by time.
     """
-    parameters = {
+    parameters = released(held, window=window, answered_ago=answered_ago)
+    return await connection.scalar(RELEASE, parameters) is not None
+
+
+def released(held: Held, *, window: float, answered_ago: float) -> dict[str, object]:
+    """Return the parameters of `RELEASE`."""
+    return {
         "held_kind": held.call,
         "held_slot": held.slot,
         "held_for": held.task_id,
@@ -91,4 +97,3 @@ async def release(
         "still": window - answered_ago,
         "ago": answered_ago,
     }
-    return await connection.scalar(_RELEASE, parameters) is not None

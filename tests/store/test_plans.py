@@ -6,6 +6,7 @@ Nothing about the planner is changed: what is asserted is what production gets.
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from app.domain.keeping import raw
 from app.domain.move import Move
 from app.domain.polling import DuePoll
 from app.domain.task import State
-from app.store.account import admission, condition, forecast, queues
+from app.store.account import admission, bounds, condition, forecast, queues
+from app.store.account.admission import ClaimedTask
 from app.store.backlog import read_backlog
 from app.store.clients import clients
 from app.store.engine import Connection, Database
@@ -127,9 +129,15 @@ def expire(state: State) -> Work:
     return lambda connection: sweep.expire(connection, state, limit=200, ask_in=7200)
 
 
-def admit(connection: Connection) -> Awaitable[object]:
+def admit(connection: Connection, *, plain: bool = True) -> Awaitable[list[ClaimedTask]]:
     return admission.admit(
-        connection, limits=WIDE, limit=20, lease=30, taken_for=70, claim=uuid.UUID(int=1)
+        connection,
+        limits=WIDE,
+        limit=20,
+        lease=30,
+        taken_for=70,
+        claim=uuid.UUID(int=1),
+        plain=plain,
     )
 
 
@@ -238,6 +246,10 @@ async def test_a_hot_statement_goes_by_its_index(
 LIMITED: dict[str, tuple[Work, set[str]]] = {
     "lock_account": (lambda connection: admission.lock_account(connection, wait=True), set()),
     "admit": (admit, {"tasks_queue", "tasks_seats", "tasks_pkey"}),
+    "over": (
+        bounds.over,
+        {"tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires"},
+    ),
     "next_chance": (lambda connection: admission.next_chance(connection, WIDE), {"tasks_seats"}),
     "claimed_by": (
         lambda connection: admission.claimed_by(connection, uuid.UUID(int=1)),
@@ -309,7 +321,7 @@ INSERT INTO kie_breakers (client_id, model, hold_reason, hold_tries, held_until)
 VALUES ($1, 'm', 'kie_unanswered', 9, now() + interval '300 s') ON CONFLICT DO NOTHING
 """
 BESIDE_A_HELD_PAIR: dict[str, Work] = {
-    "admit": admit,
+    "admit": partial(admit, plain=False),
     "next_chance": lambda connection: admission.next_chance(connection, WIDE),
     "highest_cost": lambda connection: admission.highest_cost(connection, WIDE),
 }
@@ -355,10 +367,8 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
     assert await sql_connection.fetchval(waiting, FLOODER) > 9_000
     async with crowd.begin() as connection:
         assert await forecast.forecast(connection, FLOODER, [LAST], WIDE)
-        assert await admission.next_chance(connection, WIDE) == 0
-        claimed = await admission.admit(
-            connection, limits=WIDE, limit=20, lease=30, taken_for=70, claim=uuid.UUID(int=1)
-        )
+        assert (await admission.next_chance(connection, WIDE)).seconds == 0
+        claimed = await admit(connection, plain=False)
         assert len(claimed) == 20
         assert len(await admission.claimed_by(connection, uuid.UUID(int=1))) == 20
         assert len(await stuck.list_stuck(connection, grace=60, limit=200)) == 200

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -11,12 +12,14 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Label,
+    Row,
     RowMapping,
     Text,
     Uuid,
     bindparam,
     case,
     cast,
+    false,
     func,
     literal_column,
     null,
@@ -27,12 +30,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
 from app.domain.draft import Draft
+from app.domain.exact_json import Verbatim, render
 from app.domain.holding import turns
 from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.sql import NOW, interval, later, seconds_since, state_literal, verbatim
-from app.store.tables import RESULT_URLS_CUT, Task
+from app.store.tables import RESULT_URLS_CUT, Client, Task
 from app.store.tasks.events import MOVED, logged
 
 
@@ -55,8 +60,21 @@ class StoredTask:
 
     id: UUID
     fingerprint: bytes
-    inserted: bool
-    """Just now, by this transaction."""
+    row: "Inserted | None"
+    """What is known of it as this transaction inserted it; None: an earlier one did."""
+
+    @property
+    def inserted(self) -> bool:
+        return self.row is not None
+
+
+class Inserted(NamedTuple):
+    """What PostgreSQL knows of a task that was just stored."""
+
+    created_at: datetime
+    updated_at: datetime
+    webhook_hosts: Sequence[str] | None
+    """The only hosts that its client may be notified at; None: any."""
 
 
 _INPUT = bindparam("input", type_=Task.__table__.c.input.type)
@@ -82,10 +100,15 @@ def _insert_new() -> Executable:
             submit_by=later("submit_within"),
         )
         .on_conflict_do_nothing()
-        .returning(*MOVED)
+        .returning(*MOVED, Task.created_at, Task.updated_at)
         .cte("stored")
     )
-    return select(stored.c.id).add_cte(logged(stored, left=null()))
+    found = (stored.c.created_at, stored.c.updated_at, Client.webhook_hosts)
+    return (
+        select(*found)
+        .join_from(stored, Client, Client.id == stored.c.client_id)
+        .add_cte(logged(stored, left=null()))
+    )
 
 
 _INSERT = _insert_new()
@@ -103,10 +126,12 @@ async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
     """Store `new` unless its id or its client's idempotency key is there already."""
     values: dict[str, Any] = {name: getattr(new.draft, name) for name in new.draft.__slots__}
     values |= {name: getattr(new, name) for name in new.__slots__ if name != "draft"}
-    if await connection.scalar(_INSERT, values) is not None:
-        return StoredTask(id=new.id, fingerprint=new.fingerprint, inserted=True)
+    inserted = (await connection.execute(_INSERT, values)).one_or_none()
+    if inserted is not None:
+        found = Inserted(*inserted)
+        return StoredTask(id=new.id, fingerprint=new.fingerprint, row=found)
     row = (await connection.execute(_FIND_STORED, values)).one()
-    return StoredTask(id=row.id, fingerprint=row.fingerprint, inserted=False)
+    return StoredTask(id=row.id, fingerprint=row.fingerprint, row=None)
 
 
 _HOLD_BACK = (
@@ -170,8 +195,34 @@ _LOCK = (
 async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | None:
     """Lock the row until the transaction ends and return what the rules read of it."""
     row = (await connection.execute(_LOCK, {"id": task_id})).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else _standing(row)
+
+
+_OTHER = aliased(Task)
+_LOCK_AND_COMPARE = _LOCK.add_columns(
+    case(
+        (
+            Task.kie_task_id.is_(None),
+            select(_OTHER.id)
+            .where(_OTHER.kie_task_id == bindparam("brought", type_=Text), _OTHER.id != Task.id)
+            .correlate(Task)
+            .exists(),
+        ),
+        else_=false(),
+    ).label("is_anothers")
+)
+
+
+async def lock_and_compare(
+    connection: AsyncConnection, task_id: UUID, kie_task_id: str
+) -> tuple[Standing | None, bool]:
+    """Do the same; True: the task has no id of kie.ai's yet, and another has the one given."""
+    parameters = {"id": task_id, "brought": kie_task_id}
+    row = (await connection.execute(_LOCK_AND_COMPARE, parameters)).one_or_none()
+    return (None, False) if row is None else (_standing(row), row.is_anothers)
+
+
+def _standing(row: Row[*tuple[Any, ...]]) -> Standing:
     return Standing(
         state=State(row.state),
         attempt=row.attempt,
@@ -266,6 +317,23 @@ ANSWERED_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
 _READ = select(*ANSWERED_COLUMNS).where(
     Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
 )
+
+
+def as_stored(new: NewTask, inserted: Inserted) -> dict[str, Any]:
+    """Return the columns of a task that was just inserted, as its client would read them."""
+    draft = new.draft
+    given = ("model", "metadata", "webhook_url", "priority")
+    return {
+        **dict.fromkeys(ANSWERED),
+        **{name: getattr(draft, name) for name in given},
+        "id": new.id,
+        "state": State.QUEUED.value,
+        "input": Verbatim(render(draft.input)),
+        "result_urls": [],
+        "created_at": inserted.created_at,
+        "updated_at": inserted.updated_at,
+        "version": 1,
+    }
 
 
 async def read_task(

@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.admission import QueueBounds
 from app.domain.task import State
-from app.store.account import forecast, sizes
+from app.store.account import bounds, forecast, sizes
 from app.store.account.sizes import Queued
 from app.store.engine import Database
 from app.store.tasks import rows
@@ -22,7 +22,7 @@ NO_SLOTS = limits(creates=20)
 async def counted(database: Database) -> list[UUID]:
     """Count what is due to be counted, as the sweep does."""
     async with database.begin() as connection:
-        found = list(await sizes.uncounted(connection))
+        found = list((await bounds.over(connection)).uncounted)
         for client_id in found:
             await sizes.count(connection, client_id)
         return found
