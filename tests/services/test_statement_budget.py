@@ -33,7 +33,7 @@ class Cost(NamedTuple):
 
 BUDGETS = {
     "create, sent at once": Cost(12, 2),
-    "create, queued": Cost(11, 3),
+    "create, queued": Cost(11, 2),
     "GET": Cost(1, 1),
     "callback that settles": Cost(7, 1),
     "delivery": Cost(5, 2),
@@ -115,7 +115,7 @@ async def create(stage: Stage) -> Cost:
 
 
 async def create_queued(stage: Stage) -> Cost:
-    await stage.sql.execute("UPDATE kie_account SET creates_allowed = 1, throttled_at = now()")
+    await stage.sql.execute("UPDATE kie_account SET paused_at = now()")
     await stage.create()
     found = await stage.cost(stage.create)
     assert len(stage.upstream.creates) == 1  # only the one before
