@@ -228,6 +228,10 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         lambda connection: clients.find_key(connection, digest("17")),
         {"api_keys_digest_key"},
     ),
+    "over": (
+        bounds.over,
+        {"tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires", "tasks_queue"},
+    ),
 }
 
 
@@ -246,10 +250,6 @@ async def test_a_hot_statement_goes_by_its_index(
 LIMITED: dict[str, tuple[Work, set[str]]] = {
     "lock_account": (lambda connection: admission.lock_account(connection, wait=True), set()),
     "admit": (admit, {"tasks_queue", "tasks_seats", "tasks_pkey"}),
-    "over": (
-        bounds.over,
-        {"tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires"},
-    ),
     "next_chance": (lambda connection: admission.next_chance(connection, WIDE), {"tasks_seats"}),
     "claimed_by": (
         lambda connection: admission.claimed_by(connection, uuid.UUID(int=1)),

@@ -38,6 +38,7 @@ from app.store.account.limits import (
     HAS_SEAT,
     HAS_SLOT,
     HELD_UNTIL,
+    IS_ALL_OURS,
     IS_HELD,
     NEXT_FREE,
     OPEN,
@@ -51,7 +52,7 @@ from app.store.account.pairs import has_task, queues
 from app.store.account.shares import seated
 from app.store.account.turns import IS_PLAIN, account_with, next_tasks, plain_account
 from app.store.account.witness import IS_KNOWN
-from app.store.slots import free_slots, kind
+from app.store.slots import kind, some_free_slots
 from app.store.sql import NOW, later, seconds, state_literal, verbatim
 from app.store.tables import CHANGED, ClientQueue, KieAccount, KieBreaker, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
@@ -116,9 +117,8 @@ async def lock_account(connection: AsyncConnection, *, wait: bool) -> Locked | N
     return Locked(counter=row.counter, is_known=row.is_known, is_plain=row.is_plain)
 
 
-def _moved(picked: CTE) -> CTE:
+def _moved(picked: CTE, free: CTE) -> CTE:
     """Move what was picked to `submitting`, each with a free slot."""
-    free = free_slots(Call.CREATE, CREATES)
     return (
         update(Task)
         .where(Task.id == picked.c.id, picked.c.place == free.c.place)
@@ -151,12 +151,16 @@ def _admit(*, plain: bool) -> Select[Any]:
     seats = seated()
     wanted = bindparam("limit", type_=Integer)
     at_once = wanted if plain else case((IS_HELD, 1), else_=wanted)
-    free = RUNNING - func.coalesce(select(func.sum(seats.c.seats)).scalar_subquery(), 0)
-    n = func.greatest(0, func.least(FREE_SLOTS, free, at_once), type_=Integer)
+    free = some_free_slots(Call.CREATE, CREATES, wanted)
+    slots = case(
+        (IS_ALL_OURS, select(func.count()).select_from(free).scalar_subquery()), else_=FREE_SLOTS
+    )
+    free_seats = RUNNING - func.coalesce(select(func.sum(seats.c.seats)).scalar_subquery(), 0)
+    n = func.greatest(0, func.least(slots, free_seats, at_once), type_=Integer)
     account = (
         plain_account(n, OPENS_BY_ITSELF, IS_PLAIN) if plain else account_with(n, OPEN, PROBE_TURN)
     )
-    moved = _moved(next_tasks(account, seats, plain=plain))
+    moved = _moved(next_tasks(account, seats, plain=plain), free)
     return (
         select(*(moved.c[name] for name in ClaimedTask.__slots__))
         .order_by(moved.c.tag)
