@@ -21,7 +21,7 @@ from app.store.account import admission
 from app.store.account.admission import ClaimedTask
 from app.store.engine import Database
 from app.store.slots import Held
-from app.store.tasks.rows import NewTask
+from app.store.tasks.storing import NewTask
 
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 NEAR = 5.0

@@ -23,7 +23,7 @@ from app.store.account.admission import ClaimedTask
 from app.store.backlog import read_backlog
 from app.store.clients import clients
 from app.store.engine import Connection, Database
-from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, stuck, sweep
+from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, storing, stuck, sweep
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
@@ -179,7 +179,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {"tasks_result_urls"},
     ),
     "insert_task, known key": (
-        lambda connection: rows.insert_task(
+        lambda connection: storing.insert_task(
             connection, new_task(uuid.UUID(int=0), idempotency_key=KEY)
         ),
         {"tasks_pkey", "tasks_idempotency_key"},
@@ -377,7 +377,7 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
         for state in (State.QUEUED, State.UNCONFIRMED, State.RUNNING):
             assert await sweep.expire(connection, state, limit=200, ask_in=None)
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)
-        assert (await rows.insert_task(connection, new)).id == TASK
+        assert (await storing.insert_task(connection, new)).id == TASK
         assert await clients.find_key(connection, digest("17")) is not None
         assert len(await callbacks.read_callbacks(connection, TASK, limit=50, weight=9999)) == 2
         await connection.rollback()

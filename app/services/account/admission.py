@@ -145,7 +145,7 @@ class Admission:
             connection, claimed.pair, _held(claimed), window=window, answered_ago=answered_ago
         ):
             return window - answered_ago
-        await self._record(connection, claimed, outcome, answered_ago=answered_ago)
+        await self._record(connection, claimed, outcome, window, answered_ago)
         return 0
 
     async def _record(
@@ -153,7 +153,7 @@ class Admission:
         connection: Connection,
         claimed: ClaimedTask,
         outcome: Outcome,
-        *,
+        window: float,
         answered_ago: float,
     ) -> None:
         pair = claimed.pair
@@ -163,7 +163,6 @@ class Admission:
             await admission.lock_account(connection, wait=True)
         if isinstance(outcome, Accepted) and found.success_is_old:
             await standing.note_success(connection, pair)
-        window = self._limits.creates.window
         freed = await slots.release(
             connection, _held(claimed), window=window, answered_ago=answered_ago
         )

@@ -32,8 +32,8 @@ from app.store.account.forecast import Forecast
 from app.store.account.sizes import Queued
 from app.store.engine import Columns, Connection
 from app.store.signals import QUEUE
-from app.store.tasks import rows
-from app.store.tasks.rows import NewTask, StoredTask
+from app.store.tasks import rows, storing
+from app.store.tasks.storing import NewTask, StoredTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +161,7 @@ class Creates:
 
         async def work(connection: Connection, consequences: Consequences) -> bool:
             consequences.wake(QUEUE)
-            return await rows.release(connection, new.id)
+            return await storing.release(connection, new.id)
 
         if not await self._lifecycle.run(work, patience=RECORD_PATIENCE, insist=True):
             raise _unheard(new)
@@ -175,7 +175,7 @@ class Creates:
         All are found out before the admission: the account's lock is held for it and for nothing
         else.
         """
-        stored = await rows.insert_task(connection, new)
+        stored = await storing.insert_task(connection, new)
         if stored.row is not None:
             self._require_allowed(new.draft, stored.row.webhook_hosts)
         claimed: Sequence[ClaimedTask] = []
@@ -189,7 +189,7 @@ class Creates:
                 held_back = new.idempotency_key is None
                 consequences.wake(QUEUE)
             if held_back:
-                await rows.hold_back(connection, new.id)
+                await storing.hold_back(connection, new.id)
         return _Admitted(
             stored=stored,
             snapshot=await _snapshot(connection, new, stored, claimed),
@@ -225,7 +225,7 @@ async def _snapshot(
     if stored.row is None:
         row = await rows.read_task(connection, client_id=new.client_id, task_id=stored.id)
         return dict(row or {})
-    found = rows.as_stored(new, stored.row)
+    found = storing.as_stored(new, stored.row)
     for task in claimed:
         if task.id == new.id:
             found |= {name: getattr(task, name) for name in _CLAIMED}

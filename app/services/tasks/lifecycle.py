@@ -5,7 +5,7 @@ and a count. The first two are written in the move's own transaction; the others
 there and published after its commit, and only of the try that committed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -13,58 +13,26 @@ from uuid import UUID
 
 import structlog
 
-from app.domain.admission import STEP_ASIDE_AFTER
 from app.domain.amendment import Amendment
 from app.domain.delivery import EVENTS, EventType
 from app.domain.failure import classify
 from app.domain.move import Move
-from app.domain.policy import Confirm, Policy
-from app.domain.polling import (
-    AFTER_EXPIRY,
-    PollSchedule,
-    looks_after,
-    next_look,
-    next_poll,
-    schedule_of,
-)
+from app.domain.policy import Policy
+from app.domain.polling import AFTER_EXPIRY
 from app.domain.report import Facts, Report
-from app.domain.retry import backoff
-from app.domain.statement import (
-    CreateAnswer,
-)
+from app.domain.statement import CreateAnswer
 from app.domain.submission import Accepted, Refused, Unknown, message_of, words_of
-from app.domain.task import (
-    DEADLINES,
-    FINAL,
-    FailCode,
-    FailSource,
-    Source,
-    State,
-)
+from app.domain.task import DEADLINES, FINAL, FailCode, FailSource, Source, State
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Work
 from app.services.deliveries.outbox import Outbox
+from app.services.tasks.owed import LEAVES_ROOM, WAKES, Owed
 from app.store.clients import audit
 from app.store.engine import Connection, Database
-from app.store.signals import POLL, QUEUE, ROOM, Signals
+from app.store.signals import POLL, ROOM, Signals
 from app.store.tasks import facts, moves, polls, sweep
 
 Result = TypeVar("Result")
-
-WAKES: Mapping[State, str] = {
-    State.QUEUED: QUEUE,
-    State.UNCONFIRMED: POLL,
-    State.RUNNING: POLL,
-    **dict.fromkeys(FINAL, POLL),  # the end may have to be confirmed
-}
-"""Which loop the row is due for once a task has come to a state: when it is due."""
-
-LEAVES_ROOM = frozenset({State.QUEUED, State.UNCONFIRMED, *FINAL})
-"""A task that comes there may leave a seat to another, or the turn to probe."""
-
-UNRECOGNISED_EXPIRES_AFTER = 900.0
-"""Seconds in `unconfirmed` of a create that kie.ai answered in words that nobody knows: no task was
-ever seen behind such an answer, and none that ran longer would be lost."""
 
 NEVER_SENT = "its create was never sent"
 WITHDRAWN = "withdrawn: its caller was told that nothing would happen"
@@ -96,12 +64,8 @@ class Lifecycle:
         self._signals = signals
         self._outbox = outbox
         self._policy = policy
-        self._chance = chance
+        self._owed = Owed(policy, chance)
         self._metrics = metrics
-
-    @property
-    def _schedule(self) -> PollSchedule:
-        return schedule_of(callbacks_expected=self._policy.callbacks_expected)
 
     async def run(
         self, work: Work[Result], *, patience: float = 10.0, insist: bool = False
@@ -152,28 +116,21 @@ class Lifecycle:
         kie_task_id = report.kie_task_ids[0] if report.kie_task_ids else None
         if step.target is State.RUNNING:
             await self._start(
-                *(connection, consequences, self._running(step)),
+                *(connection, consequences, self._owed.running(step)),
                 kie_task_id=kie_task_id,
                 kie_state=report.kie_state,
             )
             return
         if step.target is State.UNCONFIRMED:
-            expires_in = self._policy.unconfirmed_expires_after
-            step = replace(step, due_in=0, expires_in=expires_in, reason=TAKEN_AFTER_ALL)
+            step = self._owed.unconfirmed(replace(step, reason=TAKEN_AFTER_ALL))
             won = await moves.lose(connection, step, kie_message=None)
         else:
             otherwise = step.left in (State.SUCCEEDED, State.FAILED)
             reason = OTHERWISE if otherwise else f"reported by {source}"
-            step = replace(step, due_in=self._confirm_in(report, source), reason=reason)
+            step = replace(step, due_in=self._owed.confirm_in(report, source), reason=reason)
             won = await moves.settle(connection, step, report, source)
             self._count_failure(consequences, step.target, report)
-        await self._moved(connection, consequences, step, won=won, settled_by=source)
-
-    def _confirm_in(self, report: Report, source: Source) -> float | None:
-        """Seconds until kie.ai is asked whether it is so; None: it said all when it was asked."""
-        if source is Source.QUERY:
-            return next_look(looks_after(report, priced=False), 0)
-        return None if self._policy.confirm is Confirm.OFF else self._policy.confirm_after
+        await self._moved(connection, consequences, step, won=won, by=source)
 
     def _count_failure(self, consequences: Consequences, target: State, said: Facts) -> None:
         if target is State.FAILED:
@@ -188,7 +145,7 @@ class Lifecycle:
         step = replace(step, reason=message)
         match said.outcome:
             case Accepted(kie_task_id=kie_task_id):
-                step = self._running(step)
+                step = self._owed.running(step)
                 found = await self._start(connection, consequences, step, kie_task_id=kie_task_id)
                 if found.alleged is not None:
                     await self._ask_about(
@@ -198,10 +155,7 @@ class Lifecycle:
                     )
                 return
             case Unknown(message=words):
-                expires_in = self._policy.unconfirmed_expires_after
-                if words is not None:  # it answered, and seldom created anything then
-                    expires_in = min(expires_in, UNRECOGNISED_EXPIRES_AFTER)
-                step = replace(step, due_in=0, expires_in=expires_in)
+                step = self._owed.unconfirmed(step, words)
                 won = await moves.lose(connection, step, kie_message=words)
             case Refused(code=code) if step.target is State.FAILED:
                 words = words_of(said.outcome)
@@ -211,10 +165,10 @@ class Lifecycle:
                 said_of_it = Facts(fail_code=code, fail_message=message)
                 self._count_failure(consequences, step.target, said_of_it)
             case _:  # refused for now, or proved not sent
-                step = self._back(step, said.tries + 1)
+                step = self._owed.back(step, said.tries + 1)
                 words = words_of(said.outcome)
                 won = await moves.requeue(connection, step, kie_message=words)
-        await self._moved(connection, consequences, step, won=won, settled_by="create")
+        await self._moved(connection, consequences, step, won=won, by="create")
 
     async def _start(
         self,
@@ -232,7 +186,7 @@ class Lifecycle:
         await self._came_to(
             *(connection, consequences, [step.id], step.target),
             due_in=step.due_in,
-            notify=found.is_chosen,
+            heard=found.is_chosen,
         )
         return found
 
@@ -266,19 +220,6 @@ class Lifecycle:
         await audit.note_paid_twice(connection, task_id, known=known, second=second)
         consequences.count(self._metrics.paid_twice)
         consequences.count(partial(log.error, "task.paid_twice", task_id=str(task_id)))
-
-    def _running(self, step: Move) -> Move:
-        """Add the first poll and the bound of a task that kie.ai has."""
-        due_in = next_poll(self._schedule, 0)
-        return replace(step, due_in=due_in, expires_in=self._policy.task_expires_after)
-
-    def _back(self, step: Move, tries: int) -> Move:
-        """Put a task back in its place; one that is refused again and again lets others pass."""
-        beyond = tries - STEP_ASIDE_AFTER
-        wait = 0.0
-        if beyond >= 0:
-            wait = backoff(beyond + 1, first=5, ceiling=60, share=self._chance())
-        return replace(step, due_in=wait, tries=tries)
 
     # -- what people and the clock decide
 
@@ -334,7 +275,9 @@ class Lifecycle:
     ) -> None:
         """Have a queued task, whose row the caller has locked, run: a person found it at kie.ai."""
         step = Move(id=task_id, left=State.QUEUED, target=State.RUNNING, reason=FOUND_SENT)
-        await self._start(connection, consequences, self._running(step), kie_task_id=kie_task_id)
+        await self._start(
+            connection, consequences, self._owed.running(step), kie_task_id=kie_task_id
+        )
 
     async def send_again(
         self, connection: Connection, consequences: Consequences, task_id: UUID
@@ -395,8 +338,7 @@ class Lifecycle:
         due_in: float | None,
     ) -> None:
         consequences.count(partial(self._metrics.swept, target, len(ids)))
-        await self._came_to(connection, consequences, ids, target, due_in=due_in)
-        self._count_ends(consequences, ids, target, "gateway")
+        await self._came_to(connection, consequences, ids, target, due_in=due_in, by="gateway")
 
     async def _moved(
         self,
@@ -405,16 +347,11 @@ class Lifecycle:
         step: Move,
         *,
         won: bool,
-        settled_by: str | None = None,
+        by: str | None = None,
     ) -> None:
-        """Add what follows from a move; raises `LostMoveError` where it was lost.
-
-        `settled_by`: who ended the task, for the metrics; None: nobody is counted.
-        """
-        ids = _won(step, won=won)
-        await self._came_to(connection, consequences, ids, step.target, due_in=step.due_in)
-        if settled_by is not None:
-            self._count_ends(consequences, ids, step.target, settled_by)
+        """Add what follows from a move; raises `LostMoveError` where it was lost."""
+        ids, target = _won(step, won=won), step.target
+        await self._came_to(connection, consequences, ids, target, due_in=step.due_in, by=by)
 
     async def _came_to(
         self,
@@ -424,26 +361,24 @@ class Lifecycle:
         target: State,
         *,
         due_in: float | None,
-        notify: bool = True,
+        by: str | None = None,
+        heard: bool = True,
     ) -> None:
-        """Notify of tasks that came to a state and are due in so many seconds, and wake for them.
+        """Add what follows from tasks having come to a state, in which they are due in `due_in` s.
 
-        None: they owe nothing any more. Without `notify` nobody has chosen to hear of it.
+        None: they owe nothing any more. `by`: who ended them, for the metrics; None: nobody is
+        counted. Unless `heard`, nobody has chosen to hear of it.
         """
         if not ids:
             return
-        if notify and target in EVENTS:
+        if heard and target in EVENTS:
             await self._outbox.notify(connection, consequences, ids)
         consequences.wake(*ids)
         if due_in is not None:
             consequences.wake(WAKES[target], after=due_in)
         if target in LEAVES_ROOM:
             consequences.wake(ROOM)
-
-    def _count_ends(
-        self, consequences: Consequences, ids: Sequence[UUID], target: State, by: str
-    ) -> None:
-        if target in FINAL:
+        if target in FINAL and by is not None:
             for task_id in ids:
                 consequences.count(partial(self._metrics.settled, task_id, by, target))
 

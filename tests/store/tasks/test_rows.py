@@ -12,8 +12,8 @@ import pytest
 from app.domain.exact_json import parse, render
 from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.engine import Database
-from app.store.tasks import rows
-from app.store.tasks.rows import NewTask, StoredTask
+from app.store.tasks import rows, storing
+from app.store.tasks.storing import NewTask, StoredTask
 from tests.store.stage import Sql, around, events, new_task, put_client, put_task, task
 
 CALLERS = 20
@@ -21,7 +21,7 @@ CALLERS = 20
 
 async def store(database: Database, new: NewTask) -> StoredTask:
     async with database.begin() as connection:
-        return await rows.insert_task(connection, new)
+        return await storing.insert_task(connection, new)
 
 
 async def test_a_new_task_is_queued_due_and_has_one_event(
@@ -79,7 +79,7 @@ async def test_what_was_just_stored_is_known_without_reading_it(
     assert stored.row is not None
     async with database.read() as connection:
         row = await rows.read_task(connection, client_id=client_id, task_id=new.id)
-    assert rows.as_stored(new, stored.row) == dict(row or {})
+    assert storing.as_stored(new, stored.row) == dict(row or {})
 
 
 async def test_storing_the_same_task_again_changes_nothing(
