@@ -35,7 +35,7 @@ from app.store import signals
 from app.store.clients import audit
 from app.store.deliveries import attempts, health, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
-from app.store.engine import Connection, Database
+from app.store.engine import Connection, Database, after_commit
 from app.store.signals import DELIVER
 
 AT_ONCE = 100
@@ -196,6 +196,8 @@ class Deliverer:
             return
         if settled.state is DeliveryState.PENDING:
             self._announce(signals.after(DELIVER, settled.wait or 0.0))
+        if delivery.noted:
+            self._announce(DELIVER)  # what waited behind it may go
         self._count(delivery, sent, settled)
 
     async def _send(self, delivery: DueDelivery) -> Sent:
@@ -250,7 +252,9 @@ class Deliverer:
     async def _note_health(self, connection: Connection, delivery: DueDelivery, sent: Sent) -> None:
         where = (delivery.client_id, delivery.url, delivery.host)
         if sent.status is None:
-            if await health.failed(connection, *where, sent.seconds) >= TROUBLED_AFTER:
+            failures, held = await health.failed(connection, *where, sent.seconds)
+            after_commit(connection, lambda: self._announce(signals.after(DELIVER, held)))
+            if failures >= TROUBLED_AFTER:
                 self._say("delivery.held", delivery)
             return
         mean = await health.answered(connection, *where, sent.seconds, noted=delivery.noted)
