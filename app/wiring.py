@@ -42,7 +42,7 @@ from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.clients.vault import Vault
 from app.services.deliveries.budget import Budget
-from app.services.deliveries.deliver import Deliverer
+from app.services.deliveries.deliver import Deliverer, Trying
 from app.services.deliveries.history import Deliveries
 from app.services.deliveries.outbox import Outbox
 from app.services.deliveries.signing import Signing
@@ -204,7 +204,7 @@ def build(
         admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         intake=intake,
-        creates=Creates(database, for_callers, submitter, guard, policy, new_id, metrics),
+        creates=Creates(for_callers, submitter, guard, policy, new_id, metrics),
         submitter=submitter,
         receiver=Receiver(
             *(intake, urls, hmac_keys, new_id, utc_now, metrics),
@@ -220,10 +220,10 @@ def build(
         resealing=Resealing(database, vault, new_id),
         deliverer=Deliverer(
             working,
+            signals.announce,
             Sender(callers, guard, settings.delivery_timeout),
             Signing(vault),
-            settings.delivery_schedule,
-            settings.delivery_timeout,
+            Trying(schedule=settings.delivery_schedule, timeout=settings.delivery_timeout),
             chance,
             metrics,
         ),
@@ -234,7 +234,7 @@ def build(
             Budget(settings.client_redeliveries_per_minute, metrics),
         ),
         dropin=DropIn(database, kie, account),
-        sweeper=Sweeper(lifecycle),
+        sweeper=Sweeper(working, lifecycle),
         reader=Reader(database, waiters, urls, policy.limits),
         commands=Commands(database, signals, for_callers, metrics),
         feed=Feed(database, streams, waiters),

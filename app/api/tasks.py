@@ -80,8 +80,9 @@ async def created_task(
     try:
         if wait is not None:
             return await services.reader.when_final(client, created.id, seconds=wait)
-        if created.submission is not None:
-            await created.submission.ended(within=services.api.submit_wait)
+        sent = await created.sent(within=services.api.submit_wait)
+        if sent is not None:
+            return sent
         return await services.reader.task(client, created.id)
     except (DatabaseUnavailableError, OverloadedError):
         return created.snapshot

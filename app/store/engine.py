@@ -142,6 +142,7 @@ class Database:
         *,
         patience: float = 10.0,
         insist: bool = False,
+        at_once: bool = False,
     ) -> Result:
         """Carry out `work` in a transaction, again while the database is away.
 
@@ -151,13 +152,16 @@ class Database:
 
         `insist`: what is to be written is paid for, or was said once. Then whatever goes wrong is
         tried again until patience is over, but for rows that contradict each other twice.
+
+        `at_once`: it is one statement, which commits by itself.
         """
         deadline = asyncio.get_running_loop().time() + patience
         tries = contradictions = 0
         while True:
             try:
                 with _raising_unavailable():
-                    async with asyncio.timeout_at(deadline), self.begin() as connection:
+                    opened = self.at_once() if at_once else self.begin()
+                    async with asyncio.timeout_at(deadline), opened as connection:
                         return await work(connection)
             except DatabaseUnavailableError as error:
                 trouble: Exception = error

@@ -15,7 +15,7 @@ from app.domain.task import State
 from app.store import engine, server
 from app.store.connecting import Connector
 from app.store.engine import Connection, Database, Pools
-from app.store.tasks import moves, rows
+from app.store.tasks import moves, rows, storing
 from tests.proxy import between
 from tests.stage import eventually
 from tests.store.stage import Sql, events, new_task, put_client, put_task
@@ -43,7 +43,7 @@ async def test_work_is_done_again_when_its_connection_dies(
 
     async def work(connection: Connection) -> uuid.UUID:
         pids.append(await backend(connection))
-        stored = await rows.insert_task(connection, new)
+        stored = await storing.insert_task(connection, new)
         if len(pids) == 1:
             await kill(sql, pids[0])
         move = Move(id=new.id, left=State.QUEUED, target=State.CANCELED)
@@ -63,7 +63,7 @@ async def test_work_is_done_again_when_its_connection_dies_before_the_commit(
 
     async def work(connection: Connection) -> uuid.UUID:
         pids.append(await backend(connection))
-        stored = await rows.insert_task(connection, new)
+        stored = await storing.insert_task(connection, new)
         if len(pids) == 1:
             await kill(sql, pids[0])
         return stored.id
@@ -82,7 +82,7 @@ async def test_work_finds_its_own_rows_when_only_the_answer_of_the_commit_is_los
     async def work(connection: Connection) -> uuid.UUID:
         nonlocal tries
         tries += 1
-        stored = await rows.insert_task(connection, new)
+        stored = await storing.insert_task(connection, new)
         if tries == 1:
             pid = await backend(connection)
             await connection.exec_driver_sql("COMMIT")
@@ -210,7 +210,7 @@ async def test_what_work_raises_is_let_through_and_nothing_is_kept(
     async def work(connection: Connection) -> None:
         nonlocal tries
         tries += 1
-        await rows.insert_task(connection, new)
+        await storing.insert_task(connection, new)
         raise error
 
     with pytest.raises(type(error)) as caught:
@@ -279,7 +279,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_behind(
     stored = asyncio.Event()
 
     async def work(connection: Connection) -> None:
-        await rows.insert_task(connection, new)
+        await storing.insert_task(connection, new)
         stored.set()
         await connection.execute(text("SELECT pg_sleep(60)"))
 
@@ -387,7 +387,7 @@ async def test_who_insists_is_not_stopped_by_any_error(
     async def work(connection: Connection) -> None:
         nonlocal tries
         tries += 1
-        await rows.insert_task(connection, new)
+        await storing.insert_task(connection, new)
         if tries < 3:
             raise error
 

@@ -6,6 +6,7 @@ Nothing about the planner is changed: what is asserted is what production gets.
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from app.domain.keeping import raw
 from app.domain.move import Move
 from app.domain.polling import DuePoll
 from app.domain.task import State
-from app.store.account import admission, condition, forecast, queues
+from app.store.account import admission, bounds, condition, forecast, queues
+from app.store.account.admission import ClaimedTask
 from app.store.backlog import read_backlog
 from app.store.clients import clients
 from app.store.engine import Connection, Database
-from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, stuck, sweep
+from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, storing, stuck, sweep
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
@@ -127,9 +129,15 @@ def expire(state: State) -> Work:
     return lambda connection: sweep.expire(connection, state, limit=200, ask_in=7200)
 
 
-def admit(connection: Connection) -> Awaitable[object]:
+def admit(connection: Connection, *, plain: bool = True) -> Awaitable[list[ClaimedTask]]:
     return admission.admit(
-        connection, limits=WIDE, limit=20, lease=30, taken_for=70, claim=uuid.UUID(int=1)
+        connection,
+        limits=WIDE,
+        limit=20,
+        lease=30,
+        taken_for=70,
+        claim=uuid.UUID(int=1),
+        plain=plain,
     )
 
 
@@ -171,7 +179,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {"tasks_result_urls"},
     ),
     "insert_task, known key": (
-        lambda connection: rows.insert_task(
+        lambda connection: storing.insert_task(
             connection, new_task(uuid.UUID(int=0), idempotency_key=KEY)
         ),
         {"tasks_pkey", "tasks_idempotency_key"},
@@ -219,6 +227,10 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     "find_key": (
         lambda connection: clients.find_key(connection, digest("17")),
         {"api_keys_digest_key"},
+    ),
+    "over": (
+        bounds.over,
+        {"tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires", "tasks_queue"},
     ),
 }
 
@@ -309,7 +321,7 @@ INSERT INTO kie_breakers (client_id, model, hold_reason, hold_tries, held_until)
 VALUES ($1, 'm', 'kie_unanswered', 9, now() + interval '300 s') ON CONFLICT DO NOTHING
 """
 BESIDE_A_HELD_PAIR: dict[str, Work] = {
-    "admit": admit,
+    "admit": partial(admit, plain=False),
     "next_chance": lambda connection: admission.next_chance(connection, WIDE),
     "highest_cost": lambda connection: admission.highest_cost(connection, WIDE),
 }
@@ -355,10 +367,8 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
     assert await sql_connection.fetchval(waiting, FLOODER) > 9_000
     async with crowd.begin() as connection:
         assert await forecast.forecast(connection, FLOODER, [LAST], WIDE)
-        assert await admission.next_chance(connection, WIDE) == 0
-        claimed = await admission.admit(
-            connection, limits=WIDE, limit=20, lease=30, taken_for=70, claim=uuid.UUID(int=1)
-        )
+        assert (await admission.next_chance(connection, WIDE)).seconds == 0
+        claimed = await admit(connection, plain=False)
         assert len(claimed) == 20
         assert len(await admission.claimed_by(connection, uuid.UUID(int=1))) == 20
         assert len(await stuck.list_stuck(connection, grace=60, limit=200)) == 200
@@ -367,7 +377,7 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
         for state in (State.QUEUED, State.UNCONFIRMED, State.RUNNING):
             assert await sweep.expire(connection, state, limit=200, ask_in=None)
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)
-        assert (await rows.insert_task(connection, new)).id == TASK
+        assert (await storing.insert_task(connection, new)).id == TASK
         assert await clients.find_key(connection, digest("17")) is not None
         assert len(await callbacks.read_callbacks(connection, TASK, limit=50, weight=9999)) == 2
         await connection.rollback()

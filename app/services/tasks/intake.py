@@ -82,8 +82,7 @@ class Intake:
         """Take in what kie.ai says, whichever way it came: judge it, keep it, and follow it."""
         raw = await self._raw(said)  # before anything is locked
         said = redacted(said, self._urls)
-        standing = await rows.lock_task(connection, said.task_id)
-        anothers = await _brings_anothers_id(connection, said, standing)
+        standing, anothers = await _locked(connection, said)
         if anothers:
             said = disowned(said)
         judgement = judged(
@@ -131,13 +130,16 @@ class Intake:
         if not isinstance(said, Statement) or raw is None or not is_kept(said, judgement):
             return Keep.WHOLE
         verdict = judgement.verdict
+        changing = changes(standing, judgement)
+        if changing and await callbacks.insert_first(connection, said, verdict, raw):
+            return Keep.WHOLE
         tally = await callbacks.tally(connection, said, verdict, raw.sha256)
         if tally.stored:
             return None
         found = keep(
             tally,
             raw.size,
-            changes=changes(standing, judgement),
+            changes=changing,
             waited_for=waited_for(standing, said),
         )
         match found:
@@ -263,14 +265,12 @@ class Intake:
         return True
 
 
-async def _brings_anothers_id(
-    connection: Connection, said: Said, standing: Standing | None
-) -> bool:
-    """Tell whether it would bind an id that another task has."""
-    if standing is None or standing.kie_task_id is not None:
-        return False
+async def _locked(connection: Connection, said: Said) -> tuple[Standing | None, bool]:
+    """Lock the task; True: what was said would bind an id that another task has."""
     brought = brought_id(said)
-    return brought is not None and await rows.is_of_another(connection, said.task_id, brought)
+    if brought is None:
+        return await rows.lock_task(connection, said.task_id), False
+    return await rows.lock_and_compare(connection, said.task_id, brought)
 
 
 async def _known(connection: Connection, said: Said, standing: Standing | None) -> Facts:
