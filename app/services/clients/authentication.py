@@ -19,7 +19,13 @@ from app.domain.errors import (
 from app.domain.limits import LIMITS, Allowance
 from app.metrics import Metrics
 from app.services.clients.limits import Known, Limits
-from app.services.clients.refusals import HINT, Backoff, Refusals, RefusedDigests
+from app.services.clients.refusals import (
+    HINT,
+    Backoff,
+    KnownDigests,
+    Refusals,
+    RefusedDigests,
+)
 from app.services.clients.uses import Uses
 from app.store.clients import admin_keys, clients
 from app.store.engine import Database, Row
@@ -77,6 +83,7 @@ class Authentication:
         self._admin_key = digest(admin_key) if admin_key else None
         self._refusals = Refusals(metrics)
         self._refused = RefusedDigests(metrics.now)
+        self._good = KnownDigests()
         self._backoff = Backoff(metrics.now)
 
     # -- callers
@@ -95,13 +102,15 @@ class Authentication:
         reason = self._refused.reason(hashed)
         if reason is not None:
             self._no_caller(sent, reason)
-        async with self._database.read() as connection:
+        line = self._good.line(hashed, sent.address)
+        async with self._database.look_up(line) as connection:
             found = await clients.find_key(connection, hashed)
         reason = _ended(found)
         if found is None or reason is not None:
             reason = reason or Reason.UNKNOWN
             self._refused.add(hashed, reason)
             self._no_caller(sent, reason)
+        self._good.add(hashed)
         caller = _caller(found)
         counted = self._limits.count(caller, hashed)
         return Known(counted, caller, disabled=found["disabled"], scopes=found["scopes"])

@@ -6,13 +6,14 @@ from contextvars import ContextVar
 
 from app.domain.errors import OverloadedError
 from app.domain.load import Bounds, Load, is_too_much
+from app.store.sharing import ASKING
 
 
 class UnderWay:
     """Counts by caller: the client once its key is checked, and the remote address until then."""
 
-    def __init__(self, bounds: Bounds, refused: Callable[[], None]) -> None:
-        """`refused` is called for each request that was one too many."""
+    def __init__(self, bounds: Bounds, refused: Callable[[Hashable], None]) -> None:
+        """`refused` is called with the caller of each request that was one too many."""
         self._bounds = bounds
         self._refused = refused
         self.total = Load()
@@ -43,7 +44,7 @@ class UnderWay:
     def require_room(self, whose: Hashable) -> None:
         """Raise `OverloadedError` where the caller has too much under way, all in all."""
         if is_too_much(self.of(whose), self.total, self._loads.values(), self._bounds):
-            self._refused()
+            self._refused(whose)
             detail = "Too many of your requests, or too large ones, are under way. Repeat it later."
             raise OverloadedError(detail)
 
@@ -126,5 +127,6 @@ def give_back(size: int) -> None:
 
 def became(whose: Hashable) -> None:
     """Count the current request as this caller's from now on; raises `OverloadedError`."""
+    ASKING.set(whose)
     if (place := CURRENT.get()) is not None:
         place.become(whose)

@@ -1,5 +1,6 @@
 """What is under way, and whose it is: counted to the byte, and forgotten."""
 
+from collections.abc import Hashable
 from contextlib import ExitStack
 
 import pytest
@@ -11,10 +12,10 @@ from app.services.limits.under_way import CURRENT, UnderWay, became, resting, ta
 NOISY, QUIET = "noisy", "quiet"
 
 
-def counted(bounds: Bounds | None = None) -> tuple[UnderWay, list[None]]:
-    refusals: list[None] = []
+def counted(bounds: Bounds | None = None) -> tuple[UnderWay, list[Hashable]]:
+    refusals: list[Hashable] = []
     bounds = bounds or Bounds(requests=3, size=1000)
-    return UnderWay(bounds, lambda: refusals.append(None)), refusals
+    return UnderWay(bounds, refusals.append), refusals
 
 
 def test_what_has_ended_is_forgotten() -> None:
@@ -46,7 +47,7 @@ def test_one_too_many_of_the_noisy_is_refused_and_not_counted() -> None:
             stack.enter_context(under_way.request(NOISY))
         with pytest.raises(OverloadedError), under_way.request(NOISY):
             pass
-        assert (under_way.of(NOISY).requests, len(refusals)) == (3, 1)
+        assert (under_way.of(NOISY).requests, refusals) == (3, [NOISY])
         stack.enter_context(under_way.request(QUIET))
         assert len(refusals) == 1
 
