@@ -1,5 +1,6 @@
 """What came of the attacks, as a page; and which bounds were broken. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from tests.attacks.scene import PATIENCE, Figures
 LIVEZ = 1.0
 """Seconds within which `/livez` answers, whatever anybody does."""
 
+CALLBACKS = 2.0
+"""Seconds within which kie.ai's callbacks are answered."""
 LOOPS = 5.0
 """Seconds by which the gateway's own loops may be late."""
 
@@ -48,6 +51,7 @@ def broken(attack: Attack, figures: Figures) -> Iterator[str]:
     ):
         if found > most:
             yield sentence.format(found, most)
+    yield from _said(figures.answered)
     if attack.webhook is not None and figures.webhook_p95 > attack.webhook:
         yield f"another client's webhooks took {figures.webhook_p95:.1f} s"
     if attack.queries is not None and figures.queries > attack.queries + _own(figures):
@@ -55,6 +59,15 @@ def broken(attack: Attack, figures: Figures) -> Iterator[str]:
     times = figures.read_p95 / figures.read_p95_quiet
     if attack.slower is not None and times > attack.slower:
         yield f"another client's reads took {times:.1f} times as long"
+
+
+def _said(answered: str) -> Iterator[str]:
+    """Say what must not be among the answers: failures of ours, and late ones to kie.ai."""
+    for failure in re.findall(r"\d+ x 5\d\d", answered):
+        yield f"the attacker was answered {failure}"
+    for seconds in re.findall(r"callbacks within (\S+) s", answered):
+        if float(seconds) > CALLBACKS:
+            yield f"a callback was answered after {seconds} s, more than {CALLBACKS:g}"
 
 
 def _own(figures: Figures) -> int:
