@@ -27,15 +27,16 @@ class Turns:
     @asynccontextmanager
     async def turn(self, whose: Hashable) -> AsyncIterator[None]:
         """Have a place for the length of the block; wait in the line of `whose` for it."""
-        await self._placed(whose)
+        await self.enter(whose)
         try:
             yield
         finally:
-            self._leave(whose)
+            self.leave(whose)
 
-    async def _placed(self, whose: Hashable) -> None:
+    async def enter(self, whose: Hashable) -> None:
+        """Have a place until `leave`."""
         if self._may_enter(whose):
-            self._enter(whose)
+            self._take(whose)
             return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line = self._lines.setdefault(whose, deque())
@@ -44,7 +45,7 @@ class Turns:
             await place
         except BaseException:
             if place.done() and not place.cancelled():
-                self._leave(whose)  # it was given the place while it gave up
+                self.leave(whose)  # it was given the place while it gave up
             else:
                 self._forget(whose, place)
             raise
@@ -52,7 +53,7 @@ class Turns:
     def _may_enter(self, whose: Hashable) -> bool:
         return self._free > (self._kept if self._taken[whose] else 0)
 
-    def _enter(self, whose: Hashable) -> None:
+    def _take(self, whose: Hashable) -> None:
         self._free -= 1
         self._taken[whose] += 1
 
@@ -63,7 +64,7 @@ class Turns:
             if not line:
                 del self._lines[whose]
 
-    def _leave(self, whose: Hashable) -> None:
+    def leave(self, whose: Hashable) -> None:
         """Give the place to the first of the next line, which goes to the end of the round."""
         self._free += 1
         self._taken[whose] -= 1
@@ -79,7 +80,7 @@ class Turns:
         while line:
             place = line.popleft()
             if not place.done():
-                self._enter(whose)
+                self._take(whose)
                 place.set_result(None)
                 break
         else:

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -87,6 +87,10 @@ class Authentication:
         self._backoff = Backoff(metrics.now)
 
     # -- callers
+
+    def whose(self, authorization: str, address: str) -> Hashable:
+        """Return for whom a request counts whose key is not checked yet: see `KnownDigests`."""
+        return self._good.line(digest(authorization.removeprefix("Bearer ")), address)
 
     async def known(self, sent: Sent) -> Known:
         """Return whose key it is, and count the request; `allowed` says what follows.

@@ -1,16 +1,20 @@
 """Which requests are under way in this process, whose they are, and how many bytes they hold."""
 
+import asyncio
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from app.domain.errors import OverloadedError
 from app.domain.load import Bounds, Load, is_too_much
-from app.store.sharing import ASKING
+from app.store.sharing import ASKING, Turns
 
 
 class UnderWay:
-    """Counts by caller: the client once its key is checked, and the remote address until then."""
+    """Counts by caller: the client once its key is checked.
+
+    Until then it is the key, if it was good before, or else the remote address.
+    """
 
     def __init__(self, bounds: Bounds, refused: Callable[[Hashable], None]) -> None:
         """`refused` is called with the caller of each request that was one too many."""
@@ -18,6 +22,7 @@ class UnderWay:
         self._refused = refused
         self.total = Load()
         self._loads: dict[Hashable, Load] = {}
+        self._door = Turns(1)
 
     def of(self, whose: Hashable) -> Load:
         """Return what the caller has under way."""
@@ -32,6 +37,14 @@ class UnderWay:
             yield place
         finally:
             place.end()
+
+    async def enter(self, whose: Hashable) -> None:
+        """Let requests begin by turns, each in a round of the event loop of its own.
+
+        What comes at once is begun over many rounds, between which kie.ai and health are answered.
+        """
+        await self._door.enter(whose)
+        asyncio.get_running_loop().call_soon(self._door.leave, whose)
 
     def change(self, whose: Hashable, *, requests: int = 0, size: int = 0) -> None:
         load = self._loads.setdefault(whose, Load())
