@@ -1,5 +1,6 @@
 """What is under way, and whose it is: counted to the byte, and forgotten."""
 
+import asyncio
 from collections.abc import Hashable
 from contextlib import ExitStack
 
@@ -80,3 +81,24 @@ def test_what_ends_while_it_waits_is_forgotten() -> None:
     with under_way.request(QUIET) as place, place.resting():
         place.end()
     assert under_way.total == Load()
+
+
+async def test_requests_begin_by_turns_and_not_all_at_once() -> None:
+    """Between two beginnings the loop comes round: what is exempt is answered there."""
+    under_way, _ = counted()
+    began: list[Hashable] = []
+
+    async def begin(whose: Hashable) -> None:
+        await under_way.enter(whose)
+        began.append(whose)
+
+    async with asyncio.TaskGroup() as group:
+        for whose in (NOISY, NOISY, NOISY, QUIET):
+            group.create_task(begin(whose))
+        group.create_task(_note(began, "callback"))
+    assert began[:2] == [NOISY, "callback"]
+    assert began.index(QUIET) < len(began) - 1
+
+
+async def _note(began: list[Hashable], what: Hashable) -> None:
+    began.append(what)
