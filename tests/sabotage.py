@@ -686,8 +686,8 @@ SABOTAGES = (
         7,
         "pages-without-end",
         "app/store/tasks/lists.py",
-        "    fits = or_(walk.c.number == 1, walk.c.through <= max_bytes)\n",
-        "    fits = or_(walk.c.number >= 1, walk.c.through <= max_bytes)\n",
+        "    fits = or_(walk.c.number == 1, walk.c.through <= most)\n",
+        "    fits = or_(walk.c.number >= 1, walk.c.through <= most)\n",
         ("tests/store/tasks/test_lists.py::test_a_page_ends_before_it_has_too_many_bytes",),
     ),
     Sabotage(
