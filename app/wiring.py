@@ -3,7 +3,7 @@
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,7 +18,7 @@ from app.config import Settings, variable
 from app.domain.admission import Limit, Limits, QueueBounds
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
-from app.domain.limits import ClientLimits
+from app.domain.limits import ClientLimits, Limited
 from app.domain.load import Bounds
 from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
@@ -48,6 +48,7 @@ from app.services.deliveries.outbox import Outbox
 from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
 from app.services.health import Health
+from app.services.limits.refusals import LimitRefusals
 from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
 from app.services.services import ApiSettings, Services
@@ -170,7 +171,7 @@ def build(
     )
     database, working = pools.callers, pools.working
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
-    under_way = UnderWay(_bounds(settings), metrics.overloaded)
+    under_way = UnderWay(_bounds(settings), _overloaded(metrics))
     leases = Leases(working, policy.lease)
     waiters = Waiters(working, signals)
     streams = Streams(working, signals)
@@ -252,6 +253,17 @@ def build(
         kie=kie,
         api=_api(settings),
     )
+
+
+def _overloaded(metrics: Metrics) -> Callable[[Hashable], None]:
+    """Return what counts a request that was one too many, and logs whose it was."""
+    refusals = LimitRefusals(metrics)
+
+    def note(whose: Hashable) -> None:
+        metrics.overloaded()
+        refusals.note(Limited.OVERLOADED, whose)
+
+    return note
 
 
 def _bounds(settings: Settings) -> Bounds:

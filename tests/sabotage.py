@@ -612,6 +612,22 @@ SABOTAGES = (
     ),
     Sabotage(
         7,
+        "first-come-first-written",
+        "app/store/engine.py",
+        "        async with self._turn(self._writes, ASKING.get()):\n",
+        "        async with self._turn(self._writes, None):\n",
+        ("tests/store/test_engine.py::test_keys_and_writes_of_one_client_hold_up_no_others",),
+    ),
+    Sabotage(
+        7,
+        "all-begin-at-once",
+        "app/services/limits/under_way.py",
+        "        asyncio.get_running_loop().call_soon(self._door.leave, whose)\n",
+        "        self._door.leave(whose)\n",
+        ("tests/services/limits/test_under_way.py",),
+    ),
+    Sabotage(
+        7,
         "places-for-one",
         "app/store/deliveries/turns.py",
         "or_(ranked.c.turn <= left, ranked.c.turn == 1),",
@@ -670,8 +686,8 @@ SABOTAGES = (
         7,
         "pages-without-end",
         "app/store/tasks/lists.py",
-        "    fits = or_(walk.c.number == 1, walk.c.through <= max_bytes)\n",
-        "    fits = or_(walk.c.number >= 1, walk.c.through <= max_bytes)\n",
+        "    fits = or_(walk.c.number == 1, walk.c.through <= most)\n",
+        "    fits = or_(walk.c.number >= 1, walk.c.through <= most)\n",
         ("tests/store/tasks/test_lists.py::test_a_page_ends_before_it_has_too_many_bytes",),
     ),
     Sabotage(

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Coroutine
+from contextvars import Context, copy_context
 from typing import Any, Generic, TypeVar
 
 import structlog
 
-from app.services.limits.under_way import resting
+from app.services.limits.under_way import CURRENT, resting
+from app.store.sharing import ASKING
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +46,7 @@ class InFlight:
 
     def start(self, work: Coroutine[None, None, Result], name: str) -> InFlightWork[Result]:
         """Start it; an error that nobody expected is logged, and the row's lease runs out."""
-        task = asyncio.create_task(work, name=name)
+        task = asyncio.create_task(work, name=name, context=_of_no_request())
         self._under_way.add(task)
         task.add_done_callback(self._ended)
         return InFlightWork(task)
@@ -58,3 +60,11 @@ class InFlight:
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("errand.broken", errand=task.get_name(), exc_info=error)
+
+
+def _of_no_request() -> Context:
+    """Return a context for work that outlives its request: it waits for no turn of the caller's."""
+    context = copy_context()
+    context.run(ASKING.set, None)
+    context.run(CURRENT.set, None)
+    return context

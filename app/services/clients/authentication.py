@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -19,7 +19,13 @@ from app.domain.errors import (
 from app.metrics import Metrics
 from app.services.clients.known_keys import KnownKeys
 from app.services.clients.limits import Known, Limits
-from app.services.clients.refusals import HINT, Backoff, Refusals, RefusedDigests
+from app.services.clients.refusals import (
+    HINT,
+    Backoff,
+    KnownDigests,
+    Refusals,
+    RefusedDigests,
+)
 from app.services.clients.uses import Uses
 from app.store.clients import admin_keys, clients
 from app.store.clients.clients import FoundKey
@@ -79,10 +85,15 @@ class Authentication:
         self._admin_key = digest(admin_key) if admin_key else None
         self._refusals = Refusals(metrics)
         self._refused = RefusedDigests(metrics.now)
+        self._good = KnownDigests()
         self._backoff = Backoff(metrics.now)
         self._known_keys = known_keys
 
     # -- callers
+
+    def whose(self, authorization: str, address: str) -> Hashable:
+        """Return for whom a request counts whose key is not checked yet: see `KnownDigests`."""
+        return self._good.line(digest(authorization.removeprefix("Bearer ")), address)
 
     async def known(self, sent: Sent) -> Known:
         """Return whose key it is, and count the request; `allowed` says what follows.
@@ -104,13 +115,15 @@ class Authentication:
 
     async def _looked_up(self, sent: Sent, hashed: bytes) -> FoundKey:
         version = self._known_keys.version
-        async with self._database.read() as connection:
+        line = self._good.line(hashed, sent.address)
+        async with self._database.look_up(line) as connection:
             found = await clients.find_key(connection, hashed)
         reason = _ended(found)
         if found is None or reason is not None:
             reason = reason or Reason.UNKNOWN
             self._refused.add(hashed, reason)
             self._no_caller(sent, reason)
+        self._good.add(hashed)
         self._known_keys.keep(hashed, found, version)
         return found
 

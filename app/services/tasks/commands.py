@@ -9,6 +9,7 @@ from app.domain.limits import Limited
 from app.domain.task import Standing, State
 from app.metrics import Metrics
 from app.services.consequences import Consequences
+from app.services.limits.refusals import LimitRefusals
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.engine import Connection, Database
 from app.store.signals import POLL, Signals
@@ -28,7 +29,7 @@ class Commands:
         self._database = database
         self._signals = signals
         self._lifecycle = lifecycle
-        self._metrics = metrics
+        self._refusals = LimitRefusals(metrics)
 
     async def cancel(self, client_id: UUID, task_id: UUID) -> None:
         """Cancel a task that waits in the queue; one that is canceled stays so.
@@ -71,7 +72,7 @@ class Commands:
         with self._signals.subscribed(task_id.hex) as announced:
             found = await self._lifecycle.run(work)
             if found.again_in is not None:
-                self._metrics.limited(Limited.REFRESH)
+                self._refusals.note(Limited.REFRESH, client_id)
                 announced.set()  # it may be answered already
             with suppress(TimeoutError):  # the question stays due; the caller sees what there is
                 async with asyncio.timeout(seconds):

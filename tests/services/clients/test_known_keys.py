@@ -48,9 +48,9 @@ def test_a_key_counts_for_a_while_and_never_beyond_its_end(
 ) -> None:
     found = replace(FOUND, expires_in=expires_in)
     known.keep(b"a", found, known.version)
-    clock.now += lasts - 0.01
+    clock.now += max(0.0, lasts - 0.01)
     assert known.get(b"a") == (found if lasts else None)
-    clock.now += 0.01
+    clock.now += min(lasts, 0.01)
     assert known.get(b"a") is None
 
 
