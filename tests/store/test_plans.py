@@ -390,7 +390,7 @@ async def test_the_crowd_is_really_there(crowd: Database) -> None:
         counted = await connection.exec_driver_sql(
             "SELECT state, client_id, count(*) FROM tasks GROUP BY state, client_id"
         )
-        found = {(row.state, row.client_id): row.count for row in counted.all()}
+        found = {(state, client): count for state, client, count in counted.all()}
         assert {state for state, _ in found} == set(State)
         assert sum(found.values()) == 30_000
         assert found[State.QUEUED, FLOODER] > 9_000
