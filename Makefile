@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Bytecode is kept, whatever the machine prefers: each process of the tests would compile all code anew.
+unexport PYTHONDONTWRITEBYTECODE
 # One worker for each core; each has a database, and a server admits only so many connections.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 # Tests without a gateway: rules, clients, the store, and what holds of all files.

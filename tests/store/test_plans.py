@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -24,6 +25,7 @@ from app.store.backlog import read_backlog
 from app.store.clients import clients
 from app.store.engine import Connection, Database
 from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, storing, stuck, sweep
+from tests.database import with_database
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
@@ -78,17 +80,53 @@ SELECT lpad(to_hex(100000 + n), 32, '0')::uuid,
        '\\x00', now() + interval '1 hour', now() - interval '1 second'
 FROM generate_series(1, 10000) n;
 """
+OWED = """  -- what callers are owed, and the feed that is read
+INSERT INTO task_events (task_id, client_id, to_state, attempt)
+SELECT id, client_id, 'queued', 0 FROM tasks ORDER BY id;
+
+INSERT INTO deliveries (id, client_id, task_id, event, url, host, body, state, tries, due_at,
+                        leased_until)
+SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid,
+       lpad(to_hex(n), 32, '0')::uuid, 'task.succeeded', 'https://host-' || n % 50 || '.example/a',
+       'host-' || n % 50 || '.example', repeat('x', 500)::bytea, state, n / 200 % 2,
+       CASE WHEN state = 'pending' THEN now() + make_interval(secs => n % 7200 - 600) END,
+       CASE WHEN state = 'pending' AND n % 2000 = 0 THEN now() + interval '20 s' END
+FROM (SELECT n, CASE n % 20 WHEN 0 THEN 'pending' WHEN 1 THEN 'exhausted' ELSE 'delivered' END
+             AS state FROM generate_series(1, 20000) n) stated;
+
+UPDATE feed_writer SET seen = (SELECT max(id) FROM task_events);
+"""
 TABLES = "clients, api_keys, tasks, task_events, callbacks, kie_slots"
+NOTHING_BY_ITSELF = """
+DO $$ DECLARE found regclass; BEGIN
+    FOR found IN SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public'
+    LOOP EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', found); END LOOP;
+END $$
+"""
 
 
 @pytest_asyncio.fixture(scope="module")
-async def crowd(sql_connection: Sql, pool: Database) -> AsyncIterator[Database]:
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")  # no rows that are dead and counted
-    await sql_connection.execute(SEED + FLOOD)
-    await sql_connection.execute(f"ANALYZE {TABLES}")
-    yield pool
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")
-    await sql_connection.execute(f"ANALYZE {TABLES}")
+async def crowd(dsn: str, template: str, sql_connection: Sql) -> AsyncIterator[Database]:
+    """Lend a database of its own: plans depend on what others left in tables and statistics."""
+    own = f"{urlsplit(dsn).path.strip('/')}_crowd"
+    await sql_connection.execute(f"CREATE DATABASE {own} TEMPLATE {template}")
+    database = Database(with_database(dsn, own), pool_size=2, command_timeout=60)
+    try:
+        async with database.begin() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            for statements in (
+                NOTHING_BY_ITSELF,
+                SEED,
+                FLOOD,
+                OWED,
+                f"ANALYZE {TABLES}, deliveries",
+            ):
+                await driver.execute(statements)
+        yield database
+    finally:
+        await database.dispose()
+        await sql_connection.execute(f"DROP DATABASE {own} WITH (FORCE)")
 
 
 Work = Callable[[Connection], Awaitable[object]]
@@ -270,7 +308,7 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
 }
 SMALL = {
     *("kie_account", "kie_slots", "kie_breakers", "feed_writer"),
-    *("client_queues", "clients", "delivery_urls", "pg_database"),
+    *("client_queues", "clients", "delivery_urls", "pg_database", "queue_sizes"),
 }
 """Tables of a few rows, for which an index would be the longer way."""
 SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}
@@ -358,14 +396,16 @@ async def test_the_order_comes_from_the_index_too(crowd: Database, name: str) ->
     assert "Sort" not in {node["Node Type"] for plan in await plans(crowd, work) for node in plan}
 
 
-async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -> None:
+async def test_the_crowd_is_really_there(crowd: Database) -> None:
     """What is explained finds rows: an empty table would be read by index as well."""
-    counted = await sql_connection.fetch("SELECT state, count(*) FROM tasks GROUP BY state")
-    assert {row["state"] for row in counted} == set(State)
-    assert sum(row["count"] for row in counted) == 30_000
-    waiting = "SELECT count(*) FROM tasks WHERE state = 'queued' AND client_id = $1"
-    assert await sql_connection.fetchval(waiting, FLOODER) > 9_000
     async with crowd.begin() as connection:
+        counted = await connection.exec_driver_sql(
+            "SELECT state, client_id, count(*) FROM tasks GROUP BY state, client_id"
+        )
+        found = {(state, client): count for state, client, count in counted.all()}
+        assert {state for state, _ in found} == set(State)
+        assert sum(found.values()) == 30_000
+        assert found[State.QUEUED, FLOODER] > 9_000
         assert await forecast.forecast(connection, FLOODER, [LAST], WIDE)
         assert (await admission.next_chance(connection, WIDE)).seconds == 0
         claimed = await admit(connection, plain=False)
