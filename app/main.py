@@ -24,6 +24,7 @@ from app.api import (
     events,
     health,
     openapi,
+    spend,
     tasks,
     tracing,
 )
@@ -70,6 +71,7 @@ _API = (
     events.router,
     tasks.router,
     deliveries.router,
+    spend.router,
     dropin.router,
     health.live,
     health.inside,
@@ -81,7 +83,7 @@ ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
 }
 
-_ADMIN = (admin.router, admin_keys.router, bulk.router)
+_ADMIN = (admin.router, admin_keys.router, bulk.router, spend.admin)
 
 ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.ALL: _ADMIN,

@@ -1,5 +1,6 @@
 """The settings themselves: names, defaults, bounds, and which exclude each other."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -173,6 +174,14 @@ class Settings(BaseSettings):
         le=2**62,
         description="How many bytes the inputs of these may take together; clients may have a "
         "number of their own.",
+    )
+    budget_unknown_model_cost: Decimal | None = Field(
+        None,
+        ge=0,
+        le=10**9,
+        description="Credits that a task reserves of its client's budget while no cost of its "
+        "model was seen yet. Without it, a client with a hard budget may have one task of such a "
+        "model under way.",
     )
     kie_queries_per_second: float = Field(
         10,

@@ -24,6 +24,7 @@ from app.services.account.admission import Claim
 from app.services.consequences import Consequences
 from app.services.inflight import InFlightWork
 from app.services.limits.refusals import LimitRefusals
+from app.services.spend.spending import Spending
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.submit import RECORD_PATIENCE, Submitter
 from app.store.account import forecast, sizes
@@ -72,12 +73,14 @@ class Creates:
         guard: Guard,
         policy: Policy,
         new_id: Callable[[], UUID],
+        spending: Spending,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._lifecycle = lifecycle
         self._submitter = submitter
         self._guard = guard
+        self._spending = spending
         self._policy = policy
         self._new_id = new_id
         self._refusals = LimitRefusals(metrics)
@@ -85,16 +88,20 @@ class Creates:
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
 
-        Raises `IdempotencyKeyReusedError`, `QueueFullError`, `QueueTooLongError`, and
-        `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
-        found again by its ids; where the caller is told no before that, a task without a key is
-        withdrawn, not sent.
+        Raises `IdempotencyKeyReusedError`, `QueueFullError`, `QueueTooLongError`,
+        `BudgetExceededError`, and `DatabaseUnavailableError` when PostgreSQL stays away. A commit
+        whose answer was lost is found again by its ids; where the caller is told no before that, a
+        task without a key is withdrawn, not sent.
         """
         await self._require_allowed(client_id, draft)
         new = self._new_task(client_id, draft, key)
         claim = Claim(self._new_id())
         try:
-            async with self._submitter.recovered(claim, unwanted=new.id if key is None else None):
+            unwanted = new.id if key is None else None
+            async with (
+                self._spending.turn(client_id),
+                self._submitter.recovered(claim, unwanted=unwanted),
+            ):
                 admitted = await self._lifecycle.run(
                     lambda connection, consequences: self._store(
                         connection, consequences, new, claim
@@ -144,6 +151,7 @@ class Creates:
             idempotency_key=key,
             fingerprint=fingerprint(draft),
             submit_within=draft.submit_within or self._policy.submit_within,
+            unknown_cost=self._policy.unknown_cost,
         )
 
     async def _release(self, new: NewTask) -> None:
@@ -165,14 +173,17 @@ class Creates:
     ) -> _Admitted:
         """Store and admit in one transaction.
 
-        Raises `QueueFullError` and `QueueTooLongError`, and stores nothing. Both are found out
-        before the admission: the account's lock is held for it and for nothing else.
+        Raises `QueueFullError`, `QueueTooLongError` and `BudgetExceededError`, and stores nothing.
+        All are found out before the admission: the account's lock is held for it and for nothing
+        else.
         """
         stored = await rows.insert_task(connection, new)
         claimed: Sequence[ClaimedTask] = []
         its_turn = held_back = False
         if stored.id == new.id:
             wait = await self._look_ahead(connection, new, refuse=stored.inserted)
+            if stored.reserve is not None:
+                await self._spending.require(connection, new.client_id, new.id, stored.reserve)
             claimed = await self._submitter.claim(connection, claim)
             consequences.wake(new.id, QUEUE)
             if not _is_among(claimed, new.id):

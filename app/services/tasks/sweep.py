@@ -7,6 +7,7 @@ from uuid import UUID
 from app.domain.breaker import FORGOTTEN_AFTER
 from app.domain.task import DEADLINES, State
 from app.services.consequences import Consequences
+from app.services.spend.bookkeeping import Bookkeeping
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.account import breakers, sizes
 from app.store.engine import Connection
@@ -18,8 +19,9 @@ BATCH = 200
 class Sweeper:
     """Looks at bounds, by the database's clock."""
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, books: Bookkeeping) -> None:
         self._lifecycle = lifecycle
+        self._books = books
 
     async def sweep(self) -> float | None:
         """Free and end what is over; 0 where there may be more, else None."""
@@ -30,7 +32,8 @@ class Sweeper:
         forgotten = await self._lifecycle.run(self._forget)
         for client_id in await self._lifecycle.run(self._uncounted):
             await self._lifecycle.run(partial(self._count, client_id))
-        return 0 if moved or forgotten == BATCH else None
+        more = await self._books.turn()
+        return 0 if moved or forgotten == BATCH or more else None
 
     async def _end_leases(
         self, connection: Connection, consequences: Consequences

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +31,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.draft import Draft
 from app.domain.holding import turns
+from app.domain.spend import Reserve
 from app.domain.task import FINAL, FailSource, Source, Standing, State
+from app.store.spend.entries import BOOKED, RESERVED, has_budget, reserving
 from app.store.sql import NOW, interval, later, seconds_since, state_literal, verbatim
 from app.store.tables import RESULT_URLS_CUT, Task
 from app.store.tasks.events import MOVED, logged
@@ -47,6 +50,8 @@ class NewTask:
     fingerprint: bytes
     submit_within: float
     """Seconds that it may wait in the queue."""
+    unknown_cost: Decimal | None = None
+    """What is reserved for a model that has not cost anything yet; None: nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,8 @@ class StoredTask:
     fingerprint: bytes
     inserted: bool
     """Just now, by this transaction."""
+    reserve: Reserve | None = None
+    """What it reserved, where its client has a budget that may forbid it."""
 
 
 _INPUT = bindparam("input", type_=Task.__table__.c.input.type)
@@ -80,12 +87,18 @@ def _insert_new() -> Executable:
             dialect=bindparam("dialect"),
             due_at=NOW,
             submit_by=later("submit_within"),
+            reserved=RESERVED,
         )
         .on_conflict_do_nothing()
-        .returning(*MOVED)
+        .returning(*MOVED, *BOOKED)
         .cte("stored")
     )
-    return select(stored.c.id).add_cte(logged(stored, left=null()))
+    return select(
+        stored.c.created_at.label("at"),
+        stored.c.model,
+        stored.c.reserved.label("credits"),
+        has_budget(stored.c.client_id).label("has_budget"),
+    ).add_cte(logged(stored, left=null()), reserving(stored))
 
 
 _INSERT = _insert_new()
@@ -103,8 +116,11 @@ async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
     """Store `new` unless its id or its client's idempotency key is there already."""
     values: dict[str, Any] = {name: getattr(new.draft, name) for name in new.draft.__slots__}
     values |= {name: getattr(new, name) for name in new.__slots__ if name != "draft"}
-    if await connection.scalar(_INSERT, values) is not None:
-        return StoredTask(id=new.id, fingerprint=new.fingerprint, inserted=True)
+    found = (await connection.execute(_INSERT, values)).one_or_none()
+    if found is not None:
+        cost = Reserve(at=found.at, model=found.model, credits=found.credits)
+        reserve = cost if found.has_budget else None
+        return StoredTask(id=new.id, fingerprint=new.fingerprint, inserted=True, reserve=reserve)
     row = (await connection.execute(_FIND_STORED, values)).one()
     return StoredTask(id=row.id, fingerprint=row.fingerprint, inserted=False)
 
