@@ -1,8 +1,6 @@
 """What was spent, and what may be spent: a client's own, and of all clients for operators."""
 
-import csv
-import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
@@ -27,7 +25,7 @@ from app.domain.access import Role, Scope
 from app.domain.errors import bad_parameter
 from app.domain.spend import Period, checked_budget
 from app.domain.usage import MAX_GROUPS, USUAL_GROUPS, Group, Wanted, wanted
-from app.services.spend.usage import ALL_GROUPS, OWN_GROUPS, UsagePage, flat
+from app.services.spend.usage import ALL_GROUPS, OWN_GROUPS, UsagePage, table
 
 router = APIRouter(prefix="/v1", tags=["spend"], dependencies=[Depends(only_known_parameters)])
 admin = APIRouter(
@@ -248,17 +246,8 @@ def _answer(request: Request, page: UsagePage) -> Response:
     cursor = group_cursor(page.last)
     if _prefers_csv(request.headers.get("accept", "")):
         headers = {} if cursor is None else {"X-Next-Cursor": cursor}
-        return Response(_csv(page), media_type=CSV, headers=headers)
-    looked = page.wanted
-    shown: Mapping[str, Any] = {
-        "data": page.rows,
-        "total": page.total,
-        "from": looked.first.isoformat(),
-        "to": looked.last.isoformat(),
-        "group_by": list(looked.by),
-        "next_cursor": cursor,
-    }
-    return ExactJSON(shown)
+        return Response(table(page), media_type=CSV, headers=headers)
+    return ExactJSON({**page.shown, "next_cursor": cursor})
 
 
 def _prefers_csv(accept: str) -> bool:
@@ -266,23 +255,3 @@ def _prefers_csv(accept: str) -> bool:
     kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
     known = [kind for kind in kinds if kind in (CSV, "application/json")]
     return known[:1] == [CSV]
-
-
-def _csv(page: UsagePage) -> str:
-    """Write a table (RFC 4180)."""
-    head, rows = flat(page)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(_cell(name) for name in head)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
-
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
-
-
-def _cell(value: object) -> str:
-    """Keep spreadsheets from running what callers wrote: such a text gets an apostrophe."""
-    if not isinstance(value, str):
-        return "" if value is None else f"{value:f}" if hasattr(value, "as_tuple") else str(value)
-    return f"'{value}" if value.startswith(_FORMULA) else value

@@ -130,7 +130,12 @@ class Entry:
 
     @property
     def overshoot(self) -> Decimal:
-        """By how much a cost that became known is above what was reserved for it."""
+        """By how much a cost that became known is above what was reserved for it.
+
+        The first task of a model has no reserve: what it costs is no overshoot.
+        """
+        if self.left_state is None and self.reserved == NOTHING:
+            return NOTHING
         return max(NOTHING, self.spent + min(self.reserved, NOTHING))
 
     @property

@@ -22,7 +22,7 @@ BUDGET_OVERSHOOT = Metric(
     name="kie_gateway_budget_overshoot_total",
     kind=Kind.COUNTER,
     meaning="Tasks of clients with a budget that cost more than was reserved for them: the model's "
-    "price rose while they were under way, or they had no reserve.",
+    "price rose while they were under way, or their reserve had been given back.",
     alert="any increase: a price has changed",
 )
 BUDGET_OVERSHOOT_CREDITS = Metric(

@@ -1,8 +1,11 @@
 """What tasks have cost: for their client, and of all clients for operators."""
 
+import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +33,17 @@ class UsagePage:
         if not self.more:
             return None
         return tuple(self.rows[-1][name] or "" for name in self.wanted.by)
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """Return all of it but where the next page begins."""
+        return {
+            "data": self.rows,
+            "total": self.total,
+            "from": self.wanted.first.isoformat(),
+            "to": self.wanted.last.isoformat(),
+            "group_by": list(self.wanted.by),
+        }
 
 
 class Usage:
@@ -97,3 +111,25 @@ def flat(page: UsagePage) -> tuple[list[str], list[list[object]]]:
         for row in page.rows
     ]
     return head, rows
+
+
+def table(page: UsagePage) -> str:
+    """Write it as CSV (RFC 4180)."""
+    head, rows = flat(page)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(_cell(name) for name in head)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return text.getvalue()
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+
+
+def _cell(value: object) -> str:
+    """Keep spreadsheets from running what callers wrote: such a text gets an apostrophe."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if not isinstance(value, str):
+        return "" if value is None else str(value)
+    return f"'{value}" if value.startswith(_FORMULA) else value

@@ -200,13 +200,16 @@ async def set_budget(connection: AsyncConnection, client_id: UUID, budget: Budge
     await connection.execute(_SET, values)
 
 
-_THIS = (BudgetRow.client_id == _CLIENT, BudgetRow.period == bindparam("of_period", type_=Text))
+_THIS = (
+    BudgetRow.client_id == bindparam("of_client", type_=Uuid),
+    BudgetRow.period == bindparam("of_period", type_=Text),
+)
 _CLEAR = delete(BudgetRow).where(*_THIS).returning(BudgetRow.period)
 
 
 async def clear(connection: AsyncConnection, client_id: UUID, period: Period) -> bool:
     """Take a budget away; False: there is none."""
-    given = {"client_id": client_id, "of_period": period}
+    given = {"of_client": client_id, "of_period": period}
     return await connection.scalar(_CLEAR, given) is not None
 
 
@@ -223,7 +226,7 @@ _ANNOUNCE = (
 async def note_announced(connection: AsyncConnection, client_id: UUID, standing: Standing) -> None:
     """Note that the thresholds that are reached were announced; the caller has the lock."""
     given = {
-        "client_id": client_id,
+        "of_client": client_id,
         "of_period": standing.budget.period,
         "reached": [*standing.announced, *standing.crossed],
         "start": standing.period_start,

@@ -135,7 +135,8 @@ _RECONCILE = text(
 WITH bounded AS (SELECT DISTINCT client_id FROM budgets),
 kept AS (
     SELECT client_id, created_at, reserved FROM tasks JOIN bounded USING (client_id)
-    WHERE state = ANY (:holding) AND reserved IS NOT NULL AND (finished_at IS NULL OR booked)
+    WHERE state = ANY (:holding) AND credits_consumed IS NULL AND reserved IS NOT NULL
+    AND (finished_at IS NULL OR booked)
     UNION ALL
     SELECT client_id, created_at, reserved FROM tasks JOIN bounded USING (client_id)
     WHERE state = 'succeeded' AND credits_consumed IS NULL AND reserved IS NOT NULL AND booked
