@@ -12,9 +12,9 @@ from uuid import UUID
 
 from app.domain.errors import bad_parameter
 from app.domain.spend import NOTHING
-from app.domain.task import FINAL, State
+from app.domain.task import State
 
-ENDS = tuple(state for state in State if state in FINAL)
+ENDS = (State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED)
 """The states that usage counts tasks by."""
 
 # -- what is asked for
