@@ -1,6 +1,5 @@
 """The settings themselves: names, defaults, bounds, and which exclude each other."""
 
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -25,6 +24,7 @@ from app.config.values import (
     ListenAddress,
     Seconds,
     Token,
+    UnknownCost,
     Wait,
     WebUrl,
     listed,
@@ -172,17 +172,9 @@ class Settings(BaseSettings):
         2**30,
         ge=1,
         le=2**62,
-        description="How many bytes the inputs of these may take together; clients may have a "
-        "number of their own.",
+        description="Bytes of these tasks' inputs together; clients may have a number of their own.",
     )
-    budget_unknown_model_cost: Decimal | None = Field(
-        None,
-        ge=0,
-        le=10**9,
-        description="Credits that a task reserves of its client's budget while no cost of its "
-        "model was seen yet. Without it, a client with a hard budget may have one task of such a "
-        "model under way.",
-    )
+    budget_unknown_model_cost: UnknownCost = None
     kie_queries_per_second: float = Field(
         10,
         gt=0,

@@ -68,7 +68,8 @@ changes AS (
 )
 SELECT budgets.client_id, budgets.period, budgets.credits, budgets.mode, budgets.thresholds,
     asked.day,
-    coalesce(sum(changes.spent), 0) AS spent, coalesce(sum(changes.reserved), 0) AS reserved,
+    trim_scale(coalesce(sum(changes.spent), 0)) AS spent,
+    trim_scale(coalesce(sum(changes.reserved), 0)) AS reserved,
     CASE WHEN announced_for IS NOT DISTINCT FROM CASE budgets.period WHEN 'day' THEN asked.day
         WHEN 'month' THEN date_trunc('month', asked.day::timestamp)::date END
     THEN announced ELSE '{}' END AS announced

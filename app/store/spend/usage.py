@@ -72,7 +72,7 @@ def _selecting(wanted: Wanted, client_id: UUID | None, *, grouped: bool) -> Sele
         Group.CLIENT: func.coalesce(Client.name, cast(parts.c.client_id, Text)),
     }
     by = [groups.get(name, parts.c.value) for name in wanted.by] if grouped else []
-    sums = [func.sum(parts.c[name]) for name in SUMS]
+    sums = [func.trim_scale(func.sum(parts.c[name])) for name in SUMS]
     statement = (
         select(
             *(column.label(name) for column, name in zip(by, wanted.by, strict=False)),
