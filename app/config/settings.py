@@ -172,7 +172,7 @@ class Settings(BaseSettings):
         2**30,
         ge=1,
         le=2**62,
-        description="Bytes of these tasks' inputs together; clients may have a number of their own.",
+        description="Bytes of these tasks' inputs in all; clients may have a number of their own.",
     )
     budget_unknown_model_cost: UnknownCost = None
     kie_queries_per_second: float = Field(

@@ -26,7 +26,11 @@ MODEL = "priced/model"
 CREATES = 200
 COVERED = 50
 LAST_WORDS = (200, 201, 402)
-ENDED = "SELECT count(*) = 0 FROM tasks WHERE state NOT IN ('succeeded', 'failed', 'canceled')"
+ENDED = """
+SELECT count(*) = 0 FROM tasks
+WHERE state NOT IN ('succeeded', 'failed', 'canceled')
+OR (state = 'succeeded' AND credits_consumed IS NULL)
+"""
 
 
 def _free_port() -> int:
@@ -94,7 +98,7 @@ class Fleet:
                 async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
                     answer = await http.post(
                         f"http://127.0.0.1:{next(ports)}/v1/tasks",
-                        json={"model": MODEL, "input": {}},
+                        json={"model": MODEL, "input": {"prompt": "a cat"}},
                         headers={**self.headers, "Idempotency-Key": key},
                     )
                     if answer.status_code == 402:
@@ -209,7 +213,7 @@ async def bound(sql: Connection, credits_: Decimal) -> None:
 
 
 async def settled(sql: Connection) -> None:
-    """Wait until every task has an end that kie.ai has stated, whoever died meanwhile."""
+    """Wait until kie.ai has stated each task's end and cost, whoever died meanwhile."""
 
     async def look() -> bool | None:
         return await sql.fetchval(ENDED) or None
