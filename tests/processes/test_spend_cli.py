@@ -35,7 +35,7 @@ async def test_budgets_and_usage(stage: Stage, sql: Connection) -> None:
         ]
     )
     assert [one.status for one in ran] == [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 1]
-    assert ran[0].out == "set shop month: 100.5 credits (hard), 84 of them left\n"
+    assert ran[0].out == "set shop month: 100.5 credits (hard), 84.0 of them left\n"
     assert json.loads(ran[1].out)["mode"] == "warn"
     assert ran[2].out.split()[:4] == ["client", "period", "mode", "credits"]
     assert [one["period"] for one in json.loads(ran[3].out)] == ["day", "month"]
