@@ -24,6 +24,7 @@ from app.api import (
     events,
     health,
     openapi,
+    spend,
     tasks,
     tracing,
 )
@@ -71,6 +72,7 @@ _API = (
     tasks.router,
     events.router,
     deliveries.router,
+    spend.router,
     dropin.router,
     health.inside,
 )
@@ -82,7 +84,7 @@ ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
 }
 
-_ADMIN = (admin.router, admin_keys.router, bulk.router)
+_ADMIN = (admin.router, admin_keys.router, bulk.router, spend.admin)
 
 ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.ALL: _ADMIN,

@@ -53,6 +53,10 @@ from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
 from app.services.services import ApiSettings, Services
 from app.services.shutdown import Shutdown
+from app.services.spend.bookkeeping import Bookkeeping
+from app.services.spend.budgets import Budgets
+from app.services.spend.spending import Spending
+from app.services.spend.usage import Usage
 from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
@@ -192,6 +196,7 @@ def build(
     intake = Intake(lifecycle, urls, policy, metrics)
     submitter = Submitter(intake, kie, leases, urls, admission, new_id, metrics)
     account = Account(working, kie, lifecycle.run, policy, chance)
+    budgets = Budgets(database)
     shutdown = Shutdown(settings.shutdown_timeout, monotonic)
     for stop in (submitter.stop, health.end, waiters.close):
         shutdown.stops(stop)
@@ -205,7 +210,11 @@ def build(
         admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         intake=intake,
-        creates=Creates(for_callers, submitter, guard, policy, new_id, metrics),
+        creates=Creates(
+            *(for_callers, submitter, guard, policy, new_id),
+            Spending(metrics),
+            metrics,
+        ),
         submitter=submitter,
         receiver=Receiver(
             *(intake, urls, hmac_keys, new_id, utc_now, metrics),
@@ -234,8 +243,14 @@ def build(
             new_id,
             Budget(settings.client_redeliveries_per_minute, metrics),
         ),
-        dropin=DropIn(database, kie, account),
-        sweeper=Sweeper(working, lifecycle),
+        dropin=DropIn(database, kie, account, budgets),
+        budgets=budgets,
+        usage=Usage(database, utc_now),
+        sweeper=Sweeper(
+            working,
+            lifecycle,
+            Bookkeeping(working, lifecycle.run, new_id, settings.delivery_schedule[0], metrics),
+        ),
         reader=Reader(database, waiters, urls, policy.limits),
         commands=Commands(database, signals, for_callers, metrics),
         feed=Feed(database, streams, waiters),
@@ -336,4 +351,5 @@ def _policy(settings: Settings) -> Policy:
         ),
         queue=QueueBounds(tasks=settings.client_queued_tasks, bytes=settings.client_queued_bytes),
         call=settings.kie_timeout,
+        unknown_cost=settings.budget_unknown_model_cost,
     )

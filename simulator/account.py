@@ -147,21 +147,24 @@ class Account:
         self._queries = Window()
         self._tasks: dict[str, Task] = {}
         self.limits = limits
+        self.prices: dict[str, Decimal] = {}
+        """Credits by the model's whole name, before those of `PRICES`."""
         self.ledger: list[Task] = []
         """Every accepted create in order, even where two were made to share an id."""
 
     def reset(self) -> None:
-        """Start again: no tasks, the credits and limits of the start, the same random numbers."""
+        """Start again: no tasks, credits, limits and prices as at the start, the same chances."""
         self._random.seed(self._seed)
         self._credits = self._start_credits
         self.limits = self._start_limits
+        self.prices.clear()
         remembered = (self._refunds, self._ends, self._creates, self._queries, self._tasks)
         for each in (*remembered, self.ledger):
             each.clear()
 
     def create(self, body: CreateBody, base_url: str, now: float, plan: Plan = USUAL_PLAN) -> Task:
         """Accept and bill a create; raises `RefusedError` when it cannot be paid."""
-        price = price_of(body.model)
+        price = self.prices.get(body.model, price_of(body.model))
         if price > self.balance(now):
             raise RefusedError(self.limits.out_of_credits_code, OUT_OF_CREDITS)
         task = self._begin(body, base_url, price, now, plan)

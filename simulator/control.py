@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from simplejson import RawJSON
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -28,10 +28,15 @@ from simulator.vendor import Query, Vendor
 Self = TypeVar("Self")
 
 
+Credits = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+_PRICES = TypeAdapter(dict[str, Credits])
+"""The body of `PUT /simulator/prices`: credits by the model's whole name."""
+
+
 class AccountChange(Limits):
     """The body of `PUT /simulator/account`: whatever is left out stays."""
 
-    credits: Annotated[Decimal, Field(ge=0, allow_inf_nan=False)] | None = None
+    credits: Credits | None = None
     """The balance."""
 
 
@@ -81,6 +86,8 @@ class Control:
             Route("/simulator/latency", self.set_latency, methods=["PUT"]),
             Route("/simulator/account", self.account, methods=["GET"]),
             Route("/simulator/account", self.change_account, methods=["PUT"]),
+            Route("/simulator/prices", self.prices, methods=["GET"]),
+            Route("/simulator/prices", self.set_prices, methods=["PUT"]),
             Route("/simulator/ledger", self.ledger, methods=["GET"]),
             Route("/simulator/ledger", self.reset, methods=["DELETE"]),
             Route("/simulator/truth", self.truth),
@@ -143,6 +150,16 @@ class Control:
         given = change.model_dump(exclude_unset=True, exclude={"credits"})
         self._account.limits = self._account.limits.model_copy(update=given)
         return await self.account(request)
+
+    async def prices(self, _: Request) -> Response:
+        """Show the prices that were set, by model."""
+        return answer(dict(self._account.prices))
+
+    @_reporting_errors
+    async def set_prices(self, request: Request) -> Response:
+        """Set what creates of these models cost from now on, until the ledger is cleared."""
+        self._account.prices |= _PRICES.validate_json(await request.body())
+        return await self.prices(request)
 
     async def ledger(self, _: Request) -> Response:
         """Show every create that was accepted, and what it cost."""

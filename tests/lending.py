@@ -5,8 +5,8 @@ planned anew on it. Who gets a pool has it for itself, and gives it back idle. W
 connections or changes what a session starts with uses a database of its own, or a `Database`.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from typing_extensions import override
@@ -62,6 +62,19 @@ async def lending(dsn: str) -> AsyncIterator[None]:
         for key in [key for key in _idle if key[0] == dsn]:
             for pools in _idle.pop(key):
                 await Pools.dispose(pools)
+
+
+@contextmanager
+def owning() -> Iterator[None]:
+    """Have gateways that start within the block open connections of their own, and close them."""
+    kept = _lent_for[:], dict(_idle)
+    _lent_for.clear()
+    _idle.clear()
+    try:
+        yield
+    finally:
+        _lent_for[:] = kept[0]
+        _idle.update(kept[1])
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ IN_PROCESS = (
 """Tests that run the code in their own process, where it is seen."""
 PROPERTIES = (
     *("tests/domain", "tests/kie", "tests/outbound", "tests/services/tasks/test_any_order.py"),
+    "tests/services/spend/test_any_spend.py",
     *("tests/api/test_schema.py", "tests/api/test_hostile_bodies.py", "tests/api/test_admin.py"),
 )
 EVENTS = "tests/faults/test_database_events.py"
@@ -95,6 +96,7 @@ PARTS = (
     _sabotaged(9, 60),
     _sabotaged(10, 240),
     _sabotaged(11, 150),
+    _sabotaged(12, 90),
     Part(
         name="properties with all examples",
         seconds=180,

@@ -42,6 +42,7 @@ class Sabotage:
         return (self.tests, (self.lab,)) if self.lab else (self.tests,)
 
 
+SPEND = "tests/services/spend/test_spend.py"
 KNOWN_URL = "tests/services/tasks/test_known_url.py"
 
 SABOTAGES = (
@@ -718,7 +719,7 @@ SABOTAGES = (
         8,
         "everybodys-balance",
         "app/services/dropin.py",
-        "if not await clients.sees_balance(connection, client_id):",
+        "if not sees_balance:",
         "if False:",
         ("tests/api/test_dropin.py::test_the_balance_is_for_those_who_may_see_it",),
     ),
@@ -1007,8 +1008,8 @@ SABOTAGES = (
         1,
         "send-what-was-denied",
         "app/services/tasks/create.py",
-        "unwanted=new.id if key is None else None",
-        "unwanted=None",
+        "unwanted = new.id if key is None else None",
+        "unwanted = None",
         ("tests/services/tasks/test_withdrawn.py",),
     ),
     Sabotage(
@@ -1155,6 +1156,54 @@ SABOTAGES = (
         "script-src 'self'",
         "script-src *",
         ("tests/api/test_browsers.py",),
+    ),
+    Sabotage(
+        12,
+        "count-before-the-lock",
+        "app/services/spend/spending.py",
+        "if not await budgets.lock(connection, client_id):",
+        "if not client_id:",
+        (f"{SPEND}::test_parallel_creates_are_never_more_than_the_budget_covers",),
+    ),
+    Sabotage(
+        12,
+        "reserve-nothing",
+        "app/store/tasks/storing.py",
+        ").add_cte(logged(stored, left=null()), reserving(stored))",
+        ").add_cte(logged(stored, left=null()))",
+        (f"{SPEND}::test_parallel_creates_are_never_more_than_the_budget_covers",),
+    ),
+    Sabotage(
+        12,
+        "release-early",
+        "app/domain/spend.py",
+        "RELEASED = frozenset({State.CANCELED, State.FAILED})",
+        "RELEASED = frozenset({State.CANCELED, State.FAILED, State.EXPIRED})",
+        (f"{SPEND}::test_what_may_have_been_paid_keeps_its_reserve",),
+    ),
+    Sabotage(
+        12,
+        "book-no-correction",
+        "app/store/spend/entries.py",
+        "left = (case((before.booked.is_(True), value)) for value in _side(before)[:2])",
+        "left = (case((before.booked.is_(None), value)) for value in _side(before)[:2])",
+        (f"{SPEND}::test_a_success_without_credits_keeps_its_reserve_until_they_are_known",),
+    ),
+    Sabotage(
+        12,
+        "fold-and-forget",
+        "app/services/spend/bookkeeping.py",
+        "await folding.add_spend(connection, _spend(entries))",
+        "await folding.add_spend(connection, {})",
+        (f"{SPEND}::test_a_create_reserves_what_its_model_has_cost_at_most",),
+    ),
+    Sabotage(
+        12,
+        "announce-again",
+        "app/services/spend/bookkeeping.py",
+        "await budgets.note_announced(connection, client_id, standing)",
+        "await budgets.lock(connection, client_id)",
+        (f"{SPEND}::test_thresholds_are_announced_once",),
     ),
 )
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
@@ -102,6 +103,22 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         lambda metrics: metrics.swept(State.EXPIRED, 3),
         {'kie_gateway_swept_tasks_total{state="expired"}': 3},
     ),
+    "create beyond a budget": (
+        lambda metrics: metrics.budget_refused("exceeded"),
+        {'kie_gateway_budget_refused_total{reason="exceeded"}': 1},
+    ),
+    "threshold of a budget": (
+        lambda metrics: metrics.threshold_reached("month"),
+        {'kie_gateway_budget_thresholds_total{period="month"}': 1},
+    ),
+    "task that cost more than its reserve": (
+        lambda metrics: metrics.budget_overshot(Decimal("2.5")),
+        {
+            "kie_gateway_budget_overshoot_total": 1,
+            "kie_gateway_budget_overshoot_credits_total": 2.5,
+        },
+    ),
+    "reserve put right": (Metrics.reserve_fixed, {"kie_gateway_reserves_fixed_total": 1}),
     "paid twice": (Metrics.paid_twice, {"kie_gateway_paid_twice_total": 1}),
     "disagreement": (
         lambda metrics: metrics.disagreed(Source.CALLBACK),
@@ -274,7 +291,7 @@ def test_no_label_has_a_value_that_is_not_listed() -> None:
 
 def test_alerts_speak_of_metrics_that_are_there() -> None:
     known = {metric.name: metric for metric in CATALOGUE}
-    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 19
+    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 23
     for alert in ALERTS:
         used = re.findall(r"kie_gateway_\w+", alert.expr)
         assert used, alert.name

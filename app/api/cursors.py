@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+import json
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -54,6 +56,32 @@ def read_id_cursor(cursor: str | None, *, in_body: bool = False) -> UUID | None:
     if _ID.fullmatch(cursor) is None:
         raise _foreign_cursor(in_body=in_body)
     return UUID(bytes=base64.urlsafe_b64decode(cursor + "=="))
+
+
+MAX_GROUP = 4000
+"""Characters of a cursor that names a group: its names are bounded, too."""
+
+
+def group_cursor(group: tuple[str, ...] | None) -> str | None:
+    """Write down after which group of usage the next page begins."""
+    if group is None:
+        return None
+    return base64.urlsafe_b64encode(json.dumps(group).encode()).rstrip(b"=").decode()
+
+
+def read_group_cursor(cursor: str | None, names: int) -> tuple[str, ...] | None:
+    """Read such a cursor of so many names; raises `InvalidRequestError`."""
+    if cursor is None:
+        return None
+    group: object = None
+    if len(cursor) <= MAX_GROUP:
+        with suppress(binascii.Error, ValueError, RecursionError):
+            group = json.loads(base64.urlsafe_b64decode(cursor + "=="))
+    if not isinstance(group, list) or len(group) != names or names == 0:
+        raise _foreign_cursor()
+    if not all(isinstance(name, str) and "\0" not in name for name in group):
+        raise _foreign_cursor()
+    return tuple(group)
 
 
 def _foreign_cursor(*, in_body: bool = False) -> InvalidRequestError:

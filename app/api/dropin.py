@@ -43,7 +43,9 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,
     errors.UnauthenticatedError: 401,
-    errors.NotPermittedError: 401,
+    errors.NotPermittedError: 422,  # 401 means a bad key, and real clients give up on it
+    errors.BudgetExceededError: 433,
+    errors.ModelCostUnknownError: 433,
     errors.InsufficientScopeError: 401,
     errors.InsufficientRoleError: 401,
     errors.ClientDisabledError: 401,
@@ -71,7 +73,6 @@ CODES: Mapping[type[GatewayError], int] = {
 
 TEXTS: Mapping[type[GatewayError], str] = {
     errors.UnauthenticatedError: "You do not have access permissions: {detail}",
-    errors.NotPermittedError: "You do not have access permissions: {detail}",
     errors.InsufficientScopeError: "You do not have access permissions: {detail}",
     errors.ClientDisabledError: "You do not have access permissions: {detail}",
     errors.MalformedBodyError: "The request body is not readable JSON: {detail}",

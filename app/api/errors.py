@@ -19,6 +19,8 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.MalformedBodyError: 400,
     errors.InvalidIdempotencyKeyError: 400,
     errors.UnauthenticatedError: 401,
+    errors.BudgetExceededError: 402,
+    errors.ModelCostUnknownError: 402,
     errors.InsufficientScopeError: 403,
     errors.InsufficientRoleError: 403,
     errors.ClientDisabledError: 403,
@@ -78,7 +80,7 @@ def problem(error: GatewayError, request_id: str | None) -> dict[str, Any]:
     }
     if isinstance(error, errors.DatabaseUnavailableError) and error.task_id is not None:
         content["task_id"] = str(error.task_id)
-    if isinstance(error, errors.QueueFullError):
+    if isinstance(error, (errors.QueueFullError, errors.BudgetExceededError)):
         content |= error.figures
     if error.flaws:
         content["errors"] = [_shown(flaw) for flaw in error.flaws]
@@ -109,6 +111,8 @@ def refusal(scope: Scope, error: GatewayError) -> Response:
     if isinstance(
         error, (errors.QueueTooLongError, errors.QueueFullError, errors.RateLimitedError)
     ):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if isinstance(error, errors.BudgetExceededError) and error.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     return response
 

@@ -15,6 +15,7 @@ from app.api.schemas.bulk import BULK_BODIES
 from app.api.schemas.deliveries import DELIVERY_BODIES
 from app.api.schemas.dropin import KIE_BODIES
 from app.api.schemas.problems import ProblemDocument
+from app.api.schemas.spend import SPEND_BODIES
 from app.api.schemas.tasks import TASK_BODIES
 from app.domain.errors import GatewayError, RateLimitedError
 
@@ -44,6 +45,7 @@ _ON_EVERY_ANSWER = ("RateLimit-Policy", "RateLimit")
 _MEANING = {
     400: "The body is not usable JSON, or the Idempotency-Key is not valid.",
     401: "No valid API key.",
+    402: "A hard budget of yours does not cover what the task may cost.",
     403: "The key is valid, and not for this.",
     404: "Nothing there for this caller.",
     409: "Its state does not allow this.",
@@ -99,6 +101,7 @@ _NAMED: tuple[type[BaseModel], ...] = (
     *ADMIN_BODIES,
     *ADMIN_KEY_BODIES,
     *BULK_BODIES,
+    *SPEND_BODIES,
 )
 """What routes refer to by name alone."""
 

@@ -46,7 +46,7 @@ router = APIRouter(
     response_model=Task,
     responses={
         200: {"model": Task, "description": "The key was used before: the same task."},
-        **refusals(400, 401, 403, 413, 422, 429, 503),
+        **refusals(400, 401, 402, 403, 413, 422, 429, 503),
     },
     openapi_extra=body_of(TaskCreate),
 )

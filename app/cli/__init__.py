@@ -10,7 +10,17 @@ import typer
 
 from app.cli.callers import deliveries, tasks
 from app.cli.interrupts import unwind_on_signals
-from app.cli.operators import admin_keys, admission, clients, doctor, keys, secrets, stuck
+from app.cli.operators import (
+    admin_keys,
+    admission,
+    budgets,
+    clients,
+    doctor,
+    keys,
+    secrets,
+    stuck,
+    usage,
+)
 from app.cli.processes import demo, dev, listen, migrate, serve, simulator, worker
 
 app = typer.Typer(
@@ -30,6 +40,8 @@ app = typer.Typer(
     kie-gateway admission pause     the brake: nothing more is sent to kie.ai
     kie-gateway stuck               the tasks that need a person, and for what
     kie-gateway deliveries list     the webhooks that were sent, or not yet
+    kie-gateway usage               what tasks have cost, by client and day
+    kie-gateway budgets set         what a client may spend
 
     Exits 0 when done, 1 when it could not be done, 2 when arguments or
     settings cannot be used.
@@ -48,8 +60,10 @@ app.command("simulator")(simulator.simulator)
 app.command("listen")(listen.listen)
 app.command("doctor")(doctor.doctor)
 app.command("stuck")(stuck.stuck)
+app.command("usage")(usage.usage)
 app.add_typer(admin_keys.app, name="admin-keys")
 app.add_typer(admission.app, name="admission")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(clients.app, name="clients")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(keys.app, name="keys")

@@ -24,6 +24,7 @@ from app.config.values import (
     ListenAddress,
     Seconds,
     Token,
+    UnknownCost,
     Wait,
     WebUrl,
     listed,
@@ -171,9 +172,9 @@ class Settings(BaseSettings):
         2**30,
         ge=1,
         le=2**62,
-        description="How many bytes the inputs of these may take together; clients may have a "
-        "number of their own.",
+        description="Bytes of these tasks' inputs in all; clients may have a number of their own.",
     )
+    budget_unknown_model_cost: UnknownCost = None
     kie_queries_per_second: float = Field(
         10,
         gt=0,

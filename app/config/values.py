@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 from typing import Annotated, NamedTuple
 from urllib.parse import SplitResult
 
@@ -133,3 +134,14 @@ Token = Annotated[SecretStr, AfterValidator(_fits_a_header)]
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 """Up to a year, which PostgreSQL's intervals and asyncio's timers both bear."""
 Wait = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
+
+UnknownCost = Annotated[
+    Decimal | None,
+    Field(
+        ge=0,
+        le=10**9,
+        description="Credits that a task reserves of its client's budget while no cost of its "
+        "model was seen yet. Without it, a client with a hard budget may have one task of such a "
+        "model under way.",
+    ),
+]

@@ -38,6 +38,8 @@ class Action(StrEnum):
     ADMIN_KEY_REVOKED = "admin_key_revoked"
     ADMISSION_PAUSED = "admission_paused"
     ADMISSION_RESUMED = "admission_resumed"
+    BUDGET_CLEARED = "budget_cleared"
+    BUDGET_SET = "budget_set"
     CLIENT_CHANGED = "client_changed"
     CLIENT_DISABLED = "client_disabled"
     CLIENT_ENABLED = "client_enabled"

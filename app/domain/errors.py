@@ -245,6 +245,33 @@ class QueueFullError(GatewayError):
         """What is queued and what may be, by name."""
 
 
+class BudgetExceededError(GatewayError):
+    """A hard budget of the client's is spent, or reserved, so far that the task is not covered."""
+
+    code = "budget_exceeded"
+    title = "The budget is spent"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retry_after: float | None = None,
+        figures: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        """Seconds until the budget renews; None: it does not."""
+        self.figures = figures or {}
+        """How the budget stands, by name."""
+
+
+class ModelCostUnknownError(BudgetExceededError):
+    """Nobody knows what the model costs, and a task that will show it is under way."""
+
+    code = "model_cost_unknown"
+    title = "The cost of this model is not known yet"
+
+
 class DatabaseUnavailableError(GatewayError):
     """PostgreSQL cannot be reached, or went away under a transaction."""
 

@@ -1,6 +1,7 @@
 """The terms of a task's life: durations and choices that services are given."""
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 
 from app.domain.admission import Limits, QueueBounds
@@ -18,7 +19,7 @@ class Confirm(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Seconds, but for `confirm` and `limits`."""
+    """Seconds, but for `confirm`, `limits` and `unknown_cost`."""
 
     submit_within: float = 3600
     """The longest time in the queue, where a create does not say otherwise."""
@@ -37,3 +38,5 @@ class Policy:
     queue: QueueBounds = field(default_factory=QueueBounds)
     call: float = 30
     """The longest that one call to kie.ai may take."""
+    unknown_cost: Decimal | None = None
+    """Credits that are reserved for a model that has not cost anything yet; None: unknown."""

@@ -163,4 +163,37 @@ ALERTS: tuple[Alert, ...] = (
         summary="many keys were refused: somebody guesses, or a caller goes on with a key that has "
         "ended; see the log's auth.refused",
     ),
+    Alert(
+        name="KieGatewayBudgetSpent",
+        expr="sum by (job)"
+        ' (increase(kie_gateway_budget_refused_total{reason="exceeded"}[10m])) > 0',
+        lasting="0m",
+        severity="warning",
+        summary="a hard budget refuses a client's creates until it renews; the log's "
+        "budget.refused names the client, kie-gateway budgets list shows how it stands",
+    ),
+    Alert(
+        name="KieGatewayBudgetThreshold",
+        expr="sum by (job, period) (increase(kie_gateway_budget_thresholds_total[15m])) > 0",
+        lasting="0m",
+        severity="info",
+        summary="a client has spent a part of its budget that was to be announced; the log's "
+        "budget.threshold names it",
+    ),
+    Alert(
+        name="KieGatewayBudgetOvershoot",
+        expr="sum by (job) (increase(kie_gateway_budget_overshoot_total[15m])) > 0",
+        lasting="0m",
+        severity="warning",
+        summary="tasks cost more than was reserved for them: a model's price rose, and a budget "
+        "may be exceeded by what was under way",
+    ),
+    Alert(
+        name="KieGatewayReserveWrong",
+        expr="sum by (job) (increase(kie_gateway_reserves_fixed_total[1h])) > 0",
+        lasting="0m",
+        severity="warning",
+        summary="credits reserved for a budget were not those of its tasks, and were put right: a "
+        "defect; report the log's budget.reserve_fixed",
+    ),
 )

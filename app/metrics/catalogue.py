@@ -8,7 +8,7 @@ from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
 from app.domain.task import DEADLINES, FINAL, Change, FailClass, Source, State
-from app.metrics import requests
+from app.metrics import requests, spend
 from app.metrics.metric import Kind, Metric
 
 PREFIX = "kie_gateway_"
@@ -335,6 +335,7 @@ BUILD = Metric(
 
 CATALOGUE: tuple[Metric, ...] = (
     *requests.METRICS,
+    *spend.METRICS,
     SUBMISSIONS,
     CREATE_DURATION,
     CALLBACKS,

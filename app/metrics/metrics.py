@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from prometheus_client import (
@@ -19,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from app.domain.limits import Held
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.task import created_at
-from app.metrics import catalogue, requests
+from app.metrics import catalogue, requests, spend
 from app.metrics.catalogue import CATALOGUE
 from app.metrics.metric import Kind, Metric
 
@@ -156,6 +157,23 @@ class Metrics:
         """Count a request that was one too many."""
         self._count(catalogue.OVERLOADED)
 
+    def budget_refused(self, reason: str) -> None:
+        """Count a create that a hard budget did not allow."""
+        self._count(spend.BUDGET_REFUSED, reason)
+
+    def threshold_reached(self, period: str) -> None:
+        """Count a threshold of a budget that is announced."""
+        self._count(spend.BUDGET_THRESHOLDS, period)
+
+    def budget_overshot(self, by: Decimal) -> None:
+        """Count a task that cost so much more than was reserved for it."""
+        self._count(spend.BUDGET_OVERSHOOT)
+        self._count(spend.BUDGET_OVERSHOOT_CREDITS, by=float(by))
+
+    def reserve_fixed(self) -> None:
+        """Count a reserve that was not its tasks'."""
+        self._count(spend.RESERVES_FIXED)
+
     # -- how things are
 
     def show_tasks(
@@ -237,7 +255,7 @@ class Metrics:
 
     # -- the collectors behind the catalogue
 
-    def _count(self, metric: Metric, *labels: str, by: int = 1) -> None:
+    def _count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         counter = self._counters[metric.name]
         (counter.labels(*labels) if labels else counter).inc(by)
 

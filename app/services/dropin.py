@@ -8,6 +8,7 @@ from app.domain.errors import KieNotAnsweringError, NotPermittedError
 from app.domain.report import DownloadLink, NoAnswer
 from app.kie.client import KieClient
 from app.services.account.probe import Account
+from app.services.spend.budgets import Budgets
 from app.store.account import condition
 from app.store.clients import clients
 from app.store.engine import Columns, Database
@@ -23,8 +24,11 @@ BALANCE_KEPT = 5.0
 class DropIn:
     """Reads what is a client's own, and nothing else."""
 
-    def __init__(self, database: Database, kie: KieClient, account: Account) -> None:
+    def __init__(
+        self, database: Database, kie: KieClient, account: Account, budgets: Budgets
+    ) -> None:
         self._database = database
+        self._budgets = budgets
         self._kie = kie
         self._account = account
         self._asking = asyncio.Lock()
@@ -45,11 +49,15 @@ class DropIn:
         return None if found is None else dict(found)
 
     async def balance(self, client_id: UUID) -> Decimal:
-        """Return the account's credits; raises `NotPermittedError`, `KieNotAnsweringError`."""
+        """Return the account's credits, or what is left of the client's own budget.
+
+        The first only to a client that may see them. Raises `NotPermittedError`, and
+        `KieNotAnsweringError`.
+        """
         async with self._database.read(client_id) as connection:
-            if not await clients.sees_balance(connection, client_id):
-                detail = "this client may not see the account's credits"
-                raise NotPermittedError(detail)
+            sees_balance = await clients.sees_balance(connection, client_id)
+        if not sees_balance:
+            return await self._own_budget(client_id)
         async with self._asking:
             async with self._database.read(client_id) as connection:
                 known = await condition.fresh_balance(connection, within=BALANCE_KEPT)
@@ -57,6 +65,16 @@ class DropIn:
         if isinstance(answer, NoAnswer):
             raise _not_answering()
         return answer
+
+    async def _own_budget(self, client_id: UUID) -> Decimal:
+        remaining = await self._budgets.remaining(client_id)
+        if remaining is None:
+            detail = (
+                "this client may not see the account's credits, and has no budget of its own; your "
+                "key is good, and tasks can be created"
+            )
+            raise NotPermittedError(detail)
+        return remaining
 
     async def download_url(self, client_id: UUID, url: str) -> DownloadLink | None:
         """Have kie.ai make a link to a result of the client's; None: it has no such result.

@@ -22,6 +22,8 @@ from app.services.health import Health
 from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
 from app.services.shutdown import Shutdown
+from app.services.spend.budgets import Budgets
+from app.services.spend.usage import Usage
 from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
@@ -79,6 +81,8 @@ class Services:
     deliverer: Deliverer
     deliveries: Deliveries
     dropin: DropIn
+    budgets: Budgets
+    usage: Usage
     sweeper: Sweeper
     reader: Reader
     commands: Commands

@@ -63,6 +63,7 @@ _RECEIVER: Mapping[str, str] = {
     "kie_breakers": "SELECT, INSERT, UPDATE",
     "processes": "SELECT, INSERT, UPDATE, DELETE",
     "audit_entries": "SELECT, INSERT",
+    "usage_entries": "INSERT",
 }
 """What settling a task by a callback takes. No keys, no signing secrets."""
 

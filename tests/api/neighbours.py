@@ -73,6 +73,7 @@ class Neighbours:
         """Call a route by its name with no one's ids, or with those of `ids`."""
         method, _, path = name.partition(" ")
         ids = {"task_id": NOBODY, "delivery_id": NOBODY, "key_id": NOBODY, "name": "nobody"}
+        ids["period"] = "day"
         for parameter, value in (ids | options.pop("ids", {})).items():
             path = path.replace(f"{{{parameter}}}", value)
         assert "{" not in path, f"{name}: say which id stands there"
@@ -87,6 +88,8 @@ class Neighbours:
             SELECT tasks::text FROM tasks WHERE client_id = $1
             UNION ALL SELECT deliveries::text FROM deliveries
                 JOIN tasks ON tasks.id = task_id WHERE tasks.client_id = $1
+            UNION ALL SELECT budgets::text FROM budgets WHERE client_id = $1
+            UNION ALL SELECT usage_entries::text FROM usage_entries WHERE client_id = $1
             UNION ALL SELECT clients::text FROM clients WHERE id = $1) AS found (line)
         """
         return str(await self.sql.fetchval(query, UUID(self.ids["client"])))
@@ -147,6 +150,11 @@ async def _furnish(made: Neighbours, upstream: Upstream) -> None:
     made.ids["delivery"] = str(await made.sql.fetchval("SELECT id FROM deliveries"))
     found = await made.sql.fetchval("SELECT id FROM clients WHERE name = 'victim'")
     made.ids["client"] = str(found)
+    await made.sql.execute(
+        "INSERT INTO budgets (client_id, period, credits, mode, thresholds)"
+        " VALUES ($1, 'day', 1000, 'hard', '{80}')",
+        found,
+    )
 
 
 def _of(made: Neighbours, which: str) -> dict[str, str]:

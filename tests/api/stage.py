@@ -53,6 +53,14 @@ NOT_FOUND = Refusal(status=404, code="not_found")
 CURSOR_LOST = Refusal(status=410, code="cursor_lost", says="without a cursor")
 
 
+PAYMENT_REQUIRED = 402
+BUDGET = (
+    *("period", "credits", "mode", "thresholds", "spent", "reserved", "remaining", "cost"),
+    *("period_start", "renews_at"),
+)
+"""What a refusal says of the budget that it is about."""
+
+
 def problem(response: httpx.Response) -> dict[str, Any]:
     """Take a problem document (RFC 9457) apart; everything that all of them share holds."""
     assert response.headers["content-type"] == "application/problem+json", response.text
@@ -60,7 +68,8 @@ def problem(response: httpx.Response) -> dict[str, Any]:
     assert {name: response.headers[name] for name in HEADERS} == dict(HEADERS)
     content: dict[str, Any] = response.json()
     assert tuple(content)[: len(MEMBERS)] == MEMBERS
-    assert set(content) - set(MEMBERS) <= {"errors"}
+    beside = {"errors", *(BUDGET if content["status"] == PAYMENT_REQUIRED else ())}
+    assert set(content) - set(MEMBERS) <= beside
     assert content["request_id"] == response.headers["x-request-id"]
     assert content["status"] == response.status_code
     kind = KINDS[content["code"]]

@@ -401,6 +401,12 @@ PATHS: tuple[Operation, ...] = (
     ("GET", "/admin-keys"),
     ("POST", "/admin-keys"),
     ("DELETE", "/admin-keys/ann"),
+    ("GET", "/usage"),
+    ("GET", "/budgets"),
+    ("GET", "/clients/tests/budgets"),
+    ("GET", "/clients/tests/budgets/day"),
+    ("PUT", "/clients/tests/budgets/day"),
+    ("DELETE", "/clients/tests/budgets/day"),
 )
 
 WRONG: dict[str, Callable[[str], list[tuple[str, str]]]] = {
@@ -471,6 +477,7 @@ BODIES: Mapping[Operation, Mapping[str, Any]] = {
     ("POST", f"/tasks/{NOBODY}/requeue"): {"may_pay_again": True},
     ("PATCH", "/clients/tests"): {"weight": 3},
     ("POST", "/clients/tests/rotate-secret"): {"grace": 60},
+    ("PUT", "/clients/tests/budgets/day"): {"credits": 5},
     ("POST", "/keys"): {"client": "shop"},
     ("POST", "/tasks/cancel"): {"client": "tests"},
     ("POST", "/tasks/requeue"): {"client": "tests", "may_pay_again": True},
@@ -509,6 +516,13 @@ FLAWED: list[tuple[Operation, object, str]] = [
     (("PATCH", "/clients/tests"), {"weight": 101}, "/weight"),
     (("PATCH", "/clients/tests"), {"weight": 1.5}, "/weight"),
     (("PATCH", "/clients/tests"), {"weight": True}, "/weight"),
+    (("PUT", "/clients/tests/budgets/day"), {}, "/credits"),
+    (("PUT", "/clients/tests/budgets/day"), {"credits": "5"}, "/credits"),
+    (("PUT", "/clients/tests/budgets/day"), {"credits": True}, "/credits"),
+    (("PUT", "/clients/tests/budgets/day"), {"credits": -1}, "/credits"),
+    (("PUT", "/clients/tests/budgets/day"), {"credits": 0.1234567}, "/credits"),
+    (("PUT", "/clients/tests/budgets/day"), {"credits": 5, "mode": "soft"}, "/mode"),
+    (("PUT", "/clients/tests/budgets/day"), {"credits": 5, "thresholds": [0]}, "/thresholds/0"),
     (("POST", "/keys"), {}, "/client"),
     (("POST", "/keys"), {"client": None}, "/client"),
 ]

@@ -514,7 +514,7 @@ async def test_the_balance_is_for_those_who_may_see_it(
     answer = envelope(await gateway.http.get(CREDIT))
     assert answer == {"code": 200, "msg": "success", "data": BALANCE}
     answered = await gateway.http.get(CREDIT, headers=other)
-    check_refused(answered, 401, "You do not have access permissions: this client may not see")
+    check_refused(answered, 422, "this client may not see the account's credits, and has no budget")
     assert str(BALANCE) not in answered.text
     assert upstream.credit_calls == 1
 

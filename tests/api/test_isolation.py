@@ -156,6 +156,8 @@ ELSEWHERE: dict[str, tuple[str, dict[str, Any]]] = {
         {"json": {"created_after": "2020-01-01T00:00:00Z"}},
     ),
     "events": ("GET /v1/events", {}),
+    "usage": ("GET /v1/usage", {"params": {"group_by": "model"}}),
+    "budgets": ("GET /v1/budget", {}),
 }
 """What needs no id in its path, with the victim's ids where it takes some."""
 

@@ -75,6 +75,14 @@ class Scene:
         task = await self.gateway.create()
         return await self.post(f"/v1/tasks/{task['id']}/{command}")
 
+    async def beyond_budget(self) -> httpx.Response:
+        assert self.sql is not None
+        await self.sql.execute(
+            "INSERT INTO budgets (client_id, period, credits, mode, thresholds)"
+            " SELECT id, 'total', 0, 'hard', '{}' FROM clients"
+        )
+        return await self.gateway.post()
+
     async def again(self, second: object = BODY) -> httpx.Response:
         await self.gateway.post(key="order-1")
         return await self.gateway.post(second, key="order-1")
@@ -90,6 +98,7 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         200: lambda scene: scene.again(),
         400: lambda scene: scene.gateway.post(b""),
         401: lambda scene: scene.gateway.http.post("/v1/tasks", headers=NO_KEY),
+        402: lambda scene: scene.beyond_budget(),
         413: lambda scene: scene.gateway.post(LARGE),
         422: lambda scene: scene.gateway.post({}),
     },
@@ -188,6 +197,16 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         413: lambda scene: scene.post("/v1/deliveries/enable", LARGE),
         422: lambda scene: scene.post("/v1/deliveries/enable", {}),
     },
+    ("GET", "/v1/usage"): {
+        200: lambda scene: scene.get("/v1/usage?group_by=day,model"),
+        401: lambda scene: scene.get("/v1/usage", **NO_KEY),
+        422: lambda scene: scene.get("/v1/usage?group_by=client"),
+    },
+    ("GET", "/v1/budget"): {
+        200: lambda scene: scene.get("/v1/budget"),
+        401: lambda scene: scene.get("/v1/budget", **NO_KEY),
+        422: lambda scene: scene.get("/v1/budget?x=1"),
+    },
     ("POST", "/callbacks/kie/{task_id}/{token}"): {
         200: lambda scene: scene.called(),
         404: lambda scene: scene.called(path=f"/callbacks/kie/{NOBODY}/wrong"),
@@ -212,6 +231,8 @@ AWAY: dict[Operation, Callable[[Scene], Awaitable[httpx.Response]]] = {
     ("GET", "/v1/tasks/{task_id}"): lambda scene: scene.own(),
     ("GET", "/v1/tasks/{task_id}/callbacks"): lambda scene: scene.own("/callbacks"),
     ("GET", "/v1/tasks"): lambda scene: scene.get("/v1/tasks"),
+    ("GET", "/v1/usage"): lambda scene: scene.get("/v1/usage"),
+    ("GET", "/v1/budget"): lambda scene: scene.get("/v1/budget"),
     ("POST", "/v1/tasks/wait"): lambda scene: scene.post("/v1/tasks/wait", {"ids": [NOBODY]}),
     ("POST", "/v1/tasks/{task_id}/cancel"): lambda scene: scene.commanded("cancel"),
     ("POST", "/v1/tasks/{task_id}/refresh"): lambda scene: scene.commanded("refresh"),

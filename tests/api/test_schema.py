@@ -58,6 +58,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ("GET", "/v1/deliveries/disabled-urls"),
     ("GET", "/v1/deliveries/{delivery_id}"),
     ("POST", "/v1/deliveries/{delivery_id}/redeliver"),
+    ("GET", "/v1/usage"),
+    ("GET", "/v1/budget"),
     ("POST", "/callbacks/kie/{task_id}/{token}"),
     ("POST", "/api/v1/jobs/createTask"),
     ("GET", "/api/v1/jobs/recordInfo"),

@@ -5,7 +5,7 @@ numbering the feed (`numbering.GATHER`), and noting one success a second.
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from app.services.services import Services
 from app.services.tasks.create import Created
 from app.worker import loops
 from tests.fixtures.gateway import Wire
+from tests.lending import owning
 from tests.services.callers import Caller, listening
 from tests.services.stage import due_now, slots_are_free
 from tests.statements import Statements, recorded
@@ -93,6 +94,13 @@ class Stage:
         statements, transactions = len(self.sent.sent), self.sent.transactions
         await work()
         return Cost(len(self.sent.sent) - statements, self.sent.transactions - transactions)
+
+
+@pytest.fixture(autouse=True)
+def own_connections() -> Iterator[None]:
+    """Only what connects within `recorded` is noted."""
+    with owning():
+        yield
 
 
 @pytest_asyncio.fixture

@@ -47,7 +47,7 @@ FROM generate_series(1, 5000) n;
 -- most tasks are final, as after some weeks; a backlog waits, part of it due
 INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,
                    idempotency_key, kie_task_id, submit_by, submitted_at, finished_at,
-                   due_at, leased_until, expires_at, result_urls)
+                   due_at, leased_until, expires_at, result_urls, booked)
 SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid, state, 'm',
        format('{"prompt": "%s"}', repeat('a cat ', 150))::json, '{}', 5, '\\x00',
        CASE WHEN n % 2 = 0 THEN 'key ' || n END,
@@ -60,7 +60,8 @@ SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid, stat
        CASE WHEN state = 'submitting' THEN now() + make_interval(secs => n % 40 - 10) END,
        CASE WHEN state IN ('running', 'unconfirmed')
             THEN now() + make_interval(secs => n % 3600 - 60) END,
-       CASE WHEN state = 'succeeded' THEN ARRAY['https://r.test/' || n] ELSE '{}' END
+       CASE WHEN state = 'succeeded' THEN ARRAY['https://r.test/' || n] ELSE '{}' END,
+       CASE WHEN state IN ('succeeded', 'failed', 'canceled', 'expired') THEN true END
 FROM (SELECT n, (ARRAY['queued', 'queued', 'queued', 'submitting', 'unconfirmed', 'running',
                        'running', 'expired', 'failed', 'canceled'])[n % 20 + 1] AS found
       FROM generate_series(1, 20000) n) numbered
@@ -220,7 +221,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         lambda connection: storing.insert_task(
             connection, new_task(uuid.UUID(int=0), idempotency_key=KEY)
         ),
-        {"tasks_pkey", "tasks_idempotency_key"},
+        {"tasks_pkey", "tasks_idempotency_key", "tasks_costs"},
     ),
     "read_callbacks": (
         lambda connection: callbacks.read_callbacks(connection, TASK, limit=50, weight=10**9),
@@ -309,6 +310,7 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
 SMALL = {
     *("kie_account", "kie_slots", "kie_breakers", "feed_writer"),
     *("client_queues", "clients", "delivery_urls", "pg_database", "queue_sizes"),
+    *("budgets", "usage_entries"),
 }
 """Tables of a few rows, for which an index would be the longer way."""
 SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}
@@ -402,7 +404,7 @@ async def test_the_crowd_is_really_there(crowd: Database) -> None:
         counted = await connection.exec_driver_sql(
             "SELECT state, client_id, count(*) FROM tasks GROUP BY state, client_id"
         )
-        found = {(state, client): count for state, client, count in counted.all()}
+        found = {(row["state"], row["client_id"]): row["count"] for row in counted.mappings()}
         assert {state for state, _ in found} == set(State)
         assert sum(found.values()) == 30_000
         assert found[State.QUEUED, FLOODER] > 9_000

@@ -80,7 +80,7 @@ class Delivery(BaseModel):
     """Something that you were, or are to be, notified of."""
 
     id: UUID
-    task_id: UUID
+    task_id: UUID | None = Field(description="Null: it is about no task, but about a budget.")
     event: EventType
     url: str
     state: DeliveryState = Field(

@@ -1,5 +1,6 @@
 """How refusals look."""
 
+from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -55,5 +56,21 @@ class ProblemDocument(BaseModel):
     )
     queued_bytes_allowed: int | None = Field(
         default=None, description="With `queue_full`: how many bytes these may have."
+    )
+    period: str | None = Field(
+        default=None, description="With `budget_exceeded`: `day`, `month` or `total`."
+    )
+    credits: float | None = Field(default=None, description="The same: the whole budget.")
+    mode: str | None = Field(default=None, description="The same: always `hard`.")
+    thresholds: list[int] | None = None
+    spent: float | None = Field(default=None, description="The same: what is spent.")
+    reserved: float | None = Field(default=None, description="The same: what may be spent yet.")
+    remaining: float | None = Field(default=None, description="The same: what is left.")
+    cost: float | None = Field(
+        default=None, description="The same: what the task would reserve; null: nobody knows."
+    )
+    period_start: date | None = Field(default=None, description="Null: the period is all of time.")
+    renews_at: datetime | None = Field(
+        default=None, description="With `budget_exceeded`: when the budget renews; null: never."
     )
     errors: list[FieldError] | None = None

@@ -208,7 +208,7 @@ class Deliverer:
         message = webhook_id(delivery.id.hex)
         try:
             headers = self._signing.headers(message, now, delivery.body, secrets)
-            if delivery.dialect == Dialect.KIE:
+            if delivery.dialect == Dialect.KIE and delivery.task_id is not None:
                 task_id, newest = delivery.task_id.hex, delivery.signing_secret
                 headers |= self._signing.kie_headers(task_id, now, newest)
         except UnopenedSecretError:

@@ -24,6 +24,7 @@ from app.outbound.guard import Guard
 from app.services.account.admission import Claim
 from app.services.consequences import Consequences
 from app.services.limits.refusals import LimitRefusals
+from app.services.spend.spending import Spending
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.submit import RECORD_PATIENCE, Sending, Submitter
 from app.store.account import forecast, sizes
@@ -81,11 +82,13 @@ class Creates:
         guard: Guard,
         policy: Policy,
         new_id: Callable[[], UUID],
+        spending: Spending,
         metrics: Metrics,
     ) -> None:
         self._lifecycle = lifecycle
         self._submitter = submitter
         self._guard = guard
+        self._spending = spending
         self._policy = policy
         self._new_id = new_id
         self._refusals = LimitRefusals(metrics)
@@ -94,14 +97,19 @@ class Creates:
         """Store the task, admit whoever's turn it is, and start their sending.
 
         Raises `IdempotencyKeyReusedError`, `InvalidRequestError` for a URL to which nothing would
-        be delivered, `QueueFullError`, `QueueTooLongError`, and `DatabaseUnavailableError` when
-        PostgreSQL stays away. A commit whose answer was lost is found again by its ids; where the
-        caller is told no before that, a task without a key is withdrawn, not sent.
+        be delivered, `QueueFullError`, `QueueTooLongError`, `BudgetExceededError`, and
+        `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
+        found again by its ids; where the caller is told no before that, a task without a key is
+        withdrawn, not sent.
         """
         new = self._new_task(client_id, draft, key)
         claim = Claim(self._new_id())
         try:
-            async with self._submitter.recovered(claim, unwanted=new.id if key is None else None):
+            unwanted = new.id if key is None else None
+            async with (
+                self._spending.turn(client_id),
+                self._submitter.recovered(claim, unwanted=unwanted),
+            ):
                 admitted = await self._lifecycle.run(
                     lambda connection, consequences: self._store(
                         connection, consequences, new, claim
@@ -150,6 +158,7 @@ class Creates:
             idempotency_key=key,
             fingerprint=fingerprint(draft),
             submit_within=draft.submit_within or self._policy.submit_within,
+            unknown_cost=self._policy.unknown_cost,
         )
 
     async def _release(self, new: NewTask) -> None:
@@ -171,7 +180,8 @@ class Creates:
     ) -> _Admitted:
         """Store and admit in one transaction.
 
-        Raises `InvalidRequestError`, `QueueFullError` and `QueueTooLongError`, and stores nothing.
+        Raises `InvalidRequestError`, `QueueFullError`, `QueueTooLongError` and
+        `BudgetExceededError`, and stores nothing.
         All are found out before the admission: the account's lock is held for it and for nothing
         else.
         """
@@ -182,6 +192,8 @@ class Creates:
         its_turn = held_back = False
         if stored.id == new.id:
             wait = await self._look_ahead(connection, new, refuse=stored.inserted)
+            if stored.reserve is not None:
+                await self._spending.require(connection, new.client_id, new.id, stored.reserve)
             claimed = await self._submitter.claim(connection, claim)
             consequences.wake(new.id)
             if not _is_among(claimed, new.id):

@@ -1,8 +1,8 @@
 """The one door for a task's changes: every move, and all that follows from it.
 
-A move has four consequences: an event in the task's history, a delivery in the outbox, a wake-up,
-and a count. The first two are written in the move's own transaction; the others are collected
-there and published after its commit, and only of the try that committed.
+A move has five consequences: an event in the task's history, what it costs in the books, a delivery
+in the outbox, a wake-up, and a count. The first three are written in the move's own transaction;
+the others are collected there and published after its commit, and only of the try that committed.
 """
 
 from collections.abc import Callable, Sequence

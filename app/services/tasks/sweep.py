@@ -7,6 +7,7 @@ from uuid import UUID
 from app.domain.breaker import FORGOTTEN_AFTER
 from app.domain.task import State
 from app.services.consequences import Consequences
+from app.services.spend.bookkeeping import Bookkeeping
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.account import bounds, breakers, sizes
 from app.store.engine import Connection, Database
@@ -18,9 +19,10 @@ BATCH = 200
 class Sweeper:
     """Looks at bounds, by the database's clock."""
 
-    def __init__(self, database: Database, lifecycle: Lifecycle) -> None:
+    def __init__(self, database: Database, lifecycle: Lifecycle, books: Bookkeeping) -> None:
         self._database = database
         self._lifecycle = lifecycle
+        self._books = books
 
     async def sweep(self) -> float | None:
         """Free and end what is over; 0 where there may be more, else None."""
@@ -36,7 +38,8 @@ class Sweeper:
         forgotten = await self._lifecycle.run(self._forget) if over.breakers else 0
         for client_id in over.uncounted:
             await self._lifecycle.run(partial(self._count, client_id))
-        return 0 if moved or forgotten == BATCH else None
+        more = await self._books.turn(over)
+        return 0 if moved or forgotten == BATCH or more else None
 
     async def _end_leases(
         self, connection: Connection, consequences: Consequences

@@ -11,7 +11,8 @@ from app.domain.breaker import FORGOTTEN_AFTER
 from app.domain.task import DEADLINES, State
 from app.store.account.breakers import IS_OLD
 from app.store.account.sizes import UNCOUNTED_CLIENTS
-from app.store.tables import KieBreaker, Task
+from app.store.spend.folding import IS_UNBOOKED
+from app.store.tables import Budget, KieBreaker, Task, UsageEntry
 from app.store.tasks.sweep import IS_LOST, IS_UNRELEASED, is_over
 
 
@@ -25,6 +26,12 @@ class Over:
     breakers: bool
     uncounted: Sequence[UUID]
     """Clients whose queues are to be counted."""
+    unbooked: bool
+    """Tasks ended under an older release, which booked nothing."""
+    entries: bool
+    """Something was booked, and not folded yet."""
+    budgets: bool
+    """A client has one."""
 
 
 def _any(condition: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -38,6 +45,9 @@ _LOOK = select(
     *(_any(is_over(state)).label(state.value) for state in DEADLINES),
     select(KieBreaker.model).where(IS_OLD).exists().label("breakers"),
     select(func.array_agg(_UNCOUNTED.c.client_id)).scalar_subquery().label("uncounted"),
+    _any(IS_UNBOOKED).label("unbooked"),
+    select(UsageEntry.id).exists().label("entries"),
+    select(Budget.period).exists().label("budgets"),
 )
 
 
@@ -50,4 +60,5 @@ async def over(connection: AsyncConnection) -> Over:
         states=[state for state in DEADLINES if row[state.value]],
         breakers=row["breakers"],
         uncounted=row["uncounted"] or (),
+        **{name: row[name] for name in ("unbooked", "entries", "budgets")},
     )

@@ -35,7 +35,7 @@ class DueDelivery:
 
     id: UUID
     client_id: UUID
-    task_id: UUID
+    task_id: UUID | None
     url: str
     host: str
     body: bytes

@@ -105,7 +105,8 @@ class NewDelivery:
 
     id: UUID
     client_id: UUID
-    task_id: UUID
+    task_id: UUID | None
+    """None: it is about no task."""
     event: str
     url: str
     host: str

@@ -20,6 +20,7 @@ from app.store.tables.deliveries import (
 )
 from app.store.tables.feed import FeedEntry, FeedWriter
 from app.store.tables.schema import SchemaRelease
+from app.store.tables.spend import Budget, SpendDay, UsageDay, UsageEntry
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "Base",
+    "Budget",
     "BulkRun",
     "Callback",
     "Client",
@@ -47,6 +49,9 @@ __all__ = [
     "Process",
     "QueueSize",
     "SchemaRelease",
+    "SpendDay",
     "Task",
     "TaskEvent",
+    "UsageDay",
+    "UsageEntry",
 ]

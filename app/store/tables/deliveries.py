@@ -28,7 +28,8 @@ class Delivery(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     client_id: Mapped[UUID] = mapped_column(ForeignKey("clients.id"))
-    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    task_id: Mapped[UUID | None] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    """NULL: it is about no task."""
     event: Mapped[str]
     url: Mapped[str]
     host: Mapped[str]

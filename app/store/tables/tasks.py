@@ -109,6 +109,10 @@ class Task(Base):
     """Of `input` as it is kept; NULL: the task is older than this column."""
     refreshed_at: Mapped[datetime | None]
     """When its client last had kie.ai asked; while that is `poll_asap_since`, it waits for it."""
+    reserved: Mapped[Decimal | None]
+    """The most that the model had cost when the task was created; NULL: no cost was known."""
+    booked: Mapped[bool | None]
+    """Its final state is counted in usage; NULL: it has none, or an older release ended it."""
 
     __table_args__ = (
         one_of("state", State),
@@ -186,6 +190,18 @@ class Task(Base):
             postgresql_ops={"metadata": "jsonb_path_ops"},
         ),
         Index("tasks_kie_task_id", "kie_task_id", postgresql_where=text("kie_task_id IS NOT NULL")),
+        # What keeps its reserve beyond its end, and what usage does not count yet.
+        Index(
+            "tasks_unpriced",
+            "client_id",
+            "created_at",
+            postgresql_where=text("state = 'succeeded' AND credits_consumed IS NULL"),
+        ),
+        Index(
+            "tasks_unbooked",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL AND booked IS NULL"),
+        ),
         Index(
             "tasks_result_urls",
             text("(result_urls::character varying(500)[])"),

@@ -12,6 +12,7 @@ from app.domain.amendment import NAMES, Amendment
 from app.domain.failure import classify
 from app.domain.report import Facts
 from app.domain.task import FailSource, State
+from app.store.spend.entries import BOOKED, booked
 from app.store.sql import as_given, given
 from app.store.tables import CHANGED, Task
 from app.store.tasks.events import MOVED, logged
@@ -56,15 +57,17 @@ _AMENDED = (
         {
             **GIVEN_FACTS,
             **GIVEN_FAILURE,
+            "booked": True,
             "kie_message": func.coalesce(given("fail_message"), Task.kie_message),
             **CHANGED,
         }
     )
-    .returning(*MOVED)
+    .returning(*MOVED, *BOOKED)
     .cte("moved")
 )
 _AMEND = select(_AMENDED.c.id).add_cte(
-    logged(_AMENDED, left=_AMENDED.c.state, reason=given("reason"), kind=given("kind"))
+    logged(_AMENDED, left=_AMENDED.c.state, reason=given("reason"), kind=given("kind")),
+    booked(_AMENDED),
 )
 
 

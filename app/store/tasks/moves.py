@@ -1,4 +1,4 @@
-"""Moves of tasks from state to state, each with its event in the same statement.
+"""Moves of tasks from state to state, each with its event, and its cost, in the same statement.
 
 Each names the state that it leaves and answers whether it won; the caller holds the row's lock or
 takes losing as normal. Durations are seconds from the database's clock; None: nothing is owed.
@@ -22,6 +22,7 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    true,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +31,7 @@ from app.domain.failure import classify
 from app.domain.move import Move
 from app.domain.report import Facts, Report
 from app.domain.task import FINAL, FailCode, FailSource, Source, State
+from app.store.spend.entries import BOOKED, booked
 from app.store.sql import NOW, as_given, given, later
 from app.store.tables import CHANGED, Client, Task
 from app.store.tasks.callbacks import alleged
@@ -66,15 +68,16 @@ def _moving(
                 "finished_at": case((_IS_FINAL, NOW), else_=null()),
                 "held_since": null(),
                 "unreached_since": null(),
+                "booked": case((_IS_FINAL, true())),
                 **CHANGED,
                 **values,
             }
         )
-        .returning(*MOVED)
+        .returning(*MOVED, *BOOKED)
         .cte("moved")
     )
     events = logged(moved, left=given("left"), reason=given("reason"))
-    return select(moved.c.id, *beside(moved)).add_cte(events)
+    return select(moved.c.id, *beside(moved)).add_cte(events, booked(moved))
 
 
 async def _carried_out(

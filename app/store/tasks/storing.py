@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,7 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.draft import Draft
 from app.domain.exact_json import Verbatim, render
+from app.domain.spend import Reserve
 from app.domain.task import State
+from app.store.spend.entries import BOOKED, RESERVED, has_budget, reserving
 from app.store.sql import NOW, later, state_literal
 from app.store.tables import Client, Task
 from app.store.tasks.events import MOVED, logged
@@ -30,6 +33,8 @@ class NewTask:
     fingerprint: bytes
     submit_within: float
     """Seconds that it may wait in the queue."""
+    unknown_cost: Decimal | None = None
+    """What is reserved for a model that has not cost anything yet; None: nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,8 @@ class StoredTask:
     fingerprint: bytes
     row: "Inserted | None"
     """What is known of it as this transaction inserted it; None: an earlier one did."""
+    reserve: Reserve | None = None
+    """What it reserved, where its client has a budget that may forbid it."""
 
     @property
     def inserted(self) -> bool:
@@ -53,6 +60,8 @@ class Inserted(NamedTuple):
     updated_at: datetime
     webhook_hosts: Sequence[str] | None
     """The only hosts that its client may be notified at; None: any."""
+    reserved: Decimal | None
+    has_budget: bool
 
 
 _INPUT = bindparam("input", type_=Task.__table__.c.input.type)
@@ -76,16 +85,20 @@ def _insert_new() -> Executable:
             dialect=bindparam("dialect"),
             due_at=NOW,
             submit_by=later("submit_within"),
+            reserved=RESERVED,
         )
         .on_conflict_do_nothing()
-        .returning(*MOVED, Task.created_at, Task.updated_at)
+        .returning(*MOVED, *BOOKED, Task.updated_at)
         .cte("stored")
     )
-    found = (stored.c.created_at, stored.c.updated_at, Client.webhook_hosts)
+    found = (
+        *(stored.c.created_at, stored.c.updated_at, Client.webhook_hosts, stored.c.reserved),
+        has_budget(stored.c.client_id).label("has_budget"),
+    )
     return (
         select(*found)
         .join_from(stored, Client, Client.id == stored.c.client_id)
-        .add_cte(logged(stored, left=null()))
+        .add_cte(logged(stored, left=null()), reserving(stored))
     )
 
 
@@ -107,7 +120,9 @@ async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
     inserted = (await connection.execute(_INSERT, values)).one_or_none()
     if inserted is not None:
         found = Inserted(*inserted)
-        return StoredTask(id=new.id, fingerprint=new.fingerprint, row=found)
+        cost = Reserve(at=found.created_at, model=new.draft.model, credits=found.reserved)
+        reserve = cost if found.has_budget else None
+        return StoredTask(id=new.id, fingerprint=new.fingerprint, row=found, reserve=reserve)
     row = (await connection.execute(_FIND_STORED, values)).one()
     return StoredTask(id=row.id, fingerprint=row.fingerprint, row=None)
 

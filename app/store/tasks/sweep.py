@@ -21,6 +21,7 @@ from app.domain.admission import Call
 from app.domain.failure import classify
 from app.domain.task import DEADLINES, Deadline, FailSource, State
 from app.store.slots import kind
+from app.store.spend.entries import BOOKED, ended
 from app.store.sql import NOW, ONCE, interval, later, state_literal
 from app.store.tables import CHANGED, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
@@ -141,11 +142,12 @@ def _expiring(state: State, deadline: Deadline) -> Select[tuple[UUID]]:
             poll_asap_since=None,
             poll_errors=0,
             parked_at=None,
+            booked=True,
         )
-        .returning(*MOVED)
+        .returning(*MOVED, *BOOKED)
         .cte("moved")
     )
-    return select(moved.c.id).add_cte(logged(moved, left=state_literal(state)))
+    return select(moved.c.id).add_cte(logged(moved, left=state_literal(state)), ended(moved))
 
 
 _EXPIRING = {state: _expiring(state, deadline) for state, deadline in DEADLINES.items()}

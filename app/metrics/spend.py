@@ -1,0 +1,47 @@
+"""The metrics of budgets. None names a client: the log does."""
+
+from app.domain.spend import Period
+from app.metrics.metric import Kind, Metric
+
+BUDGET_REFUSED = Metric(
+    name="kie_gateway_budget_refused_total",
+    kind=Kind.COUNTER,
+    labels={"reason": ("exceeded", "cost_unknown")},
+    meaning="Creates that a hard budget refused: `exceeded`, there was no room for what the task "
+    "may cost; `cost_unknown`, nobody knows what the model costs, and one task of it is under way.",
+    alert="`exceeded`: a client cannot work; the log's budget.refused names it",
+)
+BUDGET_THRESHOLDS = Metric(
+    name="kie_gateway_budget_thresholds_total",
+    kind=Kind.COUNTER,
+    labels={"period": tuple(Period)},
+    meaning="Thresholds of budgets that were reached, each once in its period.",
+    alert="any increase: the log's budget.threshold names the client",
+)
+BUDGET_OVERSHOOT = Metric(
+    name="kie_gateway_budget_overshoot_total",
+    kind=Kind.COUNTER,
+    meaning="Tasks of clients with a budget that cost more than was reserved for them: the model's "
+    "price rose while they were under way, or their reserve had been given back.",
+    alert="any increase: a price has changed",
+)
+BUDGET_OVERSHOOT_CREDITS = Metric(
+    name="kie_gateway_budget_overshoot_credits_total",
+    kind=Kind.COUNTER,
+    meaning="Credits by which those tasks cost more.",
+)
+RESERVES_FIXED = Metric(
+    name="kie_gateway_reserves_fixed_total",
+    kind=Kind.COUNTER,
+    meaning="Days of clients on which the credits reserved were not those of the tasks, and were "
+    "put right.",
+    alert="any increase is a defect: report the log's budget.reserve_fixed",
+)
+
+METRICS = (
+    BUDGET_REFUSED,
+    BUDGET_THRESHOLDS,
+    BUDGET_OVERSHOOT,
+    BUDGET_OVERSHOOT_CREDITS,
+    RESERVES_FIXED,
+)

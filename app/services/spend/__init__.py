@@ -1,0 +1,1 @@
+"""What tasks cost: usage, and the budgets that bound it."""

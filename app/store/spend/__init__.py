@@ -1,0 +1,1 @@
+"""What tasks cost: changes, their sums, and budgets."""
