@@ -26,6 +26,7 @@ from app.config.values import (
     Token,
     Wait,
     WebUrl,
+    kept_days,
     listed,
     lowered,
     proxied,
@@ -353,12 +354,20 @@ class Settings(BaseSettings):
     egress_proxy: Annotated[SecretStr, AfterValidator(proxied)] | None = Field(
         None, description="HTTP proxy towards kie.ai."
     )
-    retention_days: int = Field(
+    retention_days: Annotated[int, AfterValidator(kept_days)] = Field(
         90,
-        ge=1,
+        ge=0,
         le=36_500,
-        json_schema_extra=RESERVED,
-        description="Days that tasks are to be kept; this version deletes none.",
+        description="Days after its final state for which a task is kept, with its history, "
+        "callbacks, deliveries and idempotency key; 0: for ever.",
+    )
+    raw_retention_days: Annotated[int, AfterValidator(kept_days)] = Field(
+        14,
+        ge=0,
+        le=36_500,
+        description="Days for which bodies and headers of callbacks, bodies of deliveries and "
+        "receivers' answers are kept as they came; 0: as long as their task. Hashes, sizes, "
+        "verdicts and what was read of them stay with the task.",
     )
 
     @classmethod

@@ -115,6 +115,20 @@ def _fits_a_header(value: SecretStr) -> SecretStr:
     return value
 
 
+SHORTEST_KEPT = 4
+"""Days: a delivery may be tried again for 75 hours."""
+
+
+def kept_days(value: int) -> int:
+    if 0 < value < SHORTEST_KEPT:
+        message = (
+            f"should be at least {SHORTEST_KEPT} days, since deliveries are tried for 75 hours, or "
+            "0 for no bound of its own"
+        )
+        raise ValueError(message)
+    return value
+
+
 def rising(value: tuple[float, ...]) -> tuple[float, ...]:
     if not value or list(value) != sorted(value):
         message = "should be one or more waits, none shorter than the one before; reorder them"

@@ -13,7 +13,9 @@ from app.metrics.metric import Kind, Metric
 
 PREFIX = "kie_gateway_"
 
-LOOPS = ("submit", "poll", "deliver", "probe", "sweep", "number")
+WORK = ("submit", "poll", "deliver", "probe", "sweep", "number")
+"""What may be overdue."""
+LOOPS = (*WORK, "retain")
 HOLDS = (*BRAKES, *PAUSES)
 """What keeps everything in the queue."""
 PAIR_HOLDS = tuple(reason for reason in PAUSES if reason is not HoldReason.KIE_ACCOUNT)
@@ -54,10 +56,10 @@ CALLBACKS = Metric(
 CALLBACKS_NOT_KEPT = Metric(
     name="kie_gateway_callbacks_not_kept_total",
     kind=Kind.COUNTER,
-    labels={"reason": (Keep.REPEATED, Keep.COUNTED, Keep.HEAD)},
+    labels={"reason": (Keep.REPEATED, Keep.COUNTED, Keep.HEAD, Keep.ERASED)},
     meaning="Callbacks that were not kept whole in a row of their own: `repeated`, the same is "
     "kept, and counts on; `counted`, the task has as many as are kept; `head`, it has as many "
-    "bytes. What changes a task is always kept.",
+    "bytes; `erased`, it was erased. What changes a task is always kept.",
     alert="over 50 in 15 minutes: somebody knows a callback URL and floods it",
 )
 CALLBACKS_REJECTED = Metric(
@@ -207,7 +209,7 @@ OVERDUE = Metric(
     name="kie_gateway_overdue_seconds",
     kind=Kind.GAUGE,
     from_database=True,
-    labels={"work": LOOPS},
+    labels={"work": WORK},
     meaning="How long the work that waits longest has been due, whichever process should do it. "
     "`submit`: for how long a task has waited although a slot was free, so 0 in a pause, in a "
     "hold, and where the account's limits are used up; `poll`: a query that is due; `deliver`: a "
@@ -325,6 +327,43 @@ OVERLOADED = Metric(
     kind=Kind.COUNTER,
     meaning="Requests refused (429 `overloaded`) because their client had most under way.",
 )
+DELETED = Metric(
+    name="kie_gateway_deleted_total",
+    kind=Kind.COUNTER,
+    labels={
+        "kind": (
+            *("tasks", "erased", "callback_bodies", "stray_callbacks", "delivery_bodies"),
+            "tombstones",
+        )
+    },
+    meaning="What was deleted: tasks by age, erased tasks, old bodies of callbacks and deliveries "
+    "(their rows stay), callbacks about no task, tombstones of erased tasks.",
+)
+TABLE_BYTES = Metric(
+    name="kie_gateway_table_bytes",
+    kind=Kind.GAUGE,
+    labels={"table": "each table of the gateway's"},
+    meaning="Bytes on disk, with indexes and large values; looked at once a minute.",
+    alert="what the disk has",
+    from_database=True,
+)
+OLDEST = Metric(
+    name="kie_gateway_oldest_seconds",
+    kind=Kind.GAUGE,
+    labels={"kind": ("task", "raw")},
+    meaning="Age of the oldest that is kept: `task`, since its final state; `raw`, of a body as it "
+    "came.",
+    from_database=True,
+)
+RETENTION_LAG = Metric(
+    name="kie_gateway_retention_lag_seconds",
+    kind=Kind.GAUGE,
+    labels={"kind": ("task", "raw")},
+    meaning="For how long the oldest should have been gone (GATEWAY_RETENTION_DAYS, "
+    "GATEWAY_RAW_RETENTION_DAYS); 0 where it is kept for ever.",
+    alert="over a day",
+    from_database=True,
+)
 BUILD = Metric(
     name="kie_gateway_build_info",
     kind=Kind.GAUGE,
@@ -375,5 +414,9 @@ CATALOGUE: tuple[Metric, ...] = (
     UNDER_WAY,
     BYTES_UNDER_WAY,
     OVERLOADED,
+    DELETED,
+    TABLE_BYTES,
+    OLDEST,
+    RETENTION_LAG,
     BUILD,
 )

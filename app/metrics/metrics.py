@@ -156,6 +156,10 @@ class Metrics:
         """Count a request that was one too many."""
         self._count(catalogue.OVERLOADED)
 
+    def deleted(self, kind: str, amount: int) -> None:
+        """Count what went because it was old, or was to be erased."""
+        self._count(catalogue.DELETED, kind, by=amount)
+
     # -- how things are
 
     def show_tasks(
@@ -194,6 +198,16 @@ class Metrics:
         """Show how many URLs are called by few attempts at once, by `failing` and `slow`."""
         for state, count in counts.items():
             self._set(catalogue.TROUBLED_URLS, count, state)
+
+    def show_room(
+        self, sizes: Mapping[str, int], oldest: Mapping[str, float], lag: Mapping[str, float]
+    ) -> None:
+        """Show bytes by table, and by `task` and `raw` the oldest, and for how long it is due."""
+        for table, size in sizes.items():
+            self._set(catalogue.TABLE_BYTES, size, table)
+        for kind, seconds in oldest.items():
+            self._set(catalogue.OLDEST, seconds, kind)
+            self._set(catalogue.RETENTION_LAG, lag[kind], kind)
 
     def show_feed(self, lag: float) -> None:
         """Show for how many seconds an event has waited for its position."""

@@ -9,6 +9,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 import asyncpg
 
@@ -17,8 +18,8 @@ from app.store.trouble import MAYBE_AWAY, away
 
 CHANNEL = "kie_gateway"
 GATHER = 0.005
-BATCH = 200
-"""Topics in one message: 200 of 33 bytes stay under PostgreSQL's 8,000."""
+BATCH = 180
+"""Topics in one message: 180 of 40 bytes and a comma stay under PostgreSQL's 8,000."""
 
 _TASK_DIGITS = 32
 _CLOSED = "the listening connection was closed"
@@ -32,8 +33,23 @@ FEED = "feed"
 """Events have got their positions in the feed."""
 TASKS = "tasks"
 """Never announced: it is woken by the topic of every task."""
+ERASE = "erase"
+"""A client was marked to be erased."""
 EVERYTHING = "*"
 """Anything may have happened: the connection was away."""
+
+
+_ERASED = "erased-"
+
+
+def erased(task_id: UUID) -> str:
+    """Return the topic of a task that is no more: nobody needs to wait for it."""
+    return f"{_ERASED}{task_id.hex}"
+
+
+def erased_in(topic: str) -> UUID | None:
+    """Return the task that a topic says is no more; None: it says something else."""
+    return UUID(hex=topic.removeprefix(_ERASED)) if topic.startswith(_ERASED) else None
 
 
 class Signals:

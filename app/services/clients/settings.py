@@ -15,11 +15,11 @@ from app.domain.client import (
     url_host,
 )
 from app.domain.delivery import EventType
-from app.domain.errors import bad_member
+from app.domain.errors import bad_member, client_erased
 from app.domain.limits import LIMITS, checked_limit
 from app.outbound.guard import Guard
 from app.store.account import admission, queues
-from app.store.clients import audit, clients
+from app.store.clients import audit, clients, erasure
 from app.store.engine import Connection, Database
 
 AUDIT_SHOWN = 200
@@ -105,6 +105,8 @@ class Clients:
             before = await clients.lock_webhooks(connection, name) if is_name(name) else None
             if before is None:
                 raise no_such_client(name)
+            if await erasure.is_marked(connection, name):
+                raise client_erased(name)
             self._check_url({**before, **values})
             await _store(connection, name, change, values)
             await _note(connection, operator, name, change, values)

@@ -15,6 +15,7 @@ from app.domain.errors import (
     InvalidRequestError,
     QueueFullError,
     QueueTooLongError,
+    key_erased,
 )
 from app.domain.limits import Limited
 from app.domain.policy import Policy
@@ -33,7 +34,7 @@ from app.store.account.sizes import Queued
 from app.store.clients import clients
 from app.store.engine import Connection, Database
 from app.store.signals import QUEUE
-from app.store.tasks import rows
+from app.store.tasks import rows, tombstones
 from app.store.tasks.rows import NewTask, StoredTask
 
 
@@ -85,10 +86,10 @@ class Creates:
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
 
-        Raises `IdempotencyKeyReusedError`, `QueueFullError`, `QueueTooLongError`, and
-        `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
-        found again by its ids; where the caller is told no before that, a task without a key is
-        withdrawn, not sent.
+        Raises `IdempotencyKeyReusedError`, `TaskErasedError`, `QueueFullError`,
+        `QueueTooLongError`, and `DatabaseUnavailableError` when PostgreSQL stays away. A commit
+        whose answer was lost is found again by its ids; where the caller is told no before that, a
+        task without a key is withdrawn, not sent.
         """
         await self._require_allowed(client_id, draft)
         new = self._new_task(client_id, draft, key)
@@ -169,6 +170,14 @@ class Creates:
         before the admission: the account's lock is held for it and for nothing else.
         """
         stored = await rows.insert_task(connection, new)
+        key = new.idempotency_key
+        # After the insert: it waited for an erasure under way, and this sees what that left.
+        if (
+            key
+            and stored.inserted
+            and await tombstones.key_is_erased(connection, new.client_id, key)
+        ):
+            raise key_erased()
         claimed: Sequence[ClaimedTask] = []
         its_turn = held_back = False
         if stored.id == new.id:
@@ -207,6 +216,16 @@ class Creates:
         if refuse and ahead is not None:
             _require_in_time(ahead, new.submit_within)
         return None if ahead is None else ahead.wait
+
+
+async def _require_unused(connection: Connection, new: NewTask) -> None:
+    """Raise `TaskErasedError` where the key was an erased task's.
+
+    After the insert: that waited for an erasure under way, and this sees what it left.
+    """
+    key = new.idempotency_key
+    if key is not None and await tombstones.key_is_erased(connection, new.client_id, key):
+        raise key_erased()
 
 
 def _is_among(claimed: Sequence[ClaimedTask], task_id: UUID) -> bool:
