@@ -10,7 +10,7 @@ import typer
 
 from app.cli.callers import deliveries, tasks
 from app.cli.interrupts import unwind_on_signals
-from app.cli.operators import admin_keys, admission, clients, doctor, keys, secrets, stuck
+from app.cli.operators import admin_keys, admission, audit, clients, doctor, keys, secrets, stuck
 from app.cli.processes import demo, dev, listen, migrate, serve, simulator, worker
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ app.command("doctor")(doctor.doctor)
 app.command("stuck")(stuck.stuck)
 app.add_typer(admin_keys.app, name="admin-keys")
 app.add_typer(admission.app, name="admission")
+app.add_typer(audit.app, name="audit")
 app.add_typer(clients.app, name="clients")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(keys.app, name="keys")

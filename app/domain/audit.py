@@ -38,6 +38,8 @@ class Action(StrEnum):
     ADMIN_KEY_REVOKED = "admin_key_revoked"
     ADMISSION_PAUSED = "admission_paused"
     ADMISSION_RESUMED = "admission_resumed"
+    AUDIT_PRUNED = "audit_pruned"
+    """Entries went because they were old; `entries` says how many, `before` until when."""
     CLIENT_CHANGED = "client_changed"
     CLIENT_DISABLED = "client_disabled"
     CLIENT_ENABLED = "client_enabled"

@@ -102,19 +102,27 @@ class MetricsPage:
 
     async def _show_room(self) -> None:
         """Show how much is kept, as of the last minute."""
-        now = self._monotonic()
-        if self._measured_at is None or now - self._measured_at >= MEASURED:
-            self._room = await self._looked(read_room)
-            self._measured_at = now
-        if self._room is None:
+        found = await self.room()
+        if found is None:
             return
-        oldest = {"task": self._room.oldest_task, "raw": self._room.oldest_raw}
+        oldest = {"task": found.oldest_task, "raw": found.oldest_raw}
         bounds = {"task": self._retention.tasks, "raw": self._retention.raw}
         lag = {
             kind: 0.0 if (bound := bounds[kind]) is None else max(0.0, age - bound)
             for kind, age in oldest.items()
         }
-        self._metrics.show_room(self._room.bytes, oldest, lag)
+        self._metrics.show_room(found.bytes, oldest, lag)
+
+    async def room(self) -> Room | None:
+        """Return what is kept, as of the last `MEASURED` seconds; None: the database did not say.
+
+        Who asks meanwhile has the last answer.
+        """
+        now = self._monotonic()
+        if self._measured_at is None or now - self._measured_at >= MEASURED:
+            self._measured_at = now
+            self._room = await self._looked(read_room)
+        return self._room
 
     async def backlog(self) -> Backlog | None:
         """Return what the database held within the last `FRESH` seconds; None: it did not say."""

@@ -32,7 +32,7 @@ _INDEXES = (
     ("feed_event", "feed", "event_id", None),
 )
 
-_OURS = ("client_erasing", "client_erased")
+_OURS = ("audit_pruned", "client_erasing", "client_erased")
 _BEFORE = (
     *("admin_key_created", "admin_key_revoked", "admission_paused", "admission_resumed"),
     *("client_changed", "client_disabled", "client_enabled", "database_accepted"),

@@ -25,6 +25,9 @@ from app.store.engine import Connection, Database
 AUDIT_SHOWN = 200
 """Entries of the audit in one answer."""
 
+AUDIT_KEPT = 30
+"""Days of the audit that nobody deletes by this program."""
+
 _URL = "/webhook_url"
 
 
@@ -78,6 +81,24 @@ class Clients:
         """Return what operators did last, the newest first."""
         async with self._database.read() as connection:
             return [dict(row) for row in await audit.newest(connection, limit=AUDIT_SHOWN)]
+
+    async def prune_audit(self, operator: Operator, *, days: int) -> int:
+        """Delete entries of the audit that are older; returns how many.
+
+        Only the tables' owner may: raises `NotPermittedError` for every other role, and
+        `InvalidRequestError` for less than `AUDIT_KEPT` days.
+        """
+        if days < AUDIT_KEPT:
+            where = "/older_than"
+            raise bad_member(where, f"should be at least {AUDIT_KEPT} days")
+
+        async def work(connection: Connection) -> int:
+            before, pruned = await audit.prune(connection, days=days)
+            detail = {"entries": str(pruned), "before": before.isoformat(timespec="seconds")}
+            await audit.note(connection, Action.AUDIT_PRUNED, operator=operator, detail=detail)
+            return pruned
+
+        return await self._database.run(work)
 
     async def change(self, operator: Operator, name: str, change: ClientChange) -> None:
         """Change a client, all of it or nothing; counts for what happens from then on.

@@ -13,12 +13,13 @@ import pytest_asyncio
 from app.domain.audit import Actor, Operator
 from app.domain.errors import ClientErasedError, NotErasableError, TaskErasedError
 from app.services.services import Services
-from app.services.tasks import erasure
+from app.services.tasks import erasure, waiters
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway
 from tests.services.callers import Caller, listening
 from tests.services.stage import ask
 from tests.services.tasks.test_retention import BELOW, count, deliver, pass_days, settled
+from tests.services.world import DRAFT
 from tests.stage import eventually
 from tests.upstream import Upstream, failed, succeeded
 
@@ -89,7 +90,6 @@ async def test_a_callback_that_came_first_goes_too(
 
 async def test_a_callback_that_waited_for_the_erasure_keeps_nothing(
     gateway: Gateway,
-    services: Services,
     upstream: Upstream,
     sql: Any,
     other: "asyncpg.Connection[asyncpg.Record]",
@@ -173,16 +173,20 @@ async def test_a_query_under_way_leaves_nothing(
     assert await count(sql, "tasks", *BELOW[:3]) == [0] * 4
 
 
-async def test_who_waits_or_follows_is_let_go(
-    gateway: Gateway, services: Services, upstream: Upstream, sql: Any
+async def test_who_waits_is_let_go(
+    start_gateway: StartGateway,
+    upstream: Upstream,
+    sql: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(waiters, "POLL", 3600.0)  # nothing but the erasure wakes
+    gateway = await start_gateway()
     running = await gateway.create()
     done = await settled(gateway, upstream)
-    client_id = await client_of(sql)
     waiting = asyncio.create_task(
         gateway.http.post(
             "/v1/tasks/wait",
-            json={"ids": [running["id"], done["id"]], "mode": "all", "timeout": 60},
+            json={"ids": [running["id"], done["id"]], "mode": "all", "timeout": 50},
         )
     )
 
@@ -195,17 +199,25 @@ async def test_who_waits_or_follows_is_let_go(
         "UPDATE tasks SET state = 'canceled', finished_at = now() WHERE id = $1",
         UUID(running["id"]),
     )
-    async with gateway.http.stream(
-        "GET", f"/v1/tasks/{done['id']}/events", headers={"Accept": "text/event-stream"}
-    ) as stream:
-        lines = [line async for line in stream.aiter_lines() if line.startswith("event:")]
-    assert lines[-1] == "event: task.succeeded"
-    await services.erasure.task(client_id, UUID(running["id"]))
-    gateway_services = services  # another process's: the announcement goes by PostgreSQL
-    assert gateway_services is not None
+    assert (await gateway.http.delete(f"/v1/tasks/{running['id']}")).status_code == 204
     async with asyncio.timeout(30):
         answer = await waiting
     assert (answer.status_code, answer.json()["code"]) == (410, "task_erased")
+
+
+async def test_a_stream_of_an_erased_task_ends(gateway: Gateway, sql: Any) -> None:
+    task = await gateway.create()
+    url = f"/v1/tasks/{task['id']}/events"
+    async with gateway.http.stream("GET", url, headers={"Accept": "text/event-stream"}) as stream:
+        lines = stream.aiter_lines()
+        while (await anext(lines)) != "event: task.running":
+            pass
+        await sql.execute("UPDATE tasks SET state = 'canceled', finished_at = now()")
+        assert (await gateway.http.delete(f"/v1/tasks/{task['id']}")).status_code == 204
+        async with asyncio.timeout(30):
+            assert [line async for line in lines if line.startswith("event:")] == []
+    gone = await gateway.http.get(url)
+    assert (gone.status_code, gone.json()["code"]) == (410, "task_erased")
 
 
 async def test_a_cursor_at_an_erased_event_stays_good_as_long_as_the_tombstone(
@@ -295,11 +307,8 @@ async def test_a_create_that_slipped_in_is_erased_as_well(
     gateway: Gateway, services: Services, sql: Any
 ) -> None:
     await services.erasure.client(OPERATOR, "tests")
-    created = services.creates  # a request whose key was checked before the client was marked
-    client_id = await client_of(sql)
-    from tests.services.world import DRAFT  # noqa: PLC0415
-
-    await created.create(client_id, DRAFT, None)
+    # A request whose key was checked before the client was marked.
+    await services.creates.create(await client_of(sql), DRAFT, None)
     await services.submitter.drain()
     assert await count(sql, "tasks") == [1]
     await services.retainer.retain()
