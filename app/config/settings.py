@@ -21,12 +21,12 @@ from app.config.database_url import without_statement_cache
 from app.config.values import (
     Address,
     DatabaseUrl,
+    KeptDays,
     ListenAddress,
     Seconds,
     Token,
     Wait,
     WebUrl,
-    kept_days,
     listed,
     lowered,
     proxied,
@@ -354,20 +354,11 @@ class Settings(BaseSettings):
     egress_proxy: Annotated[SecretStr, AfterValidator(proxied)] | None = Field(
         None, description="HTTP proxy towards kie.ai."
     )
-    retention_days: Annotated[int, AfterValidator(kept_days)] = Field(
-        90,
-        ge=0,
-        le=36_500,
-        description="Days after its final state for which a task is kept, with its history, "
-        "callbacks, deliveries and idempotency key; 0: for ever.",
+    retention_days: KeptDays = Field(
+        90, description="Days from its final state until a task goes, with all below it; 0: never."
     )
-    raw_retention_days: Annotated[int, AfterValidator(kept_days)] = Field(
-        14,
-        ge=0,
-        le=36_500,
-        description="Days for which bodies and headers of callbacks, bodies of deliveries and "
-        "receivers' answers are kept as they came; 0: as long as their task. Hashes, sizes, "
-        "verdicts and what was read of them stay with the task.",
+    raw_retention_days: KeptDays = Field(
+        14, description="Days until bodies, headers and answers are emptied; 0: as their task goes."
     )
 
     @classmethod

@@ -140,6 +140,7 @@ def lowered(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+KeptDays = Annotated[int, Field(ge=0, le=36_500), AfterValidator(kept_days)]
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]

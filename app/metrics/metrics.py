@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from app.domain.limits import Held
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.task import created_at
-from app.metrics import catalogue, requests
+from app.metrics import catalogue, keeping, requests
 from app.metrics.catalogue import CATALOGUE
 from app.metrics.metric import Kind, Metric
 
@@ -158,7 +158,7 @@ class Metrics:
 
     def deleted(self, kind: str, amount: int) -> None:
         """Count what went because it was old, or was to be erased."""
-        self._count(catalogue.DELETED, kind, by=amount)
+        self._count(keeping.DELETED, kind, by=amount)
 
     # -- how things are
 
@@ -204,10 +204,10 @@ class Metrics:
     ) -> None:
         """Show bytes by table, and by `task` and `raw` the oldest, and for how long it is due."""
         for table, size in sizes.items():
-            self._set(catalogue.TABLE_BYTES, size, table)
+            self._set(keeping.TABLE_BYTES, size, table)
         for kind, seconds in oldest.items():
-            self._set(catalogue.OLDEST, seconds, kind)
-            self._set(catalogue.RETENTION_LAG, lag[kind], kind)
+            self._set(keeping.OLDEST, seconds, kind)
+            self._set(keeping.RETENTION_LAG, lag[kind], kind)
 
     def show_feed(self, lag: float) -> None:
         """Show for how many seconds an event has waited for its position."""

@@ -103,13 +103,25 @@ async def delete_places(connection: AsyncConnection, client_id: UUID, *, limit: 
     return found.rowcount
 
 
-_FORGET = (
-    text("UPDATE client_queues SET pause_note = NULL WHERE client_id = :client_id"),
-    text(
-        "UPDATE kie_account SET hold_detail = NULL"
-        " WHERE hold_client_id = :client_id AND hold_detail IS NOT NULL"
-    ),
+_FORGET = tuple(
+    text(statement).bindparams(bindparam("client_id", type_=Uuid))
+    for statement in (
+        "UPDATE client_queues SET pause_note = NULL WHERE client_id = :client_id",
+        (
+            "UPDATE kie_account SET hold_detail = NULL"
+            " WHERE hold_client_id = :client_id AND hold_detail IS NOT NULL"
+        ),
+        (
+            "UPDATE kie_account SET succeeded_client_id = NULL, succeeded_model = NULL"
+            " WHERE succeeded_client_id = :client_id"
+        ),
+        (
+            "UPDATE kie_account SET failures = 0, failed_clients = '{}', failed_models = '{}'"
+            " WHERE :client_id = ANY (failed_clients)"
+        ),
+    )
 )
+"""What others' rows say of it; the models whose creates failed are counted anew."""
 _CLEAR = (
     update(Client)
     .where(Client.id == bindparam("of_client", type_=Uuid), Client.erased_at.is_(None))
@@ -129,12 +141,8 @@ _ERASED = select(func.count()).where(ErasedTask.client_id == bindparam("client_i
 
 async def finish(connection: AsyncConnection, client_id: UUID) -> str | None:
     """Delete all that is left beside the name; returns it, or None where that was done before."""
-    for statement in _DELETE:
+    for statement in (*_DELETE, *_FORGET):
         await connection.execute(statement, {"client_id": client_id})
-    for statement in _FORGET:
-        await connection.execute(
-            statement.bindparams(bindparam("client_id", type_=Uuid)), {"client_id": client_id}
-        )
     return await connection.scalar(_CLEAR, {"of_client": client_id})
 
 
