@@ -1144,8 +1144,8 @@ SABOTAGES = (
         13,
         "delete-all-together",
         "app/services/tasks/removal.py",
-        "if not await removal.is_our_turn(connection):",
-        "if await removal.is_our_turn(connection) is None:",
+        "if not await ageing.is_our_turn(connection):",
+        "if await ageing.is_our_turn(connection) is None:",
         ("tests/services/tasks/test_retention.py::test_one_process_at_a_time_deletes",),
     ),
     Sabotage(

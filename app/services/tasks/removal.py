@@ -12,7 +12,7 @@ from app.metrics import Metrics
 from app.services.consequences import Consequences
 from app.store.engine import Connection
 from app.store.signals import erased
-from app.store.tasks import removal
+from app.store.tasks import ageing, removal
 
 
 class Removal:
@@ -25,7 +25,7 @@ class Removal:
         self, connection: Connection, consequences: Consequences, *, after: float, limit: int
     ) -> int | None:
         """Delete tasks that have been final for `after` seconds; None: another process does."""
-        if not await removal.is_our_turn(connection):
+        if not await ageing.is_our_turn(connection):
             return None
         ids = await removal.lock_old(connection, after=after, limit=limit)
         if ids:

@@ -14,7 +14,7 @@ from app.services.tasks.erasure import Erasure
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.removal import Removal
 from app.store.engine import Connection
-from app.store.tasks import raw, removal, tombstones
+from app.store.tasks import ageing, raw, tombstones
 
 BATCH = 100
 """Rows of the step's own table in one transaction."""
@@ -78,7 +78,7 @@ class Retainer:
     async def _own(
         self, kind: str, after: float, connection: Connection, consequences: Consequences
     ) -> int | None:
-        if not await removal.is_our_turn(connection):
+        if not await ageing.is_our_turn(connection):
             return None
         done = await _DELETING[kind](connection, after=after, limit=BATCH)
         consequences.count(partial(self._metrics.deleted, kind, done))
