@@ -88,7 +88,8 @@ async def creates(http: httpx.AsyncClient, rate: float, is_over: Callable[[], bo
         started = time.perf_counter()
         answer = await http.post("/v1/tasks", json={"model": "m", "input": {"prompt": "a cat"}})
         took.append(time.perf_counter() - started)
-        answer.raise_for_status()
+        if answer.is_error:
+            raise SystemExit(answer.text)
 
     begun, number = time.perf_counter(), 0
     while not is_over():
