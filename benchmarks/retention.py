@@ -137,8 +137,8 @@ async def measured(dsn: str, tasks: int, rate: float) -> float:
             kie_api_key=SecretStr("sk-of-nobody"),
             allow_unsafe_fsync=True,
             submit_wait=0,
-            kie_creates_per_10s=10_000,
-            kie_max_running=1_000_000,
+            kie_creates_per_10s=1000,
+            kie_max_running=100_000,
             client_requests_per_second=100_000,
         )
         async with (
