@@ -7,6 +7,7 @@ while creates go on, and shows what the tables take before and after, and per ta
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import asyncpg
 import httpx
 from pydantic import SecretStr
 
+from app import log
 from app.config import Settings
 from app.embedded import running
 from app.main import create_app
@@ -120,7 +122,7 @@ async def sizes(dsn: str) -> dict[str, int]:
 
 
 def show(name: str, took: Sequence[float]) -> float:
-    p50, p95 = (1000 * percentile(took, share) for share in (50, 95))
+    p50, p95 = (1000 * percentile(took, share) for share in (0.5, 0.95))
     say(f"{name}: {len(took)} creates, p50 {p50:.1f} ms, p95 {p95:.1f} ms")
     return p95
 
@@ -171,6 +173,7 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=50_000)
     parser.add_argument("--rate", type=float, default=50.0, help="Creates per second.")
     given = parser.parse_args()
+    log.configure("warning", "json", sys.stderr)
     with (
         TemporaryDirectory(prefix="kie-gateway-bench-") as scratch,
         running(Path(scratch) / "embedded") as server,
