@@ -18,7 +18,7 @@ from app.services.services import Services
 from app.services.shutdown import Shutdown
 from app.services.tasks import numbering
 from app.services.tasks.submit import AT_ONCE
-from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP, TASKS
+from app.store.signals import ARCHIVE, DELIVER, POLL, PROBE, QUEUE, SWEEP, TASKS
 
 MAX_SPREAD = 0.02
 """Seconds by which replicas are kept apart: more would leave the account's slots unused."""
@@ -66,6 +66,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
             topic=DELIVER,
             claims=True,
         ),
+        Loop(name="archive", turn=services.archiver.archive_due, every=1.0, topic=ARCHIVE),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
         number_loop(services),
@@ -189,6 +190,7 @@ def _log_trouble(name: str, tries: int, error: Exception) -> None:
 async def _drain(services: Services) -> None:
     try:
         async with asyncio.timeout(services.shutdown.left):
+            await services.archiver.drain()
             await services.submitter.drain()
             await services.poller.drain()
             await services.deliverer.drain()

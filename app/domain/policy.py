@@ -18,7 +18,7 @@ class Confirm(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Seconds, but for `confirm` and `limits`."""
+    """Seconds, but for choices and `limits`."""
 
     submit_within: float = 3600
     """The longest time in the queue, where a create does not say otherwise."""
@@ -35,5 +35,7 @@ class Policy:
     """Whether kie.ai is told to call back; without, the gateway polls."""
     limits: Limits = field(default_factory=Limits)
     queue: QueueBounds = field(default_factory=QueueBounds)
+    archives: bool = False
+    """Whether there is an archive that results are copied into."""
     call: float = 30
     """The longest that one call to kie.ai may take."""

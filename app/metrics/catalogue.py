@@ -8,12 +8,12 @@ from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
 from app.domain.task import DEADLINES, FINAL, Change, FailClass, Source, State
-from app.metrics import requests
+from app.metrics import files, requests
 from app.metrics.metric import Kind, Metric
 
 PREFIX = "kie_gateway_"
 
-LOOPS = ("submit", "poll", "deliver", "probe", "sweep", "number")
+LOOPS = ("submit", "poll", "deliver", "archive", "probe", "sweep", "number")
 HOLDS = (*BRAKES, *PAUSES)
 """What keeps everything in the queue."""
 PAIR_HOLDS = tuple(reason for reason in PAUSES if reason is not HoldReason.KIE_ACCOUNT)
@@ -375,5 +375,6 @@ CATALOGUE: tuple[Metric, ...] = (
     UNDER_WAY,
     BYTES_UNDER_WAY,
     OVERLOADED,
+    *files.METRICS,
     BUILD,
 )

@@ -60,38 +60,49 @@ class Found:
 
 
 class Archive:
-    """One store, with everything below one prefix."""
+    """One store, with everything below one prefix; opened when it is first used."""
 
-    def __init__(self, store: "ObjectStore", *, local: bool) -> None:
-        self._store = store
-        self.local = local
+    def __init__(self, url: str) -> None:
+        """`url` is one of `SCHEMES`; credentials are in the environment, as its vendor has it."""
+        self._url = url
+        self.local = scheme_of(url) == "file"
         """Its objects are files: there are no presigned URLs."""
-        self.part = LOCAL_PART if local else PART
+        self.part = LOCAL_PART if self.local else PART
+        self._opened: ObjectStore | None = None
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """Open the store at the URL; its credentials are in the environment, as its vendor has it.
+        """Open the store at the URL now; no request is made.
 
-        No request is made. Raises `ArchiveError` where obstore is missing or refuses the URL.
+        Raises `ArchiveError` where obstore is missing or refuses the URL.
         """
+        archive = cls(url)
+        _ = archive._store
+        return archive
+
+    @property
+    def _store(self) -> "ObjectStore":
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    def _open(self) -> "ObjectStore":
         try:
             from obstore import store  # noqa: PLC0415  # only for those who have an archive
         except ImportError as error:
             message = "the package obstore is missing: install kie-gateway[archive]"
             raise ArchiveError(message) from error
-        scheme = scheme_of(url)
-        if scheme not in SCHEMES:
+        if scheme_of(self._url) not in SCHEMES:
             message = f"an archive's URL begins with one of {', '.join(SCHEMES)}"
             raise ArchiveError(message)
         try:
-            if scheme == "file":
-                return cls(store.from_url(url, mkdir=True, automatic_cleanup=True), local=True)
+            if self.local:
+                return store.from_url(self._url, mkdir=True, automatic_cleanup=True)
             bounds: ClientConfig = {"connect_timeout": CONNECT, "timeout": CALL}
             if os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true":
                 bounds["allow_http"] = True  # a store of one's own, as MinIO
             again: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(minutes=2)}
-            opened = store.from_url(url, client_options=bounds, retry_config=again)
-            return cls(opened, local=False)
+            return store.from_url(self._url, client_options=bounds, retry_config=again)
         except Exception as error:  # each store has errors of its own
             raise _named(error) from error
 
@@ -107,9 +118,11 @@ class Archive:
         kept = {"Content-Type": content_type, "Content-Disposition": DISPOSITION}
         attributes = None if self.local else kept
         bounds: dict[str, Any] = {"chunk_size": self.part, "max_concurrency": 1}
-        writing = asyncio.ensure_future(
-            put_async(self._store, name, feed, attributes=attributes, **bounds)
-        )
+        try:
+            put = put_async(self._store, name, feed, attributes=attributes, **bounds)
+        except ValueError as error:
+            raise _named(error) from error
+        writing = asyncio.ensure_future(put)
         try:
             async for chunk in chunks:
                 await feed.give(chunk, writing)

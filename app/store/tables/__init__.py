@@ -19,6 +19,7 @@ from app.store.tables.deliveries import (
     FailingUrl,
 )
 from app.store.tables.feed import FeedEntry, FeedWriter
+from app.store.tables.files import Artifact
 from app.store.tables.schema import SchemaRelease
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
 
@@ -27,6 +28,7 @@ __all__ = [
     "RESULT_URLS_CUT",
     "AdminKey",
     "ApiKey",
+    "Artifact",
     "AuditEntry",
     "Base",
     "BulkRun",

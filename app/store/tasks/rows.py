@@ -33,6 +33,7 @@ from app.domain.holding import turns
 from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.sql import NOW, interval, later, seconds_since, state_literal, verbatim
 from app.store.tables import RESULT_URLS_CUT, Task
+from app.store.tasks.artifacts import ARTIFACTS
 from app.store.tasks.events import MOVED, logged
 
 
@@ -228,6 +229,7 @@ ANSWERED = (
     "kie_state",
     "result",
     "result_urls",
+    "artifacts",
     "fail_code",
     "fail_message",
     "fail_source",
@@ -259,8 +261,10 @@ DOCUMENTS = ("input", "result")
 
 _DOCUMENTS = {name: verbatim(Task.__table__.c[name]).label(name) for name in DOCUMENTS}
 
+_MADE = {**_FORECAST, **_DOCUMENTS, "artifacts": ARTIFACTS}
+
 ANSWERED_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
-    {**Task.__table__.c, **_FORECAST, **_DOCUMENTS}[name] for name in ANSWERED
+    {**Task.__table__.c, **_MADE}[name] for name in ANSWERED
 )
 
 _READ = select(*ANSWERED_COLUMNS).where(
