@@ -25,8 +25,10 @@ from app.domain.replicas import SHARED_SETTINGS, fingerprint
 from app.domain.retention import retention
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
+from app.outbound.archive import Archive
 from app.outbound.connections import session
-from app.outbound.guard import Guard, PrivateNetworks
+from app.outbound.fetch import Fetcher
+from app.outbound.guard import Guard, PrivateNetworks, PublicGuard
 from app.outbound.sender import Sender
 from app.services.account.admission import Admission
 from app.services.account.pauses import Pauses
@@ -48,6 +50,8 @@ from app.services.deliveries.history import Deliveries
 from app.services.deliveries.outbox import Outbox
 from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
+from app.services.files.archiver import Archiver, Terms
+from app.services.files.handout import Handout
 from app.services.health import Health
 from app.services.limits.refusals import LimitRefusals
 from app.services.limits.under_way import UnderWay
@@ -123,8 +127,9 @@ async def wired(
             session(
                 _guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
             ) as callers,
+            _files_http(settings) as files,
         ):
-            yield build(settings, pools, signals, http, callers, monotonic, clocks)
+            yield build(settings, pools, signals, http, callers, monotonic, clocks, files)
     finally:
         await pools.dispose()
 
@@ -135,6 +140,23 @@ def _guard(settings: Settings) -> Guard:
         blocked=settings.delivery_blocked_networks,
         private=PrivateNetworks(settings.delivery_private_networks),
     )
+
+
+def _files_guard(settings: Settings) -> PublicGuard:
+    return PublicGuard(
+        allow_loopback=settings.archive_allow_loopback, blocked=settings.delivery_blocked_networks
+    )
+
+
+@asynccontextmanager
+async def _files_http(settings: Settings) -> AsyncIterator[aiohttp.ClientSession | None]:
+    """Lend the client that fetches results; None where nothing is fetched."""
+    if settings.archive_url is None:
+        yield None
+        return
+    guard = _files_guard(settings)
+    async with session(guard, connect=CONNECT_TIMEOUT, fetches=True) as files:
+        yield files
 
 
 def _ca_bundle(settings: Settings) -> str | None:
@@ -161,6 +183,7 @@ def build(
     callers: aiohttp.ClientSession,
     monotonic: Callable[[], float] = time.monotonic,
     clocks: Callable[[], Instant] = both_clocks,
+    files: aiohttp.ClientSession | None = None,
 ) -> Services:
     """Build the services upon what `wired` opens and closes."""
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
@@ -207,6 +230,14 @@ def build(
     submitter = Submitter(intake, kie, leases, urls, admission, new_id, metrics)
     account = Account(working, kie, lifecycle.run, policy, chance)
     budgets = Budgets(database)
+    archive = Archive(settings.archive_url) if settings.archive_url else None
+    fetcher = Fetcher(
+        files or callers,
+        _files_guard(settings),
+        stall=settings.archive_stall,
+        most=settings.archive_max_bytes,
+    )
+    handout = Handout(database, archive)
     shutdown = Shutdown(settings.shutdown_timeout, monotonic)
     for stop in (submitter.stop, health.end, waiters.close):
         shutdown.stops(stop)
@@ -247,13 +278,19 @@ def build(
             chance,
             metrics,
         ),
+        archiver=Archiver(
+            *(working, lifecycle.run, archive if files else None, fetcher),
+            *(_archive_terms(settings), lifecycle.files.archived, chance, metrics),
+        ),
+        handout=handout,
+        archive=archive,
         deliveries=Deliveries(
             database,
             for_callers.run,
             new_id,
             Budget(settings.client_redeliveries_per_minute, metrics),
         ),
-        dropin=DropIn(database, kie, account, budgets),
+        dropin=DropIn(database, kie, account, budgets, handout),
         budgets=budgets,
         usage=Usage(database, utc_now),
         sweeper=Sweeper(
@@ -295,6 +332,15 @@ def _overloaded(metrics: Metrics) -> Callable[[Hashable], None]:
         refusals.note(Limited.OVERLOADED, whose)
 
     return note
+
+
+def _archive_terms(settings: Settings) -> Terms:
+    return Terms(
+        concurrency=settings.archive_concurrency,
+        bytes_in_flight=settings.archive_bytes_in_flight,
+        timeout=settings.archive_timeout,
+        schedule=settings.archive_schedule,
+    )
 
 
 def _bounds(settings: Settings) -> Bounds:
@@ -368,4 +414,5 @@ def _policy(settings: Settings) -> Policy:
         queue=QueueBounds(tasks=settings.client_queued_tasks, bytes=settings.client_queued_bytes),
         call=settings.kie_timeout,
         unknown_cost=settings.budget_unknown_model_cost,
+        archives=settings.archive_url is not None,
     )

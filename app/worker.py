@@ -19,7 +19,7 @@ from app.services.services import Services
 from app.services.shutdown import Shutdown
 from app.services.tasks import numbering
 from app.services.tasks.submit import AT_ONCE
-from app.store.signals import DELIVER, ERASE, POLL, PROBE, QUEUE, ROOM, SWEEP, TASKS
+from app.store.signals import ARCHIVE, DELIVER, ERASE, POLL, PROBE, QUEUE, ROOM, SWEEP, TASKS
 
 MAX_SPREAD = 0.02
 """Seconds by which replicas are kept apart: more would leave the account's slots unused."""
@@ -79,6 +79,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
             topics=(DELIVER,),
             claims=True,
         ),
+        Loop(name="archive", turn=services.archiver.archive_due, every=5.0, topics=(ARCHIVE,)),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topics=(PROBE,)),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topics=(SWEEP,)),
         number_loop(services),
@@ -200,6 +201,7 @@ def _log_trouble(name: str, tries: int, error: Exception) -> None:
 async def _drain(services: Services) -> None:
     try:
         async with asyncio.timeout(services.shutdown.left):
+            await services.archiver.drain()
             await services.submitter.drain()
             await services.poller.drain()
             await services.deliverer.drain()

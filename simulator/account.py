@@ -34,6 +34,8 @@ EARLY = "callback-early"
 """Its task is finished when it is created."""
 TURNING = "result-timeout-then-success"
 """Its task succeeds after it has failed."""
+MANY_FILES = "result-files"
+"""Its task's result has several files."""
 
 
 class State(StrEnum):
@@ -103,11 +105,14 @@ class Task:
 
     @property
     def usual_result(self) -> dict[str, Any]:
-        return {"resultUrls": [self.result_url]}
+        return {"resultUrls": self.result_urls}
 
     @property
-    def result_url(self) -> str:
-        return f"{self.base_url}/files/{quote(self.id, safe='')}.png"
+    def result_urls(self) -> list[str]:
+        chosen = self.faults.get(Kind.RESULT)
+        files = chosen.times if chosen is not None and chosen.name == MANY_FILES else 1
+        own = f"{self.base_url}/files/{quote(self.id, safe='')}"
+        return [f"{own}.png", *(f"{own}/{number}.png" for number in range(2, files + 1))]
 
     def state(self, now: float) -> State:
         if now >= self.finished_at:
@@ -200,7 +205,7 @@ class Account:
         made = (
             task.state(now) is State.SUCCESS
             for task in self._tasks.values()
-            if task.result_url == url
+            if url in task.result_urls
         )
         return any(made)
 

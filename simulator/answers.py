@@ -68,8 +68,13 @@ class HalfAnswer(Response):
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
         await send({"type": "http.response.body", "body": half, "more_body": True})
-        _transport(scope).close()
-        await _disconnected(receive)
+        await closed_after(scope, receive)
+
+
+async def closed_after(scope: Scope, receive: Receive) -> None:
+    """Close the connection once what was sent has gone."""
+    _transport(scope).close()
+    await _disconnected(receive)
 
 
 def answer(value: object, status: int = 200) -> Response:

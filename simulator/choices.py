@@ -21,7 +21,7 @@ class Parameters(BaseModel):
 
     seconds: Seconds | None = None
     times: Annotated[int, Field(ge=1, le=100)] = 1
-    bytes: Annotated[int, Field(ge=1, le=16 * 1024 * 1024)] = 1
+    bytes: Annotated[int, Field(ge=1, le=1024 * 1024 * 1024)] = 1
 
 
 class FaultRate(Parameters):

@@ -13,6 +13,7 @@ class Kind(StrEnum):
     CALLBACK = "callback"
     RESULT = "result"
     RECORD = "record"
+    FILE = "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,7 @@ _CALLBACK = (
 )
 _RESULT = (
     Fault("result-without-urls", "A success whose `resultUrls` is empty.", needs="success"),
+    Fault("result-files", "A success of so many files.", {"times": 2}, needs="success"),
     Fault("result-object", "`resultObject` in place of `resultUrls`.", needs="success"),
     Fault("result-json-object", "`resultJson` is an object, not a text.", needs="success"),
     Fault("result-json-null", "A success whose `resultJson` is null.", needs="success"),
@@ -263,7 +265,19 @@ _RECORD = (
     ),
 )
 
+_FILE = (
+    Fault("file-slow", "The result's files take `seconds`.", {"seconds": 5.0}, needs="success"),
+    Fault("file-cut-off", "They break off in the middle.", needs="success"),
+    Fault("file-wrong-length", "They are a byte shorter than announced.", needs="success"),
+    Fault("file-picky", "403 to the User-Agents of libraries.", needs="success"),
+    Fault("file-gone", "404 from `seconds` after the end on.", {"seconds": 0.0}, needs="success"),
+    Fault("file-late", "503 until `seconds` after the end.", {"seconds": 3.0}, needs="success"),
+    Fault("file-endless", "They never end.", needs="success"),
+    Fault("file-redirect", "302 to an address that nobody should call.", needs="success"),
+    Fault("file-large", "Of so many `bytes`, as a video.", {"bytes": 10_000_000}, needs="success"),
+)
+
 FAULTS: Mapping[str, Fault] = {
-    fault.name: fault for fault in (*_CREATE, *_CALLBACK, *_RESULT, *_RECORD)
+    fault.name: fault for fault in (*_CREATE, *_CALLBACK, *_RESULT, *_RECORD, *_FILE)
 }
 """By name."""

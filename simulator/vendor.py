@@ -4,13 +4,12 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from simulator import bodies, envelopes, pictures, record_faults
-from simulator.account import EARLY, Account, State, Task
+from simulator import bodies, envelopes, record_faults, result_files
+from simulator.account import EARLY, Account, Task
 from simulator.answers import answer
 from simulator.api_key import ApiKeyCheck
 from simulator.bodies import RefusedError
@@ -74,6 +73,7 @@ class Vendor:
             Route("/api/v1/jobs/recordInfo", delayed(Call.QUERY, keyed(self.record_info))),
             Route("/api/v1/chat/credit", keyed(self.credit)),
             Route("/api/v1/common/download-url", keyed(self.download_url), methods=["POST"]),
+            Route("/files/{task_id}/{number:int}.png", self.file),
             Route("/files/{task_id:path}.png", self.file),
         ]
 
@@ -101,10 +101,8 @@ class Vendor:
         return answer(envelopes.envelope(envelopes.OK, "success", link))
 
     async def file(self, request: Request) -> Response:
-        task = self._account.find(request.path_params["task_id"])
-        if task is None or task.state(time.time()) is not State.SUCCESS:
-            raise HTTPException(404)
-        return Response(pictures.draw(task.id), media_type="image/png")
+        task_id, number = request.path_params["task_id"], request.path_params.get("number", 1)
+        return await result_files.serve(self._account, task_id, number, request)
 
     async def _send_callbacks(self, task: Task) -> None:
         """Schedule the callbacks about each end of the task, if it has a callback URL."""

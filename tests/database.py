@@ -19,6 +19,7 @@ TABLES = (
         "disabled_urls",
         "failing_urls",
     ),
+    "artifacts",
     *(
         "erased_tasks",
         "callbacks",

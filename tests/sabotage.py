@@ -42,6 +42,7 @@ class Sabotage:
         return (self.tests, (self.lab,)) if self.lab else (self.tests,)
 
 
+ARCHIVER = "tests/services/files/test_archiver.py"
 SPEND = "tests/services/spend/test_spend.py"
 KNOWN_URL = "tests/services/tasks/test_known_url.py"
 
@@ -645,6 +646,14 @@ SABOTAGES = (
     ),
     Sabotage(
         7,
+        "archive-in-one-line",
+        "app/store/files/claims.py",
+        "ORDER BY turn, due.due_at LIMIT :room",
+        "ORDER BY due.due_at LIMIT :room",
+        (f"{ARCHIVER}::test_clients_take_turns",),
+    ),
+    Sabotage(
+        7,
         "old-before-fresh",
         "app/store/deliveries/turns.py",
         "AGAIN_COUNTS * (again_before + number)",
@@ -957,6 +966,22 @@ SABOTAGES = (
         ("tests/api/test_deliveries.py::test_an_answer_is_shown_of_listed_hosts_only",),
     ),
     Sabotage(
+        9,
+        "copy-from-inside",
+        "app/outbound/guard.py",
+        'return "is in a private network"\n',
+        "return None\n",
+        (f"{ARCHIVER}::test_what_cannot_be_copied_is_named_and_no_trace_is_kept",),
+    ),
+    Sabotage(
+        9,
+        "copy-from-elsewhere",
+        "app/outbound/fetch.py",
+        "allow_redirects=False",
+        "allow_redirects=True",
+        (f"{ARCHIVER}::test_what_cannot_be_copied_is_named_and_no_trace_is_kept",),
+    ),
+    Sabotage(
         10,
         "keep-useless-sessions",
         "app/store/engine.py",
@@ -1084,6 +1109,14 @@ SABOTAGES = (
         "            raise trouble\n",
         ("tests/services/tasks/test_lost_commits.py",),
         lab="tests/faults/test_lab.py::test_postgresql_dies_under_load",
+    ),
+    Sabotage(
+        10,
+        "leave-the-first-copy",
+        "app/services/files/archiver.py",
+        "if due.object is not None and due.object != name:",
+        "if due.object is None and due.object != name:",
+        (f"{ARCHIVER}::test_a_process_that_dies_between_put_and_commit_leaves_one_object",),
     ),
     Sabotage(
         11,

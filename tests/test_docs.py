@@ -36,7 +36,7 @@ def test_each_metric_has_its_row() -> None:
 
 def test_each_setting_has_its_row() -> None:
     rows = re.findall(r"^\| `GATEWAY_(\w+)`", settings_table(), re.MULTILINE)
-    assert rows == [name.upper() for name in Settings.model_fields]
+    assert sorted(rows) == sorted(name.upper() for name in Settings.model_fields)
 
 
 def test_the_table_marks_secrets_and_what_has_no_effect_yet() -> None:

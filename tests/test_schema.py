@@ -27,8 +27,10 @@ from app.domain.delivery import DeliveryState, DisableReason, EventType
 from app.domain.dialect import Dialect
 from app.domain.draft import Draft
 from app.domain.evidence import Signature, Verdict
+from app.domain.files import ArtifactState
 from app.domain.polling import DuePoll
 from app.domain.report import Report
+from app.domain.sources import Kind
 from app.domain.spend import Mode, Period
 from app.domain.task import FINAL, Change, FailClass, FailSource, Source, State
 from app.store import releases, schema, tables
@@ -203,9 +205,14 @@ WORDS: dict[str, type[StrEnum]] = {
     "callbacks.source": Source,
     "callbacks.signature": Signature,
     "callbacks.verdict": Verdict,
+    "artifacts.kind": Kind,
+    "artifacts.state": ArtifactState,
 }
 OTHERS = {
     "budgets.credits",
+    "artifacts.due",
+    "artifacts.stored",
+    "clients.archive_days",
     "clients.weight",
     "clients.requests_per_second",
     "clients.streams",
@@ -284,6 +291,7 @@ def columns(table: type[tables.Base]) -> set[str]:
 
 def test_a_task_has_one_name_for_one_thing() -> None:
     made_up = {"hold_reason", "estimated_start_at", "confirmed", "result_expires_at", "urls"}
+    made_up |= {"artifacts"}  # rows of a table of their own
     computed = ["confirmed", "result_expires_at", "urls"]
     assert list(task_schemas.Task.model_fields) == [*rows.ANSWERED, *computed]
     assert set(rows.ANSWERED) - made_up <= columns(tables.Task)

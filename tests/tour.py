@@ -27,6 +27,7 @@ _CALLS = re.compile(r"```sh\n(?P<calls>\. \.kie-gateway/env\b.*?)```", re.DOTALL
 SHAPES: Mapping[str, str] = {
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}": "UUID",
     r"\b[0-9a-f]{32}\b": "HEX",
+    r"\b[0-9a-f]{64}\b": "SHA256",
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z": "INSTANT",
     r"\b1\d{12}\b": "MILLISECONDS",
     r"127\.0\.0\.1:\d+": "HOST",

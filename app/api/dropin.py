@@ -32,6 +32,7 @@ from app.domain.draft import Draft
 from app.domain.errors import Flaw, GatewayError
 from app.domain.shapes.kie import OK, created, envelope, record
 from app.domain.task import FailSource, State
+from app.services.files.handout import Handed
 
 PREFIX = "/api/v1/"
 
@@ -72,6 +73,9 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.ClientErasedError: 422,
     errors.BodyDeletedError: 422,
     errors.NotErasableError: 422,
+    errors.ArtifactNotStoredError: 422,
+    errors.RangeNotSatisfiableError: 422,
+    errors.ArchiveAwayError: 455,
 }
 """kie.ai's code for each of our errors; `docs/migrating.md` shows those that can happen here."""
 
@@ -188,12 +192,20 @@ async def read_kie_credit(services: ServicesDep, client: ClientDep) -> Response:
 )
 @needs(Scope.FILES)
 async def make_kie_download_url(
+    request: Request,
     services: ServicesDep,
     client: ClientDep,
     body: Annotated[KieDownload, Depends(kie_body(KieDownload))],
 ) -> Response:
-    """Have kie.ai make a link to a result of one of your tasks, by which anyone can fetch it."""
+    """Have kie.ai make a link to a result of one of your tasks, by which anyone can fetch it.
+
+    Once kie.ai has deleted the result, the link is to the copy in the archive, where there is one:
+    good for 15 minutes, or, where the archive is a directory, for your own key.
+    """
     link = await services.dropin.download_url(client, body.url)
     if link is None:
         return ExactJSON(FOREIGN_URL)
+    if isinstance(link, Handed):
+        own = f"{request.base_url}v1/tasks/{link.kept.task_id}/artifacts/{link.kept.n}"
+        return ExactJSON(envelope(OK, "success", link.link or own))
     return ExactJSON(envelope(link.code, link.message, link.url))

@@ -33,11 +33,13 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.NotStuckError: 409,
     errors.PaidTwiceRiskError: 409,
     errors.UrlDisabledError: 409,
+    errors.ArtifactNotStoredError: 409,
     errors.CursorLostError: 410,
     errors.TaskErasedError: 410,
     errors.ClientErasedError: 410,
     errors.BodyDeletedError: 410,
     errors.BodyTooLargeError: 413,
+    errors.RangeNotSatisfiableError: 416,
     errors.InvalidRequestError: 422,
     errors.TooManyValuesError: 422,
     errors.IdempotencyKeyReusedError: 422,
@@ -49,6 +51,7 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.InternalError: 500,
     errors.KieNotAnsweringError: 502,
     errors.DatabaseUnavailableError: 503,
+    errors.ArchiveAwayError: 503,
     errors.QueueTooLongError: 503,
 }
 """Every code's status; `docs/errors.md` shows the same table, and tests compare the three."""

@@ -51,6 +51,7 @@ _MEANING = {
     409: "Its state does not allow this.",
     410: "It was there, and is no more: the task, or the place in the feed.",
     413: "The body is too large.",
+    416: "The file has no such bytes.",
     422: "The request is not valid.",
     429: "Too many of your requests, streams, waits or tasks, or too much that is under way is "
     "yours: repeat after `Retry-After` seconds.",

@@ -1,5 +1,6 @@
 """Which settings exclude each other, and what to do about it."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ def conflicts(settings: "Settings") -> list[str]:
         and settings.metrics_listen in {settings.listen, settings.worker_listen},
         "GATEWAY_DOCS: is admin, and there is no GATEWAY_ADMIN_KEY that opens them; set one, "
         "or set this to off": settings.docs == "admin" and settings.admin_key is None,
+        "GATEWAY_ARCHIVE_URL: needs the package obstore; install kie-gateway[archive]": (
+            settings.archive_url is not None and find_spec("obstore") is None
+        ),
         "GATEWAY_DATABASE_LISTEN_URL: is set without GATEWAY_DATABASE_URL, and the embedded "
         "server needs none; set both or neither": settings.database_listen_url is not None
         and settings.database_url is None,

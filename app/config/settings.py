@@ -16,6 +16,7 @@ from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from app.config.archive import ArchiveSettings
 from app.config.conflicts import conflicts
 from app.config.database_url import without_statement_cache
 from app.config.values import (
@@ -42,7 +43,7 @@ RESERVED: JsonDict = {"reserved": True}
 """Marks a setting that is read and checked, but that nothing uses in this version."""
 
 
-class Settings(BaseSettings):
+class Settings(ArchiveSettings, BaseSettings):
     """Every setting, checked; made by `load()`, or from keyword arguments in tests."""
 
     model_config = SettingsConfigDict(

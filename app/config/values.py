@@ -74,6 +74,22 @@ def _has_host(parts: SplitResult) -> bool:
         return False
 
 
+ARCHIVES = ("s3", "gs", "az", "file")
+"""The schemes of an archive's URL."""
+
+
+def _archive_url(value: str) -> str:
+    """Refuse what names no store, or a secret: an archive's credentials are in the environment."""
+    parts = split(value)
+    if parts.scheme not in ARCHIVES or not (parts.path if parts.scheme == "file" else parts.netloc):
+        message = "should name a store; write s3://bucket/prefix, gs://…, az://… or file:///path"
+        raise ValueError(message)
+    if "@" in parts.netloc or set(value) & set("?#\\") or any(map(str.isspace, value)):
+        message = "should have no user, query, fragment or spaces; credentials are not part of it"
+        raise ValueError(message)
+    return value.rstrip("/") or value
+
+
 def without_api_path(value: str) -> str:
     """Drop the `/api/v1` that people copy along: it stands in every path that is added."""
     return value.removesuffix("/api/v1").rstrip("/")
@@ -141,6 +157,7 @@ def lowered(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+ArchiveUrl = Annotated[str, AfterValidator(_archive_url)]
 KeptDays = Annotated[int, Field(ge=0, le=36_500), AfterValidator(kept_days)]
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]

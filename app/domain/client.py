@@ -53,10 +53,13 @@ def checked_weight(weight: int) -> int:
 MAX_QUEUED_TASKS = 2_000_000_000
 MAX_QUEUED_BYTES = 2**62
 
+MAX_ARCHIVE_DAYS = 36_500
+
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "running_share": (0.001, 1),
     "queued_tasks": (1, MAX_QUEUED_TASKS),
     "queued_bytes": (1, MAX_QUEUED_BYTES),
+    "archive_days": (1, MAX_ARCHIVE_DAYS),
 }
 """What a client may have of its own instead of what the settings say: the least and the most."""
 

@@ -65,6 +65,8 @@ class EventType(StrEnum):
     CANCELED = "task.canceled"
     UPDATED = "task.updated"
     """Of a task that is told of already: its credits, duration or times became known."""
+    ARCHIVED = "task.archived"
+    """All files of its result are in the archive, or given up."""
     BUDGET_THRESHOLD = "budget.threshold"
     """Of no task: so much of a budget of the client's is spent."""
 

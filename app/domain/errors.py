@@ -143,6 +143,27 @@ class IdempotencyKeyReusedError(GatewayError):
     title = "The Idempotency-Key was used with another body"
 
 
+class ArtifactNotStoredError(GatewayError):
+    """The archive does not have the file: not yet, or not any more."""
+
+    code = "artifact_not_stored"
+    title = "The archive does not have this file"
+
+
+class ArchiveAwayError(GatewayError):
+    """The archive does not answer."""
+
+    code = "archive_unavailable"
+    title = "The archive is away"
+
+
+class RangeNotSatisfiableError(GatewayError):
+    """A range of bytes that the file does not have."""
+
+    code = "range_not_satisfiable"
+    title = "The file has no such bytes"
+
+
 class CursorLostError(GatewayError):
     """The cursor names a place that the feed has not, or at which another event is now."""
 

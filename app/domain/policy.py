@@ -36,6 +36,8 @@ class Policy:
     """Whether kie.ai is told to call back; without, the gateway polls."""
     limits: Limits = field(default_factory=Limits)
     queue: QueueBounds = field(default_factory=QueueBounds)
+    archives: bool = False
+    """Whether there is an archive that results are copied into."""
     call: float = 30
     """The longest that one call to kie.ai may take."""
     unknown_cost: Decimal | None = None

@@ -19,6 +19,7 @@ SHARED_SETTINGS = (
     "GATEWAY_KIE_CREATE_WINDOW",
     "GATEWAY_KIE_QUERIES_PER_SECOND",
     "GATEWAY_KIE_MAX_RUNNING",
+    "GATEWAY_ARCHIVE_URL",
 )
 """What all processes on one database have to share: secrets sign and open, limits are counted."""
 

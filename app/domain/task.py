@@ -47,6 +47,8 @@ class Change(StrEnum):
     """Later evidence added what the end had lacked."""
     CORRECTED = "corrected"
     """kie.ai's record replaced what a callback had said."""
+    ARCHIVED = "archived"
+    """All its files are in the archive, or given up."""
 
 
 class FailClass(StrEnum):

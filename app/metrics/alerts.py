@@ -39,7 +39,7 @@ ALERTS: tuple[Alert, ...] = (
     ),
     Alert(
         name="KieGatewayNobodyWorks",
-        expr="max by (job, work) (kie_gateway_overdue_seconds) > 120",
+        expr='max by (job, work) (kie_gateway_overdue_seconds{work!="archive"}) > 120',
         lasting="2m",
         severity="critical",
         summary="work is due and nobody does it: is a worker running, and can it keep up?",
@@ -162,6 +162,22 @@ ALERTS: tuple[Alert, ...] = (
         severity="warning",
         summary="what should be deleted by age is still there a day later: is a worker running, "
         "and does its log have loop.broken for `retain`?",
+    ),
+    Alert(
+        name="KieGatewayArchiveBehind",
+        expr='max by (job) (kie_gateway_overdue_seconds{work="archive"}) > 900',
+        lasting="5m",
+        severity="warning",
+        summary="result files wait to be copied: is a worker running, does the archive answer "
+        "(kie-gateway doctor), is GATEWAY_ARCHIVE_CONCURRENCY too low?",
+    ),
+    Alert(
+        name="KieGatewayArtifactsLost",
+        expr='sum by (job) (increase(kie_gateway_artifacts_total{outcome="failed"}[1h])) > 0',
+        lasting="0m",
+        severity="warning",
+        summary="result files were given up, and their sources vanish; the tasks' artifacts name "
+        "the reasons",
     ),
     Alert(
         name="KieGatewayKeysRefused",

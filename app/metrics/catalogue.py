@@ -8,12 +8,12 @@ from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
 from app.domain.task import DEADLINES, FINAL, Change, FailClass, Source, State
-from app.metrics import keeping, requests, spend
+from app.metrics import files, keeping, requests, spend
 from app.metrics.metric import Kind, Metric
 
 PREFIX = "kie_gateway_"
 
-WORK = ("submit", "poll", "deliver", "probe", "sweep", "number")
+WORK = ("submit", "poll", "deliver", "archive", "probe", "sweep", "number")
 """What may be overdue."""
 LOOPS = (*WORK, "retain")
 HOLDS = (*BRAKES, *PAUSES)
@@ -379,5 +379,6 @@ CATALOGUE: tuple[Metric, ...] = (
     BYTES_UNDER_WAY,
     OVERLOADED,
     *keeping.METRICS,
+    *files.METRICS,
     BUILD,
 )

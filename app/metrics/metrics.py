@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from app.domain.limits import Held
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.task import created_at
-from app.metrics import catalogue, keeping, requests, spend
+from app.metrics import catalogue, files, keeping, requests, spend
 from app.metrics.catalogue import CATALOGUE
 from app.metrics.metric import Kind, Metric
 
@@ -230,6 +230,18 @@ class Metrics:
     def show_feed(self, lag: float) -> None:
         """Show for how many seconds an event has waited for its position."""
         self._set(catalogue.FEED_LAG, lag)
+
+    def archived(self, outcome: str, size: int, lag: float) -> None:
+        """Count a file that was stored, given up or removed; `lag`: seconds since its result."""
+        self._count(files.ARCHIVED, outcome)
+        if outcome != "removed":
+            self._observe(files.ARCHIVE_LAG, lag)
+        if size:
+            self._count(files.ARCHIVED_BYTES, by=size)
+
+    def not_archived(self, trouble: str) -> None:
+        """Count a try to copy a file that failed."""
+        self._count(files.NOT_ARCHIVED, trouble)
 
     def show_database_away(self) -> None:
         """Leave out what nobody knows, rather than show old values."""

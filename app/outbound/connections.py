@@ -86,8 +86,11 @@ def session(
     connect: float,
     ca_bundle: str | None = None,
     resolver: AbstractResolver | None = None,
+    fetches: bool = False,
 ) -> aiohttp.ClientSession:
     """Open the client session that `Sender` posts through; `connect` in seconds.
+
+    `fetches`: `Fetcher` reads files through it.
 
     Receivers in the same house may have certificates of its own authority, others those of public
     ones: `ca_bundle`, a PEM file, is trusted beside the system's.
@@ -114,8 +117,8 @@ def session(
         auto_decompress=False,
         headers={
             "User-Agent": f"kie-gateway/{metadata.version('kie-gateway')}",
-            "Content-Type": "application/json",
             "Accept-Encoding": "identity",
+            **({} if fetches else {"Content-Type": "application/json"}),
         },
     )
 

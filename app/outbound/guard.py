@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from typing_extensions import override
+
 from app.domain.hosts import is_listed
 from app.outbound.registry import (
     LINK_LOCAL,
@@ -157,6 +159,19 @@ class Guard:
         if self._private is PrivateNetworks.CLOSED:
             return "is in a private network, and GATEWAY_DELIVERY_PRIVATE_NETWORKS=closed"
         return None if listed else "is in a private network, and not among the webhook hosts"
+
+
+class PublicGuard(Guard):
+    """Lets nothing pass but public addresses: for URLs that no caller of ours has chosen."""
+
+    def __init__(self, *, allow_loopback: bool, blocked: Sequence[Network]) -> None:
+        super().__init__(
+            allow_loopback=allow_loopback, blocked=blocked, private=PrivateNetworks.CLOSED
+        )
+
+    @override
+    def _objection_to_private(self, *, listed: bool) -> str | None:
+        return "is in a private network"
 
 
 _BLOCKED_SAID = "is in GATEWAY_DELIVERY_BLOCKED_NETWORKS"

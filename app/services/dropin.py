@@ -8,6 +8,7 @@ from app.domain.errors import KieNotAnsweringError, NotPermittedError
 from app.domain.report import DownloadLink, NoAnswer
 from app.kie.client import KieClient
 from app.services.account.probe import Account
+from app.services.files.handout import Handed, Handout
 from app.services.spend.budgets import Budgets
 from app.store.account import condition
 from app.store.clients import clients
@@ -25,12 +26,18 @@ class DropIn:
     """Reads what is a client's own, and nothing else."""
 
     def __init__(
-        self, database: Database, kie: KieClient, account: Account, budgets: Budgets
+        self,
+        database: Database,
+        kie: KieClient,
+        account: Account,
+        budgets: Budgets,
+        handout: Handout,
     ) -> None:
         self._database = database
         self._budgets = budgets
         self._kie = kie
         self._account = account
+        self._handout = handout
         self._asking = asyncio.Lock()
 
     async def task(self, client_id: UUID, named: str) -> Columns | None:
@@ -76,15 +83,22 @@ class DropIn:
             raise NotPermittedError(detail)
         return remaining
 
-    async def download_url(self, client_id: UUID, url: str) -> DownloadLink | None:
+    async def download_url(self, client_id: UUID, url: str) -> DownloadLink | Handed | None:
         """Have kie.ai make a link to a result of the client's; None: it has no such result.
 
-        Raises `KieNotAnsweringError`.
+        Where kie.ai has, or is bound to have, deleted it, the archive's copy is returned. Raises
+        `KieNotAnsweringError`.
         """
         async with self._database.read(client_id) as connection:
             if "\0" in url or not await rows.owns_result(connection, client_id=client_id, url=url):
                 return None
+        if (copy := await self._handout.of_url(client_id, url, always=False)) is not None:
+            return copy
         answer = await self._kie.download_url(url)
+        if isinstance(answer, DownloadLink) and answer.url is not None:
+            return answer
+        if (copy := await self._handout.of_url(client_id, url, always=True)) is not None:
+            return copy
         if isinstance(answer, NoAnswer):
             raise _not_answering()
         return answer

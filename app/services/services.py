@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.kie.client import KieClient
 from app.metrics import Metrics
+from app.outbound.archive import Archive
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
 from app.services.account.restores import Restores
@@ -18,6 +19,8 @@ from app.services.clients.uses import Uses
 from app.services.deliveries.deliver import Deliverer
 from app.services.deliveries.history import Deliveries
 from app.services.dropin import DropIn
+from app.services.files.archiver import Archiver
+from app.services.files.handout import Handout
 from app.services.health import Health
 from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
@@ -81,6 +84,9 @@ class Services:
     clients: Clients
     resealing: Resealing
     deliverer: Deliverer
+    archiver: Archiver
+    handout: Handout
+    archive: Archive | None
     deliveries: Deliveries
     dropin: DropIn
     budgets: Budgets

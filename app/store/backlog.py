@@ -46,6 +46,7 @@ from app.store.account.shares import rooms, seated, waiting
 from app.store.deliveries.lanes import KINDS, LANE, PENDING, Kind, pending_lanes
 from app.store.sql import NOW, lease_is_free, seconds_since, state_literal
 from app.store.tables import (
+    Artifact,
     ClientQueue,
     Delivery,
     DeliveryUrl,
@@ -195,6 +196,7 @@ _OVERDUE: Mapping[str, ColumnElement[float]] = {
         *(_waited(Task.expires_at, *_bounded(state)) for state in _BOUNDED),
     ),
     "number": seconds_since(_UNNUMBERED_SINCE),
+    "archive": _waited(Artifact.due_at, Artifact.due_at.is_not(None), lease_is_free(Artifact)),
 }
 """The names are the loops'. greatest() passes over NULL: where there is nothing, nothing waits."""
 

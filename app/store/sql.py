@@ -72,6 +72,10 @@ class _Text(TypeDecorator[Verbatim]):
         return None if value is None else Verbatim(value)
 
 
+TEXT_OF_JSON = _Text()
+"""The type of an expression that is such a text already."""
+
+
 def verbatim(column: SQLColumnExpression[Any]) -> ColumnElement[Verbatim]:
     """Read a JSON column as text that is passed on unread.
 

@@ -29,6 +29,7 @@ TASK = [
     "kie_state",
     "result",
     "result_urls",
+    "artifacts",
     "fail_code",
     "fail_message",
     "fail_source",

@@ -50,6 +50,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ("POST", "/v1/tasks/{task_id}/cancel"),
     ("POST", "/v1/tasks/{task_id}/refresh"),
     ("GET", "/v1/tasks/{task_id}/callbacks"),
+    ("GET", "/v1/tasks/{task_id}/artifacts/{n}"),
     ("GET", "/v1/tasks/{task_id}/events"),
     ("GET", "/v1/events"),
     ("GET", "/v1/tasks/{task_id}/deliveries"),

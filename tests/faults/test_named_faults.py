@@ -204,6 +204,8 @@ MADE: Mapping[str, Made] = {
     "result-withdrawn": failed("500", credits_consumed=0),
     "result-credits-2025": Made(),
     "result-credits-2026": Made(),
+    "result-files": Made(),
+    **{name: Made() for name, fault in FAULTS.items() if fault.kind == "file"},
     **dict.fromkeys(HIDDEN, replace(ASKED_LATER, seconds=2 * SOON)),
     "record-refused-501": replace(
         ASKED_FIRST, state="failed", shows={"fail_code": "501"}, otherwise=True

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from simulator.account import Account
+from simulator.account import MANY_FILES, Account
 from simulator.bodies import CreateBody
 from simulator.chance import Plan
 from simulator.choices import read_choice
@@ -12,6 +12,7 @@ from simulator.failures import FAILURES
 from simulator.faults import END_WORDS, FAULTS, RECORD_REFUSALS, Kind
 from simulator.record_faults import RECORDS
 from simulator.result_faults import CHANGES, FAIL_CODES, RESULTS
+from simulator.result_files import SERVED
 from simulator.server import Options
 from tests.simulator.conftest import Simulate
 from tests.simulator.shape import sample, shape
@@ -25,7 +26,9 @@ def named(kind: Kind) -> set[str]:
 
 def test_every_fault_is_made() -> None:
     failing = {name for name in FAILURES if FAULTS[name].kind is Kind.RESULT}
-    assert named(Kind.RESULT) == set(CHANGES) | set(RESULTS) | set(FAIL_CODES) | failing
+    results = {MANY_FILES} | set(CHANGES) | set(RESULTS) | set(FAIL_CODES) | failing
+    assert named(Kind.RESULT) == results
+    assert named(Kind.FILE) == set(SERVED)
     assert named(Kind.RECORD) == set(RECORDS) | set(RECORD_REFUSALS) | {"record-http-502"}
 
 

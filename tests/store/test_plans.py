@@ -24,6 +24,7 @@ from app.store.account.admission import ClaimedTask
 from app.store.backlog import read_backlog
 from app.store.clients import clients
 from app.store.engine import Connection, Database
+from app.store.files import claims, owed
 from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, storing, stuck, sweep
 from tests.database import with_database
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
@@ -71,6 +72,12 @@ INSERT INTO callbacks (id, task_id, source, body, headers, signature, verdict, k
 SELECT gen_random_uuid(), lpad(to_hex(n / 2), 32, '0')::uuid, 'callback', '\\x00', '{}', 'valid',
        CASE WHEN n % 3 = 0 THEN 'applied' ELSE 'stale' END, md5(n::text)
 FROM generate_series(1, 20000) n;
+
+INSERT INTO artifacts (task_id, n, client_id, kind, digest, state, object, due_at, finished_at)
+SELECT id, 1, client_id, 'url', '', CASE WHEN due THEN 'waiting' ELSE 'stored' END, id::text,
+       CASE WHEN due THEN now() END, CASE WHEN NOT due THEN now() END
+FROM tasks CROSS JOIN LATERAL (SELECT idempotency_key LIKE '%00' AS due) kept
+WHERE state = 'succeeded' AND idempotency_key IS NOT NULL;
 """
 FLOOD = """  -- and a flood of one client's waits, most of it
 INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,
@@ -97,7 +104,7 @@ FROM (SELECT n, CASE n % 20 WHEN 0 THEN 'pending' WHEN 1 THEN 'exhausted' ELSE '
 
 UPDATE feed_writer SET seen = (SELECT max(id) FROM task_events);
 """
-TABLES = "clients, api_keys, tasks, task_events, callbacks, kie_slots"
+TABLES = "clients, api_keys, tasks, task_events, callbacks, kie_slots, artifacts"
 NOTHING_BY_ITSELF = """
 DO $$ DECLARE found regclass; BEGIN
     FOR found IN SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public'
@@ -207,11 +214,19 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     "lock_task": (lambda connection: rows.lock_task(connection, TASK), {"tasks_pkey"}),
     "read_task": (
         lambda connection: rows.read_task(connection, client_id=CLIENT, task_id=TASK),
-        {"tasks_pkey"},
+        {"tasks_pkey", "artifacts_pkey"},
+    ),
+    "claim_due artifacts": (
+        lambda connection: claims.claim_due(connection, room=4, lease=30),
+        {"artifacts_due", "artifacts_pkey", "tasks_pkey", "clients_pkey"},
+    ),
+    "lapse": (
+        lambda connection: owed.lapse(connection, limit=100),
+        {"artifacts_stored"},
     ),
     "read_by_kie_id": (
         lambda connection: rows.read_by_kie_id(connection, client_id=CLIENT, kie_task_id="x"),
-        {"tasks_kie_task_id"},
+        {"tasks_kie_task_id", "artifacts_pkey"},
     ),
     "owns_result": (
         lambda connection: rows.owns_result(connection, client_id=CLIENT, url="https://r.test/1"),
@@ -260,6 +275,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
                 "deliveries_leased",
                 "task_events_pkey",
                 "api_keys_client_id_idx",
+                "artifacts_due",
             ),
         },
     ),

@@ -2,6 +2,7 @@
 
 from pydantic.fields import FieldInfo
 
+from app.config.archive import ArchiveSettings
 from app.config.fields import is_secret, shown
 from app.config.settings import Settings, variable
 
@@ -29,8 +30,10 @@ def settings_page() -> str:
 
 
 def settings_table() -> str:
-    """Make the markdown table of all settings, in the order of `Settings`."""
-    rows = [_row(name, field) for name, field in Settings.model_fields.items()]
+    """Make the markdown table of all settings; the archive's are at its end."""
+    fields = Settings.model_fields
+    names = [name for name in fields if name not in ArchiveSettings.model_fields]
+    rows = [_row(name, fields[name]) for name in (*names, *ArchiveSettings.model_fields)]
     return "".join(["| setting | default | meaning |\n|---|---|---|\n", *rows])
 
 

@@ -17,6 +17,7 @@ from pydantic import (
 
 from app.api.schemas.bodies import RequestBody, Url, example
 from app.domain.client import (
+    MAX_ARCHIVE_DAYS,
     MAX_HOSTS,
     MAX_QUEUED_BYTES,
     MAX_QUEUED_TASKS,
@@ -91,6 +92,13 @@ class ClientPatch(RequestBody):
     queued_bytes: Annotated[int, Field(ge=1, le=MAX_QUEUED_BYTES)] | None = Field(
         default=None, description="Of the inputs of these; null: as the settings say."
     )
+    archives: bool | None = Field(
+        default=None,
+        description="Whether its results are copied into the archive; null: where there is one.",
+    )
+    archive_days: Annotated[int, Field(ge=1, le=MAX_ARCHIVE_DAYS)] | None = Field(
+        default=None, description="Days that the copies are kept; null: as long as their tasks."
+    )
 
     @model_validator(mode="after")
     def _changes(self) -> Self:
@@ -129,6 +137,12 @@ class AdminClient(BaseModel):
     )
     queued_bytes: int | None = Field(
         description="Of their inputs; null: GATEWAY_CLIENT_QUEUED_BYTES."
+    )
+    archives: bool | None = Field(
+        description="Whether its results are copied; null: where there is an archive."
+    )
+    archive_days: int | None = Field(
+        description="Days that the copies are kept; null: as long as their tasks."
     )
     created_at: datetime
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from app.api.schemas.bodies import Number, RequestBody, Url, number
 from app.domain.admission import HoldReason
 from app.domain.evidence import Signature, Verdict
+from app.domain.files import ArtifactState
 from app.domain.task import FailClass, FailSource, Source, State
 
 MAX_WAIT = 55
@@ -108,6 +109,22 @@ class TaskUrls(BaseModel):
     refresh: str
 
 
+class Artifact(BaseModel):
+    """One file of a result, and its copy in the gateway's archive."""
+
+    n: int
+    source_url: str | None = Field(
+        description="Where it was; of a `data:` URL only its beginning. Null: it is the result "
+        "itself, which names no file, or the copy is gone."
+    )
+    state: ArtifactState
+    content_type: str | None
+    bytes: int | None
+    sha256: str | None = Field(description="Of its bytes, in hex.")
+    reason: str | None = Field(description="Why it is not copied, or not yet.")
+    url: str | None = Field(description="Where the copy is, relative to the gateway.")
+
+
 class Task(BaseModel):
     """A task as its client sees it."""
 
@@ -122,6 +139,10 @@ class Task(BaseModel):
     kie_state: str | None = Field(description="kie.ai's own word for the state.")
     result: dict[str, Any] | None = Field(description="kie.ai's resultJson, as an object.")
     result_urls: list[str] = Field(description="Every media URL in the result, in order.")
+    artifacts: list[Artifact] = Field(
+        description="The result's files, as the archive has them; empty: there is no archive, or "
+        "no result."
+    )
     fail_code: str | None
     fail_message: str | None
     fail_source: FailSource | None = Field(description="Who declared the failure.")

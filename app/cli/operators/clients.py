@@ -110,6 +110,14 @@ def set_client(
     queued_bytes: Annotated[
         str | None, typer.Option(help="Bytes of the inputs of these; `usual`: as above.")
     ] = None,
+    archive: Annotated[
+        bool | None,
+        typer.Option(help="Whether its results are copied into the archive; a new client's are."),
+    ] = None,
+    archive_days: Annotated[
+        str | None,
+        typer.Option(help="Days that the copies are kept; `usual`: as long as their tasks."),
+    ] = None,
 ) -> None:
     """Change a client's share, its limits, its webhooks, or what it may see.
 
@@ -127,6 +135,7 @@ def set_client(
     kie-gateway clients set shop --sees-balance
     kie-gateway clients set shop --requests-per-second 200 --streams usual
     kie-gateway clients set shop --running-share 0.5 --queued-tasks 2000
+    kie-gateway clients set shop --archive --archive-days 365
 
     Needs only GATEWAY_DATABASE_URL; where webhooks may go is decided by the
     settings here (GATEWAY_DELIVERY_ALLOW_LOOPBACK and so on). Exits 1 where
@@ -146,7 +155,10 @@ def set_client(
         running_share=running_share,
         queued_tasks=queued_tasks,
         queued_bytes=queued_bytes,
+        archive_days=archive_days,
     )
+    if archive is not None:
+        given["archives"] = archive
     if not given:
         give_up("name something to change; see `kie-gateway clients set --help`", WRONG_USE)
     _change(name, given)

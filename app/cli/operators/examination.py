@@ -1,5 +1,6 @@
 """What the doctor looks at, one finding for each."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from app.cli.operators.room import room_of
 from app.cli.operators.standing import replicas, server
 from app.config import Settings
 from app.domain.admission import HoldReason
+from app.domain.files import scheme_of
 from app.domain.report import NoAnswer
 from app.domain.retention import DAY
+from app.outbound.archive import ArchiveError
 from app.services.clients.resealing import Seals
 from app.services.services import Services
 from app.store.releases import needed
@@ -24,8 +27,8 @@ TIMEOUT = 10.0
 OVERDUE = 120.0
 """Seconds after which work that is due and not done needs a person."""
 
-BOUNDS: Mapping[str, float] = {"number": 30.0}
-"""The same where it is less: the feed's readers hear of nothing meanwhile."""
+BOUNDS: Mapping[str, float] = {"number": 30.0, "archive": 900.0}
+"""The same where it is less, since the feed's readers hear of nothing meanwhile, or more."""
 
 REMEDIES = {
     "database": "check PostgreSQL as that process reaches it",
@@ -56,6 +59,7 @@ async def examined(found: Settings, urls: Sequence[str]) -> list[Finding]:
             await _public_url(found),
             *[await _process(url.rstrip("/")) for url in urls],
             await _kie(found, services),
+            *await _archive(found, services),
         ]
 
 
@@ -215,6 +219,21 @@ async def _get(url: str) -> httpx.Response | str:
             return await http.get(url)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return str(error) or type(error).__name__
+
+
+async def _archive(found: Settings, services: Services) -> list[Finding]:
+    """Write, read and remove an object, where there is an archive."""
+    if services.archive is None:
+        return []
+    scheme = scheme_of(found.archive_url or "")
+    try:
+        async with asyncio.timeout(4 * TIMEOUT):
+            await services.archive.probe()
+    except (ArchiveError, TimeoutError) as error:
+        said = str(error) or "it does not answer in time"
+        remedy = "check GATEWAY_ARCHIVE_URL, and the credentials as docs/archive.md has them"
+        return [Finding("archive", f"{scheme}: cannot be used: {said}", remedy)]
+    return [Finding("archive", f"{scheme}: writes, reads and removes")]
 
 
 async def _kie(found: Settings, services: Services) -> Finding:

@@ -56,6 +56,10 @@ class ClientChange:
     """Its share of the seats; None: as the settings say, as for the next two."""
     queued_tasks: int | None = None
     queued_bytes: int | None = None
+    archives: bool | None = None
+    """Whether its results are copied; None: where there is an archive."""
+    archive_days: int | None = None
+    """How long copies are kept; None: as long as their tasks."""
 
 
 class Clients:
@@ -118,6 +122,7 @@ class Clients:
             "webhook_hosts": checked_hosts(change.webhook_hosts),
             "webhook_events": _words(change.webhook_events),
             "sees_balance": change.sees_balance,
+            "archives": change.archives,
             **{name: checked_limit(name, getattr(change, name)) for name in LIMITS},
             **bounds,
         }
@@ -200,6 +205,8 @@ def _noted(change: ClientChange, values: Mapping[str, Any]) -> dict[str, str]:
             noted[name] = unset if listed is None else " ".join(listed) or "none"
     if "sees_balance" in values:
         noted["sees_balance"] = "yes" if values["sees_balance"] else "no"
+    if "archives" in values:
+        noted["archives"] = {None: "usual", True: "yes", False: "no"}[values["archives"]]
     for name in (*LIMITS, *BOUNDS):
         if name in values:
             noted[name] = "usual" if values[name] is None else str(values[name])

@@ -16,6 +16,7 @@ from app.store.account import admission, queues
 from app.store.clients import audit
 from app.store.clients import erasure as clients
 from app.store.engine import Connection, Database
+from app.store.files import owed
 from app.store.signals import ERASE, KEYS, announce_now
 from app.store.spend import folding
 from app.store.tasks import rows, tombstones
@@ -39,7 +40,10 @@ class Erased:
     tasks: int
     """Erased by this call."""
     left: Mapping[str, int] = field(default_factory=dict)
-    """Tasks that are still there, by state: none, and the client is gone."""
+    """Tasks that are still there, by state, and `copies` of results in the archive.
+
+    Where there are none, the client is gone.
+    """
 
 
 class Erasure:
@@ -144,8 +148,13 @@ class Erasure:
     async def _finish(
         self, client_id: UUID, connection: Connection, _: Consequences
     ) -> Mapping[str, int]:
-        """Return what is left, or delete the rest of it, where there is no task any more."""
+        """Return what is left, or delete the rest of it, where there is no task any more.
+
+        Nor a copy of a result: its row says where the object is, until that is removed.
+        """
         left = await clients.states(connection, client_id)
+        if copies := await owed.left(connection, client_id):
+            left["copies"] = copies
         if left:
             return left
         await folding.forget_client(connection, client_id)

@@ -26,6 +26,7 @@ from app.domain.task import DEADLINES, FINAL, FailCode, FailSource, Source, Stat
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Work
 from app.services.deliveries.outbox import Outbox
+from app.services.tasks.files import TaskFiles
 from app.services.tasks.owed import LEAVES_ROOM, WAKES, Owed
 from app.store.clients import audit
 from app.store.engine import Connection, Database
@@ -66,6 +67,7 @@ class Lifecycle:
         self._policy = policy
         self._owed = Owed(policy, chance)
         self._metrics = metrics
+        self.files = TaskFiles(outbox, archives=policy.archives)
 
     async def run(
         self, work: Work[Result], *, patience: float = 10.0, insist: bool = False
@@ -99,6 +101,8 @@ class Lifecycle:
     ) -> None:
         """Keep what an end had lacked, and tell its caller."""
         await facts.amend(connection, task_id, state, amendment)
+        if state is State.SUCCEEDED and amendment.retold:
+            await self.files.owe(connection, consequences, task_id, amendment.facts)
         event = None if amendment.retold else EventType.UPDATED
         await self._outbox.notify(connection, consequences, [task_id], event=event)
         consequences.wake(task_id)
@@ -129,6 +133,8 @@ class Lifecycle:
             reason = OTHERWISE if otherwise else f"reported by {source}"
             step = replace(step, due_in=self._owed.confirm_in(report, source), reason=reason)
             won = await moves.settle(connection, step, report, source)
+            if won and step.target is State.SUCCEEDED:
+                await self.files.owe(connection, consequences, step.id, report)
             self._count_failure(consequences, step.target, report)
         await self._moved(connection, consequences, step, won=won, by=source)
 

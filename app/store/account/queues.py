@@ -99,6 +99,8 @@ _LIST = (
         Client.running_share,
         Client.queued_tasks,
         Client.queued_bytes,
+        Client.archives,
+        Client.archive_days,
         Client.created_at,
     )
     .join(ClientQueue, ClientQueue.client_id == Client.id)

@@ -20,6 +20,7 @@ from app.store.tables.deliveries import (
 )
 from app.store.tables.erasure import ErasedTask
 from app.store.tables.feed import FeedEntry, FeedWriter
+from app.store.tables.files import Artifact
 from app.store.tables.schema import SchemaRelease
 from app.store.tables.spend import Budget, SpendDay, UsageDay, UsageEntry
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
@@ -29,6 +30,7 @@ __all__ = [
     "RESULT_URLS_CUT",
     "AdminKey",
     "ApiKey",
+    "Artifact",
     "AuditEntry",
     "Base",
     "Budget",

@@ -50,6 +50,10 @@ class Client(Base):
     """NULL, as of the next two: what the settings allow each client."""
     streams: Mapped[int | None]
     waits: Mapped[int | None]
+    archives: Mapped[bool | None]
+    """Whether its results are copied into the archive; NULL: where there is one."""
+    archive_days: Mapped[int | None]
+    """How long the copies are kept; NULL: as long as their tasks."""
     erasing_at: Mapped[datetime | None]
     """Since when it is being erased: its keys open nothing, and its tasks go."""
     erased_at: Mapped[datetime | None]
@@ -61,6 +65,7 @@ class Client(Base):
         CheckConstraint("running_share > 0 AND running_share <= 1", name="running_share"),
         CheckConstraint("queued_tasks > 0", name="queued_tasks"),
         CheckConstraint("queued_bytes > 0", name="queued_bytes"),
+        CheckConstraint("archive_days BETWEEN 1 AND 36500", name="archive_days"),
     )
 
 

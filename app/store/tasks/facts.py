@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.amendment import NAMES, Amendment
 from app.domain.failure import classify
 from app.domain.report import Facts
-from app.domain.task import FailSource, State
+from app.domain.task import Change, FailSource, State
 from app.store.spend.entries import BOOKED, booked
 from app.store.sql import as_given, given
 from app.store.tables import CHANGED, Task
@@ -84,3 +84,22 @@ async def amend(
         **failure_given(facts if state is State.FAILED else None),
     )
     await connection.execute(_AMEND, values)
+
+
+_TOUCH = update(Task).where(Task.id == given("id", Uuid)).values(CHANGED)
+
+
+async def touch(connection: AsyncConnection, task_id: UUID) -> None:
+    """Note a change that its client can see, and that the history does not tell of."""
+    await connection.execute(_TOUCH, as_given(id=task_id))
+
+
+_NOTED = _TOUCH.returning(*MOVED).cte("moved")
+_NOTE = select(_NOTED.c.id).add_cte(
+    logged(_NOTED, left=_NOTED.c.state, reason=given("reason"), kind=given("kind"))
+)
+
+
+async def note(connection: AsyncConnection, task_id: UUID, kind: Change, reason: str) -> None:
+    """Note a change that leaves the state as it is, with an event of it."""
+    await connection.execute(_NOTE, as_given(id=task_id, kind=kind, reason=reason))

@@ -32,6 +32,7 @@ from app.store.engine import Row
 from app.store.prepared import Prepared
 from app.store.sql import NOW, interval, seconds_since, verbatim
 from app.store.tables import RESULT_URLS_CUT, Task
+from app.store.tasks.artifacts import ARTIFACTS
 
 _LOCK = (
     select(
@@ -140,6 +141,7 @@ ANSWERED = (
     "kie_state",
     "result",
     "result_urls",
+    "artifacts",
     "fail_code",
     "fail_message",
     "fail_source",
@@ -171,8 +173,10 @@ DOCUMENTS = ("input", "result")
 
 _DOCUMENTS = {name: verbatim(Task.__table__.c[name]).label(name) for name in DOCUMENTS}
 
+_MADE = {**_FORECAST, **_DOCUMENTS, "artifacts": ARTIFACTS}
+
 ANSWERED_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
-    {**Task.__table__.c, **_FORECAST, **_DOCUMENTS}[name] for name in ANSWERED
+    {**Task.__table__.c, **_MADE}[name] for name in ANSWERED
 )
 
 _READ = Prepared(

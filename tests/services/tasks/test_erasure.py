@@ -10,21 +10,18 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app.domain.audit import Actor, Operator
 from app.domain.errors import ClientErasedError, NotErasableError, TaskErasedError
 from app.services.clients.known_keys import KEPT
 from app.services.services import Services
 from app.services.tasks import erasure, waiters
 from tests.fixtures.gateway import StartGateway, Wire
-from tests.gateway import Gateway
+from tests.gateway import OPERATOR, Gateway
 from tests.services.callers import Caller, listening
 from tests.services.stage import ask
 from tests.services.tasks.test_retention import BELOW, count, deliver, pass_days, settled
 from tests.services.world import DRAFT
 from tests.stage import eventually
 from tests.upstream import Upstream, failed, succeeded
-
-OPERATOR = Operator(Actor.COMMAND_LINE, "tests")
 
 
 @pytest_asyncio.fixture

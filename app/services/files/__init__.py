@@ -1,0 +1,1 @@
+"""Files: results that outlive their source."""

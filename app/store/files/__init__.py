@@ -1,0 +1,1 @@
+"""The store of files: results that are copied into the archive."""

@@ -1,0 +1,1 @@
+"""Files: copying results, and handing them out."""
