@@ -26,6 +26,7 @@ from app.api import (
     openapi,
     tasks,
     tracing,
+    uploads,
 )
 from app.api.forwarded import TrustedProxies
 from app.api.load import LoadFrame
@@ -71,6 +72,7 @@ _API = (
     tasks.router,
     deliveries.router,
     dropin.router,
+    uploads.router,
     health.live,
     health.inside,
 )

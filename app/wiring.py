@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from uuid import UUID
@@ -22,11 +23,14 @@ from app.domain.limits import ClientLimits
 from app.domain.load import Bounds
 from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
+from app.domain.uploads import UploadTerms
 from app.kie.client import KieClient, http_client
+from app.kie.uploads import KieUploads, upload_session
 from app.metrics import Metrics
 from app.outbound.connections import session
 from app.outbound.guard import Guard, PrivateNetworks
 from app.outbound.sender import Sender
+from app.outbound.uploads import Fetcher
 from app.services.account.admission import Admission
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
@@ -46,6 +50,7 @@ from app.services.deliveries.history import Deliveries
 from app.services.deliveries.outbox import Outbox
 from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
+from app.services.files.uploads import Uploads
 from app.services.health import Health
 from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
@@ -67,11 +72,21 @@ from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
 from app.services.tasks.waiters import Waiters
-from app.store.engine import Pools
+from app.store.engine import Database, Pools
 from app.store.signals import Signals
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """The connections of a process to all that is outside, but for PostgreSQL."""
+
+    kie: httpx.AsyncClient
+    callers: aiohttp.ClientSession
+    uploading: aiohttp.ClientSession
+    fetching: aiohttp.ClientSession
 
 
 DAY = 86_400.0
@@ -113,8 +128,13 @@ async def wired(
             session(
                 _guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
             ) as callers,
+            upload_session(connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)) as uploading,
+            session(
+                _public_guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
+            ) as fetching,
         ):
-            yield build(settings, pools, signals, http, callers, monotonic, clocks)
+            outside = Outside(kie=http, callers=callers, uploading=uploading, fetching=fetching)
+            yield build(settings, pools, signals, outside, monotonic, clocks)
     finally:
         await pools.dispose()
 
@@ -124,6 +144,15 @@ def _guard(settings: Settings) -> Guard:
         allow_loopback=settings.delivery_allow_loopback,
         blocked=settings.delivery_blocked_networks,
         private=PrivateNetworks(settings.delivery_private_networks),
+    )
+
+
+def _public_guard(settings: Settings) -> Guard:
+    """Judge addresses that files are fetched from: what is inside stays closed."""
+    return Guard(
+        allow_loopback=settings.upload_allow_loopback,
+        blocked=settings.delivery_blocked_networks,
+        private=PrivateNetworks.CLOSED,
     )
 
 
@@ -147,8 +176,7 @@ def build(
     settings: Settings,
     pools: Pools,
     signals: Signals,
-    http: httpx.AsyncClient,
-    callers: aiohttp.ClientSession,
+    outside: Outside,
     monotonic: Callable[[], float] = time.monotonic,
     clocks: Callable[[], Instant] = both_clocks,
 ) -> Services:
@@ -161,7 +189,7 @@ def build(
     tokens = [derive(secret, "callback-token") for secret in (*callback_keys, *secret_keys)]
     urls = CallbackUrls(tokens, settings.public_url)
     kie = KieClient(
-        http,
+        outside.kie,
         base_url=settings.kie_base_url,
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
         timeout=settings.kie_timeout,
@@ -215,7 +243,7 @@ def build(
         resealing=Resealing(database, vault, new_id),
         deliverer=Deliverer(
             working,
-            Sender(callers, guard, settings.delivery_timeout),
+            Sender(outside.callers, guard, settings.delivery_timeout),
             Signing(vault),
             settings.delivery_schedule,
             settings.delivery_timeout,
@@ -229,6 +257,7 @@ def build(
             Budget(settings.client_redeliveries_per_minute, metrics),
         ),
         dropin=DropIn(database, kie, account),
+        uploads=_uploads(settings, database, outside, metrics),
         sweeper=Sweeper(lifecycle),
         reader=Reader(database, waiters, urls, policy.limits),
         commands=Commands(database, signals, for_callers, metrics),
@@ -249,6 +278,23 @@ def build(
     )
 
 
+def _uploads(settings: Settings, database: Database, outside: Outside, metrics: Metrics) -> Uploads:
+    proxy = settings.egress_proxy
+    kie = KieUploads(
+        outside.uploading,
+        base_url=settings.kie_upload_url,
+        api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
+        proxy=proxy.get_secret_value() if proxy else None,
+    )
+    terms = UploadTerms(
+        max_bytes=settings.max_upload_bytes,
+        stall=settings.upload_stall_timeout,
+        types=settings.upload_types,
+    )
+    fetcher = Fetcher(outside.fetching, _public_guard(settings))
+    return Uploads(database, kie, fetcher, terms, new_id, metrics)
+
+
 def _bounds(settings: Settings) -> Bounds:
     return Bounds(requests=settings.max_concurrent_requests, size=settings.max_bytes_in_flight)
 
@@ -267,6 +313,7 @@ def _client_limits(settings: Settings) -> ClientLimits:
         requests_per_second=settings.client_requests_per_second,
         streams=settings.client_streams,
         waits=settings.client_waits,
+        uploads=settings.client_uploads,
         max_held=settings.max_held,
     )
 

@@ -33,6 +33,7 @@ TABLES = (
         "bulk_runs",
         "admin_keys",
     ),
+    "files",
     *("api_keys", "clients"),
 )
 """Whose rows go after a test; those that refer to others first."""

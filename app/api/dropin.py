@@ -39,6 +39,12 @@ router = APIRouter(prefix=PREFIX.rstrip("/"), tags=["drop-in"])
 
 CODES: Mapping[type[GatewayError], int] = {
     errors.MalformedBodyError: 422,
+    errors.MalformedMultipartError: 400,
+    errors.UnsupportedFileTypeError: 400,
+    errors.UploadRefusedError: 400,
+    errors.UploadStalledError: 408,
+    errors.FileNotFetchableError: 400,
+    errors.FileExpiredError: 422,
     errors.InvalidIdempotencyKeyError: 422,
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,
@@ -54,6 +60,7 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.RateLimitedError: 429,
     errors.TooManyStreamsError: 429,
     errors.TooManyWaitsError: 429,
+    errors.TooManyUploadsError: 429,
     errors.QueueFullError: 429,
     errors.OverloadedError: 429,
     errors.TooManyValuesError: 413,

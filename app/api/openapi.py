@@ -16,6 +16,7 @@ from app.api.schemas.deliveries import DELIVERY_BODIES
 from app.api.schemas.dropin import KIE_BODIES
 from app.api.schemas.problems import ProblemDocument
 from app.api.schemas.tasks import TASK_BODIES
+from app.api.schemas.uploads import UPLOAD_BODIES
 from app.domain.errors import GatewayError, RateLimitedError
 
 _REF = "#/components/schemas/{model}"
@@ -46,9 +47,11 @@ _MEANING = {
     401: "No valid API key.",
     403: "The key is valid, and not for this.",
     404: "Nothing there for this caller.",
+    408: "No byte of the body came for too long.",
     409: "Its state does not allow this.",
     410: "The feed has no such place any more: begin again without a cursor.",
     413: "The body is too large.",
+    415: "Files of this type are not taken, or the file's bytes are of another than it says.",
     422: "The request is not valid.",
     429: "Too many of your requests, streams, waits or tasks, or too much that is under way is "
     "yours: repeat after `Retry-After` seconds.",
@@ -99,6 +102,7 @@ _NAMED: tuple[type[BaseModel], ...] = (
     *ADMIN_BODIES,
     *ADMIN_KEY_BODIES,
     *BULK_BODIES,
+    *UPLOAD_BODIES,
 )
 """What routes refer to by name alone."""
 

@@ -124,8 +124,7 @@ class Settings(BaseSettings):
     )
     kie_upload_url: WebUrl = Field(
         "https://kieai.redpandaai.co",
-        json_schema_extra=RESERVED,
-        description="kie.ai's file upload API; this version uploads nothing.",
+        description="kie.ai's file upload API.",
     )
     kie_webhook_hmac_keys: Annotated[tuple[Token, ...], BeforeValidator(listed)] = Field(
         (), description="kie.ai's webhook HMAC keys; none: callbacks are only known by their URL."
@@ -254,6 +253,27 @@ class Settings(BaseSettings):
         description="Members, items, objects and lists that a request body may have: each takes "
         "about a microsecond in which nothing else is done. Long texts count once.",
     )
+    max_upload_bytes: int = Field(
+        104_857_600,
+        ge=1024,
+        le=17_179_869_184,
+        description="Largest file that is uploaded. It is handed on as it comes: its size takes no "
+        "memory.",
+    )
+    upload_stall_timeout: Seconds = Field(
+        30,
+        description="How long an upload may stand still, on either side, before it ends; "
+        "GATEWAY_BODY_TIMEOUT does not apply to it.",
+    )
+    upload_types: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        ("image/*", "video/*", "audio/*", "text/*", "application/pdf", "application/json"),
+        description="Content types of the files that are uploaded; `image/*` is a whole family, "
+        "`*/*` all. What browsers or machines run is never taken.",
+    )
+    upload_allow_loopback: bool = Field(
+        default=False,
+        description="Whether files may be fetched from loopback addresses: for tests.",
+    )
     max_concurrent_requests: int = Field(
         500,
         ge=10,
@@ -296,6 +316,9 @@ class Settings(BaseSettings):
     )
     client_streams: int = Field(
         20, ge=1, le=100_000, description="Streams that one client may have open at one process."
+    )
+    client_uploads: int = Field(
+        4, ge=1, le=10_000, description="Uploads that one client may have under way at one process."
     )
     client_redeliveries_per_minute: int = Field(
         600,

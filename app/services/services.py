@@ -18,6 +18,7 @@ from app.services.clients.uses import Uses
 from app.services.deliveries.deliver import Deliverer
 from app.services.deliveries.history import Deliveries
 from app.services.dropin import DropIn
+from app.services.files.uploads import Uploads
 from app.services.health import Health
 from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
@@ -79,6 +80,7 @@ class Services:
     deliverer: Deliverer
     deliveries: Deliveries
     dropin: DropIn
+    uploads: Uploads
     sweeper: Sweeper
     reader: Reader
     commands: Commands

@@ -32,7 +32,7 @@ from app.domain.retry import backoff
 from app.domain.statement import (
     CreateAnswer,
 )
-from app.domain.submission import Accepted, Refused, Unknown, message_of, words_of
+from app.domain.submission import Accepted, Fault, Refused, Unknown, message_of, words_of
 from app.domain.task import (
     DEADLINES,
     FINAL,
@@ -197,6 +197,10 @@ class Lifecycle:
                     expires_in = min(expires_in, UNRECOGNISED_EXPIRES_AFTER)
                 step = replace(step, due_in=0, expires_in=expires_in)
                 won = await moves.lose(connection, step, kie_message=words)
+            case Refused(fault=Fault.FILE):
+                won = await moves.give_up(
+                    connection, step, code=FailCode.FILE_EXPIRED, message=message or ""
+                )
             case Refused(code=code) if step.target is State.FAILED:
                 words = words_of(said.outcome)
                 won = await moves.fail(

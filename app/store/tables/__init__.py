@@ -21,6 +21,7 @@ from app.store.tables.deliveries import (
 from app.store.tables.feed import FeedEntry, FeedWriter
 from app.store.tables.schema import SchemaRelease
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
+from app.store.tables.uploads import File
 
 __all__ = [
     "CHANGED",
@@ -41,6 +42,7 @@ __all__ = [
     "FailingUrl",
     "FeedEntry",
     "FeedWriter",
+    "File",
     "KieAccount",
     "KieBreaker",
     "KieSlot",

@@ -1,0 +1,1 @@
+"""Files: what callers upload, and what the archive keeps."""
