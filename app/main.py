@@ -20,6 +20,7 @@ from app.api import (
     deliveries,
     docs,
     dropin,
+    dropin_uploads,
     errors,
     events,
     health,
@@ -72,6 +73,7 @@ _API = (
     tasks.router,
     deliveries.router,
     dropin.router,
+    dropin_uploads.router,
     uploads.router,
     health.live,
     health.inside,
@@ -92,9 +94,11 @@ ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
 }
 """The same with GATEWAY_ADMIN_KEY; without it, nothing shows that there are such paths."""
 
+_KIES = {dropin.PREFIX: dropin.refused, dropin_uploads.PREFIX: dropin_uploads.refused}
+
 FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
-    Surface.ALL: {dropin.PREFIX: dropin.refused},
-    Surface.INTERNAL: {dropin.PREFIX: dropin.refused},
+    Surface.ALL: _KIES,
+    Surface.INTERNAL: _KIES,
     Surface.CALLBACKS: {},
 }
 """How refusals are written where they are no problem documents, by the beginning of the path."""

@@ -50,6 +50,8 @@ from app.services.deliveries.history import Deliveries
 from app.services.deliveries.outbox import Outbox
 from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
+from app.services.files.copies import Archive
+from app.services.files.renewal import Renewal
 from app.services.files.uploads import Uploads
 from app.services.health import Health
 from app.services.limits.under_way import UnderWay
@@ -60,6 +62,7 @@ from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.events import Feed
+from app.services.tasks.inputs import Inputs
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Lifecycle
@@ -72,7 +75,7 @@ from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
 from app.services.tasks.waiters import Waiters
-from app.store.engine import Database, Pools
+from app.store.engine import Pools
 from app.store.signals import Signals
 
 CONNECT_TIMEOUT = 5.0
@@ -87,6 +90,8 @@ class Outside:
     callers: aiohttp.ClientSession
     uploading: aiohttp.ClientSession
     fetching: aiohttp.ClientSession
+    archive: Archive | None = None
+    """Where copies of uploads are kept; None: nowhere."""
 
 
 DAY = 86_400.0
@@ -214,7 +219,9 @@ def build(
     witness = Witness(working, lifecycle.run, ourselves, utc_now, metrics)
     admission = Admission(working, policy, chance, witness, clocks)
     intake = Intake(lifecycle, urls, policy, metrics)
-    submitter = Submitter(intake, kie, leases, urls, admission, new_id, metrics)
+    uploads, renewal = _uploads(settings, pools, outside, metrics)
+    inputs = Inputs(database, working, renewal.renewed)
+    submitter = Submitter(intake, kie, leases, urls, inputs, admission, new_id, metrics)
     account = Account(working, kie, lifecycle.run, policy, chance)
     shutdown = Shutdown(settings.shutdown_timeout, monotonic)
     for stop in (submitter.stop, health.end, waiters.close):
@@ -227,7 +234,7 @@ def build(
         admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         intake=intake,
-        creates=Creates(database, for_callers, submitter, guard, policy, new_id, metrics),
+        creates=Creates(database, for_callers, submitter, inputs, guard, policy, new_id, metrics),
         submitter=submitter,
         receiver=Receiver(
             *(intake, urls, hmac_keys, new_id, utc_now, metrics),
@@ -257,7 +264,7 @@ def build(
             Budget(settings.client_redeliveries_per_minute, metrics),
         ),
         dropin=DropIn(database, kie, account),
-        uploads=_uploads(settings, database, outside, metrics),
+        uploads=uploads,
         sweeper=Sweeper(lifecycle),
         reader=Reader(database, waiters, urls, policy.limits),
         commands=Commands(database, signals, for_callers, metrics),
@@ -278,7 +285,9 @@ def build(
     )
 
 
-def _uploads(settings: Settings, database: Database, outside: Outside, metrics: Metrics) -> Uploads:
+def _uploads(
+    settings: Settings, pools: Pools, outside: Outside, metrics: Metrics
+) -> tuple[Uploads, Renewal]:
     proxy = settings.egress_proxy
     kie = KieUploads(
         outside.uploading,
@@ -292,7 +301,11 @@ def _uploads(settings: Settings, database: Database, outside: Outside, metrics: 
         types=settings.upload_types,
     )
     fetcher = Fetcher(outside.fetching, _public_guard(settings))
-    return Uploads(database, kie, fetcher, terms, new_id, metrics)
+    archive = outside.archive
+    return (
+        Uploads(pools.callers, kie, fetcher, archive, terms, new_id, metrics),
+        Renewal(pools.working, kie, archive, terms),
+    )
 
 
 def _bounds(settings: Settings) -> Bounds:

@@ -69,7 +69,9 @@ class Line:
     async def upload(self, how: str, size: int, pace: int | None) -> float:
         """Upload a file; returns the seconds."""
         if pace is not None:
-            await self._http.post(f"{self._host}/simulator/uploads", json={"bytes_per_second": pace})
+            await self._http.post(
+                f"{self._host}/simulator/uploads", json={"bytes_per_second": pace}
+            )
         headers = {
             "Authorization": f"Bearer {self._key if how == 'gateway' else 'simulated'}",
             "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",

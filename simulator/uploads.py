@@ -8,9 +8,10 @@ import mimetypes
 import secrets
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -62,7 +63,7 @@ class Upload:
     path: str
     name: str
     content_type: str
-    bytes: int
+    size: int
     sha256: str
     url: str
     at: float
@@ -255,9 +256,9 @@ class Uploads:
             path=path,
             name=name,
             content_type=kind,
-            bytes=size,
+            size=size,
             sha256=sha256,
-            url=f"{(self._public_url or reached).rstrip('/')}/uploads/{place}",
+            url=f"{(self._public_url or reached).rstrip('/')}/uploads/{quote(place)}",
             at=time.time(),
             data=data,
         )
@@ -283,7 +284,15 @@ class Uploads:
 
     async def list(self, _: Request) -> Response:
         rows = [
-            {name: value for name, value in asdict(upload).items() if name != "data"}
+            {
+                "path": upload.path,
+                "name": upload.name,
+                "contentType": upload.content_type,
+                "bytes": upload.size,
+                "sha256": upload.sha256,
+                "url": upload.url,
+                "at": upload.at,
+            }
             for upload in self.kept.values()
         ]
         return answer({"data": rows, "cutOff": self.cut_off})

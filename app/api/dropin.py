@@ -98,12 +98,16 @@ TASK = "X-Kie-Gateway-Task"
 
 def refused(error: GatewayError, status: int) -> Response:
     """Write a refusal as kie.ai does."""
+    return ExactJSON(envelope_of(error), status_code=status if status in BY_STATUS else OK)
+
+
+def envelope_of(error: GatewayError) -> dict[str, Any]:
+    """Return a refusal in kie.ai's envelope."""
     flaws = [f"{_place(flaw)} {flaw.detail}".strip() for flaw in error.flaws]
     message = TEXTS.get(type(error), "{detail}").replace(
         "{detail}", "; ".join(flaws) or error.detail
     )
-    content = envelope(CODES[type(error)], message, None)
-    return ExactJSON(content, status_code=status if status in BY_STATUS else OK)
+    return envelope(CODES[type(error)], message, None)
 
 
 def _place(flaw: Flaw) -> str:

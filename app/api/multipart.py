@@ -8,14 +8,18 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.domain.errors import Flaw, InvalidRequestError, MalformedMultipartError
+from app.domain.errors import MalformedMultipartError, bad_member
 from app.domain.exact_json import pointer
 from app.services.limits.under_way import give_back
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 FILE = "file"
 MAX_FIELDS = 8
@@ -78,7 +82,10 @@ class FileForm:
         while (event := await self._next()) is not None:
             if not isinstance(event, _Head):
                 continue
-            if event.file_name is not None and event.name == FILE:
+            if event.name == FILE and event.file_name is None:
+                detail = f"The part `{FILE}` has no file name."
+                raise MalformedMultipartError(detail)
+            if event.name == FILE:
                 return event
             await self._field(event)
         return None
@@ -86,18 +93,14 @@ class FileForm:
     async def _field(self, head: _Head) -> None:
         name = head.name
         if name not in self._allowed or head.file_name is not None:
-            where = pointer(name[:100])
-            flaw = Flaw(where, "unknown field" if head.file_name is None else "unknown file")
-            raise InvalidRequestError(f"{where} {flaw.detail}", [flaw])
+            raise bad_member(pointer(name[:100]), "is no part of this form")
         value = bytearray()
         while (event := await self._next()) is not _END:
             value += event if isinstance(event, bytes) else b""
             if len(value) > MAX_VALUE:
-                raise InvalidRequestError(
-                    f"/{name} is too long", [Flaw(f"/{name}", f"may have {MAX_VALUE} bytes")]
-                )
+                raise bad_member(pointer(name), f"may have {MAX_VALUE} bytes")
         if name in self.fields or len(self.fields) >= MAX_FIELDS:
-            raise InvalidRequestError(f"/{name} comes twice", [Flaw(f"/{name}", "comes twice")])
+            raise bad_member(pointer(name), "comes twice")
         self.fields[name] = value.decode("utf-8", "replace").replace("\0", "\ufffd")
 
     async def _next(self) -> _Head | bytes | object | None:
@@ -147,7 +150,7 @@ class _Listener:
         self._value = b""
         self._parts = 0
 
-    def callbacks(self) -> dict[str, object]:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._part_begins,
             "on_header_field": self._field,

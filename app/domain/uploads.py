@@ -34,12 +34,20 @@ class Incoming:
     chunks: AsyncIterator[bytes]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
     """What a caller of kie.ai's own API wants a file to be called; complete once it has come."""
 
-    path: str | None = None
-    name: str | None = None
+    members: Mapping[str, str]
+    """The body's own texts, by kie.ai's names; filled while it is read."""
+
+    @property
+    def path(self) -> str | None:
+        return self.members.get("uploadPath")
+
+    @property
+    def name(self) -> str | None:
+        return self.members.get("fileName")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +203,21 @@ _BY_ENDING: Mapping[str, str] = {
 }
 """What has no bytes to be known by."""
 
+_ENDINGS: Mapping[str, str] = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/gif": ".gif",
+    "image/webp": ".webp",
+    "video/mp4": ".mp4",
+    "video/quicktime": ".mov",
+    "video/webm": ".webm",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+    "application/pdf": ".pdf",
+    "text/plain": ".txt",
+}
+"""For files whose names have none: kie.ai's models look at the URL's."""
+
 _KNOWN = frozenset(kind for _, _, kind in _MAGIC)
 _MEDIA = frozenset({"audio", "video"})
 """Families whose containers are the same."""
@@ -217,20 +240,29 @@ def checked_type(declared: str | None, head: bytes, name: str, allowed: Collecti
     said = "" if said in _SAY_NOTHING or not _is_type(said) else said
     found = sniffed(head)
     if found is None and said in _KNOWN - {"video/mp4", "audio/mpeg"}:
-        raise _unsupported(f"it is said to be {said}, and its bytes are not")
+        trouble = f"it is said to be {said}, and its bytes are not"
+        raise _unsupported(trouble)
     if found is not None and said and not _agree(said, found):
-        raise _unsupported(f"it is said to be {said}, and its bytes are {found}")
+        trouble = f"it is said to be {said}, and its bytes are {found}"
+        raise _unsupported(trouble)
     kind = found or said or _BY_ENDING.get(ending_of(name).lower(), UNKNOWN)
     if kind.startswith("text/") and b"\0" in head:
-        raise _unsupported(f"it is said to be {kind}, and its bytes are no text")
+        trouble = f"it is said to be {kind}, and its bytes are no text"
+        raise _unsupported(trouble)
     if kind in _NEVER or said in _NEVER or not is_allowed(kind, allowed):
-        raise _unsupported(f"{kind} is not taken")
+        trouble = f"{kind} is not taken"
+        raise _unsupported(trouble)
     return kind
 
 
 def is_allowed(kind: str, allowed: Collection[str]) -> bool:
     """Tell whether a type is among those, by itself or by its family."""
     return kind in allowed or f"{kind.partition('/')[0]}/*" in allowed or "*/*" in allowed
+
+
+def ending_for(name: str, kind: str) -> str:
+    """Return the ending of a file's name, or the usual one of its type."""
+    return ending_of(name) or _ENDINGS.get(kind, "")
 
 
 def _is_type(said: str) -> bool:

@@ -9,6 +9,7 @@ import secrets
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from importlib import metadata
+from urllib.parse import quote
 
 import aiohttp
 
@@ -22,6 +23,9 @@ MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read."""
 MAX_UPLOADS = 200
 """Connections of one process to the upload host."""
+
+_AS_THEY_ARE = "%/:?#[]@!$&'()*+,;=-._~"
+"""Characters of a URL; all others are escaped, as blanks in a name."""
 
 Fields = Callable[[], Mapping[str, str]]
 """The form's other fields, asked for once the file has gone: they may come behind it."""
@@ -91,7 +95,8 @@ def read_upload(status: int, body: bytes) -> Stored | Rejected | NoAnswer:
         return Rejected(code=code, message=words(code, envelope))
     data = envelope.data if isinstance(envelope.data, Mapping) else {}
     url = next((data[name] for name in ("downloadUrl", "fileUrl", "url") if data.get(name)), None)
-    if not isinstance(url, str) or url_objection(url) is not None:
+    url = quote(url.strip(), safe=_AS_THEY_ARE) if isinstance(url, str) else ""
+    if url_objection(url) is not None:
         return NoAnswer(reason="the answer has no URL")
     return Stored(url=url)
 

@@ -206,7 +206,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if not (self._reading_head or self._incomplete):
             self._note("silent")
             self._socket.close()
-        elif self._incomplete and self.cycle is not None and takes_time(self.cycle.scope):
+        elif self._incomplete and takes_time(self.cycle.scope):
             self._bound_by(self.bounds.body_timeout, self._too_slow)
         elif self._is_answering():
             self._note(TOO_SLOW.code)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from app.domain.errors import BodyTooLargeError, KieNotAnsweringError, UploadStalledError
 from app.domain.uploads import HEAD, Digest
+from app.services.files.copies import Copy
 
 
 class Passage:
@@ -28,6 +29,8 @@ class Passage:
         self.is_whole = False
         """All of it was handed on."""
         self.trouble: Exception | None = None
+        self.copy: Copy | None = None
+        """Who gets the bytes too."""
 
     @property
     def sha256(self) -> Digest:
@@ -65,6 +68,8 @@ class Passage:
                 chunk = self._head.pop(0) if self._head else await self._next()
                 self._digest.update(chunk)
                 yield chunk
+                if self.copy is not None:
+                    await self.copy.give(chunk)
                 self._moved()
         except StopAsyncIteration:
             self.is_whole = True

@@ -25,7 +25,6 @@ from app.domain.errors import (
 )
 from app.domain.report import NoAnswer
 from app.domain.uploads import (
-    UPLOADS_LIVE,
     Incoming,
     NewFile,
     Rejected,
@@ -35,21 +34,19 @@ from app.domain.uploads import (
     checked_type,
     clean_name,
     clean_path,
-    ending_of,
+    ending_for,
 )
 from app.kie.uploads import KieUploads
 from app.metrics import Metrics
 from app.outbound.uploads import Fetched, Fetcher, InterruptedFetchError
+from app.services.files.copies import Archive, Copy
 from app.services.files.passage import Passage
+from app.services.files.paths import LIVES, object_name, place_of
 from app.store.engine import Columns, Database
 from app.store.files import uploads
 
-LIVES = UPLOADS_LIVE.total_seconds()
 ABOUT_THE_FILE = frozenset({400, 404, 405, 413, 415, 422, 451, 500, 501, 505})
 """kie.ai's codes that may be about the file; all others are about the account, or pass."""
-OWN_PATH = "kie-gateway"
-"""Where at kie.ai the gateway's own uploads are; each client has a place of its own below."""
-
 OUTCOMES: Mapping[type[GatewayError], str] = {
     UploadStalledError: "stalled",
     KieNotAnsweringError: "unanswered",
@@ -63,6 +60,30 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True)
 class _Counting:
     bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What becomes known of a file while it comes."""
+
+    id: UUID
+    client_id: UUID
+    wishes: Wishes | None
+    name: str = ""
+    kind: str = ""
+    url: str = ""
+
+    @property
+    def at_kie(self) -> str:
+        """Its name at kie.ai, fit for a header, and nobody else's."""
+        return f"{self.id}{ending_for(self.name, self.kind)}"
+
+    @property
+    def wanted_name(self) -> str:
+        return clean_name(self.wishes.name) if self.wishes and self.wishes.name else self.name
+
+    def fields(self) -> Mapping[str, str]:
+        return place_of(self.client_id, self.at_kie, self.wishes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +103,7 @@ class Uploads:
         database: Database,
         kie: KieUploads,
         fetcher: Fetcher,
+        archive: Archive | None,
         terms: UploadTerms,
         new_id: Callable[[], UUID],
         metrics: Metrics,
@@ -89,6 +111,7 @@ class Uploads:
         self._database = database
         self._kie = kie
         self._fetcher = fetcher
+        self._archive = archive
         self._terms = terms
         self._new_id = new_id
         self._metrics = metrics
@@ -102,35 +125,51 @@ class Uploads:
         `UploadRefusedError`, `KieNotAnsweringError`, and what the source of its bytes raises.
         """
         with self._counted() as counting:
-            file_id = self._new_id()
-            passage = self._passage(incoming.chunks)
-            async with passage.bounded():
-                head = await passage.head()
-                if not head:
-                    detail = "The file is empty."
-                    raise InvalidRequestError(detail, [Flaw("/file", "should not be empty")])
-                name = clean_name(incoming.name)
-                kind = checked_type(incoming.content_type, head, name, self._terms.types)
-                at_kie = f"{file_id}{ending_of(name)}"
-
-                def fields() -> Mapping[str, str]:
-                    return _fields(client_id, at_kie, wishes)
-
-                answer = await self._kie.upload(at_kie, kind, passage.through(), fields)
-            url = _taken(answer, passage)
-            new = NewFile(
-                id=file_id,
-                client_id=client_id,
-                name=clean_name(wishes.name) if wishes and wishes.name else name,
-                content_type=kind,
-                bytes=passage.bytes,
-                sha256=passage.sha256,
-                url=url,
-                lives=LIVES,
+            sent = _Sent(self._new_id(), client_id, wishes)
+            passage = Passage(
+                incoming.chunks, max_bytes=self._terms.max_bytes, stall=self._terms.stall
             )
-            row = await self._database.run(lambda connection: uploads.insert_file(connection, new))
+            try:
+                async with passage.bounded():
+                    await self._judge(incoming, passage, sent)
+                    answer = await self._kie.upload(
+                        sent.at_kie, sent.kind, passage.through(), sent.fields
+                    )
+                sent.url = _taken(answer, passage)
+                row = await self._recorded(passage, sent)
+            except BaseException:
+                if passage.copy is not None:
+                    await passage.copy.forget()
+                raise
             counting.bytes = passage.bytes
         return Uploaded(row=row, path=clean_path(wishes.path) if wishes else "")
+
+    async def _judge(self, incoming: Incoming, passage: Passage, sent: "_Sent") -> None:
+        """Say what the file is by its first bytes, before any of it goes on."""
+        head = await passage.head()
+        if not head:
+            detail = "The file is empty."
+            raise InvalidRequestError(detail, [Flaw("/file", "should not be empty")])
+        sent.name = clean_name(incoming.name)
+        sent.kind = checked_type(incoming.content_type, head, sent.name, self._terms.types)
+        if self._archive is not None:
+            name = object_name(sent.client_id, sent.at_kie)
+            passage.copy = Copy(self._archive, name, sent.kind)
+
+    async def _recorded(self, passage: Passage, sent: "_Sent") -> Mapping[str, Any]:
+        copy = passage.copy
+        new = NewFile(
+            id=sent.id,
+            client_id=sent.client_id,
+            name=sent.wanted_name,
+            content_type=sent.kind,
+            bytes=passage.bytes,
+            sha256=passage.sha256,
+            url=sent.url,
+            lives=LIVES,
+            object_name=copy.name if copy is not None and await copy.is_kept() else None,
+        )
+        return await self._database.run(lambda connection: uploads.insert_file(connection, new))
 
     @contextmanager
     def _counted(self) -> Iterator["_Counting"]:
@@ -145,9 +184,6 @@ class Uploads:
             raise
         finally:
             self._metrics.uploaded(outcome, counting.bytes)
-
-    def _passage(self, chunks: AsyncIterator[bytes]) -> Passage:
-        return Passage(chunks, max_bytes=self._terms.max_bytes, stall=self._terms.stall)
 
     async def upload_from(
         self,
@@ -206,15 +242,6 @@ class Uploads:
             )
         page = [dict(row) for row in rows[:limit]]
         return page, page[-1]["id"] if len(rows) > limit else None
-
-
-def _fields(client_id: UUID, at_kie: str, wishes: Wishes | None) -> Mapping[str, str]:
-    """Return the form's fields: a path of each client's own, since equal names overwrite."""
-    if wishes is None:
-        return {"uploadPath": f"{OWN_PATH}/{client_id}", "fileName": at_kie}
-    path = "/".join(part for part in (OWN_PATH, str(client_id), clean_path(wishes.path)) if part)
-    name = {"fileName": clean_name(wishes.name)} if wishes.name else {}
-    return {"uploadPath": path, **name}
 
 
 def _taken(answer: Stored | Rejected | NoAnswer, passage: Passage) -> str:

@@ -24,6 +24,7 @@ from app.services.account.admission import Claim
 from app.services.consequences import Consequences
 from app.services.inflight import InFlightWork
 from app.services.limits.refusals import LimitRefusals
+from app.services.tasks.inputs import Inputs
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.submit import RECORD_PATIENCE, Submitter
 from app.store.account import forecast, sizes
@@ -69,6 +70,7 @@ class Creates:
         database: Database,
         lifecycle: Lifecycle,
         submitter: Submitter,
+        inputs: Inputs,
         guard: Guard,
         policy: Policy,
         new_id: Callable[[], UUID],
@@ -77,6 +79,7 @@ class Creates:
         self._database = database
         self._lifecycle = lifecycle
         self._submitter = submitter
+        self._inputs = inputs
         self._guard = guard
         self._policy = policy
         self._new_id = new_id
@@ -85,19 +88,21 @@ class Creates:
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
 
-        Raises `IdempotencyKeyReusedError`, `QueueFullError`, `QueueTooLongError`, and
+        Raises `IdempotencyKeyReusedError`, `QueueFullError`, `QueueTooLongError`, as `Inputs` for
+        the files that it names, and
         `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
         found again by its ids; where the caller is told no before that, a task without a key is
         withdrawn, not sent.
         """
         await self._require_allowed(client_id, draft)
         new = self._new_task(client_id, draft, key)
+        files = await self._inputs.prepare(client_id, draft, new.submit_within)
         claim = Claim(self._new_id())
         try:
             async with self._submitter.recovered(claim, unwanted=new.id if key is None else None):
                 admitted = await self._lifecycle.run(
                     lambda connection, consequences: self._store(
-                        connection, consequences, new, claim
+                        connection, consequences, new, claim, files
                     )
                 )
         except DatabaseUnavailableError as error:
@@ -161,7 +166,12 @@ class Creates:
             raise _unheard(new)
 
     async def _store(
-        self, connection: Connection, consequences: Consequences, new: NewTask, claim: Claim
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        new: NewTask,
+        claim: Claim,
+        files: Mapping[str, UUID],
     ) -> _Admitted:
         """Store and admit in one transaction.
 
@@ -169,6 +179,8 @@ class Creates:
         before the admission: the account's lock is held for it and for nothing else.
         """
         stored = await rows.insert_task(connection, new)
+        if files and stored.inserted:
+            await self._inputs.require(connection, new.client_id, files)
         claimed: Sequence[ClaimedTask] = []
         its_turn = held_back = False
         if stored.id == new.id:

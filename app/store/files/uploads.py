@@ -14,10 +14,10 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     select,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.uploads import NewFile
@@ -37,16 +37,18 @@ ANSWERED: tuple[ColumnElement[Any], ...] = (
 """What callers see, in the order of the answer."""
 
 _COPIED = ("id", "client_id", "name", "content_type", "bytes", "sha256", "url", "object_name")
-_INSERT = (
-    insert(File)
-    .values({name: bindparam(name) for name in _COPIED} | {"expires_at": later("lives")})
-    .returning(*ANSWERED)
+_NEW = insert(File).values(
+    {name: bindparam(name) for name in _COPIED} | {"expires_at": later("lives")}
 )
+_INSERT = _NEW.on_conflict_do_update(
+    index_elements=["id"], set_={"id": _NEW.excluded.id}
+).returning(*ANSWERED)
+"""A second try finds the row of the first, whose commit was not answered."""
 
 
 async def insert_file(connection: AsyncConnection, new: NewFile) -> Mapping[str, Any]:
     """Record a file; returns it as its client sees it."""
-    return (await connection.execute(_INSERT, asdict(new))).mappings().one()
+    return dict((await connection.execute(_INSERT, asdict(new))).mappings().one())
 
 
 _OWN = File.client_id == bindparam("client_id", type_=Uuid)
@@ -80,6 +82,8 @@ _NAMED = select(
     File.id,
     File.name,
     File.content_type,
+    File.bytes,
+    File.sha256,
     File.url,
     File.object_name,
     (-seconds_since(File.expires_at)).label("left"),

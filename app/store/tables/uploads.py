@@ -9,7 +9,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.store.sql import NOW
 from app.store.tables.base import Base
 
-
 Digest = bytes
 
 
