@@ -133,7 +133,7 @@ def _processes(server: str) -> Iterator[Processes]:
     with contextlib.ExitStack() as stack:
         dsn = stack.enter_context(own_database(server))
         upstream, _ = stack.enter_context(process(SIMULATOR, {}))
-        given = environment(dsn, upstream, GATEWAY_KIE_UPLOAD_URL=upstream)
+        given = environment(dsn, upstream)
         url, pid = stack.enter_context(process(["serve"], given))
         yield Processes(dsn=dsn, upstream=upstream, url=url, pids=[pid])
 

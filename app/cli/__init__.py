@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.callers import deliveries, tasks
+from app.cli.callers import deliveries, files, tasks
 from app.cli.interrupts import unwind_on_signals
 from app.cli.operators import admin_keys, admission, clients, doctor, keys, secrets, stuck
 from app.cli.processes import demo, dev, listen, migrate, serve, simulator, worker
@@ -52,6 +52,7 @@ app.add_typer(admin_keys.app, name="admin-keys")
 app.add_typer(admission.app, name="admission")
 app.add_typer(clients.app, name="clients")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(files.app, name="files")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(tasks.app, name="tasks")

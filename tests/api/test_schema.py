@@ -63,6 +63,12 @@ OPERATIONS: tuple[Operation, ...] = (
     ("GET", "/api/v1/jobs/recordInfo"),
     ("GET", "/api/v1/chat/credit"),
     ("POST", "/api/v1/common/download-url"),
+    ("GET", "/v1/files"),
+    ("POST", "/v1/files"),
+    ("GET", "/v1/files/{file_id}"),
+    ("POST", "/api/file-stream-upload"),
+    ("POST", "/api/file-base64-upload"),
+    ("POST", "/api/file-url-upload"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
 )
@@ -94,6 +100,8 @@ def places(
         return [None, {"task_id": task_id, "token": token}]
     if "{task_id}" in path:
         return [None, *({"task_id": one} for one in (*ids, NOBODY))]
+    if "{file_id}" in path:
+        return [None, {"file_id": NOBODY}]
     if "{delivery_id}" in path:
         return [None, *({"delivery_id": one} for one in (*told, NOBODY))]
     return [None]
@@ -177,10 +185,14 @@ SILENT = {
 }
 """Nothing can be wrong with a request that says nothing, or any text."""
 
+FILES = {operation for operation in OPERATIONS if operation[0] == "POST" and "file" in operation[1]}
+"""What is generated is no file of a type that is taken: `test_uploads.py` sends those."""
+
 TRIED = [
     (operation, mode)
     for operation in OPERATIONS
     for mode in GenerationMode
+    if operation not in FILES
     if mode is GenerationMode.POSITIVE or operation not in SILENT
 ]
 

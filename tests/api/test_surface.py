@@ -36,6 +36,7 @@ SERVED: dict[str, tuple[str, ...]] = {
     "/v1/deliveries": ("all", "internal"),
     f"/v1/tasks/{NOBODY}": ("all", "internal"),
     "/v1/admin/admission": ("all", "internal"),
+    "/v1/files": ("all", "internal"),
     "/api/v1/jobs/recordInfo": ("all", "internal"),
     "/api/v1/chat/credit": ("all", "internal"),
     CALLBACK: ("all", "callbacks"),

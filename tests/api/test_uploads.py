@@ -7,8 +7,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.api.conftest import StartGateway
-from tests.api.stage import Refusal, Sql, check_refusal, dialled, head_of
+from tests.api.conftest import IssueKey, StartGateway
+from tests.api.stage import NOT_FOUND, Refusal, Sql, check_refusal, dialled, head_of
 from tests.gateway import Gateway
 from tests.stage import eventually
 from tests.uploads import Host
@@ -278,6 +278,22 @@ async def test_size_time_and_number_are_bounded(
     check_refusal(stalled, Refusal(status=502, code="kie_not_answering"))
     await sql.execute("DELETE FROM files")
     assert (await gateway.http.post("/v1/files", files=small)).status_code == 201
+
+
+async def test_a_file_is_its_clients_own(gateway: Gateway, host: Host, new_key: IssueKey) -> None:
+    named = {"uploadPath": "same", "fileName": "a.png"}
+    file = {"file": ("a.png", PNG)}
+    headers = {"Authorization": f"Bearer {await new_key('another')}"}
+    mine = await gateway.http.post("/api/file-stream-upload", files=file, data=named)
+    theirs = await gateway.http.post(
+        "/api/file-stream-upload", files=file, data=named, headers=headers
+    )
+    assert len(await host.has()) == 2  # equal names overwrite each other at kie.ai
+    assert mine.json()["data"]["filePath"] == theirs.json()["data"]["filePath"]
+    place = f"/v1/files/{mine.headers['x-kie-gateway-file']}"
+    check_refusal(await gateway.http.get(place, headers=headers), NOT_FOUND)
+    listed = (await gateway.http.get("/v1/files", headers=headers)).json()["data"]
+    assert [one["id"] for one in listed] == [theirs.headers["x-kie-gateway-file"]]
 
 
 URLS = (
