@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from typing import Any
 
 import httpx
 import pytest
@@ -79,7 +80,7 @@ async def test_kie_ais_own_form_is_taken_with_fields_before_and_behind_the_file(
 ) -> None:
     fields = {"uploadPath": "images/../user-uploads", "fileName": "my photo.png"}
     file = {"file": ("orig.png", PNG, "image/png")}
-    parts = [*file.items(), *((n, (None, v)) for n, v in fields.items())]
+    parts: list[Any] = [*file.items(), *((n, (None, v)) for n, v in fields.items())]
     answered = await gateway.http.post(
         "/api/file-stream-upload", files=parts if behind else parts[::-1]
     )
@@ -227,7 +228,7 @@ async def test_an_upload_that_is_cut_off_leaves_nothing(
     assert await sql.fetchval("SELECT count(*) FROM files") == 0
 
 
-PLANS = {
+PLANS: dict[str, tuple[dict[str, Any], int, str, int]] = {
     "refused": ({"code": 422, "msg": "File type not supported"}, 422, "upload_refused", 400),
     "early": ({"early": True, "code": 413}, 422, "upload_refused", 400),
     "no credits": ({"code": 402}, 502, "kie_not_answering", 455),
@@ -246,6 +247,15 @@ async def test_what_kie_says_of_a_file_is_mapped(gateway: Gateway, host: Host, s
             await gateway.http.post("/api/file-stream-upload", files={"file": ("a", PNG * 10)})
         ).json()
         assert (body["success"], body["code"], body["data"]) == (False, kies, None), name
+    assert await sql.fetchval("SELECT count(*) FROM files") == 0
+
+
+async def test_what_kie_says_before_it_has_all_counts_for_nothing(
+    gateway: Gateway, host: Host, sql: Sql
+) -> None:
+    await host.next(early=True, code=200)
+    answered = await gateway.http.post("/v1/files", files={"file": ("a.png", PNG * 200)})
+    check_refusal(answered, Refusal(status=502, code="kie_not_answering"))
     assert await sql.fetchval("SELECT count(*) FROM files") == 0
 
 
@@ -309,7 +319,7 @@ async def test_only_public_urls_are_fetched(gateway: Gateway, host: Host, sql: S
     for url in URLS:
         answered = await gateway.http.post("/v1/files", json={"url": url})
         says = Refusal(status=422, code="file_not_fetchable", pointer="/url")
-        check_refusal(answered, says)
+        assert "cannot be reached" not in check_refusal(answered, says)["detail"]
     missing = await gateway.http.post("/v1/files", json={"url": f"{host.url}/uploads/none"})
     assert "its host answered 404" in missing.json()["detail"]
     assert await sql.fetchval("SELECT count(*) FROM files") == 0

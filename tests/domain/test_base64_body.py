@@ -21,9 +21,15 @@ def read(body: bytes, size: int) -> tuple[bytes, Base64Body]:
     return found, reader
 
 
-@given(st.binary(max_size=400), st.integers(1, 70), st.booleans(), st.booleans(), st.booleans())
+@given(
+    data=st.binary(max_size=400),
+    size=st.integers(1, 70),
+    first=st.booleans(),
+    prefixed=st.booleans(),
+    slashed=st.booleans(),
+)
 def test_whatever_the_pieces_the_bytes_are_the_same(
-    data: bytes, size: int, first: bool, prefixed: bool, slashed: bool
+    data: bytes, size: int, *, first: bool, prefixed: bool, slashed: bool
 ) -> None:
     text = base64.b64encode(data).decode().rstrip("=" if slashed else "")
     text = f"data:image/png;base64,{text}" if prefixed else text
