@@ -84,7 +84,7 @@ async def upload_kie_file(services: ServicesDep, caller: CallerDep, request: Req
 
 @router.post(
     "/file-base64-upload",
-    operation_id="uploadKieBase64",
+    operation_id="uploadKieText",
     response_model=UploadEnvelope,
     openapi_extra=body_of(KieBase64),
 )

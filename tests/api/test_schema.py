@@ -111,7 +111,7 @@ NEVER_WRONG = {"prefer": "wait=0"}
 """A preference that is not understood is ignored (RFC 7240), so there is nothing to refuse."""
 
 
-DROP_IN = "/api/v1/"
+DROP_IN = ("/api/v1/", "/api/file-")
 
 
 def refused_in_the_envelope(_: CheckContext, response: Response, case: Case[Any]) -> bool | None:
@@ -143,7 +143,7 @@ def sent(
         )
         for one in at
     ]
-    needs_key = path.startswith(("/v1/", DROP_IN))
+    needs_key = path.startswith(("/v1/", *DROP_IN))
     key = {"Authorization": f"Bearer {gateway.api_key}"} if needs_key else {}
     rejected = refused_in_the_envelope if path.startswith(DROP_IN) else negative_data_rejection
     checks = CHECKS if mode is GenerationMode.POSITIVE else [*CHECKS, rejected]
