@@ -74,7 +74,8 @@ async def upload_kie_file(services: ServicesDep, caller: CallerDep, request: Req
     with services.limits.holding(caller, Held.UPLOAD):
         take_time(request)
         form = FileForm(request, fields=FIELDS)
-        part = await form.file()
+        async with services.uploads.arriving():
+            part = await form.file()
         wishes = Wishes(members=form.fields)
         incoming = Incoming(
             name=part.file_name, content_type=part.content_type, chunks=form.chunks()
@@ -95,7 +96,8 @@ async def upload_kie_base64(services: ServicesDep, caller: CallerDep, request: R
         take_time(request)
         body = Base64Body("base64Data", FIELDS)
         chunks = _decoded(body, request)
-        first = await anext(chunks, b"")
+        async with services.uploads.arriving():
+            first = await anext(chunks, b"")
         wishes = Wishes(members=body.members)
         incoming = Incoming(name=None, content_type=body.content_type, chunks=_after(first, chunks))
         return _answer(await services.uploads.upload(caller.client_id, incoming, wishes))

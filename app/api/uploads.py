@@ -63,7 +63,8 @@ async def upload_file(services: ServicesDep, caller: CallerDep, request: Request
         if is_form(request):
             take_time(request)
             form = FileForm(request, fields=("name",))
-            part = await form.file()
+            async with services.uploads.arriving():
+                part = await form.file()
             incoming = Incoming(
                 name=form.fields.get("name") or part.file_name,
                 content_type=part.content_type,

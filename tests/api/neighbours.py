@@ -73,6 +73,7 @@ class Neighbours:
         """Call a route by its name with no one's ids, or with those of `ids`."""
         method, _, path = name.partition(" ")
         ids = {"task_id": NOBODY, "delivery_id": NOBODY, "key_id": NOBODY, "name": "nobody"}
+        ids["file_id"] = NOBODY
         for parameter, value in (ids | options.pop("ids", {})).items():
             path = path.replace(f"{{{parameter}}}", value)
         assert "{" not in path, f"{name}: say which id stands there"
@@ -99,6 +100,7 @@ async def neighbours(dsn: str, upstream: Upstream) -> AsyncIterator[Neighbours]:
         database_url=SecretStr(dsn),
         secret_keys=(SecretStr(SECRET),),
         kie_base_url=upstream.url,
+        kie_upload_url=upstream.url,
         kie_api_key=SecretStr("sk-not-to-be-shown"),
         public_url="https://gateway.test",
         kie_confirm="after",

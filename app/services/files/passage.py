@@ -10,6 +10,12 @@ from app.domain.uploads import HEAD, Digest
 from app.services.files.copies import Copy
 
 
+def stalled(seconds: float) -> UploadStalledError:
+    """Say that its sender stands still."""
+    detail = f"No byte of the file came for {seconds:g} s. Nothing was stored."
+    return UploadStalledError(detail)
+
+
 class Passage:
     """One upload: what comes from its source is handed on before more is asked for.
 
@@ -47,8 +53,7 @@ class Passage:
                 yield
         except TimeoutError:
             if self._waits_for_source:
-                detail = f"No byte of the file came for {self._stall:g} s. Nothing was stored."
-                raise UploadStalledError(detail) from None
+                raise stalled(self._stall) from None
             detail = "kie.ai does not take the file now; please try again later."
             raise KieNotAnsweringError(detail) from None
 

@@ -3,6 +3,7 @@
 No transaction is open while a byte is on its way, and nothing is recorded of what was cut off.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from app.kie.uploads import KieUploads
 from app.metrics import Metrics
 from app.outbound.uploads import Fetched, Fetcher, InterruptedFetchError
 from app.services.files.copies import Archive, Copy
-from app.services.files.passage import Passage
+from app.services.files.passage import Passage, stalled
 from app.services.files.paths import LIVES, object_name, place_of
 from app.store.engine import Columns, Database
 from app.store.files import uploads
@@ -115,6 +116,15 @@ class Uploads:
         self._terms = terms
         self._new_id = new_id
         self._metrics = metrics
+
+    @asynccontextmanager
+    async def arriving(self) -> AsyncIterator[None]:
+        """Bound the time for what comes before a file's bytes; raises `UploadStalledError`."""
+        try:
+            async with asyncio.timeout(self._terms.stall):
+                yield
+        except TimeoutError:
+            raise stalled(self._terms.stall) from None
 
     async def upload(
         self, client_id: UUID, incoming: Incoming, wishes: Wishes | None = None
