@@ -20,6 +20,7 @@ from app.api import (
     deliveries,
     docs,
     dropin,
+    dropin_uploads,
     errors,
     events,
     files,
@@ -28,6 +29,7 @@ from app.api import (
     spend,
     tasks,
     tracing,
+    uploads,
 )
 from app.api.forwarded import TrustedProxies
 from app.api.load import LoadFrame
@@ -76,6 +78,8 @@ _API = (
     files.router,
     spend.router,
     dropin.router,
+    dropin_uploads.router,
+    uploads.router,
     health.inside,
 )
 """The most used first: a path is compared with one route after the other."""
@@ -95,9 +99,11 @@ ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
 }
 """The same with GATEWAY_ADMIN_KEY; without it, nothing shows that there are such paths."""
 
+_KIES = {dropin.PREFIX: dropin.refused, dropin_uploads.PREFIX: dropin_uploads.refused}
+
 FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
-    Surface.ALL: {dropin.PREFIX: dropin.refused},
-    Surface.INTERNAL: {dropin.PREFIX: dropin.refused},
+    Surface.ALL: _KIES,
+    Surface.INTERNAL: _KIES,
     Surface.CALLBACKS: {},
 }
 """How refusals are written where they are no problem documents, by the beginning of the path."""

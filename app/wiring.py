@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from uuid import UUID
@@ -23,13 +24,16 @@ from app.domain.load import Bounds
 from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
 from app.domain.retention import retention
+from app.domain.uploads import UploadTerms
 from app.kie.client import KieClient, http_client
+from app.kie.uploads import KieUploads, upload_session
 from app.metrics import Metrics
 from app.outbound.archive import Archive
 from app.outbound.connections import session
-from app.outbound.fetch import Fetcher
+from app.outbound.fetch import Fetcher as ResultFetcher
 from app.outbound.guard import Guard, PrivateNetworks, PublicGuard
 from app.outbound.sender import Sender
+from app.outbound.uploads import Fetcher
 from app.services.account.admission import Admission
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
@@ -52,6 +56,8 @@ from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
 from app.services.files.archiver import Archiver, Terms
 from app.services.files.handout import Handout
+from app.services.files.renewal import Renewal
+from app.services.files.uploads import Uploads
 from app.services.health import Health
 from app.services.limits.refusals import LimitRefusals
 from app.services.limits.under_way import UnderWay
@@ -67,6 +73,7 @@ from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
 from app.services.tasks.erasure import Erasure
 from app.services.tasks.events import Feed
+from app.services.tasks.inputs import Inputs
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Lifecycle
@@ -86,6 +93,18 @@ from app.store.signals import Signals
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """The connections of a process to all that is outside, but for PostgreSQL."""
+
+    kie: httpx.AsyncClient
+    callers: aiohttp.ClientSession
+    uploading: aiohttp.ClientSession
+    fetching: aiohttp.ClientSession
+    results: aiohttp.ClientSession | None = None
+    """What fetches results for the archive; None: there is none."""
 
 
 DAY = 86_400.0
@@ -127,9 +146,20 @@ async def wired(
             session(
                 _guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
             ) as callers,
-            _files_http(settings) as files,
+            _files_http(settings) as results,
+            upload_session(connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)) as uploading,
+            session(
+                _public_guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
+            ) as fetching,
         ):
-            yield build(settings, pools, signals, http, callers, monotonic, clocks, files)
+            outside = Outside(
+                kie=http,
+                callers=callers,
+                uploading=uploading,
+                fetching=fetching,
+                results=results,
+            )
+            yield build(settings, pools, signals, outside, monotonic, clocks)
     finally:
         await pools.dispose()
 
@@ -159,6 +189,15 @@ async def _files_http(settings: Settings) -> AsyncIterator[aiohttp.ClientSession
         yield files
 
 
+def _public_guard(settings: Settings) -> Guard:
+    """Judge addresses that files are fetched from: what is inside stays closed."""
+    return Guard(
+        allow_loopback=settings.upload_allow_loopback,
+        blocked=settings.delivery_blocked_networks,
+        private=PrivateNetworks.CLOSED,
+    )
+
+
 def _ca_bundle(settings: Settings) -> str | None:
     return str(settings.ca_bundle) if settings.ca_bundle else None
 
@@ -179,11 +218,9 @@ def build(
     settings: Settings,
     pools: Pools,
     signals: Signals,
-    http: httpx.AsyncClient,
-    callers: aiohttp.ClientSession,
+    outside: Outside,
     monotonic: Callable[[], float] = time.monotonic,
     clocks: Callable[[], Instant] = both_clocks,
-    files: aiohttp.ClientSession | None = None,
 ) -> Services:
     """Build the services upon what `wired` opens and closes."""
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
@@ -194,7 +231,7 @@ def build(
     tokens = [derive(secret, "callback-token") for secret in (*callback_keys, *secret_keys)]
     urls = CallbackUrls(tokens, settings.public_url)
     kie = KieClient(
-        http,
+        outside.kie,
         base_url=settings.kie_base_url,
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
         timeout=settings.kie_timeout,
@@ -227,12 +264,14 @@ def build(
     witness = Witness(working, lifecycle.run, ourselves, utc_now, metrics)
     admission = Admission(working, policy, chance, witness, clocks)
     intake = Intake(lifecycle, urls, policy, metrics)
-    submitter = Submitter(intake, kie, leases, urls, admission, new_id, metrics)
+    archive = Archive(settings.archive_url) if settings.archive_url else None
+    uploads, renewal = _uploads(settings, pools, outside, archive, metrics)
+    inputs = Inputs(database, working, renewal.renewed)
+    submitter = Submitter(intake, kie, leases, urls, inputs, admission, new_id, metrics)
     account = Account(working, kie, lifecycle.run, policy, chance)
     budgets = Budgets(database)
-    archive = Archive(settings.archive_url) if settings.archive_url else None
-    fetcher = Fetcher(
-        files or callers,
+    fetcher = ResultFetcher(
+        outside.results or outside.callers,
         _files_guard(settings),
         stall=settings.archive_stall,
         most=settings.archive_max_bytes,
@@ -252,7 +291,7 @@ def build(
         lifecycle=lifecycle,
         intake=intake,
         creates=Creates(
-            *(for_callers, submitter, guard, policy, new_id),
+            *(for_callers, submitter, inputs, guard, policy, new_id),
             Spending(metrics),
             metrics,
         ),
@@ -272,14 +311,14 @@ def build(
         deliverer=Deliverer(
             working,
             signals.announce,
-            Sender(callers, guard, settings.delivery_timeout),
+            Sender(outside.callers, guard, settings.delivery_timeout),
             Signing(vault),
             Trying(schedule=settings.delivery_schedule, timeout=settings.delivery_timeout),
             chance,
             metrics,
         ),
         archiver=Archiver(
-            *(working, lifecycle.run, archive if files else None, fetcher),
+            *(working, lifecycle.run, archive if outside.results else None, fetcher),
             *(_archive_terms(settings), lifecycle.files.archived, chance, metrics),
         ),
         handout=handout,
@@ -291,6 +330,7 @@ def build(
             Budget(settings.client_redeliveries_per_minute, metrics),
         ),
         dropin=DropIn(database, kie, account, budgets, handout),
+        uploads=uploads,
         budgets=budgets,
         usage=Usage(database, utc_now),
         sweeper=Sweeper(
@@ -343,6 +383,32 @@ def _archive_terms(settings: Settings) -> Terms:
     )
 
 
+def _uploads(
+    settings: Settings,
+    pools: Pools,
+    outside: Outside,
+    archive: Archive | None,
+    metrics: Metrics,
+) -> tuple[Uploads, Renewal]:
+    proxy = settings.egress_proxy
+    kie = KieUploads(
+        outside.uploading,
+        base_url=settings.kie_upload_url,
+        api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
+        proxy=proxy.get_secret_value() if proxy else None,
+    )
+    terms = UploadTerms(
+        max_bytes=settings.max_upload_bytes,
+        stall=settings.upload_stall_timeout,
+        types=settings.upload_types,
+    )
+    fetcher = Fetcher(outside.fetching, _public_guard(settings))
+    return (
+        Uploads(pools.callers, kie, fetcher, archive, terms, new_id, metrics),
+        Renewal(pools.working, kie, archive, terms),
+    )
+
+
 def _bounds(settings: Settings) -> Bounds:
     return Bounds(requests=settings.max_concurrent_requests, size=settings.max_bytes_in_flight)
 
@@ -361,6 +427,7 @@ def _client_limits(settings: Settings) -> ClientLimits:
         requests_per_second=settings.client_requests_per_second,
         streams=settings.client_streams,
         waits=settings.client_waits,
+        uploads=settings.client_uploads,
         max_held=settings.max_held,
     )
 

@@ -44,6 +44,7 @@ def environment(dsn: str, upstream: str, **settings: str) -> dict[str, str]:
         "GATEWAY_SECRET_KEYS": json.dumps([SECRET]),
         "GATEWAY_KIE_API_KEY": "simulated",
         "GATEWAY_KIE_BASE_URL": upstream,
+        "GATEWAY_KIE_UPLOAD_URL": upstream,
         "GATEWAY_PUBLIC_URL": "http://127.0.0.1:1",
         "GATEWAY_LISTEN": "127.0.0.1:0",
         "GATEWAY_LOG_LEVEL": "info",

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Mount, Router
 from starlette.types import ASGIApp
 
 from simulator.account import Account
@@ -24,6 +25,7 @@ from simulator.control import Control
 from simulator.envelopes import envelope
 from simulator.latency import Delays, Latency
 from simulator.limits import Limits
+from simulator.uploads import Uploads
 from simulator.vendor import Vendor
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -115,11 +117,12 @@ def create_app(options: Options) -> ASGIApp:
         async with contextlib.aclosing(callback_sender):
             yield
 
+    uploads = Uploads(ApiKeyCheck(options.api_key), options.public_url)
+    rest = Router([*vendor.routes(), *control.routes()], redirect_slashes=False)
     app = Starlette(
-        routes=[*vendor.routes(), *control.routes()],
+        routes=[*uploads.routes(), Mount("", rest, max_body_size=MAX_BODY_BYTES)],
         exception_handlers={404: _unknown, 405: _unknown, ClientDisconnect: _gone},
         lifespan=lifespan,
-        max_body_size=MAX_BODY_BYTES,
     )
     app.router.redirect_slashes = False  # what is unknown is 404, not a redirect
     return Closable(app)

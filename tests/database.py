@@ -36,6 +36,7 @@ TABLES = (
         "admin_keys",
     ),
     *("usage_entries", "usage_daily", "spend_daily", "budgets"),
+    "files",
     *("api_keys", "clients"),
 )
 """Whose rows go after a test; those that refer to others first."""

@@ -227,6 +227,8 @@ OTHERS = {
     "kie_account.held",
     "kie_breakers.held",
     "feed_writer.single",
+    "files.bytes",
+    "files.sha256",
 }
 """Checks of something else than words."""
 

@@ -55,6 +55,7 @@ class Upstream:
     """What comes between a question, by its id, and the answer."""
     downloads: list[Any] = field(default_factory=list)
     """The bodies of all wishes for a link, in order."""
+    on_upload: Callable[[], Response] | None = None
     on_download: Callable[[], Response] | None = None
     records: dict[str, Any] = field(default_factory=dict)
     """Envelopes by id; an id that is not here runs."""
@@ -76,8 +77,17 @@ class Upstream:
                 Route("/api/v1/jobs/recordInfo", self._record, methods=["GET"]),
                 Route("/api/v1/chat/credit", self._credit, methods=["GET"]),
                 Route("/api/v1/common/download-url", self._download, methods=["POST"]),
+                Route("/api/file-stream-upload", self._upload, methods=["POST"]),
             ]
         )
+
+    async def _upload(self, request: Request) -> Response:
+        """Take any file, and keep none: the simulator does more."""
+        await request.body()
+        if self.on_upload is not None:
+            return self.on_upload()
+        url = "https://tempfile.test/r/1.png"
+        return JSONResponse({"code": 200, "msg": "success", "data": {"downloadUrl": url}})
 
     @property
     def callback_path(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Request
 
 _KNOWN = "caller_known"
+_UNHURRIED = "body_unhurried"
 
 
 def recognise(request: Request) -> None:
@@ -15,3 +16,13 @@ def recognise(request: Request) -> None:
 
 def is_known(scope: Mapping[str, Any]) -> bool:
     return bool(scope.get("state", {}).get(_KNOWN))
+
+
+def take_time(request: Request) -> None:
+    """Note that its body may take longer than others: the application bounds its progress."""
+    request.scope["state"][_UNHURRIED] = True
+
+
+def takes_time(scope: Mapping[str, Any]) -> bool:
+    """Tell whether somebody else bounds the time of its body."""
+    return bool(scope.get("state", {}).get(_UNHURRIED))

@@ -40,6 +40,12 @@ router = APIRouter(prefix=PREFIX.rstrip("/"), tags=["drop-in"])
 
 CODES: Mapping[type[GatewayError], int] = {
     errors.MalformedBodyError: 422,
+    errors.MalformedMultipartError: 400,
+    errors.UnsupportedFileTypeError: 400,
+    errors.UploadRefusedError: 400,
+    errors.UploadStalledError: 408,
+    errors.FileNotFetchableError: 400,
+    errors.FileExpiredError: 422,
     errors.InvalidIdempotencyKeyError: 422,
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,
@@ -57,6 +63,7 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.RateLimitedError: 429,
     errors.TooManyStreamsError: 429,
     errors.TooManyWaitsError: 429,
+    errors.TooManyUploadsError: 429,
     errors.QueueFullError: 429,
     errors.OverloadedError: 429,
     errors.TooManyValuesError: 413,
@@ -100,12 +107,16 @@ TASK = "X-Kie-Gateway-Task"
 
 def refused(error: GatewayError, status: int) -> Response:
     """Write a refusal as kie.ai does."""
+    return ExactJSON(envelope_of(error), status_code=status if status in BY_STATUS else OK)
+
+
+def envelope_of(error: GatewayError) -> dict[str, Any]:
+    """Return a refusal in kie.ai's envelope."""
     flaws = [f"{_place(flaw)} {flaw.detail}".strip() for flaw in error.flaws]
     message = TEXTS.get(type(error), "{detail}").replace(
         "{detail}", "; ".join(flaws) or error.detail
     )
-    content = envelope(CODES[type(error)], message, None)
-    return ExactJSON(content, status_code=status if status in BY_STATUS else OK)
+    return envelope(CODES[type(error)], message, None)
 
 
 def _place(flaw: Flaw) -> str:

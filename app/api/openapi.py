@@ -17,6 +17,7 @@ from app.api.schemas.dropin import KIE_BODIES
 from app.api.schemas.problems import ProblemDocument
 from app.api.schemas.spend import SPEND_BODIES
 from app.api.schemas.tasks import TASK_BODIES
+from app.api.schemas.uploads import UPLOAD_BODIES
 from app.domain.errors import GatewayError, RateLimitedError
 
 _REF = "#/components/schemas/{model}"
@@ -48,9 +49,11 @@ _MEANING = {
     402: "A hard budget of yours does not cover what the task may cost.",
     403: "The key is valid, and not for this.",
     404: "Nothing there for this caller.",
+    408: "No byte of the body came for too long.",
     409: "Its state does not allow this.",
     410: "It was there, and is no more: the task, or the place in the feed.",
     413: "The body is too large.",
+    415: "Files of this type are not taken, or the file's bytes are of another than it says.",
     416: "The file has no such bytes.",
     422: "The request is not valid.",
     429: "Too many of your requests, streams, waits or tasks, or too much that is under way is "
@@ -103,6 +106,7 @@ _NAMED: tuple[type[BaseModel], ...] = (
     *ADMIN_KEY_BODIES,
     *BULK_BODIES,
     *SPEND_BODIES,
+    *UPLOAD_BODIES,
 )
 """What routes refer to by name alone."""
 

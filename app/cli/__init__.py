@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.callers import deliveries, tasks
+from app.cli.callers import deliveries, files, tasks
 from app.cli.interrupts import unwind_on_signals
 from app.cli.operators import (
     admin_keys,
@@ -68,6 +68,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(clients.app, name="clients")
 app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(files.app, name="files")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(tasks.app, name="tasks")

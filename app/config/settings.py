@@ -19,6 +19,7 @@ from typing_extensions import override
 from app.config.archive import ArchiveSettings
 from app.config.conflicts import conflicts
 from app.config.database_url import without_statement_cache
+from app.config.uploads import UploadSettings
 from app.config.values import (
     Address,
     DatabaseUrl,
@@ -43,7 +44,7 @@ RESERVED: JsonDict = {"reserved": True}
 """Marks a setting that is read and checked, but that nothing uses in this version."""
 
 
-class Settings(ArchiveSettings, BaseSettings):
+class Settings(ArchiveSettings, UploadSettings, BaseSettings):
     """Every setting, checked; made by `load()`, or from keyword arguments in tests."""
 
     model_config = SettingsConfigDict(
@@ -124,11 +125,6 @@ class Settings(ArchiveSettings, BaseSettings):
     kie_base_url: Annotated[WebUrl, AfterValidator(without_api_path)] = Field(
         "https://api.kie.ai",
         description="kie.ai's API; an `/api/v1` at its end is dropped.",
-    )
-    kie_upload_url: WebUrl = Field(
-        "https://kieai.redpandaai.co",
-        json_schema_extra=RESERVED,
-        description="kie.ai's file upload API; this version uploads nothing.",
     )
     kie_webhook_hmac_keys: Annotated[tuple[Token, ...], BeforeValidator(listed)] = Field(
         (), description="kie.ai's webhook HMAC keys; none: callbacks are only known by their URL."

@@ -34,6 +34,7 @@ _OURS = {
     # It may have been created and paid: creating it again may pay again.
     FailCode.OUTCOME_UNKNOWN: Failure(fail_class=FailClass.GATEWAY, retryable=None),
     FailCode.NO_ANSWER: Failure(fail_class=FailClass.TIMEOUT, retryable=None),
+    FailCode.FILE_EXPIRED: Failure(fail_class=FailClass.INPUT, retryable=False),
     # Who failed it says why, in words.
     FailCode.BY_OPERATOR: Failure(fail_class=FailClass.GATEWAY, retryable=None),
 }

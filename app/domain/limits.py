@@ -11,6 +11,7 @@ from enum import StrEnum
 from app.domain.errors import (
     RateLimitedError,
     TooManyStreamsError,
+    TooManyUploadsError,
     TooManyWaitsError,
     bad_member,
 )
@@ -31,6 +32,7 @@ class Limited(StrEnum):
     REQUESTS = "requests"
     STREAMS = "streams"
     WAITS = "waits"
+    UPLOADS = "uploads"
     QUEUE_FULL = "queue_full"
     REFRESH = "refresh"
     REDELIVERIES = "redeliveries"
@@ -42,6 +44,7 @@ class Held(StrEnum):
 
     WAIT = "wait"
     STREAM = "stream"
+    UPLOAD = "upload"
 
     @property
     def limited(self) -> Limited:
@@ -49,8 +52,16 @@ class Held(StrEnum):
         return _LIMITED[self]
 
 
-_LIMITED = {Held.WAIT: Limited.WAITS, Held.STREAM: Limited.STREAMS}
-_TOO_MANY = {Held.WAIT: TooManyWaitsError, Held.STREAM: TooManyStreamsError}
+_LIMITED = {
+    Held.WAIT: Limited.WAITS,
+    Held.STREAM: Limited.STREAMS,
+    Held.UPLOAD: Limited.UPLOADS,
+}
+_TOO_MANY = {
+    Held.WAIT: TooManyWaitsError,
+    Held.STREAM: TooManyStreamsError,
+    Held.UPLOAD: TooManyUploadsError,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +84,7 @@ class ClientLimits:
     requests_per_second: int = 50
     streams: int = 20
     waits: int = 200
+    uploads: int = 4
     max_held: int = 10_000
     """Streams and waits of all clients together."""
 

@@ -20,6 +20,8 @@ class Fault(StrEnum):
     """Not kie.ai's word, but a page of something on the way: it may be sent later."""
     ACCOUNT = "account"
     """The gateway's own key or credits: nothing can be sent until an operator acts."""
+    FILE = "file"
+    """A file that the task names has expired: the gateway itself sends nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +80,14 @@ def named_id(outcome: Outcome) -> str | None:
     return outcome.kie_task_id if isinstance(outcome, Accepted | Unknown) else None
 
 
+_NOT_KIES = frozenset({Fault.PROXY, Fault.FILE})
+"""Refusals that kie.ai has no part in."""
+
+
 def words_of(outcome: Outcome) -> str | None:
     """Return kie.ai's own words; None: it said nothing, or something on the way spoke."""
     match outcome:
-        case Refused(fault=fault, message=message) if fault is not Fault.PROXY:
+        case Refused(fault=fault, message=message) if fault not in _NOT_KIES:
             return message
         case Unknown(message=message):
             return message

@@ -70,6 +70,7 @@ class FailCode(StrEnum):
     OUTCOME_UNKNOWN = "outcome_unknown"
     NO_ANSWER = "no_answer"
     BY_OPERATOR = "failed_by_operator"
+    FILE_EXPIRED = "file_expired"
 
 
 ARROWS: Mapping[State, frozenset[State]] = {
@@ -183,6 +184,7 @@ _AFTER_REFUSAL: Mapping[Fault, State] = {
     Fault.MAINTENANCE: State.QUEUED,
     Fault.PROXY: State.QUEUED,
     Fault.ACCOUNT: State.QUEUED,
+    Fault.FILE: State.FAILED,
 }
 
 TOO_LARGE = "413"

@@ -7,12 +7,19 @@ DELETED = Metric(
     kind=Kind.COUNTER,
     labels={
         "kind": (
-            *("tasks", "erased", "callback_bodies", "stray_callbacks", "delivery_bodies"),
+            *(
+                "tasks",
+                "erased",
+                "callback_bodies",
+                "stray_callbacks",
+                "delivery_bodies",
+                "uploads",
+            ),
             "tombstones",
         )
     },
     meaning="What was deleted: tasks by age, erased tasks, old bodies of callbacks and deliveries "
-    "(their rows stay), callbacks about no task, tombstones of erased tasks.",
+    "(their rows stay), callbacks about no task, uploads, tombstones of erased tasks.",
 )
 TABLE_BYTES = Metric(
     name="kie_gateway_table_bytes",

@@ -78,6 +78,11 @@ class Metrics:
         """Count what did not become a request."""
         self._count(requests.EDGE_REFUSED, reason)
 
+    def uploaded(self, outcome: str, size: int) -> None:
+        """Count an upload by how it ended, and the bytes of one that is stored."""
+        self._count(requests.UPLOADS, outcome)
+        self._count(requests.UPLOADED_BYTES, by=size)
+
     def limited(self, kind: str) -> None:
         """Count a request that was one too many of its client."""
         self._count(requests.LIMITED, kind)

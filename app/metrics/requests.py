@@ -68,8 +68,26 @@ HELD = Metric(
     name="kie_gateway_held",
     kind=Kind.GAUGE,
     labels={"kind": tuple(Held)},
-    meaning="Answers that this process holds open: waits for final states, and streams of events.",
+    meaning="Answers that this process holds open: waits for final states, and streams of events; "
+    "and uploads of files that are under way.",
     alert="the sum of a process near GATEWAY_MAX_HELD: then everybody's are refused",
+)
+UPLOADS = Metric(
+    name="kie_gateway_uploads_total",
+    kind=Kind.COUNTER,
+    labels={
+        "outcome": ("stored", "refused", "stalled", "cut_off", "unanswered", "unrecorded"),
+    },
+    meaning="Uploads of files by how they ended: with kie.ai and recorded (`stored`), refused by "
+    "the gateway or by kie.ai, without progress for too long (`stalled`), given up by the sender "
+    "(`cut_off`), not taken by kie.ai (`unanswered`), or taken and not recorded, because "
+    "PostgreSQL was away (`unrecorded`).",
+    alert="`unanswered`: kie.ai's upload host, or GATEWAY_KIE_UPLOAD_URL",
+)
+UPLOADED_BYTES = Metric(
+    name="kie_gateway_uploaded_bytes_total",
+    kind=Kind.COUNTER,
+    meaning="Bytes of the files that were stored.",
 )
 
 METRICS = (
@@ -79,4 +97,6 @@ METRICS = (
     EDGE_REFUSED,
     LIMITED,
     HELD,
+    UPLOADS,
+    UPLOADED_BYTES,
 )

@@ -21,6 +21,7 @@ from app.services.deliveries.history import Deliveries
 from app.services.dropin import DropIn
 from app.services.files.archiver import Archiver
 from app.services.files.handout import Handout
+from app.services.files.uploads import Uploads
 from app.services.health import Health
 from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
@@ -91,6 +92,7 @@ class Services:
     dropin: DropIn
     budgets: Budgets
     usage: Usage
+    uploads: Uploads
     sweeper: Sweeper
     erasure: Erasure
     retainer: Retainer

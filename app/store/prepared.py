@@ -25,12 +25,14 @@ class _Ready:
 
     sql: str
     names: Sequence[str]
+    fixed: Mapping[str, Any]
+    """Parameters that the statement itself has values for."""
     columns: Sequence[str]
     converts: Sequence[tuple[str, Convert]]
 
 
 class Prepared:
-    """A SELECT whose parameters are all named when it runs, plain values and no lists."""
+    """A SELECT whose parameters are plain values and no lists: its own, or named when it runs."""
 
     def __init__(self, statement: Select[Any]) -> None:
         self._statement = statement
@@ -53,7 +55,8 @@ class Prepared:
             ready = self._ready.get(sync.dialect)
             if ready is None:
                 ready = await self._prepare(sync.dialect, driver)
-            row = await driver.fetchrow(ready.sql, *[parameters[name] for name in ready.names])
+            given = {**ready.fixed, **parameters}
+            row = await driver.fetchrow(ready.sql, *[given[name] for name in ready.names])
         except BaseException as error:
             # What was cancelled may still be answered; what SQLAlchemy would drop goes as well.
             if not isinstance(error, Exception) or is_unusable(error) or driver.is_closed():
@@ -77,6 +80,7 @@ class Prepared:
         ready = self._ready[dialect] = _Ready(
             sql=sql,
             names=tuple(compiled.positiontup or ()),
+            fixed={name: value for name, value in compiled.params.items() if value is not None},
             columns=tuple(name for name, _ in found),
             converts=tuple((name, convert) for name, convert in found if convert is not None),
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
@@ -15,13 +16,17 @@ from pydantic import SecretStr
 from app.config import Settings
 from app.main import create_app
 from app.services.services import Services
+from simulator.server import Options
+from simulator.server import create_app as simulator
 from tests.api.stage import Sql
 from tests.database import with_database
 from tests.gateway import Gateway, issue_key
 from tests.proxy import between
 from tests.stage import serving
+from tests.uploads import Host
 
 IssueKey = Callable[[str], Awaitable[str]]
+StartGateway = Callable[..., Awaitable[Gateway]]
 StartInside = Callable[..., Awaitable["Inside"]]
 
 
@@ -56,6 +61,30 @@ async def start_inside(
             return Inside(gateway=gateway, services=services)
 
         yield start
+
+
+@pytest_asyncio.fixture(scope="session")
+async def host_url() -> AsyncIterator[str]:
+    async with serving(simulator(Options())) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def host(host_url: str) -> AsyncIterator[Host]:
+    """Lend an upload host that has no file at the start of each test."""
+    async with httpx.AsyncClient(base_url=host_url, trust_env=False) as http:
+        await http.delete("/simulator/uploads")
+        yield Host(http)
+
+
+@pytest.fixture
+def start_uploading(start_gateway: StartGateway, host: Host) -> StartGateway:
+    """Start gateways as `start_gateway` does, which upload to `host` and fetch from it."""
+
+    async def start(**overrides: Any) -> Gateway:
+        return await start_gateway(kie_upload_url=host.url, upload_allow_loopback=True, **overrides)
+
+    return start
 
 
 @pytest.fixture(scope="module")

@@ -80,6 +80,7 @@ class Neighbours:
             "n": "1",
         }
         ids["period"] = "day"
+        ids["file_id"] = NOBODY
         for parameter, value in (ids | options.pop("ids", {})).items():
             path = path.replace(f"{{{parameter}}}", value)
         assert "{" not in path, f"{name}: say which id stands there"
@@ -108,6 +109,7 @@ async def neighbours(dsn: str, upstream: Upstream) -> AsyncIterator[Neighbours]:
         database_url=SecretStr(dsn),
         secret_keys=(SecretStr(SECRET),),
         kie_base_url=upstream.url,
+        kie_upload_url=upstream.url,
         kie_api_key=SecretStr("sk-not-to-be-shown"),
         public_url="https://gateway.test",
         kie_confirm="after",

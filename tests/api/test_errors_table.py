@@ -48,8 +48,8 @@ def test_every_fail_code_is_in_the_table_with_its_state() -> None:
     *_, fail_codes = tables()
     assert set(fail_codes) == set(FailCode)
     shown = {code: cells[0] for code, cells in fail_codes.items()}
-    by_operator = {FailCode.BY_OPERATOR: State.FAILED}
-    assert shown == by_operator | {lapse.fail_code: lapse.state for lapse in DEADLINES.values()}
+    others = {FailCode.BY_OPERATOR: State.FAILED, FailCode.FILE_EXPIRED: State.FAILED}
+    assert shown == others | {lapse.fail_code: lapse.state for lapse in DEADLINES.values()}
     assert set(shown) == set(FailCode)
 
 

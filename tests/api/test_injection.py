@@ -113,7 +113,7 @@ async def _send(made: Neighbours, place: Place, text: str) -> httpx.Response:
             headers[place.name] = text.encode("utf-8", "replace").replace(b"\r\n", b" ")
         case _:
             body[place.name] = _wrapped(body.get(place.name), text)
-    for name in ("token", "task_id", "delivery_id", "key_id"):
+    for name in ("token", "task_id", "delivery_id", "key_id", "file_id"):
         ids.setdefault(name, NOBODY)
     key = "admin" if "/v1/admin" in path else "valid"
     content = json.dumps(body).encode() if "requestBody" in operation else b""

@@ -126,7 +126,7 @@ WITH_ID = [name for name in CALLERS if "{" in name]
 async def test_anothers_id_is_as_good_as_none(made: Neighbours, route: str, which: str) -> None:
     """The same bytes as for an id that nobody has."""
     before = await made.victims()
-    theirs = {"task_id": made.ids[which], "delivery_id": made.ids[which]}
+    theirs = dict.fromkeys(("task_id", "delivery_id", "file_id"), made.ids[which])
     mine = {name: NOBODY if len(made.ids[which]) == len(NOBODY) else "f" * 32 for name in theirs}
     answer = await made.ask(route, "valid", ids=theirs)
     nothing = await made.ask(route, "valid", ids=mine)
@@ -151,6 +151,7 @@ ELSEWHERE: dict[str, tuple[str, dict[str, Any]]] = {
     "tasks": ("GET /v1/tasks", {"params": {"model": "m"}}),
     "settled tasks": ("GET /v1/tasks", {"params": {"state": "succeeded"}}),
     "deliveries": ("GET /v1/deliveries", {}),
+    "files": ("GET /v1/files", {}),
     "redeliveries": (
         "POST /v1/deliveries/redeliver",
         {"json": {"created_after": "2020-01-01T00:00:00Z"}},

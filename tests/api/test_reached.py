@@ -13,10 +13,12 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from tests.api.conftest import Scratch, StartInside
-from tests.api.stage import NOBODY, Operation, Sql, operations, problem
+from tests.api.stage import NOBODY, Operation, Sql, dialled, head_of, operations, problem
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, refused, succeeded
+
+FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,23 @@ class Scene:
     async def redelivered_in_vain(self) -> httpx.Response:
         await self.disabled()
         return await self.redelivered()
+
+    async def uploaded(
+        self, data: bytes = b"GIF89a", *, refused_by_kie: bool = False
+    ) -> httpx.Response:
+        self.upstream.on_upload = (lambda: refused(401, "no")) if refused_by_kie else None
+        return await self.gateway.http.post("/v1/files", files={"file": ("a.gif", data)})
+
+    async def read_file(self) -> httpx.Response:
+        return await self.get((await self.uploaded()).headers["location"])
+
+    async def stalled(self) -> httpx.Response:
+        """Upload the beginning of a form and no more."""
+        fields = (f"{name}: {value}" for name, value in FORM.items())
+        key = f"Authorization: Bearer {self.gateway.api_key}"
+        async with dialled(self.gateway.http.base_url) as line:
+            line.writer.write(head_of("POST", "/v1/files", key, *fields, "Content-Length: 9"))
+            return await line.answer()
 
     async def commanded(self, command: str) -> httpx.Response:
         return await self.post(f"/v1/tasks/{self.task_id}/{command}")
@@ -295,6 +314,36 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
     ("POST", "/api/v1/common/download-url"): {
         200: lambda scene: scene.post("/api/v1/common/download-url", {"url": HOOK}),
     },
+    ("GET", "/v1/files"): {
+        200: lambda scene: scene.get("/v1/files"),
+        401: lambda scene: scene.get("/v1/files", **NO_KEY),
+        422: lambda scene: scene.get("/v1/files?limit=0"),
+    },
+    ("POST", "/v1/files"): {
+        201: lambda scene: scene.uploaded(),
+        400: lambda scene: scene.post("/v1/files", b"", **FORM),
+        401: lambda scene: scene.post("/v1/files", **NO_KEY),
+        408: lambda scene: scene.stalled(),
+        413: lambda scene: scene.post("/v1/files", LARGE),
+        415: lambda scene: scene.uploaded(b"MZ"),
+        422: lambda scene: scene.post("/v1/files", {"url": "http://10.0.0.1/a.png"}),
+        502: lambda scene: scene.uploaded(refused_by_kie=True),
+    },
+    ("GET", "/v1/files/{file_id}"): {
+        200: lambda scene: scene.read_file(),
+        401: lambda scene: scene.get(f"/v1/files/{NOBODY}", **NO_KEY),
+        404: lambda scene: scene.get(f"/v1/files/{NOBODY}"),
+        422: lambda scene: scene.get("/v1/files/x"),
+    },
+    ("POST", "/api/file-stream-upload"): {
+        200: lambda scene: scene.post("/api/file-stream-upload", b"", **FORM),
+    },
+    ("POST", "/api/file-base64-upload"): {
+        200: lambda scene: scene.post("/api/file-base64-upload", {}),
+    },
+    ("POST", "/api/file-url-upload"): {
+        200: lambda scene: scene.post("/api/file-url-upload", {}),
+    },
     ("GET", "/livez"): {200: lambda scene: scene.get("/livez")},
     ("GET", "/readyz"): {200: lambda scene: scene.get("/readyz")},
 }
@@ -334,6 +383,9 @@ AWAY: dict[Operation, Callable[[Scene], Awaitable[httpx.Response]]] = {
         "/v1/deliveries/enable", {"url": HOOK}
     ),
     ("POST", "/callbacks/kie/{task_id}/{token}"): lambda scene: scene.called(),
+    ("GET", "/v1/files"): lambda scene: scene.get("/v1/files"),
+    ("POST", "/v1/files"): lambda scene: scene.uploaded(),
+    ("GET", "/v1/files/{file_id}"): lambda scene: scene.get(f"/v1/files/{NOBODY}"),
     ("GET", "/readyz"): lambda scene: scene.get("/readyz"),
 }
 """What answers 503 without it."""
@@ -354,7 +406,9 @@ def test_every_documented_status_is_reached_below(spec: dict[str, Any]) -> None:
 
 @pytest_asyncio.fixture
 async def scene(start_inside: StartInside, upstream: Upstream, sql: Sql, tmp_path: Path) -> Scene:
-    inside = await start_inside(refresh_wait=0.05, archive_url=f"file://{tmp_path}/archive")
+    inside = await start_inside(
+        refresh_wait=0.05, upload_stall_timeout=0.5, archive_url=f"file://{tmp_path}/archive"
+    )
     await sql.execute("UPDATE clients SET archives = false")
     scene = await _scene(inside.gateway, upstream, sql)
     return replace(scene, services=inside.services)

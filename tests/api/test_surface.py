@@ -39,6 +39,7 @@ SERVED: dict[str, tuple[str, ...]] = {
     "/v1/budget": ("all", "internal"),
     "/v1/admin/usage": ("all", "internal"),
     "/v1/admin/admission": ("all", "internal"),
+    "/v1/files": ("all", "internal"),
     "/api/v1/jobs/recordInfo": ("all", "internal"),
     "/api/v1/chat/credit": ("all", "internal"),
     CALLBACK: ("all", "callbacks"),

@@ -31,6 +31,7 @@ def stage(
         "GATEWAY_SECRET_KEYS": json.dumps([SECRET]),
         "GATEWAY_KIE_API_KEY": KIE_API_KEY,
         "GATEWAY_KIE_BASE_URL": upstream_server.url,
+        "GATEWAY_KIE_UPLOAD_URL": upstream_server.url,
         "GATEWAY_PUBLIC_URL": "https://gateway.test/base",
         "GATEWAY_KIE_CONFIRM": "after",
         "GATEWAY_LISTEN": "127.0.0.1:0",

@@ -20,7 +20,7 @@ from app.outbound.guard import Guard
 from app.services.services import Services
 from app.store.engine import Pools
 from app.store.signals import Signals
-from app.wiring import build
+from app.wiring import Outside, build
 from tests.database import emptied
 from tests.stage import eventually
 from tests.upstream import failed, running, succeeded
@@ -120,7 +120,11 @@ class World:
             session(Guard(allow_loopback=False, blocked=()), connect=1.0)
         )
         self.services: Services = build(
-            self.settings, pools, Signals(self.dsn), http, callers, time.monotonic
+            self.settings,
+            pools,
+            Signals(self.dsn),
+            Outside(kie=http, callers=callers, uploading=callers, fetching=callers),
+            time.monotonic,
         )
 
     async def die(self, *, restart: bool = True) -> None:

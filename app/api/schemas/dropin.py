@@ -84,7 +84,49 @@ class KieDownload(KieBody):
     url: Annotated[str, StringConstraints(min_length=1)]
 
 
-KIE_BODIES = (KieCreate, KieDownload)
+class KieBase64(KieBody):
+    """A file in a text."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "base64Data": "data:image/png;base64,iVBORw0KGgo=",
+                    "uploadPath": "images/user-uploads",
+                    "fileName": "photo.png",
+                }
+            ]
+        }
+    )
+
+    base64Data: str
+    uploadPath: str | None = None
+    fileName: str | None = None
+
+
+class KieFetch(KieBody):
+    """A file that is fetched."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"fileUrl": "https://cdn.example/a.png", "uploadPath": "images/user-uploads"}
+            ]
+        }
+    )
+
+    WRONG: ClassVar[Mapping[str, str]] = {
+        "fileUrl": "fileUrl is required",
+        "uploadPath": "uploadPath must be a string",
+        "fileName": "fileName must be a string",
+    }
+
+    fileUrl: Annotated[str, StringConstraints(min_length=1, max_length=MAX_URL)]
+    uploadPath: str | None = None
+    fileName: str | None = None
+
+
+KIE_BODIES = (KieCreate, KieDownload, KieBase64, KieFetch)
 """What `app/api/dropin.py` reads, and the OpenAPI document describes by name."""
 
 
@@ -161,3 +203,24 @@ class DownloadEnvelope(BaseModel):
     code: int
     msg: str
     data: str | None
+
+
+class KieFile(BaseModel):
+    """A file that kie.ai has."""
+
+    success: bool
+    fileName: str
+    filePath: str = Field(description="The path that was asked for; kie.ai's own begins otherwise.")
+    downloadUrl: str
+    fileSize: int
+    mimeType: str
+    uploadedAt: str
+
+
+class UploadEnvelope(BaseModel):
+    """The answer to an upload; of a refusal `success` is false, and `data` is null."""
+
+    success: bool
+    code: int
+    msg: str
+    data: KieFile | None

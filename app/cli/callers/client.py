@@ -11,6 +11,8 @@ from app.cli.exits import give_up
 from app.domain.exact_json import parse, render
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
 
 FINAL = ("succeeded", "failed", "canceled", "expired")
@@ -118,6 +120,27 @@ class Gateway:
             cursor = answer["next_cursor"]
             if cursor is None:
                 return
+
+    def upload(self, path: "Path", name: str | None) -> dict[str, Any]:
+        """Upload a file as it is read; nothing of it is held."""
+        fields = [("name", (None, name.encode()))] if name else []
+        with path.open("rb") as file:
+            parts: list[Any] = [*fields, ("file", (path.name, file))]
+            return self._call("POST", "/v1/files", files=parts)
+
+    def upload_from(self, url: str, name: str | None) -> dict[str, Any]:
+        body = {"url": url, **({"name": name} if name else {})}
+        headers = {"Content-Type": "application/json"}
+        return self._call("POST", "/v1/files", content=render(body).encode(), headers=headers)
+
+    def file(self, file_id: str) -> dict[str, Any]:
+        return self._call("GET", f"/v1/files/{quote(file_id, safe='')}")
+
+    def files(self, limit: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("GET", "/v1/files", params={"limit": limit})[
+            "data"
+        ]
+        return found
 
     def enable(self, url: str) -> dict[str, Any]:
         return self._call("POST", "/v1/deliveries/enable", content=render({"url": url}).encode())

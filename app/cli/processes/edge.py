@@ -15,7 +15,7 @@ import httptools
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.api.callers import is_known
+from app.api.callers import is_known, takes_time
 from app.cli.processes.refusing import (
     HEADERS_TOO_LARGE,
     MALFORMED,
@@ -206,6 +206,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if not (self._reading_head or self._incomplete):
             self._note("silent")
             self._socket.close()
+        elif self._incomplete and takes_time(self.cycle.scope):
+            self._bound_by(self.bounds.body_timeout, self._too_slow)
         elif self._is_answering():
             self._note(TOO_SLOW.code)
             self._socket.close()  # half an answer is out

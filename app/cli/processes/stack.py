@@ -111,6 +111,7 @@ def _environment(data_dir: Path, url: str, simulator_url: str) -> dict[str, str]
         "GATEWAY_SECRET_KEYS": kept_secret(data_dir / "secret"),
         "GATEWAY_KIE_API_KEY": "simulated",
         "GATEWAY_KIE_BASE_URL": simulator_url,
+        "GATEWAY_KIE_UPLOAD_URL": simulator_url,
         "GATEWAY_DELIVERY_ALLOW_LOOPBACK": "true",  # `listen` is on this machine
         "GATEWAY_LOG_FORMAT": "console",
         "GATEWAY_SHUTDOWN_LINGER": "0",  # there is no proxy to notice it

@@ -116,3 +116,20 @@ def _param(task: Mapping[str, Any]) -> str:
 
 def _milliseconds(instant: datetime | None) -> int | None:
     return None if instant is None else (instant - _EPOCH) // _MILLISECOND
+
+
+def uploaded(file: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Write a file as kie.ai's upload host does; `path` as it was asked for."""
+    return {
+        "success": True,
+        "fileName": file["name"],
+        "filePath": "/".join(part for part in (path, file["name"]) if part),
+        "downloadUrl": file["url"],
+        "fileSize": file["bytes"],
+        "mimeType": file["content_type"],
+        "uploadedAt": _to_the_millisecond(file["created_at"]),
+    }
+
+
+def _to_the_millisecond(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -114,7 +114,7 @@ class Limits:
     def _own(self, caller: Caller, held: Held) -> int:
         """Return how many of a kind this client may hold open."""
         name = held.limited.value
-        own: int | None = getattr(caller.allowance, name)
+        own: int | None = getattr(caller.allowance, name, None)
         usual: int = getattr(self._limits, name)
         return own or usual
 

@@ -1,1 +1,1 @@
-"""Files: results that outlive their source."""
+"""Files: what callers upload, and what the archive keeps."""

@@ -26,6 +26,7 @@ from app.services.account.admission import Claim
 from app.services.consequences import Consequences
 from app.services.limits.refusals import LimitRefusals
 from app.services.spend.spending import Spending
+from app.services.tasks.inputs import Inputs
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.submit import RECORD_PATIENCE, Sending, Submitter
 from app.store.account import forecast, sizes
@@ -80,6 +81,7 @@ class Creates:
         self,
         lifecycle: Lifecycle,
         submitter: Submitter,
+        inputs: Inputs,
         guard: Guard,
         policy: Policy,
         new_id: Callable[[], UUID],
@@ -88,6 +90,7 @@ class Creates:
     ) -> None:
         self._lifecycle = lifecycle
         self._submitter = submitter
+        self._inputs = inputs
         self._guard = guard
         self._spending = spending
         self._policy = policy
@@ -99,11 +102,13 @@ class Creates:
 
         Raises `IdempotencyKeyReusedError`, `TaskErasedError`, `InvalidRequestError` for a URL to
         which nothing would be delivered, `QueueFullError`, `QueueTooLongError`,
-        `BudgetExceededError`, and `DatabaseUnavailableError` when PostgreSQL stays away. A commit
-        whose answer was lost is found again by its ids; where the caller is told no before that, a
-        task without a key is withdrawn, not sent.
+        `BudgetExceededError`, as `Inputs` for the files that it names, and
+        `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
+        found again by its ids; where the caller is told no before that, a task without a key is
+        withdrawn, not sent.
         """
         new = self._new_task(client_id, draft, key)
+        files = await self._inputs.prepare(client_id, draft, new.submit_within)
         claim = Claim(self._new_id())
         try:
             unwanted = new.id if key is None else None
@@ -113,7 +118,7 @@ class Creates:
             ):
                 admitted = await self._lifecycle.run(
                     lambda connection, consequences: self._store(
-                        connection, consequences, new, claim
+                        connection, consequences, new, claim, files
                     )
                 )
         except DatabaseUnavailableError as error:
@@ -177,7 +182,12 @@ class Creates:
             raise _unheard(new)
 
     async def _store(
-        self, connection: Connection, consequences: Consequences, new: NewTask, claim: Claim
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        new: NewTask,
+        claim: Claim,
+        files: Mapping[str, UUID],
     ) -> _Admitted:
         """Store and admit in one transaction.
 
@@ -190,6 +200,8 @@ class Creates:
         if stored.row is not None:
             self._require_allowed(new.draft, stored.row.webhook_hosts)
             await _require_unused(connection, new)
+            if files:
+                await self._inputs.require(connection, new.client_id, files)
         claimed: Sequence[ClaimedTask] = []
         its_turn = held_back = False
         if stored.id == new.id:

@@ -16,7 +16,7 @@ from app.store.account import admission, queues
 from app.store.clients import audit
 from app.store.clients import erasure as clients
 from app.store.engine import Connection, Database
-from app.store.files import owed
+from app.store.files import owed, uploads
 from app.store.signals import ERASE, KEYS, announce_now
 from app.store.spend import folding
 from app.store.tasks import rows, tombstones
@@ -153,6 +153,8 @@ class Erasure:
         Nor a copy of a result: its row says where the object is, until that is removed.
         """
         left = await clients.states(connection, client_id)
+        if not left:
+            await uploads.forget_clients(connection, client_id)
         if copies := await owed.left(connection, client_id):
             left["copies"] = copies
         if left:

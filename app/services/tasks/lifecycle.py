@@ -21,7 +21,7 @@ from app.domain.policy import Policy
 from app.domain.polling import AFTER_EXPIRY
 from app.domain.report import Facts, Report
 from app.domain.statement import CreateAnswer
-from app.domain.submission import Accepted, Refused, Unknown, message_of, words_of
+from app.domain.submission import Accepted, Fault, Refused, Unknown, message_of, words_of
 from app.domain.task import DEADLINES, FINAL, FailCode, FailSource, Source, State
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Work
@@ -163,6 +163,10 @@ class Lifecycle:
             case Unknown(message=words):
                 step = self._owed.unconfirmed(step, words)
                 won = await moves.lose(connection, step, kie_message=words)
+            case Refused(fault=Fault.FILE):
+                won = await moves.give_up(
+                    connection, step, code=FailCode.FILE_EXPIRED, message=message or ""
+                )
             case Refused(code=code) if step.target is State.FAILED:
                 words = words_of(said.outcome)
                 won = await moves.fail(

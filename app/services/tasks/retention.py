@@ -14,6 +14,7 @@ from app.services.tasks.erasure import Erasure
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.removal import Removal
 from app.store.engine import Connection
+from app.store.files import uploads
 from app.store.tasks import ageing, raw, tombstones
 
 BATCH = 100
@@ -64,6 +65,7 @@ class Retainer:
         steps: list[Step] = []
         if kept.tasks is not None:
             steps.append(partial(self._old, kept.tasks))
+            steps.append(partial(self._own, "uploads", kept.tasks))
         if kept.raw is not None:
             steps += [partial(self._own, kind, kept.raw) for kind in _RAW]
         if kept.tombstones is not None:
@@ -91,4 +93,8 @@ _RAW: Mapping[str, Deleting] = {
     "delivery_bodies": raw.empty_deliveries,
 }
 """By what the metric calls them. The strays come after: what is looked through is then theirs."""
-_DELETING: Mapping[str, Deleting] = {**_RAW, "tombstones": tombstones.forget}
+_DELETING: Mapping[str, Deleting] = {
+    **_RAW,
+    "uploads": uploads.forget_old,
+    "tombstones": tombstones.forget,
+}

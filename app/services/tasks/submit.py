@@ -11,15 +11,17 @@ import structlog
 
 from app.domain.callback_url import CallbackUrls
 from app.domain.errors import DatabaseUnavailableError
+from app.domain.exact_json import Verbatim
 from app.domain.move import Move
 from app.domain.statement import CreateAnswer
-from app.domain.submission import label, named_id
+from app.domain.submission import Outcome, label, named_id
 from app.domain.task import Standing, State
 from app.kie.client import KieClient
 from app.metrics import Metrics
 from app.services.account.admission import Admission, Claim
 from app.services.consequences import Consequences
 from app.services.inflight import InFlight, InFlightWork
+from app.services.tasks.inputs import Inputs
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.store.account.admission import ClaimedTask
@@ -52,6 +54,7 @@ class Submitter:
         kie: KieClient,
         leases: Leases,
         urls: CallbackUrls,
+        inputs: Inputs,
         admission: Admission,
         new_id: Callable[[], UUID],
         metrics: Metrics,
@@ -60,6 +63,7 @@ class Submitter:
         self._kie = kie
         self._leases = leases
         self._urls = urls
+        self._inputs = inputs
         self._admission = admission
         self._new_id = new_id
         self._metrics = metrics
@@ -190,12 +194,7 @@ class Submitter:
         with self._leases.hold(claimed.id):
             started = self._metrics.now()
             url = self._urls.url(claimed.id)
-            outcome = await self._kie.create_task(
-                claimed.model,
-                claimed.input,
-                url,
-                in_time=partial(self._admission.is_in_time, claim),
-            )
+            outcome = await self._create(claimed, claim, url)
             answered = self._metrics.now()
             self._metrics.submitted(label(outcome), answered - started)
             log.info(
@@ -224,6 +223,14 @@ class Submitter:
                 named = {"task_id": str(claimed.id), "kie_task_id": named_id(outcome)}
                 log.exception("outcome.dropped", **named)
                 return None
+
+    async def _create(self, claimed: ClaimedTask, claim: Claim, url: str | None) -> Outcome:
+        """Send a create, unless a file that it names is gone."""
+        document = await self._inputs.resolved(claimed)
+        if not isinstance(document, Verbatim):
+            return document
+        in_time = partial(self._admission.is_in_time, claim)
+        return await self._kie.create_task(claimed.model, document, url, in_time=in_time)
 
     async def _record(
         self,

@@ -1,1 +1,1 @@
-"""The store of files: results that are copied into the archive."""
+"""Files: what callers upload, and what the archive keeps."""

@@ -24,6 +24,7 @@ from app.store.tables.files import Artifact
 from app.store.tables.schema import SchemaRelease
 from app.store.tables.spend import Budget, SpendDay, UsageDay, UsageEntry
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
+from app.store.tables.uploads import File
 
 __all__ = [
     "CHANGED",
@@ -47,6 +48,7 @@ __all__ = [
     "FailingUrl",
     "FeedEntry",
     "FeedWriter",
+    "File",
     "KieAccount",
     "KieBreaker",
     "KieSlot",
