@@ -23,6 +23,7 @@ from app.api import (
     errors,
     events,
     health,
+    models,
     openapi,
     spend,
     tasks,
@@ -72,6 +73,7 @@ _API = (
     tasks.router,
     deliveries.router,
     spend.router,
+    models.router,
     dropin.router,
     health.live,
     health.inside,
@@ -83,7 +85,7 @@ ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
 }
 
-_ADMIN = (admin.router, admin_keys.router, bulk.router, spend.admin)
+_ADMIN = (admin.router, admin_keys.router, bulk.router, spend.admin, models.admin)
 
 ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.ALL: _ADMIN,

@@ -68,6 +68,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
         ),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
+        Loop(name="balance", turn=services.reconciliation.turn, every=60.0, topic=PROBE),
         number_loop(services),
     )
 
@@ -97,6 +98,7 @@ async def at_work(
             group.create_task(_kept_up("waiters", services.waiters.run)),
             group.create_task(_kept_up("streams", services.streams.run)),
             group.create_task(_kept_up("uses", services.uses.run)),
+            group.create_task(_kept_up("models", services.models.run)),
             group.create_task(_kept_up("witness", lambda: services.witness.run(kind))),
         ]
         workers = [

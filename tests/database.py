@@ -34,6 +34,7 @@ TABLES = (
         "admin_keys",
     ),
     *("usage_entries", "usage_daily", "spend_daily", "budgets"),
+    *("model_hours", "models", "balance_readings"),
     *("api_keys", "clients"),
 )
 """Whose rows go after a test; those that refer to others first."""

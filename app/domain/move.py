@@ -18,3 +18,5 @@ class Move:
     tries: int = 0
     reason: str | None = None
     """A sentence for the task's history."""
+    model: str | None = None
+    """The task's, where it is at hand: its pace says when to ask about it."""

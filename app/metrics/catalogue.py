@@ -13,7 +13,7 @@ from app.metrics.metric import Kind, Metric
 
 PREFIX = "kie_gateway_"
 
-LOOPS = ("submit", "poll", "deliver", "probe", "sweep", "number")
+LOOPS = ("submit", "poll", "deliver", "probe", "sweep", "number", "balance")
 HOLDS = (*BRAKES, *PAUSES)
 """What keeps everything in the queue."""
 PAIR_HOLDS = tuple(reason for reason in PAUSES if reason is not HoldReason.KIE_ACCOUNT)

@@ -18,14 +18,13 @@ from app.domain.amendment import Amendment
 from app.domain.delivery import EVENTS, EventType
 from app.domain.failure import classify
 from app.domain.move import Move
+from app.domain.pace import Paces
 from app.domain.policy import Confirm, Policy
 from app.domain.polling import (
     AFTER_EXPIRY,
-    PollSchedule,
     looks_after,
     next_look,
-    next_poll,
-    schedule_of,
+    next_wait,
 )
 from app.domain.report import Facts, Report
 from app.domain.retry import backoff
@@ -89,6 +88,7 @@ class Lifecycle:
         policy: Policy,
         chance: Callable[[], float],
         metrics: Metrics,
+        paces: Paces,
     ) -> None:
         self._database = database
         self._signals = signals
@@ -96,10 +96,7 @@ class Lifecycle:
         self._policy = policy
         self._chance = chance
         self._metrics = metrics
-
-    @property
-    def _schedule(self) -> PollSchedule:
-        return schedule_of(callbacks_expected=self._policy.callbacks_expected)
+        self._paces = paces
 
     async def run(
         self, work: Work[Result], *, patience: float = 10.0, insist: bool = False
@@ -226,7 +223,9 @@ class Lifecycle:
 
     def _running(self, step: Move, *, poll: bool = False) -> Move:
         """Add the first poll and the bound of a task that kie.ai has."""
-        due_in = 0 if poll else next_poll(self._schedule, 0)
+        expected = self._policy.callbacks_expected
+        wait = next_wait(0, callbacks_expected=expected, pace=self._paces.of(step.model))
+        due_in = 0 if poll else wait
         return replace(step, due_in=due_in, expires_in=self._policy.task_expires_after)
 
     def _back(self, step: Move, tries: int) -> Move:

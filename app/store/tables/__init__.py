@@ -20,7 +20,15 @@ from app.store.tables.deliveries import (
 )
 from app.store.tables.feed import FeedEntry, FeedWriter
 from app.store.tables.schema import SchemaRelease
-from app.store.tables.spend import Budget, SpendDay, UsageDay, UsageEntry
+from app.store.tables.spend import (
+    BalanceReading,
+    Budget,
+    Model,
+    ModelHour,
+    SpendDay,
+    UsageDay,
+    UsageEntry,
+)
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "AdminKey",
     "ApiKey",
     "AuditEntry",
+    "BalanceReading",
     "Base",
     "Budget",
     "BulkRun",
@@ -46,6 +55,8 @@ __all__ = [
     "KieAccount",
     "KieBreaker",
     "KieSlot",
+    "Model",
+    "ModelHour",
     "Process",
     "QueueSize",
     "SchemaRelease",
