@@ -14,8 +14,8 @@ LONG = 3.0
 
 LOOKS = 8
 """Gaps between the first likely end and the last one."""
-LEAST_GAP = 2.5
-"""As often as the vendor advises for what is young."""
+LEAST_GAP = 3.0
+"""As the vendor advises for what is young, every 2 to 3 s; where tasks differ by less, less."""
 MOST_GAP = 300.0
 GROWTH = 1.5
 """By how much each gap beyond the last likely end is longer than the one before."""
@@ -29,19 +29,25 @@ class Pace:
     p95: float
 
     @property
+    def spread(self) -> float:
+        """By how much most differ from the middle, a tenth of it at the least."""
+        return max(self.p95 - self.p50, self.p50 / 10)
+
+    @property
     def starts(self) -> float:
         """When the first of them are likely to end: as far before the middle as the last after."""
-        spread = max(self.p95 - self.p50, self.p50 / 10)
-        return max(self.p50 - spread, self.p50 / 2)
+        return max(self.p50 - self.spread, self.p50 / 2)
 
     @property
     def gap(self) -> float:
         """Seconds between two questions while it is likely to end."""
-        return min(max((self.last - self.starts) / LOOKS, LEAST_GAP), MOST_GAP)
+        least = min(max(self.spread, LEAST_GAP / 3), LEAST_GAP)
+        return min(max((self.last - self.starts) / LOOKS, least), MOST_GAP)
 
     @property
     def last(self) -> float:
-        return max(self.p95, self.p50 * 1.1)
+        """When nearly all have ended."""
+        return self.p50 + self.spread
 
     def wait(self, age: float) -> float:
         """Return the seconds until the next question about a task of that age."""

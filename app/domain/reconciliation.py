@@ -1,9 +1,9 @@
 """The account's balance against the books: what it lost, and what of that tasks explain.
 
-kie.ai takes credits when it accepts a create and gives them back when the task fails; the books know
-a cost at the task's end. What is under way at either end of a span may be on one side only, so of
-the two readings of a difference, taken at the create or at the end, the smaller one counts: what is
-called unexplained is so in both.
+kie.ai takes credits when it accepts a create and gives them back when the task fails; the books
+know a cost at the task's end. What is under way at either end of a span may be on one side only, so
+of the two readings of a difference, taken at the create or at the end, the smaller one counts: what
+is called unexplained is so in both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,13 +88,13 @@ class Span:
 def top_up(before: Reading, after: Reading) -> Decimal:
     """Return the credits that were bought between two readings; a rise may be only a refund.
 
-    What was under way may have been given back: a rise by no more is none. What tasks cost
-    meanwhile is added to the rise. A top-up that is smaller than both is taken for less loss.
+    What was under way may have been given back, and what was booked too: a rise by no more is none.
+    What tasks cost meanwhile is added to the rise. A smaller top-up is taken for less loss.
     """
-    rise = after.balance - before.balance
-    if rise <= before.under_way:
+    rise, cost = after.balance - before.balance, after.booked - before.booked
+    if rise <= before.under_way + max(NOTHING, -cost):
         return NOTHING
-    return rise + max(NOTHING, after.booked - before.booked)
+    return rise + max(NOTHING, cost)
 
 
 def span(readings: Sequence[Reading]) -> Span | None:

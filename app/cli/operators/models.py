@@ -1,5 +1,8 @@
 """`kie-gateway models`: what is known of each model from the tasks of all clients."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from app.cli.options import AsJson
 from app.cli.output import show, show_json
 
@@ -21,8 +24,8 @@ def models(as_json: AsJson = False) -> None:
     from app.services.services import Services
     from app.services.spend.models import flat
 
-    async def read(services: Services) -> list[object]:
-        return list(await services.models.of_all())
+    async def read(services: Services) -> list[Mapping[str, Any]]:
+        return await services.models.of_all()
 
     found = with_operations(read)
     if as_json:
