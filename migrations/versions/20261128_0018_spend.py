@@ -1,6 +1,7 @@
 """What tasks cost by client, model and day, and what clients may spend."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,9 +39,7 @@ _INDEXES = {
 }
 
 
-def _column(
-    name: str, kind: sa.types.TypeEngine[object], *, null: bool = False
-) -> sa.Column[object]:
+def _column(name: str, kind: sa.types.TypeEngine[Any], *, null: bool = False) -> sa.Column[object]:
     return sa.Column(name, kind, nullable=null)
 
 

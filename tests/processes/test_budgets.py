@@ -45,7 +45,12 @@ class Fleet:
 
     def __init__(self, stage: Stage, api_key: str, changed: dict[str, str]) -> None:
         self.ports = (_free_port(), _free_port())
-        self.headers = {"Authorization": f"Bearer {api_key}"}
+        self.http = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {api_key}"},
+            trust_env=False,
+            timeout=30,
+            limits=httpx.Limits(max_connections=CREATES, max_keepalive_connections=0),
+        )
         self._stage = stage
         self._changed = changed
         self.up: dict[int, Running] = {}
@@ -54,7 +59,7 @@ class Fleet:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
+        async with self.http, asyncio.TaskGroup() as group:
             over = asyncio.Event()
             for port in self.ports:
                 group.create_task(self._kept(port, over))
@@ -79,9 +84,8 @@ class Fleet:
 
             async def look(port: int = port) -> bool | None:
                 with suppress(httpx.HTTPError):
-                    async with httpx.AsyncClient(trust_env=False) as http:
-                        found = await http.get(f"http://127.0.0.1:{port}/readyz")
-                        return found.is_success or None
+                    found = await self.http.get(f"http://127.0.0.1:{port}/readyz")
+                    return found.is_success or None
                 return None
 
             await eventually(look, 2 * PATIENCE)
@@ -95,24 +99,22 @@ class Fleet:
 
         async def look() -> int | None:
             with suppress(httpx.HTTPError):
-                async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-                    answer = await http.post(
-                        f"http://127.0.0.1:{next(ports)}/v1/tasks",
-                        json={"model": MODEL, "input": {"prompt": "a cat"}},
-                        headers={**self.headers, "Idempotency-Key": key},
-                    )
-                    if answer.status_code == 402:
-                        self.refused.append(answer.text)
-                    return answer.status_code if answer.status_code in LAST_WORDS else None
+                answer = await self.http.post(
+                    f"http://127.0.0.1:{next(ports)}/v1/tasks",
+                    json={"model": MODEL, "input": {"prompt": "a cat"}},
+                    headers={"Idempotency-Key": key},
+                )
+                if answer.status_code == 402:
+                    self.refused.append(answer.text)
+                return answer.status_code if answer.status_code in LAST_WORDS else None
             return None
 
         return await eventually(look, 3 * PATIENCE)
 
     async def get(self, path: str) -> Any:
-        async with httpx.AsyncClient(trust_env=False, headers=self.headers) as http:
-            answer = await http.get(f"http://127.0.0.1:{self.ports[0]}{path}")
-            assert answer.is_success, answer.text
-            return simplejson.loads(answer.text, use_decimal=True)
+        answer = await self.http.get(f"http://127.0.0.1:{self.ports[0]}{path}")
+        assert answer.is_success, answer.text
+        return simplejson.loads(answer.text, use_decimal=True)
 
 
 class Kie:
