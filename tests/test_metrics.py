@@ -118,6 +118,14 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
             "kie_gateway_budget_overshoot_credits_total": 2.5,
         },
     ),
+    "models that fail": (
+        lambda metrics: metrics.show_withdrawn(2),
+        {"kie_gateway_models_failing": 2},
+    ),
+    "unexplained loss": (
+        lambda metrics: metrics.show_unexplained(4.5, 1),
+        {"kie_gateway_unexplained_credits": 4.5, "kie_gateway_unexplained_alert_credits": 1},
+    ),
     "reserve put right": (Metrics.reserve_fixed, {"kie_gateway_reserves_fixed_total": 1}),
     "paid twice": (Metrics.paid_twice, {"kie_gateway_paid_twice_total": 1}),
     "disagreement": (
@@ -291,7 +299,7 @@ def test_no_label_has_a_value_that_is_not_listed() -> None:
 
 def test_alerts_speak_of_metrics_that_are_there() -> None:
     known = {metric.name: metric for metric in CATALOGUE}
-    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 23
+    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 25
     for alert in ALERTS:
         used = re.findall(r"kie_gateway_\w+", alert.expr)
         assert used, alert.name

@@ -63,7 +63,7 @@ def test_values_are_kept_rounded_and_bounded(given: str, found: tuple[str, str])
 
 LEARNT: dict[str, tuple[Sequence[Entry], dict[Learnt, int]]] = {
     "a success": ([ENTRY], DONE),
-    "two": ([ENTRY, ENTRY], {key: 2 for key in DONE}),
+    "two": ([ENTRY, ENTRY], dict.fromkeys(DONE, 2)),
     "credits that come second": (
         [replace(ENTRY, left_state="succeeded", left_seconds=ENTRY.seconds)],
         {(SHOP, "m", CREDITS, Decimal(4)): 1},
