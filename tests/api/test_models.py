@@ -1,7 +1,7 @@
 """Models and reconciliation over HTTP: learned from tasks, own ones only, and what is alarmed."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from app.services.services import Services
+from app.wiring import utc_now
 from tests.api.conftest import Inside, StartInside
 from tests.gateway import Gateway, issue_key
 from tests.services.stage import ask, slots_are_free
@@ -102,7 +103,7 @@ async def test_models_are_learned_from_tasks(place: Place) -> None:
     }
     assert own["seconds"] == {"p50": 12, "p95": 12}
     since = datetime.fromisoformat(own["last_success_at"])
-    assert datetime.now(UTC) - since < timedelta(minutes=1)
+    assert utc_now() - since < timedelta(minutes=1)
     key = await issue_key(place.gateway.settings, "other")
     other = httpx.AsyncClient(
         base_url=place.gateway.http.base_url, headers={"Authorization": f"Bearer {key}"}
@@ -179,7 +180,7 @@ async def test_what_the_balance_lost_is_explained_or_alarmed(place: Place) -> No
     place.balance += 1000
     await place.read()
     assert (await place.get(path, place.operator))["total"]["top_ups"] == 1000
-    yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
+    yesterday = (utc_now() - timedelta(days=1)).date()
     past = await place.get(f"{path}?from={yesterday}&to={yesterday}", place.operator)
     assert (past["data"], past["total"]) == ([], None)
 

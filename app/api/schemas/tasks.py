@@ -137,12 +137,12 @@ class Task(BaseModel):
     settled_by: Source | None = Field(description="How the end was learnt.")
     confirmed_at: datetime | None = Field(description="When a query to kie.ai said the same.")
     hold_reason: HoldReason | None = Field(description="Why a queued task has to wait.")
+    estimated_start_at: datetime | None = Field(
+        description="When a queued task will be sent, as far as can be seen; null in a pause."
+    )
     estimated_finish_at: datetime | None = Field(
         description="When a running task is likely to end, by the durations of its model's tasks; "
         "null: nobody knows, or it lasts longer than most."
-    )
-    estimated_start_at: datetime | None = Field(
-        description="When a queued task will be sent, as far as can be seen; null in a pause."
     )
     created_at: datetime
     submitted_at: datetime | None

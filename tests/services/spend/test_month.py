@@ -1,4 +1,4 @@
-"""Days of traffic, simulated: usage, the ledger and the balance agree, and what nobody booked shows.
+"""Days of traffic: usage, the ledger and the balance agree, and what nobody booked shows.
 
 kie.ai is the simulator's own account, with its prices, failures, refunds and ledger. Days pass by
 shifting what the database holds.
@@ -54,13 +54,14 @@ PASSES = (
         for name in ("created_at", "submitted_at", "finished_at")
     ),
     "UPDATE balance_readings SET at = at - interval '1 day'",
-    "UPDATE model_hours SET hour = hour - interval '1 day', at = at - interval '1 day'",
     # In two steps: each day takes the place of the one before.
     *(
         f"UPDATE {table} SET day = day {step}"  # noqa: S608  # our own names
         for table in ("usage_daily", "spend_daily")
         for step in ("- 10000", "+ 9999")
     ),
+    "UPDATE model_hours SET hour = hour - interval '10000 days'",
+    "UPDATE model_hours SET hour = hour + interval '9999 days'",
 )
 
 
@@ -206,6 +207,8 @@ class Month:
 
     async def passes(self) -> None:
         """Let a day pass; of each ended task only the books remain after two."""
+        await self.sql.execute("UPDATE kie_account SET models_due_at = NULL")
+        await self.services.models.look()
         for statement in PASSES:
             await self.sql.execute(statement)
         await self.sql.execute(
