@@ -2,13 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Bytecode is kept, whatever the machine prefers: each process of the tests would compile all code anew.
+unexport PYTHONDONTWRITEBYTECODE
 # One worker for each core; each has a database, and a server admits only so many connections.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 # Tests without a gateway: rules, clients, the store, and what holds of all files.
 QUICK := tests/domain tests/kie tests/outbound tests/store $(filter-out tests/test_embedded.py,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events attacks sbom image-check compat lock docs clean
+.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events attacks sbom image-check bench compat lock docs clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +71,9 @@ sbom: $(READY) ## write build/sbom.cdx.json: what the image installs, as Cyclone
 
 image-check: $(READY) ## build the image and its SBOM, and run the gateway from it
 	$(BIN)/python -m tests.image.check
+
+bench: $(READY) ## what each operation costs beside a floor and peers (under 10 minutes)
+	$(BIN)/python -m benchmarks.floor
 
 compat: $(READY) ## run a public client of kie.ai, unmodified, against the gateway; needs node and npm
 	$(BIN)/python -m tests.compat

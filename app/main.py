@@ -69,18 +69,19 @@ class Surface(StrEnum):
 
 
 _API = (
-    events.router,
+    health.live,
     tasks.router,
+    events.router,
     deliveries.router,
     spend.router,
     models.router,
     dropin.router,
-    health.live,
     health.inside,
 )
+"""The most used first: a path is compared with one route after the other."""
 
 ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
-    Surface.ALL: (*_API, callbacks.router),
+    Surface.ALL: (callbacks.router, *_API),
     Surface.INTERNAL: _API,
     Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
 }

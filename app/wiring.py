@@ -3,7 +3,7 @@
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from importlib import metadata
@@ -18,11 +18,12 @@ from app.config import Settings, variable
 from app.domain.admission import Limit, Limits, QueueBounds
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
-from app.domain.limits import ClientLimits
+from app.domain.limits import ClientLimits, Limited
 from app.domain.load import Bounds
 from app.domain.pace import Paces
 from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
+from app.domain.retention import retention
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
 from app.outbound.connections import session
@@ -36,18 +37,20 @@ from app.services.account.witness import Self, Witness
 from app.services.clients.admin_keys import AdminKeys
 from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
+from app.services.clients.known_keys import KnownKeys
 from app.services.clients.limits import Limits as ClientsLimits
 from app.services.clients.resealing import Resealing
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.clients.vault import Vault
 from app.services.deliveries.budget import Budget
-from app.services.deliveries.deliver import Deliverer
+from app.services.deliveries.deliver import Deliverer, Trying
 from app.services.deliveries.history import Deliveries
 from app.services.deliveries.outbox import Outbox
 from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
 from app.services.health import Health
+from app.services.limits.refusals import LimitRefusals
 from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
 from app.services.services import ApiSettings, Services
@@ -61,6 +64,7 @@ from app.services.spend.usage import Usage
 from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
+from app.services.tasks.erasure import Erasure
 from app.services.tasks.events import Feed
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
@@ -69,6 +73,8 @@ from app.services.tasks.numbering import Numbering
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
+from app.services.tasks.removal import Removal
+from app.services.tasks.retention import Retainer
 from app.services.tasks.streams import Streams
 from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
@@ -181,11 +187,13 @@ def build(
     )
     database, working = pools.callers, pools.working
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
-    under_way = UnderWay(_bounds(settings), metrics.overloaded)
+    under_way = UnderWay(_bounds(settings), _overloaded(metrics))
     leases = Leases(working, policy.lease)
     waiters = Waiters(working, signals)
     streams = Streams(working, signals)
     uses = Uses(working)
+    known_keys = KnownKeys(metrics.now)
+    signals.tap(known_keys.hear)
     guard = _guard(settings)
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
@@ -196,6 +204,12 @@ def build(
     paces = Paces()
     for_callers = Lifecycle(database, signals, outbox, policy, chance, metrics, paces)
     lifecycle = Lifecycle(working, signals, outbox, policy, chance, metrics, paces)
+    removal = Removal(metrics)
+    kept_for = retention(
+        days=settings.retention_days,
+        raw_days=settings.raw_retention_days,
+        token_days=settings.callback_token_days,
+    )
     witness = Witness(working, lifecycle.run, ourselves, utc_now, metrics)
     admission = Admission(working, policy, chance, witness, clocks)
     intake = Intake(lifecycle, urls, policy, metrics)
@@ -206,15 +220,17 @@ def build(
     for stop in (submitter.stop, health.end, waiters.close):
         shutdown.stops(stop)
     return Services(
-        authentication=Authentication(database, uses, clients_limits, admin_key, metrics),
+        authentication=Authentication(
+            database, uses, clients_limits, admin_key, metrics, known_keys
+        ),
         uses=uses,
         limits=clients_limits,
-        keys=Keys(database, vault, new_id, secrets.token_bytes),
+        keys=Keys(database, vault, new_id, secrets.token_bytes, known_keys.forget),
         admin_keys=AdminKeys(database, new_id, secrets.token_bytes),
         lifecycle=lifecycle,
         intake=intake,
         creates=Creates(
-            *(database, for_callers, submitter, guard, policy, new_id),
+            *(for_callers, submitter, guard, policy, new_id),
             Spending(metrics),
             metrics,
         ),
@@ -229,14 +245,14 @@ def build(
         restores=Restores(lifecycle.run, witness),
         stuck=StuckTasks(database, lifecycle, kie, urls),
         bulk=Bulk(database, lifecycle, new_id),
-        clients=Clients(database, guard),
+        clients=Clients(database, guard, known_keys.forget),
         resealing=Resealing(database, vault, new_id),
         deliverer=Deliverer(
             working,
+            signals.announce,
             Sender(callers, guard, settings.delivery_timeout),
             Signing(vault),
-            settings.delivery_schedule,
-            settings.delivery_timeout,
+            Trying(schedule=settings.delivery_schedule, timeout=settings.delivery_timeout),
             chance,
             metrics,
         ),
@@ -256,10 +272,15 @@ def build(
             *(new_id, metrics, today),
         ),
         sweeper=Sweeper(
+            working,
             lifecycle,
             Bookkeeping(
                 *(working, lifecycle.run, new_id, settings.delivery_schedule[0], metrics, today),
             ),
+        ),
+        erasure=Erasure(database, for_callers, removal),
+        retainer=Retainer(
+            lifecycle, removal, Erasure(working, lifecycle, removal), kept_for, metrics
         ),
         reader=Reader(database, waiters, urls, policy.limits, paces, utc_now),
         commands=Commands(database, signals, for_callers, metrics),
@@ -274,10 +295,23 @@ def build(
         shutdown=shutdown,
         under_way=under_way,
         metrics=metrics,
-        metrics_page=MetricsPage(pools, under_way, health, metrics, monotonic, policy.limits),
+        metrics_page=MetricsPage(
+            pools, under_way, health, metrics, monotonic, policy.limits, kept_for
+        ),
         kie=kie,
         api=_api(settings),
     )
+
+
+def _overloaded(metrics: Metrics) -> Callable[[Hashable], None]:
+    """Return what counts a request that was one too many, and logs whose it was."""
+    refusals = LimitRefusals(metrics)
+
+    def note(whose: Hashable) -> None:
+        metrics.overloaded()
+        refusals.note(Limited.OVERLOADED, whose)
+
+    return note
 
 
 def _bounds(settings: Settings) -> Bounds:

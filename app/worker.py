@@ -1,14 +1,15 @@
 """The loops that carry work on: under `serve` beside the API, under `worker` alone.
 
 Each loop takes what is due, sleeps until it is woken or its period is over, and outlives whatever
-goes wrong in a turn. NOTIFY wakes; the period is the guarantee.
+goes wrong in a turn. An announcement wakes it when there is something to do; the period is the
+guarantee.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -18,7 +19,7 @@ from app.services.services import Services
 from app.services.shutdown import Shutdown
 from app.services.tasks import numbering
 from app.services.tasks.submit import AT_ONCE
-from app.store.signals import DELIVER, POLL, PROBE, QUEUE, SWEEP, TASKS
+from app.store.signals import DELIVER, ERASE, POLL, PROBE, QUEUE, ROOM, SWEEP, TASKS
 
 MAX_SPREAD = 0.02
 """Seconds by which replicas are kept apart: more would leave the account's slots unused."""
@@ -43,8 +44,12 @@ class Loop:
     turn: Callable[[], Awaitable[float | None]]
     every: float
     """Seconds between turns at most: the guarantee, whatever wakes were lost."""
-    topic: str
-    """The announcement that wakes it."""
+    topics: tuple[str, ...]
+    """The announcements that wake it."""
+    only_if: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+    """Some wake it only where that is so."""
+    foresees: bool = False
+    """A turn's answer covers all that was announced before it, for whatever time."""
     claims: bool = False
     """A turn may hold claims that nobody else takes up before their leases are over."""
 
@@ -54,29 +59,38 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop(
             name="submit",
             turn=lambda: services.submitter.submit_due(AT_ONCE),
-            every=1.0,
-            topic=QUEUE,
+            every=5.0,
+            topics=(QUEUE, ROOM),
+            only_if={ROOM: lambda: services.submitter.is_waiting},
             claims=True,
         ),
-        Loop(name="poll", turn=services.poller.poll_due, every=1.0, topic=POLL, claims=True),
+        Loop(
+            name="poll",
+            turn=services.poller.poll_due,
+            every=5.0,
+            topics=(POLL,),
+            foresees=True,
+            claims=True,
+        ),
         Loop(
             name="deliver",
             turn=services.deliverer.deliver_due,
-            every=1.0,
-            topic=DELIVER,
+            every=10.0,
+            topics=(DELIVER,),
             claims=True,
         ),
-        Loop(name="probe", turn=services.account.probe_due, every=5.0, topic=PROBE),
-        Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topic=SWEEP),
-        Loop(name="balance", turn=services.reconciliation.turn, every=60.0, topic=PROBE),
+        Loop(name="probe", turn=services.account.probe_due, every=5.0, topics=(PROBE,)),
+        Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topics=(SWEEP,)),
+        Loop(name="balance", turn=services.reconciliation.turn, every=60.0, topics=()),
         number_loop(services),
+        Loop(name="retain", turn=services.retainer.retain, every=300.0, topics=(ERASE,)),
     )
 
 
 def number_loop(services: Services) -> Loop:
     """Return the loop without which the feed stands still."""
     turn = services.numbering.number
-    return Loop(name="number", turn=turn, every=numbering.LOOK, topic=TASKS)
+    return Loop(name="number", turn=turn, every=numbering.LOOK, topics=(TASKS,))
 
 
 @asynccontextmanager
@@ -127,9 +141,9 @@ async def _stopped(shutdown: Shutdown, workers: Sequence["asyncio.Task[None]"]) 
 async def _turning(loop: Loop, services: Services, shutdown: Shutdown) -> None:
     tries, health = 0, services.health
     health.beat(loop.name)
-    with services.signals.subscribed(loop.topic) as woken:
+    with services.signals.alarm(*loop.topics, only_if=loop.only_if) as alarm:
         while True:
-            woken.clear()
+            alarm.clear(all_=loop.foresees)
             try:
                 rest = await _whole(loop, shutdown)
                 tries = 0
@@ -139,7 +153,7 @@ async def _turning(loop: Loop, services: Services, shutdown: Shutdown) -> None:
             health.beat(loop.name)
             rest = loop.every if rest is None else min(rest, loop.every)
             if rest > 0 or tries > 0:
-                await _woken(woken, rest + _pause(tries))
+                await alarm.wait(_spread(rest + _pause(tries)))
 
 
 async def _whole(loop: Loop, shutdown: Shutdown) -> float | None:
@@ -153,12 +167,9 @@ async def _whole(loop: Loop, shutdown: Shutdown) -> float | None:
         raise
 
 
-async def _woken(woken: asyncio.Event, seconds: float) -> None:
-    """Sleep, a little longer than told so that replicas do not march in step."""
-    spread = min(seconds / 10, MAX_SPREAD)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds + random.uniform(0, spread)):  # noqa: S311  # no secret
-            await woken.wait()
+def _spread(seconds: float) -> float:
+    """Return a little more, so that replicas do not march in step."""
+    return seconds + random.uniform(0, min(seconds / 10, MAX_SPREAD))  # noqa: S311  # no secret
 
 
 async def _kept_up(name: str, run: Callable[[], Awaitable[None]]) -> None:

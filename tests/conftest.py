@@ -107,4 +107,4 @@ async def sql(
 ) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
     """Lend a connection to look and to set the stage with; all rows go after the test."""
     yield sql_connection
-    await sql_connection.execute(database.EMPTY)
+    await database.emptied(sql_connection)

@@ -20,6 +20,7 @@ TABLES = (
         "failing_urls",
     ),
     *(
+        "erased_tasks",
         "callbacks",
         "feed",
         "task_events",
@@ -63,6 +64,22 @@ EMPTY = "; ".join(
     )
 )
 """Leaves the database as it was migrated. TRUNCATE makes new files: 41 ms where this takes 8."""
+
+
+async def emptied(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Leave the database as it was migrated, though a gateway may be writing to it.
+
+    It locks tables in another order than we do: who is found in a deadlock gives way, and we
+    begin again.
+    """
+    while True:
+        try:
+            await connection.execute(EMPTY)
+        except asyncpg.DeadlockDetectedError:
+            await connection.execute("ROLLBACK")
+        else:
+            return
+
 
 NO_FSYNC = ("fsync", "full_page_writes", "synchronous_commit")
 """What guards against a loss of power, which a server of the tests does not outlive anyway."""

@@ -12,8 +12,8 @@ from app.config import Settings
 from app.domain.audit import Actor, Operator
 from app.services.clients.keys import Keys
 from app.services.clients.vault import Vault
-from app.store.engine import Database
 from app.wiring import new_id
+from tests.lending import lent
 from tests.stage import eventually
 
 SECRET = "a-secret-of-the-tests-not-to-be-shown"
@@ -95,13 +95,10 @@ async def issue_key(settings: Settings, name: str) -> str:
     """Issue a key as the command line does, without wiring all the rest."""
     url = settings.database_url
     assert url is not None
-    database = Database(url.get_secret_value(), pool_size=1)
-    try:
+    async with lent(url.get_secret_value()) as database:
         sealer = Vault([secret.get_secret_value() for secret in settings.secret_keys])
         keys = Keys(database, sealer, new_id, secrets.token_bytes)
         return (await keys.create(name, operator=OPERATOR)).api_key
-    finally:
-        await database.dispose()
 
 
 def _texts(params: Mapping[str, object]) -> dict[str, str]:

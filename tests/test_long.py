@@ -23,7 +23,8 @@ def test_what_does_not_fit_is_left_out_and_named(
 ) -> None:
     ran: list[int] = []
 
-    def passes(part: Part) -> bool:
+    def passes(part: Part, left: float | None) -> bool:
+        assert left is not None
         ran.append(part.seconds)
         return part.seconds != 6
 
@@ -36,3 +37,22 @@ def test_what_does_not_fit_is_left_out_and_named(
         "left out for want of time: of 50",
         "FAILED: of 6",
     ]
+
+
+def test_what_turns_out_slower_is_cut_off_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endless = Part(name="of ages", seconds=0, command=("http.server", "--bind", "127.0.0.1", "0"))
+    monkeypatch.setattr(long, "PARTS", [endless])
+    assert long.main(["--within", "0.5"]) == 0
+    *_, cut, left_out = capsys.readouterr().out.splitlines()
+    assert cut.startswith("== of ages: cut off after")
+    assert left_out == "left out for want of time: of ages"
+
+
+@pytest.mark.parametrize(("module", "passed"), [("this", 0), ("no_such_module", 1)])
+def test_a_part_that_ends_in_time_says_how(
+    monkeypatch: pytest.MonkeyPatch, module: str, passed: int
+) -> None:
+    monkeypatch.setattr(long, "PARTS", [Part(name="it", seconds=0, command=(module,))])
+    assert long.main(["--within", "60"]) == passed

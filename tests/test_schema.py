@@ -35,7 +35,7 @@ from app.store import releases, schema, tables
 from app.store.account import admission
 from app.store.deliveries import history
 from app.store.engine import Database
-from app.store.tasks import callbacks, rows
+from app.store.tasks import callbacks, rows, storing
 
 
 def config(dsn: str, stdout: TextIO = sys.stdout) -> Config:
@@ -336,7 +336,9 @@ def test_nothing_that_both_a_report_and_a_table_know_is_left_out() -> None:
 
 
 def test_a_new_task_is_stored_under_its_own_names() -> None:
-    given = {*rows.NewTask.__slots__, *Draft.__slots__} - {"draft", "submit_within", "unknown_cost"}
+    given = {*storing.NewTask.__slots__, *Draft.__slots__} - {
+        *("draft", "submit_within", "unknown_cost")
+    }
     assert given <= columns(tables.Task)
     assert set(admission.ClaimedTask.__slots__) - {"slot"} <= columns(tables.Task)
 

@@ -8,7 +8,7 @@ from functools import partial
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from app.api.deps import ClientDep, OperatorDep, ServicesDep
+from app.api.deps import CallerDep, OperatorDep, ServicesDep
 from app.api.schemas.bodies import Body, validated
 from app.domain import exact_json
 from app.domain.errors import BodyTooLargeError, Flaw, MalformedBodyError, TooManyValuesError
@@ -19,7 +19,7 @@ from app.services.services import ApiSettings
 def client_body(model: type[Body]) -> Callable[..., Awaitable[Body]]:
     """Build the dependency that reads and checks a client's body."""
 
-    async def read(request: Request, services: ServicesDep, _: ClientDep) -> Body:
+    async def read(request: Request, services: ServicesDep, _: CallerDep) -> Body:
         return validated(model, await read_json(request, services.api))
 
     return read

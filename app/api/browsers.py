@@ -28,7 +28,10 @@ DOCS_POLICY = (
 """For the page at /docs: its viewer sets styles by attributes, and runs no script but files."""
 
 
+_RAW = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
+
+
 def protect(headers: MutableHeaders) -> None:
     """Add what is not said yet."""
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
+    said = {name for name, _ in headers.raw}
+    headers.raw.extend(pair for pair in _RAW if pair[0] not in said)

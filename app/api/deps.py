@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.base import SecurityBase
 
 from app.api.callers import recognise
 from app.domain.access import Caller, Role, Scope
@@ -43,11 +44,6 @@ ServicesDep = Annotated[Services, Depends(services)]
 CALLERS = "HTTPBearer"
 """What the OpenAPI document calls an API key."""
 
-_bearer = HTTPBearer(
-    auto_error=False,
-    scheme_name=CALLERS,
-    description="A key made by `kie-gateway keys create NAME`.",
-)
 _admin_bearer = HTTPBearer(
     auto_error=False,
     scheme_name="AdminKey",
@@ -55,26 +51,40 @@ _admin_bearer = HTTPBearer(
 )
 
 
-async def caller(
-    request: Request,
-    services: ServicesDep,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Caller:
-    """Return who calls, by a key that is for this route; raises as `Authentication.allowed`.
+class CallersKey(SecurityBase):
+    """Finds out who calls, by a key that is for the route; raises as `Authentication.allowed`.
 
-    Raises `OverloadedError` too, where too much is under way and most of it is the client's.
+    Raises `OverloadedError` too, where too much is under way and most of it is the client's. It
+    depends on nothing: FastAPI walks through all that a dependency needs again for each one that
+    needs it.
     """
-    scope = NEEDED[request.scope["endpoint"]]
-    sent = _sent(request, credentials)
-    known = await services.authentication.known(sent)
-    recognise(request)
-    request.scope["state"][COUNT] = known.count  # every answer from here on shows it
-    found = services.authentication.allowed(known, sent, Scope(scope))
-    became(found.client_id)
-    return found
+
+    def __init__(self) -> None:
+        """Describe itself as what reads the header does."""
+        self.model = _bearer.model
+        self.scheme_name = _bearer.scheme_name
+
+    async def __call__(self, request: Request) -> Caller:
+        services: Services = request.app.state.services
+        scope = NEEDED[request.scope["endpoint"]]
+        sent = _sent(request, await _bearer(request))
+        known = await services.authentication.known(sent)
+        recognise(request)
+        request.scope["state"][COUNT] = known.count  # every answer from here on shows it
+        found = services.authentication.allowed(known, sent, Scope(scope))
+        became(found.client_id)
+        return found
 
 
-CallerDep = Annotated[Caller, Depends(caller)]
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name=CALLERS,
+    description="A key made by `kie-gateway keys create NAME`.",
+)
+
+_callers_key = CallersKey()
+
+CallerDep = Annotated[Caller, Depends(_callers_key)]
 
 
 async def client(caller: CallerDep) -> UUID:

@@ -7,6 +7,7 @@ dual-stack listener writes as IPv6, and words that are no address.
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -16,8 +17,17 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _PEER = "kie_gateway.peer"
 
 
+LONGEST = 64
+"""Characters of an address with its zone; what is longer is none."""
+
+
 def plain(host: str) -> str | None:
     """Return an address in its shortest spelling, without its zone; None: it is no address."""
+    return _plain(host) if len(host) <= LONGEST else None
+
+
+@lru_cache(maxsize=4096)
+def _plain(host: str) -> str | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -31,6 +41,7 @@ class TrustedProxies:
 
     def __init__(self, app: ASGIApp, trusted: Sequence[Network]) -> None:
         self._app = app
+        self._trusts = bool(trusted)
         hosts = [str(network) for network in trusted]
         self._reading = ProxyHeadersMiddleware(cast("Any", self._checked), hosts)
 
@@ -38,6 +49,9 @@ class TrustedProxies:
         client = scope.get("client")
         if client is not None:
             scope["client"] = (plain(client[0]) or client[0], client[1])
+        if not self._trusts:
+            await self._app(scope, receive, send)
+            return
         scope[_PEER] = scope.get("client")
         await self._reading(cast("Any", scope), cast("Any", receive), cast("Any", send))
 

@@ -1,5 +1,6 @@
 """Counts what is under way: requests, the bytes of their bodies and those of their answers."""
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import refusal
@@ -28,8 +29,11 @@ class LoadFrame:
             return
         services: Services = scope["app"].state.services
         address, *_ = scope.get("client") or ("unknown",)
+        authorization = Headers(scope=scope).get("authorization", "")
+        whose = services.authentication.whose(authorization, address)
         try:
-            with services.under_way.request(address) as place:
+            with services.under_way.request(whose) as place:
+                await services.under_way.enter(whose)
                 token = CURRENT.set(place)
                 try:
                     await self._app(scope, _taking(place, receive), _holding(place, send))

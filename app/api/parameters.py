@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 from fastapi.dependencies.models import Dependant
 
-from app.api.deps import ClientDep, OperatorDep
+from app.api.deps import CallerDep, OperatorDep
 from app.api.schemas.tasks import (
     MAX_METADATA,
     MAX_METADATA_KEY,
@@ -58,7 +58,7 @@ def _pair_trouble(key: str, value: str, before: Mapping[str, str]) -> str | None
     return None
 
 
-async def only_known_parameters(request: Request, _: ClientDep) -> None:
+async def only_known_parameters(request: Request, _: CallerDep) -> None:
     """Refuse a misspelt query parameter: a filter that is ignored answers another question.
 
     The key comes first: without one, nothing else is revealed.
@@ -72,6 +72,8 @@ async def only_known_admin_parameters(request: Request, _: OperatorDep) -> None:
 
 
 def _refuse_unknown(request: Request) -> None:
+    if not request.scope["query_string"]:
+        return
     route = request.scope["route"]
     known = set(_query_names(route.dependant))
     free = METADATA_PARAMETER in (route.openapi_extra or {}).get("parameters", ())

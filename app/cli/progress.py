@@ -1,12 +1,13 @@
 """How a task's progress is shown while a command waits for its end."""
 
 from collections.abc import Mapping
-from typing import Any
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from app.cli.callers.client import Gateway
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 COLOURS: Mapping[str, str] = {
     "succeeded": "green",
@@ -16,7 +17,7 @@ COLOURS: Mapping[str, str] = {
 }
 
 
-def follow(gateway: Gateway, task_id: str, console: Console) -> dict[str, Any]:
+def follow(gateway: Gateway, task_id: str, console: "Console") -> dict[str, Any]:
     """Print a line for each change, a living line below; return the task at its end."""
     task: dict[str, Any] = {}
     with console.status(f"task {task_id}"):
@@ -25,8 +26,10 @@ def follow(gateway: Gateway, task_id: str, console: Console) -> dict[str, Any]:
     return task
 
 
-def _line(task: dict[str, Any]) -> Text:
+def _line(task: dict[str, Any]) -> "Text":
     """Write what changed: as plain text, for kie.ai's words may look like markup."""
+    from rich.text import Text
+
     state = task["state"]
     remarks = [
         f"kie.ai says {task['kie_state']}" if task.get("kie_state") else "",

@@ -34,6 +34,7 @@ class Limited(StrEnum):
     QUEUE_FULL = "queue_full"
     REFRESH = "refresh"
     REDELIVERIES = "redeliveries"
+    OVERLOADED = "overloaded"
 
 
 class Held(StrEnum):

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from app.store import signals
 from app.store.engine import Connection
 
 Result = TypeVar("Result")
@@ -20,9 +21,13 @@ class Consequences:
         self.topics: set[str] = set()
         self.counts: list[Callable[[], None]] = []
 
-    def wake(self, *topics: str | UUID) -> None:
-        """Wake whoever waits for these topics; a task's topic is its id."""
-        self.topics.update(topic.hex if isinstance(topic, UUID) else topic for topic in topics)
+    def wake(self, *topics: str | UUID, after: float = 0.0) -> None:
+        """Wake whoever waits for these topics, where there is something to do `after` seconds.
+
+        A task's topic is its id.
+        """
+        names = (topic.hex if isinstance(topic, UUID) else topic for topic in topics)
+        self.topics.update(signals.after(name, after) for name in names)
 
     def count(self, counting: Callable[[], None]) -> None:
         """Have a metric counted, or a line logged, that only the commit makes true."""

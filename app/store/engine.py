@@ -16,7 +16,7 @@ from app.domain.errors import DatabaseUnavailableError, OverloadedError
 from app.domain.exact_json import read, render
 from app.domain.retry import backoff
 from app.store.connecting import DURABLE_TRANSACTION, Connector
-from app.store.sharing import Turns
+from app.store.sharing import ASKING, Turns
 from app.store.trouble import MAYBE_AWAY, away, is_integrity, is_unusable
 
 Connection = AsyncConnection
@@ -31,6 +31,12 @@ Columns = Mapping[str, Any]
 Result = TypeVar("Result")
 
 _POOL_TIMEOUT = 5.0
+
+ENOUGH = 3
+"""Places for reads of which no caller has all: to wait for the end of a long one is long."""
+
+LOOK_UPS = 2
+"""Keys that are looked up at once, at a millisecond each: all other places are for work."""
 
 _RECYCLE_AFTER = 900
 """Seconds after which a connection is replaced: what it was opened to may have changed since."""
@@ -53,8 +59,11 @@ class Database:
         self, dsn: str, *, pool_size: int = 10, command_timeout: float | None = 15.0
     ) -> None:
         self.pool_size = pool_size
-        # Half is left for what takes no turn: a key that is checked waits behind no list.
-        self._turns = Turns(max(1, pool_size // 2))
+        # Reads leave half to keys that are checked and to creates, which wait behind no list.
+        places = max(1, pool_size // 2)
+        self._reads = Turns(places, kept=int(places >= ENOUGH))
+        self._look_ups = Turns(LOOK_UPS)
+        self._writes = Turns(max(1, pool_size - 1))
         self._connector = Connector(dsn, command_timeout=command_timeout)
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -86,13 +95,17 @@ class Database:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction; raises `DatabaseUnavailableError` when its fate may be unknown."""
-        with _raising_unavailable():
-            async with self._engine.begin() as connection:
-                acts = connection.info[_AFTER_COMMIT] = []
-                if self._connector.is_pooled:
-                    await connection.execute(_DURABLE)
-                yield connection
+        """Open a transaction; raises `DatabaseUnavailableError` when its fate may be unknown.
+
+        Callers take turns, as at `read`.
+        """
+        async with self._turn(self._writes, ASKING.get()):
+            with _raising_unavailable():
+                async with self._engine.begin() as connection:
+                    acts = connection.info[_AFTER_COMMIT] = []
+                    if self._connector.is_pooled:
+                        await connection.execute(_DURABLE)
+                    yield connection
         for act in acts:
             act()
 
@@ -106,20 +119,35 @@ class Database:
         Where statements are not prepared, all are one: a pooler may lend us another session after
         each, and asyncpg parses and executes in two steps.
         """
-        async with AsyncExitStack() as stack:
-            if whose is not None:
-                await self._turn(stack, whose)
-            stack.enter_context(_raising_unavailable())
-            lent = self._reading.connect() if self._connector.prepares else self._engine.begin()
-            yield await stack.enter_async_context(lent)
+        async with self._turn(self._reads, whose), self._lent() as connection:
+            yield connection
 
-    async def _turn(self, stack: AsyncExitStack, whose: Hashable) -> None:
-        try:
-            async with asyncio.timeout(_POOL_TIMEOUT):
-                await stack.enter_async_context(self._turns.turn(whose))
-        except TimeoutError:
-            detail = "Your other requests keep the database busy. Send fewer at once."
-            raise OverloadedError(detail) from None
+    @asynccontextmanager
+    async def look_up(self, whose: Hashable) -> AsyncIterator[AsyncConnection]:
+        """Lend one as `read` does, for a statement so brief that it waits behind no list."""
+        async with self._turn(self._look_ups, whose), self._lent() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[AsyncConnection]:
+        with _raising_unavailable():
+            lent = self._reading.connect() if self._connector.prepares else self._engine.begin()
+            async with lent as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _turn(self, turns: Turns, whose: Hashable) -> AsyncIterator[None]:
+        if whose is None:
+            yield
+            return
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(_POOL_TIMEOUT):
+                    await stack.enter_async_context(turns.turn(whose))
+            except TimeoutError:
+                detail = "Your other requests keep the database busy. Send fewer at once."
+                raise OverloadedError(detail) from None
+            yield
 
     @asynccontextmanager
     async def at_once(self) -> AsyncIterator[AsyncConnection]:
@@ -142,6 +170,7 @@ class Database:
         *,
         patience: float = 10.0,
         insist: bool = False,
+        at_once: bool = False,
     ) -> Result:
         """Carry out `work` in a transaction, again while the database is away.
 
@@ -151,13 +180,16 @@ class Database:
 
         `insist`: what is to be written is paid for, or was said once. Then whatever goes wrong is
         tried again until patience is over, but for rows that contradict each other twice.
+
+        `at_once`: it is one statement, which commits by itself.
         """
         deadline = asyncio.get_running_loop().time() + patience
         tries = contradictions = 0
         while True:
             try:
                 with _raising_unavailable():
-                    async with asyncio.timeout_at(deadline), self.begin() as connection:
+                    opened = self.at_once() if at_once else self.begin()
+                    async with asyncio.timeout_at(deadline), opened as connection:
                         return await work(connection)
             except DatabaseUnavailableError as error:
                 trouble: Exception = error

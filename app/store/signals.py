@@ -2,60 +2,155 @@
 
 NOTIFY is never sent inside a durable transaction: it holds one lock for the whole database through
 the commit (measured with a 2 ms fsync: 370 commits a second instead of 5,400). What was announced
-after commits within `GATHER` seconds goes out in one statement on a connection of its own.
+after commits goes out on a connection of its own: the first after a pause within `GATHER` seconds,
+then what has come together in `PACE`.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TypeAlias
+from uuid import UUID
 
 import asyncpg
+from sqlalchemy import func, select
 
+from app.domain.errors import DatabaseUnavailableError
 from app.store.connecting import Connector
+from app.store.engine import Database
 from app.store.trouble import MAYBE_AWAY, away
 
 CHANNEL = "kie_gateway"
 GATHER = 0.005
-BATCH = 200
-"""Topics in one message: 200 of 33 bytes stay under PostgreSQL's 8,000."""
+PACE = 0.05
+"""Seconds between two messages of a process at least: each is a statement, and wakes all others."""
+BATCH = 180
+"""Topics in one message: 180 of 40 bytes and a comma stay under PostgreSQL's 8,000."""
 
 _TASK_DIGITS = 32
 _CLOSED = "the listening connection was closed"
 
 QUEUE = "queue"
+"""Something may be sent that could not before."""
+ROOM = "room"
+"""A slot or a seat came free: of use only where tasks wait for it."""
 POLL = "poll"
 PROBE = "probe"
 SWEEP = "sweep"
 DELIVER = "deliver"
+KEYS = "keys"
+"""An API key or its client has changed."""
 FEED = "feed"
 """Events have got their positions in the feed."""
 TASKS = "tasks"
 """Never announced: it is woken by the topic of every task."""
+ERASE = "erase"
+"""A client was marked to be erased."""
 EVERYTHING = "*"
 """Anything may have happened: the connection was away."""
+
+
+_AFTER = "+"
+_GRID = 0.1
+"""Seconds: alarms for later are rung together, a little late rather than each by itself."""
+_HORIZON = 60.0
+"""Seconds beyond which no alarm is kept: what is due then is found by looking."""
+
+
+def after(topic: str, seconds: float) -> str:
+    """Return what is announced where there will be something to do in so many seconds."""
+    return f"{topic}{_AFTER}{seconds:.3f}" if seconds > 0 else topic
+
+
+_Listening: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
+
+
+class Alarm:
+    """Rings when something was announced, or at the instant that the announcement named."""
+
+    def __init__(self, only_if: Mapping[str, Callable[[], bool]]) -> None:
+        """`only_if`: of these topics it rings only where that is so at the moment."""
+        self._clock = asyncio.get_running_loop().time
+        self._only_if = only_if
+        self._set: dict[float, set[str]] = {}
+        self._changed = asyncio.Event()
+
+    def set(self, topic: str, at: float) -> None:
+        """Ring at that time of the event loop's clock."""
+        now = self._clock()
+        if at > now + _HORIZON:
+            return
+        at = at if at > now else 0.0
+        self._set.setdefault(at, set()).add(topic)
+        self._changed.set()
+
+    def clear(self, *, all_: bool) -> None:
+        """Forget what should have rung by now, or all."""
+        now = self._clock()
+        self._set = {} if all_ else {at: of for at, of in self._set.items() if at > now}
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until it rings, at most for so many seconds."""
+        until = self._clock() + seconds
+        while not self._rings():
+            self._changed.clear()
+            next_at = min((*self._set, until))
+            if self._clock() >= until:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(next_at):
+                    await self._changed.wait()
+
+    def _rings(self) -> bool:
+        now = self._clock()
+        while self._set and (at := min(self._set)) <= now:
+            if any(topic not in self._only_if or self._only_if[topic]() for topic in self._set[at]):
+                return True
+            del self._set[at]
+        return False
+
+
+_ERASED = "erased-"
+
+
+def erased(task_id: UUID) -> str:
+    """Return the topic of a task that is no more: nobody needs to wait for it."""
+    return f"{_ERASED}{task_id.hex}"
+
+
+def erased_in(topic: str) -> UUID | None:
+    """Return the task that a topic says is no more; None: it says something else."""
+    return UUID(hex=topic.removeprefix(_ERASED)) if topic.startswith(_ERASED) else None
 
 
 class Signals:
     """Wakes who waits for a topic when something was committed about it.
 
-    A topic is one of the constants above or a task's id as 32 hex digits. A wake-up may be lost or
-    come twice: whoever is woken looks again.
+    A topic is one of the constants above or a task's id as 32 hex digits; `after` says when there
+    will be something to do. A wake-up may be lost or come twice: whoever is woken looks again.
     """
 
     def __init__(self, dsn: str) -> None:
         self._connect = Connector(dsn)
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._alarms: defaultdict[str, set[Alarm]] = defaultdict(set)
         self._taps: list[Callable[[str], None]] = []
-        self._outgoing: set[str] = set()
+        self._outgoing: set[tuple[str, float]] = set()
+        """Topics, and when each is due by the loop's clock; 0: at once."""
         self._anything = asyncio.Event()
+        self._sent_at = 0.0
 
     def announce(self, *topics: str) -> None:
         """Wake everyone, in every process. Call it only after the commit."""
-        for topic in topics:
-            self._wake(topic)
-        self._outgoing.update(topics)
-        self._anything.set()
+        for announced in topics:
+            topic, at = _read(announced)
+            self._wake(topic, at)
+            self._outgoing.add((topic, at))
+        if topics:
+            self._anything.set()
 
     @contextmanager
     def subscribed(self, topic: str) -> Iterator[asyncio.Event]:
@@ -68,6 +163,20 @@ class Signals:
             self._waiting[topic].discard(event)
             if not self._waiting[topic]:
                 del self._waiting[topic]
+
+    @contextmanager
+    def alarm(
+        self, *topics: str, only_if: Mapping[str, Callable[[], bool]] | None = None
+    ) -> Iterator[Alarm]:
+        """Lend an alarm for what is announced of the topics."""
+        alarm = Alarm(only_if or {})
+        for topic in topics:
+            self._alarms[topic].add(alarm)
+        try:
+            yield alarm
+        finally:
+            for topic in topics:
+                self._alarms[topic].discard(alarm)
 
     def tap(self, hear: Callable[[str], None]) -> None:
         """Call `hear` with every topic announced, and with `EVERYTHING` after a lost connection."""
@@ -86,7 +195,8 @@ class Signals:
         connection = await self._connect()
         try:
             await connection.add_listener(CHANNEL, self._heard)
-            for topic in (*self._waiting, EVERYTHING):  # what was announced while nobody listened
+            # What was announced while nobody listened.
+            for topic in (*self._waiting, *self._alarms, EVERYTHING):
                 self._wake(topic)
             while True:
                 await self._send_gathered(connection)
@@ -95,25 +205,56 @@ class Signals:
 
     async def _send_gathered(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await _set_or_closed(self._anything, connection)
-        await asyncio.sleep(GATHER)
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(max(GATHER, self._sent_at + PACE - clock()))
         self._anything.clear()
-        topics = sorted(self._outgoing)
+        self._sent_at = now = clock()
+        topics = [after(topic, at - now) for topic, at in sorted(self._outgoing)]
         self._outgoing.clear()
         for start in range(0, len(topics), BATCH):
             message = ",".join(topics[start : start + BATCH])
             await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, message)
 
-    def _heard(self, *heard: object) -> None:
-        *_, message = heard
-        for topic in str(message).split(","):
-            self._wake(topic)
+    def _heard(
+        self,
+        connection: "_Listening",
+        sender: int,
+        _: str,
+        message: object,
+    ) -> None:
+        if sender == connection.get_server_pid():
+            return  # our own: whom it concerns here was woken as it was announced
+        for announced in str(message).split(","):
+            self._wake(*_read(announced))
 
-    def _wake(self, topic: str) -> None:
+    def _wake(self, topic: str, at: float = 0.0) -> None:
         kinds = (topic, TASKS) if len(topic) == _TASK_DIGITS else (topic,)
-        for event in (one for kind in kinds for one in self._waiting.get(kind, ())):
-            event.set()
+        for kind in kinds:
+            for event in self._waiting.get(kind, ()):
+                event.set()
+            for alarm in self._alarms.get(kind, ()):
+                alarm.set(topic, at)
         for hear in self._taps:
             hear(topic)
+
+
+async def announce_now(database: Database, topic: str) -> None:
+    """Wake everyone by a statement of its own: from a process that may end before others are told.
+
+    For rare changes, after their commit. Where the database is away, nobody is woken.
+    """
+    with suppress(DatabaseUnavailableError):
+        async with database.at_once() as connection:
+            await connection.execute(select(func.pg_notify(CHANNEL, topic)))
+
+
+def _read(announced: str) -> tuple[str, float]:
+    """Return the topic, and when it is due by the loop's clock; 0: at once."""
+    topic, _, seconds = announced.partition(_AFTER)
+    if not seconds:
+        return topic, 0.0
+    at = asyncio.get_running_loop().time() + float(seconds)
+    return topic, (at // _GRID + 1) * _GRID
 
 
 async def _set_or_closed(

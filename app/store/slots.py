@@ -18,14 +18,16 @@ from sqlalchemy import (
     bindparam,
     func,
     literal_column,
+    or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import Call
-from app.store.sql import NOW, later, seconds_since
+from app.store.sql import NOW, ONCE, later, seconds_since
 from app.store.tables import KieSlot
 
 
@@ -61,7 +63,47 @@ def free_slots(call: Call, calls: ColumnElement[int]) -> CTE:
     return select(slot.label("slot"), place).where(~busy).cte("free")
 
 
-_RELEASE = (
+def newest(call: Call) -> ColumnElement[int]:
+    """Return the highest slot that was ever taken, 0: none; all below it were taken too."""
+    found = select(func.max(KieSlot.slot)).where(KieSlot.kind == kind(call))
+    return func.coalesce(found.scalar_subquery(), 0, type_=Integer)
+
+
+def has_free(call: Call, calls: ColumnElement[int]) -> ColumnElement[bool]:
+    """Tell whether a slot may be taken now, by index."""
+    return or_(
+        newest(call) < calls,
+        select(KieSlot.slot)
+        .where(KieSlot.kind == kind(call), KieSlot.slot <= calls, KieSlot.free_at <= ONCE)
+        .exists(),
+    )
+
+
+def some_free_slots(call: Call, calls: ColumnElement[int], most: ColumnElement[int]) -> CTE:
+    """List up to `most` slots that may be taken now, numbered by `place`.
+
+    Those that are free for the longest come first, then new ones: both by index, so that it costs
+    the same however high the limit is. For calls whose slots are taken under one lock.
+    """
+    used = (
+        select(KieSlot.slot, KieSlot.free_at)
+        .where(KieSlot.kind == kind(call), KieSlot.slot <= calls, KieSlot.free_at <= ONCE)
+        .order_by(KieSlot.free_at)
+        .limit(most)
+        .subquery("used")
+    )
+    last = newest(call)
+    new = func.generate_series(last + 1, func.least(calls, last + most), type_=Integer)
+    number = new.column_valued("number")
+    found = union_all(
+        select(used.c.slot, used.c.free_at), select(number, literal_column("NULL::timestamptz"))
+    ).subquery("found")
+    order = (found.c.free_at.nulls_last(), found.c.slot)
+    place = func.row_number().over(order_by=order).label("place")
+    return select(found.c.slot, place).order_by(*order).limit(most).cte("free")
+
+
+RELEASE = (
     update(KieSlot)
     .where(
         KieSlot.kind == bindparam("held_kind"),
@@ -85,7 +127,13 @@ async def release(
 
     False: it was freed before, by an earlier try of the same record or by time.
     """
-    parameters = {
+    parameters = released(held, window=window, answered_ago=answered_ago)
+    return await connection.scalar(RELEASE, parameters) is not None
+
+
+def released(held: Held, *, window: float, answered_ago: float) -> dict[str, object]:
+    """Return the parameters of `RELEASE`."""
+    return {
         "held_kind": held.call,
         "held_slot": held.slot,
         "held_for": held.task_id,
@@ -93,7 +141,6 @@ async def release(
         "still": window - answered_ago,
         "ago": answered_ago,
     }
-    return await connection.scalar(_RELEASE, parameters) is not None
 
 
 _FREE_QUERY = free_slots(Call.QUERY, bindparam("calls", type_=Integer))

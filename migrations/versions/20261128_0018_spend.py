@@ -8,7 +8,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
 revision: str = "0018_spend"
-down_revision: str | None = "0016_fair_deliveries"
+down_revision: str | None = "0017_free_slots"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

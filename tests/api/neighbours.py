@@ -123,7 +123,7 @@ async def neighbours(dsn: str, upstream: Upstream) -> AsyncIterator[Neighbours]:
             await _furnish(made, upstream)
             yield made
         finally:
-            await sql.execute(database.EMPTY)
+            await database.emptied(sql)
             await sql.close()
 
 

@@ -16,6 +16,7 @@ from app.api import events
 from app.services.services import Services
 from app.store.clients import clients
 from app.store.engine import Connection
+from app.store.signals import KEYS
 from app.wiring import utc_now
 from tests.api.conftest import StartInside
 from tests.api.stage import Sql, is_held, problem
@@ -154,6 +155,7 @@ async def _expire(place: Place) -> None:
         await connection.exec_driver_sql(
             f"UPDATE api_keys SET expires_at = now() WHERE id = '{key_id}'"  # noqa: S608  # ours
         )
+    place.services.signals.announce(KEYS)  # as whatever changes a key does
 
 
 async def _disable(place: Place) -> None:

@@ -14,6 +14,12 @@ from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream
 
 
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
+
+
 def body(**members: str) -> bytes:
     """Write a create whose members are JSON text; the usual ones are valid unless given."""
     spelled = {"model": '"m"', "input": "{}", **members}

@@ -20,6 +20,12 @@ from tests.upstream import Upstream
 TOO_LARGE = Refusal(status=413, code="body_too_large", says="1048576 bytes")
 
 
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
+
+
 async def test_an_announced_giant_is_refused_before_it_is_read(
     gateway: Gateway, sql: Sql, upstream: Upstream
 ) -> None:

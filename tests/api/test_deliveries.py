@@ -35,6 +35,12 @@ BUSY = b"busy \xff\x00" + "é".encode() * 600
 DISABLED = Refusal(status=409, code="url_disabled", says="enable it")
 
 
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
+
+
 @dataclass(frozen=True, slots=True)
 class Outbox:
     """A gateway that delivers nothing by itself, and its outbox."""

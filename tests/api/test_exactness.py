@@ -19,6 +19,12 @@ INPUT = (
 """Spelled as we spell: compact, exponents like 1E+400, nothing escaped that need not be."""
 
 
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
+
+
 def spelled(response_body: bytes, name: str) -> str:
     """Cut the text of one member out of an object; `raw_decode` finds its end."""
     text = response_body.decode()

@@ -20,6 +20,12 @@ MODELS = ("m", "google/nano-banana")
 ORDERS = ("A-1", "A-2")
 
 
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
+
+
 class Row(NamedTuple):
     id: str
     state: State

@@ -200,4 +200,5 @@ async def test_a_reading_is_a_query_among_others_and_taken_by_one(place: Place) 
     assert place.upstream.credit_calls == 1
     assert await place.sql.fetchval("SELECT count(*) FROM balance_readings") == 1
     free = "SELECT free_at > now(), task_id FROM kie_slots WHERE slot = 4"
-    assert tuple(await place.sql.fetchrow(free)) == (True, None)
+    (slot,) = await place.sql.fetch(free)
+    assert tuple(slot) == (True, None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.attacks import bodies, deliveries, neighbours, queues, strangers
+from tests.attacks import bodies, crowd, deliveries, neighbours, queues, strangers
 from tests.attacks.attack import Attack
 
 _ALL = (
@@ -145,6 +145,12 @@ _ALL = (
         act=deliveries.repetitions,
         webhook=4.0,
         database=50,  # of which its own rows are the most
+    ),
+    Attack(
+        name="crowd",
+        title="100 clients with 6 connections each, as fast as they are answered, 15 s",
+        prepare=crowd.clients,
+        act=crowd.at_their_limits,
     ),
 )
 

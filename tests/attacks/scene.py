@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import sys
 import tempfile
 import time
@@ -47,6 +48,8 @@ class Seen:
     creates: list[float] = field(default_factory=list)
     webhooks: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    late: dict[str, float] = field(default_factory=dict)
+    """By the gateway's loops: by how much longer than its period one took to come round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,8 @@ class Figures:
     """Callbacks, tasks and deliveries that came to be, of everybody."""
     queries: int
     """Questions to kie.ai in that time, of everybody."""
+    loops_late: float | None = None
+    """Seconds by which the latest of the gateway's own loops was late; None: was not measured."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,7 +105,10 @@ class Scene:
     async def looked_at(self) -> AsyncIterator[Seen]:
         """Have everybody look on for the length of the block."""
         seen = Seen()
-        lookers = [self._livez(seen), self._reads(seen), self._creates(seen)]
+        lookers = [
+            *(self._livez(seen), self._reads(seen), self._creates(seen)),
+            self._loops(seen),
+        ]
         looking = [asyncio.create_task(looker) for looker in lookers]
         try:
             yield seen
@@ -116,6 +124,24 @@ class Scene:
                 seen.errors.append("/livez")
             seen.livez.append(time.monotonic() - started)
             await pause(0.1)
+
+    async def _loops(self, seen: Seen) -> None:
+        async with httpx.AsyncClient(
+            base_url=self.target.url, timeout=PATIENCE, trust_env=False
+        ) as http:
+            while True:
+                answer = None
+                started = time.monotonic()
+                with contextlib.suppress(httpx.HTTPError):
+                    answer = await http.get("/metrics")
+                waited = time.monotonic() - started
+                silent = _SILENT.findall(answer.text if answer else "")
+                for loop, seconds in silent:
+                    late = float(seconds) - PERIODS.get(loop, 5.0)
+                    seen.late[loop] = max(seen.late.get(loop, 0.0), late)
+                if not silent:  # who does not even say is as late, at least
+                    seen.late["metrics"] = max(seen.late.get("metrics", 0.0), waited)
+                await pause(1)
 
     async def _reads(self, seen: Seen) -> None:
         while True:
@@ -155,6 +181,11 @@ class Scene:
             return answer
         seen.errors.append("none" if answer is None else str(answer.status_code))
         return None
+
+
+PERIODS = {"submit": 1.0, "poll": 1.0, "deliver": 1.0, "number": 1.0}
+"""Seconds between a loop's turns (app/worker.py); the others have five."""
+_SILENT = re.compile(r'^kie_gateway_loop_silent_seconds\{loop="(\w+)"\} (\S+)', re.MULTILINE)
 
 
 async def _looked_up(heard: Mapping[str, float], task_id: str) -> float | None:
@@ -213,6 +244,7 @@ async def _measured(attack: Attack, scene: Scene) -> Figures:
         database=(after["bytes"] - before["bytes"]) / 1e6,
         rows=after["rows"] - before["rows"],
         queries=after["queries"] - before["queries"],
+        loops_late=max(seen.late.values(), default=None),
     )
 
 

@@ -92,8 +92,12 @@ async def test_one_of_three_killed(share: int, lab: Lab) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_fault(name: str, lab: Lab) -> None:
+    """A noisy client is beside; it is answered, and refused by 4xx only while a process lives."""
+    lab.scenario.noise.answers.clear()
     for combination in matrix.faults([name], replicas=1, tasks=10):
         _check(await lab.run(combination))
+    assert lab.scenario.noise.answers.keys() <= {200, 202, 404, 422, 429}
+    assert lab.scenario.noise.answers.total() > 0
 
 
 @pytest.mark.parametrize("name", PAIRS)

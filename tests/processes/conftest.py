@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from app.config import Settings
-from tests.database import EMPTY
+from tests.database import emptied
 from tests.gateway import SECRET, Gateway
 from tests.processes.stage import KIE_API_KEY, Running, Stage
 from tests.upstream import Upstream
@@ -79,7 +79,7 @@ async def replica_urls(stage: Stage, sql_connection: Connection) -> AsyncIterato
         stage.running("serve", "--no-worker", **roomy) as other,
     ):
         yield await one.ready(), await other.ready()
-    await sql_connection.execute(EMPTY)
+    await emptied(sql_connection)
 
 
 @pytest_asyncio.fixture

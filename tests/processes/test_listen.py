@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook
 
-from tests.database import EMPTY
+from tests.database import emptied
 from tests.gateway import Gateway
 from tests.processes.conftest import At, Connection, Start
 from tests.processes.stage import PATIENCE, Running, Stage
@@ -33,7 +33,7 @@ async def serving_url(stage: Stage, sql_connection: Connection) -> AsyncIterator
     }
     async with stage.running("serve", **near) as serving:
         yield await serving.ready()
-    await sql_connection.execute(EMPTY)
+    await emptied(sql_connection)
 
 
 @pytest_asyncio.fixture

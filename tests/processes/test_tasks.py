@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.database import EMPTY
+from tests.database import emptied
 from tests.processes.conftest import Connection
 from tests.processes.stage import Ended, Running, Stage
 
@@ -49,7 +49,7 @@ async def caller(stage: Stage, sql_connection: Connection) -> AsyncIterator[Call
             issued = (await stage.run("keys", "create", "caller", "--json")).json
             stage.secrets.update((issued["api_key"], issued["signing_secret"]))
             yield Caller(stage, await serving.ready(), simulator_url, issued["api_key"])
-    await sql_connection.execute(EMPTY)
+    await emptied(sql_connection)
 
 
 async def test_create_and_watch(caller: Caller, sql_connection: Connection) -> None:

@@ -76,8 +76,8 @@ async def working(
     clock, hanging, turning = Clock(), Turns(), Turns()
     hanging.go.clear()
     loops = [
-        Loop(name="poll", turn=hanging, every=0.01, topic=POLL),
-        Loop(name="sweep", turn=turning, every=0.01, topic=SWEEP),
+        Loop(name="poll", turn=hanging, every=0.01, topics=(POLL,)),
+        Loop(name="sweep", turn=turning, every=0.01, topics=(SWEEP,)),
     ]
     async with wired(make_settings(), dsn, monotonic=clock) as services:
         app = FastAPI()
@@ -154,7 +154,7 @@ async def test_a_loop_whose_turns_break_is_not_stuck(services: Services) -> None
         turned += 1
         raise ConnectionError
 
-    async with at_work(services, [Loop(name="poll", turn=turn, every=0, topic=POLL)]):
+    async with at_work(services, [Loop(name="poll", turn=turn, every=0, topics=(POLL,))]):
         await another(lambda: turned)
         assert services.health.stuck() == frozenset()
 

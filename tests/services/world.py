@@ -21,7 +21,7 @@ from app.services.services import Services
 from app.store.engine import Pools
 from app.store.signals import Signals
 from app.wiring import build
-from tests.database import EMPTY
+from tests.database import emptied
 from tests.stage import eventually
 from tests.upstream import failed, running, succeeded
 
@@ -104,7 +104,7 @@ class World:
 
     async def close(self) -> None:
         await self.die(restart=False)
-        await self.sql.execute(EMPTY)
+        await emptied(self.sql)
         await self.sql.close()
 
     async def start(self) -> None:

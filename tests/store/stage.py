@@ -21,7 +21,7 @@ from app.store.account import admission
 from app.store.account.admission import ClaimedTask
 from app.store.engine import Database
 from app.store.slots import Held
-from app.store.tasks.rows import NewTask
+from app.store.tasks.storing import NewTask
 
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 NEAR = 5.0
@@ -200,7 +200,8 @@ async def admit(
 ) -> list[ClaimedTask]:
     """Admit as a process does: the lock in one statement, the claim in the next."""
     async with database.begin() as connection:
-        assert await admission.lock_account(connection, wait=True)
+        locked = await admission.lock_account(connection, wait=True)
+        assert locked
         return await admission.admit(
             connection,
             limits=given,
@@ -208,6 +209,7 @@ async def admit(
             lease=30,
             taken_for=TAKEN_FOR,
             claim=claim or uuid.uuid4(),
+            plain=locked.is_plain,
         )
 
 

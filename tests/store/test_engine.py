@@ -4,6 +4,9 @@ import asyncio
 import socket
 import struct
 import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,10 +18,13 @@ from app.domain.task import State
 from app.store import engine, server
 from app.store.connecting import Connector
 from app.store.engine import Connection, Database, Pools
-from app.store.tasks import moves, rows
+from app.store.sharing import ASKING
+from app.store.tasks import moves, rows, storing
 from tests.proxy import between
 from tests.stage import eventually
 from tests.store.stage import Sql, events, new_task, put_client, put_task
+
+Lent: TypeAlias = Callable[[Database, str], AbstractAsyncContextManager[Connection]]
 
 DIRECTLY = 3.0
 """Seconds that what is not tried again may take."""
@@ -43,7 +49,7 @@ async def test_work_is_done_again_when_its_connection_dies(
 
     async def work(connection: Connection) -> uuid.UUID:
         pids.append(await backend(connection))
-        stored = await rows.insert_task(connection, new)
+        stored = await storing.insert_task(connection, new)
         if len(pids) == 1:
             await kill(sql, pids[0])
         move = Move(id=new.id, left=State.QUEUED, target=State.CANCELED)
@@ -63,7 +69,7 @@ async def test_work_is_done_again_when_its_connection_dies_before_the_commit(
 
     async def work(connection: Connection) -> uuid.UUID:
         pids.append(await backend(connection))
-        stored = await rows.insert_task(connection, new)
+        stored = await storing.insert_task(connection, new)
         if len(pids) == 1:
             await kill(sql, pids[0])
         return stored.id
@@ -82,7 +88,7 @@ async def test_work_finds_its_own_rows_when_only_the_answer_of_the_commit_is_los
     async def work(connection: Connection) -> uuid.UUID:
         nonlocal tries
         tries += 1
-        stored = await rows.insert_task(connection, new)
+        stored = await storing.insert_task(connection, new)
         if tries == 1:
             pid = await backend(connection)
             await connection.exec_driver_sql("COMMIT")
@@ -210,7 +216,7 @@ async def test_what_work_raises_is_let_through_and_nothing_is_kept(
     async def work(connection: Connection) -> None:
         nonlocal tries
         tries += 1
-        await rows.insert_task(connection, new)
+        await storing.insert_task(connection, new)
         raise error
 
     with pytest.raises(type(error)) as caught:
@@ -279,7 +285,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_behind(
     stored = asyncio.Event()
 
     async def work(connection: Connection) -> None:
-        await rows.insert_task(connection, new)
+        await storing.insert_task(connection, new)
         stored.set()
         await connection.execute(text("SELECT pg_sleep(60)"))
 
@@ -387,7 +393,7 @@ async def test_who_insists_is_not_stopped_by_any_error(
     async def work(connection: Connection) -> None:
         nonlocal tries
         tries += 1
-        await rows.insert_task(connection, new)
+        await storing.insert_task(connection, new)
         if tries < 3:
             raise error
 
@@ -455,6 +461,50 @@ async def test_a_reader_with_many_requests_holds_up_nobody(dsn: str) -> None:
     ending.set()
     assert await quiet <= 2
     await asyncio.gather(*noisy)
+    await pools.dispose()
+
+
+@asynccontextmanager
+async def _looked_up(pool: Database, whose: str) -> AsyncIterator[Connection]:
+    async with pool.look_up(whose) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _written(pool: Database, whose: str) -> AsyncIterator[Connection]:
+    token = ASKING.set(whose)
+    try:
+        async with pool.begin() as connection:
+            yield connection
+    finally:
+        ASKING.reset(token)
+
+
+@pytest.mark.parametrize("lent", [_looked_up, _written])
+async def test_keys_and_writes_of_one_client_hold_up_no_others(dsn: str, lent: Lent) -> None:
+    """However many came before: the quiet one is the next to be let in."""
+    pools = Pools.of(dsn, 5)
+    step = asyncio.Semaphore(0)
+    came: list[str] = []
+
+    async def ask(whose: str) -> None:
+        async with lent(pools.callers, whose):
+            came.append(whose)
+            await step.acquire()
+
+    noisy = [asyncio.create_task(ask("noisy")) for _ in range(30)]
+    await eventually(lambda: _is(len(came), 2))
+    quiet = asyncio.create_task(ask("quiet"))
+    await asyncio.wait({quiet}, timeout=0)
+    step.release()
+    await eventually(lambda: _is(len(came), 3))
+    # One of the noisy was in the next line already.
+    step.release()
+    await eventually(lambda: _is(len(came), 4))
+    assert "quiet" in came
+    for _ in range(40):
+        step.release()
+    await asyncio.gather(quiet, *noisy)
     await pools.dispose()
 
 

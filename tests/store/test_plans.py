@@ -6,7 +6,9 @@ Nothing about the planner is changed: what is asserted is what production gets.
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -17,11 +19,13 @@ from app.domain.keeping import raw
 from app.domain.move import Move
 from app.domain.polling import DuePoll
 from app.domain.task import State
-from app.store.account import admission, condition, forecast, queues
+from app.store.account import admission, bounds, condition, forecast, queues
+from app.store.account.admission import ClaimedTask
 from app.store.backlog import read_backlog
 from app.store.clients import clients
 from app.store.engine import Connection, Database
-from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, stuck, sweep
+from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, storing, stuck, sweep
+from tests.database import with_database
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
@@ -43,7 +47,7 @@ FROM generate_series(1, 5000) n;
 -- most tasks are final, as after some weeks; a backlog waits, part of it due
 INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,
                    idempotency_key, kie_task_id, submit_by, submitted_at, finished_at,
-                   due_at, leased_until, expires_at, result_urls)
+                   due_at, leased_until, expires_at, result_urls, booked)
 SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid, state, 'm',
        format('{"prompt": "%s"}', repeat('a cat ', 150))::json, '{}', 5, '\\x00',
        CASE WHEN n % 2 = 0 THEN 'key ' || n END,
@@ -56,7 +60,8 @@ SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid, stat
        CASE WHEN state = 'submitting' THEN now() + make_interval(secs => n % 40 - 10) END,
        CASE WHEN state IN ('running', 'unconfirmed')
             THEN now() + make_interval(secs => n % 3600 - 60) END,
-       CASE WHEN state = 'succeeded' THEN ARRAY['https://r.test/' || n] ELSE '{}' END
+       CASE WHEN state = 'succeeded' THEN ARRAY['https://r.test/' || n] ELSE '{}' END,
+       CASE WHEN state IN ('succeeded', 'failed', 'canceled', 'expired') THEN true END
 FROM (SELECT n, (ARRAY['queued', 'queued', 'queued', 'submitting', 'unconfirmed', 'running',
                        'running', 'expired', 'failed', 'canceled'])[n % 20 + 1] AS found
       FROM generate_series(1, 20000) n) numbered
@@ -76,17 +81,53 @@ SELECT lpad(to_hex(100000 + n), 32, '0')::uuid,
        '\\x00', now() + interval '1 hour', now() - interval '1 second'
 FROM generate_series(1, 10000) n;
 """
+OWED = """  -- what callers are owed, and the feed that is read
+INSERT INTO task_events (task_id, client_id, to_state, attempt)
+SELECT id, client_id, 'queued', 0 FROM tasks ORDER BY id;
+
+INSERT INTO deliveries (id, client_id, task_id, event, url, host, body, state, tries, due_at,
+                        leased_until)
+SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid,
+       lpad(to_hex(n), 32, '0')::uuid, 'task.succeeded', 'https://host-' || n % 50 || '.example/a',
+       'host-' || n % 50 || '.example', repeat('x', 500)::bytea, state, n / 200 % 2,
+       CASE WHEN state = 'pending' THEN now() + make_interval(secs => n % 7200 - 600) END,
+       CASE WHEN state = 'pending' AND n % 2000 = 0 THEN now() + interval '20 s' END
+FROM (SELECT n, CASE n % 20 WHEN 0 THEN 'pending' WHEN 1 THEN 'exhausted' ELSE 'delivered' END
+             AS state FROM generate_series(1, 20000) n) stated;
+
+UPDATE feed_writer SET seen = (SELECT max(id) FROM task_events);
+"""
 TABLES = "clients, api_keys, tasks, task_events, callbacks, kie_slots"
+NOTHING_BY_ITSELF = """
+DO $$ DECLARE found regclass; BEGIN
+    FOR found IN SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public'
+    LOOP EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', found); END LOOP;
+END $$
+"""
 
 
 @pytest_asyncio.fixture(scope="module")
-async def crowd(sql_connection: Sql, pool: Database) -> AsyncIterator[Database]:
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")  # no rows that are dead and counted
-    await sql_connection.execute(SEED + FLOOD)
-    await sql_connection.execute(f"ANALYZE {TABLES}")
-    yield pool
-    await sql_connection.execute(f"TRUNCATE {TABLES} CASCADE")
-    await sql_connection.execute(f"ANALYZE {TABLES}")
+async def crowd(dsn: str, template: str, sql_connection: Sql) -> AsyncIterator[Database]:
+    """Lend a database of its own: plans depend on what others left in tables and statistics."""
+    own = f"{urlsplit(dsn).path.strip('/')}_crowd"
+    await sql_connection.execute(f"CREATE DATABASE {own} TEMPLATE {template}")
+    database = Database(with_database(dsn, own), pool_size=2, command_timeout=60)
+    try:
+        async with database.begin() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            for statements in (
+                NOTHING_BY_ITSELF,
+                SEED,
+                FLOOD,
+                OWED,
+                f"ANALYZE {TABLES}, deliveries",
+            ):
+                await driver.execute(statements)
+        yield database
+    finally:
+        await database.dispose()
+        await sql_connection.execute(f"DROP DATABASE {own} WITH (FORCE)")
 
 
 Work = Callable[[Connection], Awaitable[object]]
@@ -127,9 +168,15 @@ def expire(state: State) -> Work:
     return lambda connection: sweep.expire(connection, state, limit=200, ask_in=7200)
 
 
-def admit(connection: Connection) -> Awaitable[object]:
+def admit(connection: Connection, *, plain: bool = True) -> Awaitable[list[ClaimedTask]]:
     return admission.admit(
-        connection, limits=WIDE, limit=20, lease=30, taken_for=70, claim=uuid.UUID(int=1)
+        connection,
+        limits=WIDE,
+        limit=20,
+        lease=30,
+        taken_for=70,
+        claim=uuid.UUID(int=1),
+        plain=plain,
     )
 
 
@@ -171,10 +218,10 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         {"tasks_result_urls"},
     ),
     "insert_task, known key": (
-        lambda connection: rows.insert_task(
+        lambda connection: storing.insert_task(
             connection, new_task(uuid.UUID(int=0), idempotency_key=KEY)
         ),
-        {"tasks_pkey", "tasks_idempotency_key"},
+        {"tasks_pkey", "tasks_idempotency_key", "tasks_costs"},
     ),
     "read_callbacks": (
         lambda connection: callbacks.read_callbacks(connection, TASK, limit=50, weight=10**9),
@@ -220,6 +267,11 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         lambda connection: clients.find_key(connection, digest("17")),
         {"api_keys_digest_key"},
     ),
+    "over": (
+        bounds.over,
+        {"tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires", "tasks_queue"}
+        | {"tasks_unbooked"},
+    ),
 }
 
 
@@ -258,7 +310,8 @@ LIMITED: dict[str, tuple[Work, set[str]]] = {
 }
 SMALL = {
     *("kie_account", "kie_slots", "kie_breakers", "feed_writer"),
-    *("client_queues", "clients", "delivery_urls", "pg_database"),
+    *("client_queues", "clients", "delivery_urls", "pg_database", "queue_sizes"),
+    *("budgets", "usage_entries"),
 }
 """Tables of a few rows, for which an index would be the longer way."""
 SHORT_EITHER_WAY = {f"{table}_pkey" for table in SMALL - {"clients"}}
@@ -309,7 +362,7 @@ INSERT INTO kie_breakers (client_id, model, hold_reason, hold_tries, held_until)
 VALUES ($1, 'm', 'kie_unanswered', 9, now() + interval '300 s') ON CONFLICT DO NOTHING
 """
 BESIDE_A_HELD_PAIR: dict[str, Work] = {
-    "admit": admit,
+    "admit": partial(admit, plain=False),
     "next_chance": lambda connection: admission.next_chance(connection, WIDE),
     "highest_cost": lambda connection: admission.highest_cost(connection, WIDE),
 }
@@ -346,19 +399,19 @@ async def test_the_order_comes_from_the_index_too(crowd: Database, name: str) ->
     assert "Sort" not in {node["Node Type"] for plan in await plans(crowd, work) for node in plan}
 
 
-async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -> None:
+async def test_the_crowd_is_really_there(crowd: Database) -> None:
     """What is explained finds rows: an empty table would be read by index as well."""
-    counted = await sql_connection.fetch("SELECT state, count(*) FROM tasks GROUP BY state")
-    assert {row["state"] for row in counted} == set(State)
-    assert sum(row["count"] for row in counted) == 30_000
-    waiting = "SELECT count(*) FROM tasks WHERE state = 'queued' AND client_id = $1"
-    assert await sql_connection.fetchval(waiting, FLOODER) > 9_000
     async with crowd.begin() as connection:
-        assert await forecast.forecast(connection, FLOODER, [LAST], WIDE)
-        assert await admission.next_chance(connection, WIDE) == 0
-        claimed = await admission.admit(
-            connection, limits=WIDE, limit=20, lease=30, taken_for=70, claim=uuid.UUID(int=1)
+        counted = await connection.exec_driver_sql(
+            "SELECT state, client_id, count(*) FROM tasks GROUP BY state, client_id"
         )
+        found = {(row["state"], row["client_id"]): row["count"] for row in counted.mappings()}
+        assert {state for state, _ in found} == set(State)
+        assert sum(found.values()) == 30_000
+        assert found[State.QUEUED, FLOODER] > 9_000
+        assert await forecast.forecast(connection, FLOODER, [LAST], WIDE)
+        assert (await admission.next_chance(connection, WIDE)).seconds == 0
+        claimed = await admit(connection, plain=False)
         assert len(claimed) == 20
         assert len(await admission.claimed_by(connection, uuid.UUID(int=1))) == 20
         assert len(await stuck.list_stuck(connection, grace=60, limit=200)) == 200
@@ -367,7 +420,7 @@ async def test_the_crowd_is_really_there(crowd: Database, sql_connection: Sql) -
         for state in (State.QUEUED, State.UNCONFIRMED, State.RUNNING):
             assert await sweep.expire(connection, state, limit=200, ask_in=None)
         new = new_task(uuid.UUID(int=0), idempotency_key=KEY)
-        assert (await rows.insert_task(connection, new)).id == TASK
+        assert (await storing.insert_task(connection, new)).id == TASK
         assert await clients.find_key(connection, digest("17")) is not None
         assert len(await callbacks.read_callbacks(connection, TASK, limit=50, weight=9999)) == 2
         await connection.rollback()

@@ -14,8 +14,8 @@ NOISY, QUIET = "noisy", "quiet"
 class Queue:
     """Those who were let in, in that order; each stays until `leave`."""
 
-    def __init__(self, places: int) -> None:
-        self.turns = Turns(places)
+    def __init__(self, places: int, *, kept: int = 0) -> None:
+        self.turns = Turns(places, kept=kept)
         self.came: list[Hashable] = []
         self._leaving = asyncio.Semaphore(0)
         self.tasks: list[asyncio.Task[None]] = []
@@ -47,6 +47,15 @@ async def test_places_are_taken_at_once_while_there_are_any() -> None:
     for _ in range(3):
         await queue.ask(NOISY)
     assert queue.came == [NOISY, NOISY]
+
+
+async def test_the_kept_place_is_for_who_has_none() -> None:
+    queue = Queue(3, kept=1)
+    for _ in range(4):
+        await queue.ask(NOISY)
+    assert queue.came == [NOISY, NOISY]
+    await queue.ask(QUIET)
+    assert queue.came == [NOISY, NOISY, QUIET]
 
 
 async def test_who_asks_seldom_comes_next() -> None:

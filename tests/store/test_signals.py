@@ -9,7 +9,19 @@ import asyncpg
 import pytest
 
 from app.store.connecting import Connector
-from app.store.signals import BATCH, CHANNEL, FEED, POLL, QUEUE, TASKS, Signals, _set_or_closed
+from app.store.signals import (
+    BATCH,
+    CHANNEL,
+    FEED,
+    POLL,
+    QUEUE,
+    ROOM,
+    TASKS,
+    Alarm,
+    Signals,
+    _set_or_closed,
+    after,
+)
 from tests.stage import PATIENCE
 from tests.store.stage import Sql
 
@@ -187,3 +199,79 @@ async def test_a_repeated_announcement_is_sent_once(dsn: str, sql: Sql) -> None:
         await heard(complete)
     await sql.remove_listener(CHANNEL, listen)
     assert messages == [QUEUE, "last"]
+
+
+# -- alarms
+
+
+def rung(alarm: Alarm) -> bool:
+    """Tell whether it rings by now: who waits would not."""
+    return alarm._rings()
+
+
+def at(alarm: Alarm, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let so many seconds have passed since the loop's clock was read last."""
+    now = asyncio.get_running_loop().time() + seconds
+    monkeypatch.setattr(alarm, "_clock", lambda: now)
+
+
+async def test_an_alarm_rings_when_it_was_said_and_not_before(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals = Signals(dsn)
+    with signals.alarm(POLL) as alarm:
+        signals.announce(after(POLL, 30.0), after(QUEUE, 1.0))
+        at(alarm, monkeypatch, 29.9)
+        assert not rung(alarm)
+        at(alarm, monkeypatch, 30.2)
+        assert rung(alarm)
+        alarm.clear(all_=False)
+        assert not rung(alarm)
+
+
+async def test_who_knows_what_comes_forgets_what_was_said(dsn: str) -> None:
+    signals = Signals(dsn)
+    with signals.alarm(POLL) as alarm:
+        signals.announce(after(POLL, 30.0), POLL)
+        alarm.clear(all_=False)
+        assert len(alarm._set) == 1
+        alarm.clear(all_=True)
+        assert not alarm._set
+
+
+async def test_who_waits_is_woken_by_an_earlier_instant(dsn: str) -> None:
+    signals = Signals(dsn)
+    with signals.alarm(POLL, QUEUE) as alarm:
+        signals.announce(after(POLL, 50.0))
+        asyncio.get_running_loop().call_soon(signals.announce, QUEUE)
+        async with asyncio.timeout(PATIENCE):
+            await alarm.wait(3600)
+
+
+async def test_an_alarm_of_no_use_is_dropped(dsn: str) -> None:
+    signals, of_use = Signals(dsn), False
+    with signals.alarm(QUEUE, ROOM, only_if={ROOM: lambda: of_use}) as alarm:
+        signals.announce(ROOM)
+        assert not rung(alarm)
+        assert not alarm._set
+        of_use = True
+        signals.announce(ROOM)
+        assert rung(alarm)
+
+
+async def test_others_are_told_in_how_many_seconds_and_we_are_not_told_again(dsn: str) -> None:
+    here, there = Signals(dsn), Signals(dsn)
+    topic = uuid.uuid4().hex
+    async with running(here), running(there):
+        with (
+            here.alarm(POLL) as ours,
+            there.alarm(POLL) as theirs,
+            there.subscribed(topic) as woken,
+        ):
+            here.announce(after(POLL, 30.0), topic)
+            (own,) = ours._set
+            ours.clear(all_=True)
+            await heard(woken)
+            (told,) = theirs._set
+            assert own - 1 < told < own + PATIENCE
+            assert not ours._set

@@ -24,7 +24,7 @@ from app.domain.submission import Accepted, Outcome, with_code
 from app.services.account.witness import Witness
 from app.store import slots
 from app.store.account import admission, breakers, condition, standing
-from app.store.account.admission import ClaimedTask
+from app.store.account.admission import Chance, ClaimedTask
 from app.store.account.standing import Standing
 from app.store.engine import Connection, Database
 from app.store.slots import Held
@@ -90,6 +90,7 @@ class Admission:
             lease=self._policy.lease,
             taken_for=self._limits.creates.window + self._policy.call + CALL_MARGIN,
             claim=claim.id,
+            plain=locked.is_plain,
         )
         if taken:
             claim.counter = locked.counter + 1
@@ -118,8 +119,8 @@ class Admission:
         """Free the slot of a create that was never sent."""
         await slots.release(connection, _held(claimed), window=0, answered_ago=0)
 
-    async def next_chance(self) -> float | None:
-        """Return the seconds until something might be admitted, 0: now; None: nobody knows."""
+    async def next_chance(self) -> Chance:
+        """Return when something might be admitted."""
         async with self._database.read() as connection:
             return await admission.next_chance(connection, self._limits)
 
@@ -130,14 +131,31 @@ class Admission:
         outcome: Outcome,
         *,
         answered_ago: float,
-    ) -> None:
+    ) -> float:
         """Free the create's slot, and hold or free the account and the pair.
 
-        `answered_ago` in seconds; what kie.ai said is shown to operators. A second time for one
-        create changes nothing. Locks are taken in the admission's order: the caller has the task's
-        row; then come the account's, the slot's, and the pair's.
+        Returns the seconds until that leaves room for another. `answered_ago` in seconds; what
+        kie.ai said is shown to operators. A second time for one create changes nothing. Locks are
+        taken in the admission's order: the caller has the task's row; then come the account's, the
+        slot's, and the pair's.
         """
-        # Nearly always there is nothing to learn, and then the account's row is not even locked.
+        window = self._limits.creates.window
+        # Nearly always there is nothing to learn: no lock is taken then but the slot's.
+        if isinstance(outcome, Accepted) and await standing.release_where_all_is_well(
+            connection, claimed.pair, _held(claimed), window=window, answered_ago=answered_ago
+        ):
+            return window - answered_ago
+        await self._record(connection, claimed, outcome, window, answered_ago)
+        return 0
+
+    async def _record(
+        self,
+        connection: Connection,
+        claimed: ClaimedTask,
+        outcome: Outcome,
+        window: float,
+        answered_ago: float,
+    ) -> None:
         pair = claimed.pair
         found = await self._standing(connection, claimed, lock=False)
         learns = any(await self._lessons(connection, pair, outcome, found))
@@ -145,7 +163,6 @@ class Admission:
             await admission.lock_account(connection, wait=True)
         if isinstance(outcome, Accepted) and found.success_is_old:
             await standing.note_success(connection, pair)
-        window = self._limits.creates.window
         freed = await slots.release(
             connection, _held(claimed), window=window, answered_ago=answered_ago
         )

@@ -40,7 +40,7 @@ class Account:
 
         Where it goes well one task is risked; only its acceptance ends the hold.
         """
-        async with self._database.begin() as connection:
+        async with self._database.at_once() as connection:
             tries = await condition.claim_probe(connection, lease=self._policy.lease)
         if tries is None:
             return None

@@ -178,7 +178,7 @@ class Witness:
         )
         verdict = judge(sight)
         await self._follow(connection, consequences, verdict, sight, seen)
-        await processes.beat(
+        living = await processes.beat(
             connection,
             {
                 "id": self._me.id,
@@ -192,7 +192,6 @@ class Witness:
                 "fingerprints": dict(self._me.fingerprints),
             },
         )
-        living = await processes.living(connection)
         return Beat(seen=seen, verdict=verdict, clock_ahead=ahead, living=living)
 
     async def _follow(

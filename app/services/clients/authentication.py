@@ -4,7 +4,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -16,13 +16,20 @@ from app.domain.errors import (
     InsufficientScopeError,
     UnauthenticatedError,
 )
-from app.domain.limits import LIMITS, Allowance
 from app.metrics import Metrics
+from app.services.clients.known_keys import KnownKeys
 from app.services.clients.limits import Known, Limits
-from app.services.clients.refusals import HINT, Backoff, Refusals, RefusedDigests
+from app.services.clients.refusals import (
+    HINT,
+    Backoff,
+    KnownDigests,
+    Refusals,
+    RefusedDigests,
+)
 from app.services.clients.uses import Uses
 from app.store.clients import admin_keys, clients
-from app.store.engine import Database, Row
+from app.store.clients.clients import FoundKey
+from app.store.engine import Database
 
 API_KEY = "kgw_"
 ADMIN_KEY = "kga_"
@@ -70,6 +77,7 @@ class Authentication:
         limits: Limits,
         admin_key: str | None,
         metrics: Metrics,
+        known_keys: KnownKeys,
     ) -> None:
         self._database = database
         self._uses = uses
@@ -77,9 +85,15 @@ class Authentication:
         self._admin_key = digest(admin_key) if admin_key else None
         self._refusals = Refusals(metrics)
         self._refused = RefusedDigests(metrics.now)
+        self._good = KnownDigests()
         self._backoff = Backoff(metrics.now)
+        self._known_keys = known_keys
 
     # -- callers
+
+    def whose(self, authorization: str, address: str) -> Hashable:
+        """Return for whom a request counts whose key is not checked yet: see `KnownDigests`."""
+        return self._good.line(digest(authorization.removeprefix("Bearer ")), address)
 
     async def known(self, sent: Sent) -> Known:
         """Return whose key it is, and count the request; `allowed` says what follows.
@@ -95,16 +109,23 @@ class Authentication:
         reason = self._refused.reason(hashed)
         if reason is not None:
             self._no_caller(sent, reason)
-        async with self._database.read() as connection:
+        found = self._known_keys.get(hashed) or await self._looked_up(sent, hashed)
+        counted = self._limits.count(found.caller, hashed)
+        return Known(counted, found.caller, disabled=found.disabled, scopes=found.scopes)
+
+    async def _looked_up(self, sent: Sent, hashed: bytes) -> FoundKey:
+        version = self._known_keys.version
+        line = self._good.line(hashed, sent.address)
+        async with self._database.look_up(line) as connection:
             found = await clients.find_key(connection, hashed)
         reason = _ended(found)
         if found is None or reason is not None:
             reason = reason or Reason.UNKNOWN
             self._refused.add(hashed, reason)
             self._no_caller(sent, reason)
-        caller = _caller(found)
-        counted = self._limits.count(caller, hashed)
-        return Known(counted, caller, disabled=found["disabled"], scopes=found["scopes"])
+        self._good.add(hashed)
+        self._known_keys.keep(hashed, found, version)
+        return found
 
     def allowed(self, known: Known, sent: Sent, scope: Scope) -> Caller:
         """Return who calls.
@@ -177,19 +198,10 @@ class Authentication:
         self._refusals.note(surface, reason, address=sent.address, key=sent.key)
 
 
-def _caller(found: Row) -> Caller:
-    return Caller(
-        client_id=found["client_id"],
-        key_id=found["id"],
-        client=found["client"],
-        allowance=Allowance(**{name: found[name] for name in LIMITS}),
-    )
-
-
-def _ended(found: Row | None) -> Reason | None:
+def _ended(found: FoundKey | None) -> Reason | None:
     """Say what ended the key for good; None: nothing, or there is none."""
     if found is None:
         return None
-    if found["revoked"]:
+    if found.revoked:
         return Reason.REVOKED
-    return Reason.EXPIRED if found["expired"] else None
+    return Reason.EXPIRED if found.expired else None

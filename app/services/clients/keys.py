@@ -10,12 +10,13 @@ from uuid import UUID
 from app.domain.access import Scope, checked_scopes
 from app.domain.audit import SOMEBODY, Action, Operator
 from app.domain.client import USUAL_GRACE, checked_grace, checked_name, checked_weight, is_name
-from app.domain.errors import InvalidRequestError, NotFoundError, bad_member
+from app.domain.errors import InvalidRequestError, NotFoundError, bad_member, client_erased
 from app.services.clients.authentication import API_KEY, HINT, digest, random_text
 from app.services.clients.vault import UnopenedSecretError, Vault
 from app.store.account import queues
-from app.store.clients import audit, clients
+from app.store.clients import audit, clients, erasure
 from app.store.engine import Connection, Database
+from app.store.signals import KEYS, announce_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,10 @@ class Keys:
         vault: Vault,
         new_id: Callable[[], UUID],
         random_bytes: Callable[[int], bytes],
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """Call `changed` once a key that was good is good no more."""
+        self._changed = changed
         self._database = database
         self._vault = vault
         self._new_id = new_id
@@ -87,6 +91,8 @@ class Keys:
         )
 
         async def store(connection: Connection) -> Issued:
+            if await erasure.is_marked(connection, name):
+                raise client_erased(name)
             owner, kept = await clients.ensure_client(
                 connection, client_id=client_id, name=name, signing_secret=sealed
             )
@@ -114,6 +120,8 @@ class Keys:
 
         async def work(connection: Connection) -> datetime | None:
             found = await clients.lock_secret(connection, name) if is_name(name) else None
+            if found is not None and await erasure.is_marked(connection, name):
+                raise client_erased(name)
             if found is None:
                 detail = "There is no such client; see `kie-gateway clients list`."
                 raise NotFoundError(detail)
@@ -143,6 +151,8 @@ class Keys:
                     client=key["client"],
                     detail={"key_id": str(key["id"]), "hint": key["hint"]},
                 )
+        self._changed()
+        await announce_now(self._database, KEYS)
         return len(revoked)
 
     async def living(self) -> int:

@@ -5,7 +5,7 @@ database.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import structlog
@@ -78,6 +78,23 @@ class RefusedDigests:
             return found and found[1]
         del self._until[digest]
         return None
+
+
+class KnownDigests:
+    """Remembers which keys were good, the last `MOST`: who has one waits for no stranger."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+
+    def add(self, digest: bytes) -> None:
+        self._known[digest] = None
+        self._known.move_to_end(digest)
+        if len(self._known) > MOST:
+            self._known.popitem(last=False)
+
+    def line(self, digest: bytes, address: str | None) -> Hashable:
+        """Return for whom a look-up is: all unknown keys of an address are one caller's."""
+        return digest if digest in self._known else ("unknown", address)
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """What operators may see and change of a client: its share, and how it is notified."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +15,19 @@ from app.domain.client import (
     url_host,
 )
 from app.domain.delivery import EventType
-from app.domain.errors import bad_member
+from app.domain.errors import bad_member, client_erased
 from app.domain.limits import LIMITS, checked_limit
 from app.outbound.guard import Guard
 from app.store.account import admission, queues
-from app.store.clients import audit, clients
+from app.store.clients import audit, clients, erasure
 from app.store.engine import Connection, Database
+from app.store.signals import KEYS, announce_now
 
 AUDIT_SHOWN = 200
 """Entries of the audit in one answer."""
+
+AUDIT_KEPT = 30
+"""Days of the audit that nobody deletes by this program."""
 
 _URL = "/webhook_url"
 
@@ -57,7 +61,9 @@ class ClientChange:
 class Clients:
     """Lists clients and changes them; `operator` is who said so."""
 
-    def __init__(self, database: Database, guard: Guard) -> None:
+    def __init__(self, database: Database, guard: Guard, changed: Callable[[], None]) -> None:
+        """Call `changed` after each change of a client."""
+        self._changed = changed
         self._database = database
         self._guard = guard
 
@@ -78,6 +84,24 @@ class Clients:
         """Return what operators did last, the newest first."""
         async with self._database.read() as connection:
             return [dict(row) for row in await audit.newest(connection, limit=AUDIT_SHOWN)]
+
+    async def prune_audit(self, operator: Operator, *, days: int) -> int:
+        """Delete entries of the audit that are older; returns how many.
+
+        Only the tables' owner may: raises `NotPermittedError` for every other role, and
+        `InvalidRequestError` for less than `AUDIT_KEPT` days.
+        """
+        if days < AUDIT_KEPT:
+            where = "/older_than"
+            raise bad_member(where, f"should be at least {AUDIT_KEPT} days")
+
+        async def work(connection: Connection) -> int:
+            before, pruned = await audit.prune(connection, days=days)
+            detail = {"entries": str(pruned), "before": before.isoformat(timespec="seconds")}
+            await audit.note(connection, Action.AUDIT_PRUNED, operator=operator, detail=detail)
+            return pruned
+
+        return await self._database.run(work)
 
     async def change(self, operator: Operator, name: str, change: ClientChange) -> None:
         """Change a client, all of it or nothing; counts for what happens from then on.
@@ -105,11 +129,15 @@ class Clients:
             before = await clients.lock_webhooks(connection, name) if is_name(name) else None
             if before is None:
                 raise no_such_client(name)
+            if await erasure.is_marked(connection, name):
+                raise client_erased(name)
             self._check_url({**before, **values})
             await _store(connection, name, change, values)
             await _note(connection, operator, name, change, values)
 
         await self._database.run(work)
+        self._changed()
+        await announce_now(self._database, KEYS)
 
     def _check_url(self, settled: Mapping[str, Any]) -> None:
         """Check the URL with the hosts that it will stand beside, whichever of them is new."""

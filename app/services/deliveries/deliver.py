@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
 from app.domain.audit import Action
 from app.domain.delivery import (
     FAILING_FOR,
+    NOTED_FROM,
     SLOW_AFTER,
     TROUBLED_AFTER,
     After,
@@ -30,10 +31,12 @@ from app.outbound.sender import Sender, Sent
 from app.services.clients.vault import UnopenedSecretError
 from app.services.deliveries.signing import Signing
 from app.services.inflight import InFlight
+from app.store import signals
 from app.store.clients import audit
 from app.store.deliveries import attempts, health, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
-from app.store.engine import Connection, Database
+from app.store.engine import Connection, Database, after_commit
+from app.store.signals import DELIVER
 
 AT_ONCE = 100
 """Deliveries that one process has under way at most."""
@@ -70,24 +73,34 @@ NOT_SENT = Sent(
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trying:
+    """How attempts are made; all in seconds."""
+
+    schedule: Sequence[float]
+    """The waits before each attempt."""
+    timeout: float
+
+
 class Deliverer:
     """Tells callers, at least once, for as long as the schedule says."""
 
     def __init__(
         self,
         database: Database,
+        announce: Callable[[str], None],
         sender: Sender,
         signing: Signing,
-        schedule: Sequence[float],
-        timeout: float,
+        trying: Trying,
         chance: Callable[[], float],
         metrics: Metrics,
     ) -> None:
         self._database = database
+        self._announce = announce
         self._sender = sender
         self._signing = signing
-        self._schedule = tuple(schedule)
-        self._lease = timeout + LEASE_MARGIN
+        self._schedule = tuple(trying.schedule)
+        self._lease = trying.timeout + LEASE_MARGIN
         self._chance = chance
         self._metrics = metrics
         self._in_flight = InFlight()
@@ -174,12 +187,18 @@ class Deliverer:
             settled = await self._database.run(
                 lambda connection: self._settle(connection, delivery, sent, after),
                 patience=SETTLE_PATIENCE,
+                at_once=_is_settled_at_once(delivery, sent, after),
             )
         except DatabaseUnavailableError:
             log.warning("delivery.database_away", delivery_id=str(delivery.id))
             return  # its lease runs out and it is sent again, under the same webhook-id
-        if settled is not None:
-            self._count(delivery, sent, settled)
+        if settled is None:
+            return
+        if settled.state is DeliveryState.PENDING:
+            self._announce(signals.after(DELIVER, settled.wait or 0.0))
+        if delivery.noted:
+            self._announce(DELIVER)  # what waited behind it may go
+        self._count(delivery, sent, settled)
 
     async def _send(self, delivery: DueDelivery) -> Sent:
         if delivery.dialect == Dialect.KIE and is_placeholder(delivery.host):
@@ -233,7 +252,9 @@ class Deliverer:
     async def _note_health(self, connection: Connection, delivery: DueDelivery, sent: Sent) -> None:
         where = (delivery.client_id, delivery.url, delivery.host)
         if sent.status is None:
-            if await health.failed(connection, *where, sent.seconds) >= TROUBLED_AFTER:
+            failures, held = await health.failed(connection, *where, sent.seconds)
+            after_commit(connection, lambda: self._announce(signals.after(DELIVER, held)))
+            if failures >= TROUBLED_AFTER:
                 self._say("delivery.held", delivery)
             return
         mean = await health.answered(connection, *where, sent.seconds, noted=delivery.noted)
@@ -288,6 +309,13 @@ class Deliverer:
             status=sent.status,
             state=after.state,
         )
+
+
+def _is_settled_at_once(delivery: DueDelivery, sent: Sent, after: After) -> bool:
+    """Tell whether nothing is to be noted of its URL: then one statement is all."""
+    is_quick = sent.status is not None and sent.seconds < NOTED_FROM
+    is_well = is_quick and not (delivery.noted or delivery.failing)
+    return is_well and after.state is DeliveryState.DELIVERED
 
 
 def _label(sent: Sent, after: After) -> str:

@@ -18,6 +18,7 @@ from app.services.consequences import Consequences
 from app.store.deliveries import outbox
 from app.store.deliveries.outbox import NewDelivery, UnreadableRowError
 from app.store.engine import Connection
+from app.store.signals import DELIVER
 from app.store.tasks.rows import ANSWERED
 
 Row = Mapping[Any, Any]
@@ -56,6 +57,8 @@ class Outbox:
         else:
             new = [self._delivery(consequences, row) for row in rows]
         await outbox.put(connection, new, due_in=self._first_wait)
+        if new:
+            consequences.wake(DELIVER, after=self._first_wait)
 
     async def _one_by_one(
         self,

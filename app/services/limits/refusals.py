@@ -1,6 +1,6 @@
 """Clients that met one of their limits: by kind in the metrics, by client in the log."""
 
-from uuid import UUID
+from collections.abc import Hashable
 
 import structlog
 
@@ -18,7 +18,7 @@ class LimitRefusals:
         self._metrics = metrics
         self._told = Sampled(clock=metrics.now)
 
-    def note(self, limited: Limited, client_id: UUID, **about: object) -> None:
+    def note(self, limited: Limited, client_id: Hashable, **about: object) -> None:
         """Note one more; `about` goes into the log line: a name, or figures."""
         self._metrics.limited(limited)
         suppressed = self._told.admit(f"{client_id} {limited}")

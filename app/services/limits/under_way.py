@@ -1,22 +1,28 @@
 """Which requests are under way in this process, whose they are, and how many bytes they hold."""
 
+import asyncio
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from app.domain.errors import OverloadedError
 from app.domain.load import Bounds, Load, is_too_much
+from app.store.sharing import ASKING, Turns
 
 
 class UnderWay:
-    """Counts by caller: the client once its key is checked, and the remote address until then."""
+    """Counts by caller: the client once its key is checked.
 
-    def __init__(self, bounds: Bounds, refused: Callable[[], None]) -> None:
-        """`refused` is called for each request that was one too many."""
+    Until then it is the key, if it was good before, or else the remote address.
+    """
+
+    def __init__(self, bounds: Bounds, refused: Callable[[Hashable], None]) -> None:
+        """`refused` is called with the caller of each request that was one too many."""
         self._bounds = bounds
         self._refused = refused
         self.total = Load()
         self._loads: dict[Hashable, Load] = {}
+        self._door = Turns(1)
 
     def of(self, whose: Hashable) -> Load:
         """Return what the caller has under way."""
@@ -32,6 +38,14 @@ class UnderWay:
         finally:
             place.end()
 
+    async def enter(self, whose: Hashable) -> None:
+        """Let requests begin by turns, each in a round of the event loop of its own.
+
+        What comes at once is begun over many rounds, between which kie.ai and health are answered.
+        """
+        await self._door.enter(whose)
+        asyncio.get_running_loop().call_soon(self._door.leave, whose)
+
     def change(self, whose: Hashable, *, requests: int = 0, size: int = 0) -> None:
         load = self._loads.setdefault(whose, Load())
         for one in (load, self.total):
@@ -43,7 +57,7 @@ class UnderWay:
     def require_room(self, whose: Hashable) -> None:
         """Raise `OverloadedError` where the caller has too much under way, all in all."""
         if is_too_much(self.of(whose), self.total, self._loads.values(), self._bounds):
-            self._refused()
+            self._refused(whose)
             detail = "Too many of your requests, or too large ones, are under way. Repeat it later."
             raise OverloadedError(detail)
 
@@ -126,5 +140,6 @@ def give_back(size: int) -> None:
 
 def became(whose: Hashable) -> None:
     """Count the current request as this caller's from now on; raises `OverloadedError`."""
+    ASKING.set(whose)
     if (place := CURRENT.get()) is not None:
         place.become(whose)

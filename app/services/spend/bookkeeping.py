@@ -17,6 +17,7 @@ from app.domain.spend import NOTHING, Standing
 from app.domain.usage import Entry, folded
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Transact
+from app.store.account.bounds import Over
 from app.store.deliveries import outbox
 from app.store.deliveries.outbox import NewDelivery
 from app.store.engine import Connection, Database, Row
@@ -53,12 +54,16 @@ class Bookkeeping:
         self._today = today
         self._reconciled_at: float | None = None
 
-    async def turn(self) -> bool:
-        """Fold, reconcile now and then, announce; True: there may be more to fold."""
-        late = await self._transact(self._catch_up)
-        taken = await self._transact(self._fold)
-        await self._reconcile_in_turn()
-        await self._announce_all()
+    async def turn(self, over: Over) -> bool:
+        """Fold, reconcile now and then, announce: as far as `over` has found something for it.
+
+        True: there may be more to fold.
+        """
+        late = await self._transact(self._catch_up) if over.unbooked else 0
+        taken = await self._transact(self._fold) if over.entries or late else 0
+        if over.budgets:
+            await self._reconcile_in_turn()
+            await self._announce_all()
         return BATCH in (late, taken)
 
     async def _catch_up(self, connection: Connection, _: Consequences) -> int:

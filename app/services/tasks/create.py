@@ -15,27 +15,27 @@ from app.domain.errors import (
     InvalidRequestError,
     QueueFullError,
     QueueTooLongError,
+    key_erased,
 )
 from app.domain.limits import Limited
 from app.domain.policy import Policy
+from app.domain.task import State
 from app.metrics import Metrics
 from app.outbound.guard import Guard
 from app.services.account.admission import Claim
 from app.services.consequences import Consequences
-from app.services.inflight import InFlightWork
 from app.services.limits.refusals import LimitRefusals
 from app.services.spend.spending import Spending
 from app.services.tasks.lifecycle import Lifecycle
-from app.services.tasks.submit import RECORD_PATIENCE, Submitter
+from app.services.tasks.submit import RECORD_PATIENCE, Sending, Submitter
 from app.store.account import forecast, sizes
 from app.store.account.admission import ClaimedTask
 from app.store.account.forecast import Forecast
 from app.store.account.sizes import Queued
-from app.store.clients import clients
-from app.store.engine import Connection, Database
+from app.store.engine import Columns, Connection
 from app.store.signals import QUEUE
-from app.store.tasks import rows
-from app.store.tasks.rows import NewTask, StoredTask
+from app.store.tasks import rows, storing, tombstones
+from app.store.tasks.storing import NewTask, StoredTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,18 @@ class Created:
     snapshot: Mapping[str, Any]
     """The task's answered columns as committed: the answer if PostgreSQL goes away."""
     replayed: bool
-    submission: InFlightWork | None
+    submission: Sending | None
+
+    async def sent(self, *, within: float) -> Columns | None:
+        """Wait at most `within` seconds for the outcome; returns the task as that left it.
+
+        None: there is none yet, or the task waits in the queue again.
+        """
+        if self.submission is None:
+            return None
+        await self.submission.ended(within=within)
+        task = self.submission.result
+        return None if task is None or task["state"] == State.QUEUED else task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +78,6 @@ class Creates:
 
     def __init__(
         self,
-        database: Database,
         lifecycle: Lifecycle,
         submitter: Submitter,
         guard: Guard,
@@ -76,7 +86,6 @@ class Creates:
         spending: Spending,
         metrics: Metrics,
     ) -> None:
-        self._database = database
         self._lifecycle = lifecycle
         self._submitter = submitter
         self._guard = guard
@@ -88,12 +97,12 @@ class Creates:
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
 
-        Raises `IdempotencyKeyReusedError`, `QueueFullError`, `QueueTooLongError`,
+        Raises `IdempotencyKeyReusedError`, `TaskErasedError`, `InvalidRequestError` for a URL to
+        which nothing would be delivered, `QueueFullError`, `QueueTooLongError`,
         `BudgetExceededError`, and `DatabaseUnavailableError` when PostgreSQL stays away. A commit
         whose answer was lost is found again by its ids; where the caller is told no before that, a
         task without a key is withdrawn, not sent.
         """
-        await self._require_allowed(client_id, draft)
         new = self._new_task(client_id, draft, key)
         claim = Claim(self._new_id())
         try:
@@ -115,7 +124,8 @@ class Creates:
         if admitted.stored.fingerprint != new.fingerprint:
             detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
             raise IdempotencyKeyReusedError(detail)
-        sent = self._submitter.send(admitted.claimed, claim)  # others' too: they wait for nobody
+        # Others' too: they wait for nobody.
+        sent = self._submitter.send(admitted.claimed, claim, awaited=new.id)
         if admitted.held_back:
             await self._release(new)
         if admitted.its_turn:
@@ -128,15 +138,13 @@ class Creates:
             submission=sent.get(new.id),
         )
 
-    async def _require_allowed(self, client_id: UUID, draft: Draft) -> None:
+    def _require_allowed(self, draft: Draft, hosts: Sequence[str] | None) -> None:
         """Refuse a URL to which nothing would be delivered; raises `InvalidRequestError`.
 
         Not by kie.ai's API, which takes any text: that its delivery cannot be made shows there.
         """
         if draft.webhook_url is None or draft.dialect is Dialect.KIE:
             return
-        async with self._database.read() as connection:
-            hosts = await clients.webhook_hosts(connection, client_id)
         objection = self._guard.objection_to_url(draft.webhook_url, hosts)
         if objection is not None:
             flaw = Flaw(draft.url_pointer, objection)
@@ -163,7 +171,7 @@ class Creates:
 
         async def work(connection: Connection, consequences: Consequences) -> bool:
             consequences.wake(QUEUE)
-            return await rows.release(connection, new.id)
+            return await storing.release(connection, new.id)
 
         if not await self._lifecycle.run(work, patience=RECORD_PATIENCE, insist=True):
             raise _unheard(new)
@@ -173,11 +181,15 @@ class Creates:
     ) -> _Admitted:
         """Store and admit in one transaction.
 
-        Raises `QueueFullError`, `QueueTooLongError` and `BudgetExceededError`, and stores nothing.
+        Raises `InvalidRequestError`, `QueueFullError`, `QueueTooLongError` and
+        `BudgetExceededError`, and stores nothing.
         All are found out before the admission: the account's lock is held for it and for nothing
         else.
         """
-        stored = await rows.insert_task(connection, new)
+        stored = await storing.insert_task(connection, new)
+        if stored.row is not None:
+            self._require_allowed(new.draft, stored.row.webhook_hosts)
+            await _require_unused(connection, new)
         claimed: Sequence[ClaimedTask] = []
         its_turn = held_back = False
         if stored.id == new.id:
@@ -185,16 +197,16 @@ class Creates:
             if stored.reserve is not None:
                 await self._spending.require(connection, new.client_id, new.id, stored.reserve)
             claimed = await self._submitter.claim(connection, claim)
-            consequences.wake(new.id, QUEUE)
+            consequences.wake(new.id)
             if not _is_among(claimed, new.id):
                 its_turn = wait == 0
                 held_back = new.idempotency_key is None
+                consequences.wake(QUEUE)
             if held_back:
-                await rows.hold_back(connection, new.id)
-        row = await rows.read_task(connection, client_id=new.client_id, task_id=stored.id)
+                await storing.hold_back(connection, new.id)
         return _Admitted(
             stored=stored,
-            snapshot=dict(row or {}),
+            snapshot=await _snapshot(connection, new, stored, claimed),
             claimed=claimed,
             its_turn=its_turn,
             held_back=held_back,
@@ -218,6 +230,35 @@ class Creates:
         if refuse and ahead is not None:
             _require_in_time(ahead, new.submit_within)
         return None if ahead is None else ahead.wait
+
+
+async def _snapshot(
+    connection: Connection, new: NewTask, stored: StoredTask, claimed: Sequence[ClaimedTask]
+) -> Columns:
+    """Return the task as it is about to be committed; what was not just inserted is read."""
+    if stored.row is None:
+        row = await rows.read_task(connection, client_id=new.client_id, task_id=stored.id)
+        return dict(row or {})
+    found = storing.as_stored(new, stored.row)
+    for task in claimed:
+        if task.id == new.id:
+            found |= {name: getattr(task, name) for name in _CLAIMED}
+            found["state"] = State.SUBMITTING.value
+    return found
+
+
+_CLAIMED = ("submitted_at", "updated_at", "version")
+"""What a claim changes of what a client sees, beside the state."""
+
+
+async def _require_unused(connection: Connection, new: NewTask) -> None:
+    """Raise `TaskErasedError` where the key was an erased task's.
+
+    After the insert: that waited for an erasure under way, and this sees what it left.
+    """
+    key = new.idempotency_key
+    if key is not None and await tombstones.key_is_erased(connection, new.client_id, key):
+        raise key_erased()
 
 
 def _is_among(claimed: Sequence[ClaimedTask], task_id: UUID) -> bool:

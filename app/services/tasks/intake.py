@@ -38,7 +38,7 @@ from app.services.tasks.lifecycle import Lifecycle
 from app.store.clients import audit
 from app.store.engine import Connection
 from app.store.signals import DELIVER, POLL, QUEUE
-from app.store.tasks import callbacks, doubts, facts, polls, rows
+from app.store.tasks import callbacks, doubts, facts, polls, rows, tombstones
 
 _WITH_A_ROW = {Keep.WHOLE, Keep.HEAD}
 
@@ -82,8 +82,7 @@ class Intake:
         """Take in what kie.ai says, whichever way it came: judge it, keep it, and follow it."""
         raw = await self._raw(said)  # before anything is locked
         said = redacted(said, self._urls)
-        standing = await rows.lock_task(connection, said.task_id)
-        anothers = await _brings_anothers_id(connection, said, standing)
+        standing, anothers = await _locked(connection, said)
         if anothers:
             said = disowned(said)
         judgement = judged(
@@ -130,14 +129,20 @@ class Intake:
         """Keep a statement as far as there is room; None: an earlier try has done it."""
         if not isinstance(said, Statement) or raw is None or not is_kept(said, judgement):
             return Keep.WHOLE
+        if standing is None and await tombstones.is_erased(connection, said.task_id):
+            consequences.count(partial(self._metrics.not_kept, Keep.ERASED))
+            return Keep.ERASED
         verdict = judgement.verdict
+        changing = changes(standing, judgement)
+        if changing and await callbacks.insert_first(connection, said, verdict, raw):
+            return Keep.WHOLE
         tally = await callbacks.tally(connection, said, verdict, raw.sha256)
         if tally.stored:
             return None
         found = keep(
             tally,
             raw.size,
-            changes=changes(standing, judgement),
+            changes=changing,
             waited_for=waited_for(standing, said),
         )
         match found:
@@ -264,14 +269,12 @@ class Intake:
         return True
 
 
-async def _brings_anothers_id(
-    connection: Connection, said: Said, standing: Standing | None
-) -> bool:
-    """Tell whether it would bind an id that another task has."""
-    if standing is None or standing.kie_task_id is not None:
-        return False
+async def _locked(connection: Connection, said: Said) -> tuple[Standing | None, bool]:
+    """Lock the task; True: what was said would bind an id that another task has."""
     brought = brought_id(said)
-    return brought is not None and await rows.is_of_another(connection, said.task_id, brought)
+    if brought is None:
+        return await rows.lock_task(connection, said.task_id), False
+    return await rows.lock_and_compare(connection, said.task_id, brought)
 
 
 async def _known(connection: Connection, said: Said, standing: Standing | None) -> Facts:

@@ -5,7 +5,7 @@ in the outbox, a wake-up, and a count. The first three are written in the move's
 the others are collected there and published after its commit, and only of the try that committed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -13,55 +13,27 @@ from uuid import UUID
 
 import structlog
 
-from app.domain.admission import STEP_ASIDE_AFTER
 from app.domain.amendment import Amendment
 from app.domain.delivery import EVENTS, EventType
 from app.domain.failure import classify
 from app.domain.move import Move
 from app.domain.pace import Paces
-from app.domain.policy import Confirm, Policy
-from app.domain.polling import (
-    AFTER_EXPIRY,
-    looks_after,
-    next_look,
-    next_wait,
-)
+from app.domain.policy import Policy
+from app.domain.polling import AFTER_EXPIRY
 from app.domain.report import Facts, Report
-from app.domain.retry import backoff
-from app.domain.statement import (
-    CreateAnswer,
-)
+from app.domain.statement import CreateAnswer
 from app.domain.submission import Accepted, Refused, Unknown, message_of, words_of
-from app.domain.task import (
-    DEADLINES,
-    FINAL,
-    FailCode,
-    FailSource,
-    Source,
-    State,
-)
+from app.domain.task import DEADLINES, FINAL, FailCode, FailSource, Source, State
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Work
 from app.services.deliveries.outbox import Outbox
+from app.services.tasks.owed import LEAVES_ROOM, WAKES, Owed
 from app.store.clients import audit
 from app.store.engine import Connection, Database
-from app.store.signals import DELIVER, POLL, QUEUE, Signals
+from app.store.signals import POLL, ROOM, Signals
 from app.store.tasks import facts, moves, polls, sweep
 
 Result = TypeVar("Result")
-
-WAKES: Mapping[State, Sequence[str]] = {
-    State.QUEUED: (QUEUE,),
-    State.UNCONFIRMED: (QUEUE, POLL),
-    State.RUNNING: (POLL, DELIVER),
-    # A seat came free, the end may have to be confirmed, and its caller is to be notified.
-    **dict.fromkeys(FINAL, (QUEUE, POLL, DELIVER)),
-}
-"""Which loops have something to do once a task has come to a state."""
-
-UNRECOGNISED_EXPIRES_AFTER = 900.0
-"""Seconds in `unconfirmed` of a create that kie.ai answered in words that nobody knows: no task was
-ever seen behind such an answer, and none that ran longer would be lost."""
 
 NEVER_SENT = "its create was never sent"
 WITHDRAWN = "withdrawn: its caller was told that nothing would happen"
@@ -94,9 +66,8 @@ class Lifecycle:
         self._signals = signals
         self._outbox = outbox
         self._policy = policy
-        self._chance = chance
+        self._owed = Owed(policy, chance, paces)
         self._metrics = metrics
-        self._paces = paces
 
     async def run(
         self, work: Work[Result], *, patience: float = 10.0, insist: bool = False
@@ -132,7 +103,7 @@ class Lifecycle:
         await facts.amend(connection, task_id, state, amendment)
         event = None if amendment.retold else EventType.UPDATED
         await self._outbox.notify(connection, consequences, [task_id], event=event)
-        consequences.wake(task_id, DELIVER)
+        consequences.wake(task_id)
         consequences.count(partial(self._metrics.amended, amendment.kind))
 
     async def record_report(
@@ -146,27 +117,22 @@ class Lifecycle:
         """Move a task by what kie.ai reports of it."""
         kie_task_id = report.kie_task_ids[0] if report.kie_task_ids else None
         if step.target is State.RUNNING:
-            step = self._running(step)
-            won = await moves.start(
-                connection, step, kie_task_id=kie_task_id, kie_state=report.kie_state
+            await self._start(
+                *(connection, consequences, self._owed.running(step)),
+                kie_task_id=kie_task_id,
+                kie_state=report.kie_state,
             )
-        elif step.target is State.UNCONFIRMED:
-            expires_in = self._policy.unconfirmed_expires_after
-            step = replace(step, due_in=0, expires_in=expires_in, reason=TAKEN_AFTER_ALL)
+            return
+        if step.target is State.UNCONFIRMED:
+            step = self._owed.unconfirmed(replace(step, reason=TAKEN_AFTER_ALL))
             won = await moves.lose(connection, step, kie_message=None)
         else:
             otherwise = step.left in (State.SUCCEEDED, State.FAILED)
             reason = OTHERWISE if otherwise else f"reported by {source}"
-            step = replace(step, due_in=self._confirm_in(report, source), reason=reason)
+            step = replace(step, due_in=self._owed.confirm_in(report, source), reason=reason)
             won = await moves.settle(connection, step, report, source)
             self._count_failure(consequences, step.target, report)
-        await self._moved(connection, consequences, _won(step, won=won), step.target, source)
-
-    def _confirm_in(self, report: Report, source: Source) -> float | None:
-        """Seconds until kie.ai is asked whether it is so; None: it said all when it was asked."""
-        if source is Source.QUERY:
-            return next_look(looks_after(report, priced=False), 0)
-        return None if self._policy.confirm is Confirm.OFF else self._policy.confirm_after
+        await self._moved(connection, consequences, step, won=won, by=source)
 
     def _count_failure(self, consequences: Consequences, target: State, said: Facts) -> None:
         if target is State.FAILED:
@@ -181,18 +147,17 @@ class Lifecycle:
         step = replace(step, reason=message)
         match said.outcome:
             case Accepted(kie_task_id=kie_task_id):
-                alleged = await polls.alleged_ids(connection, said.task_id, limit=1)
-                step = self._running(step, poll=bool(alleged))
-                for second in set(alleged) - {kie_task_id}:
-                    await self.note_second_id(
-                        connection, consequences, said.task_id, known=kie_task_id, second=second
+                step = self._owed.running(step)
+                found = await self._start(connection, consequences, step, kie_task_id=kie_task_id)
+                if found.alleged is not None:
+                    await self._ask_about(
+                        *(connection, consequences, said.task_id),
+                        known=kie_task_id,
+                        alleged=found.alleged,
                     )
-                won = await moves.start(connection, step, kie_task_id=kie_task_id, kie_state=None)
+                return
             case Unknown(message=words):
-                expires_in = self._policy.unconfirmed_expires_after
-                if words is not None:  # it answered, and seldom created anything then
-                    expires_in = min(expires_in, UNRECOGNISED_EXPIRES_AFTER)
-                step = replace(step, due_in=0, expires_in=expires_in)
+                step = self._owed.unconfirmed(step, words)
                 won = await moves.lose(connection, step, kie_message=words)
             case Refused(code=code) if step.target is State.FAILED:
                 words = words_of(said.outcome)
@@ -202,10 +167,47 @@ class Lifecycle:
                 said_of_it = Facts(fail_code=code, fail_message=message)
                 self._count_failure(consequences, step.target, said_of_it)
             case _:  # refused for now, or proved not sent
-                step = self._back(step, said.tries + 1)
+                step = self._owed.back(step, said.tries + 1)
                 words = words_of(said.outcome)
                 won = await moves.requeue(connection, step, kie_message=words)
-        await self._moved(connection, consequences, _won(step, won=won), step.target, "create")
+        await self._moved(connection, consequences, step, won=won, by="create")
+
+    async def _start(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        step: Move,
+        *,
+        kie_task_id: str | None,
+        kie_state: str | None = None,
+    ) -> moves.Started:
+        """Have a task run; raises `LostMoveError`."""
+        found = await moves.start(connection, step, kie_task_id=kie_task_id, kie_state=kie_state)
+        if found is None:
+            raise _lost(step)
+        await self._came_to(
+            *(connection, consequences, [step.id], step.target),
+            due_in=step.due_in,
+            heard=found.is_chosen,
+        )
+        return found
+
+    async def _ask_about(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        task_id: UUID,
+        *,
+        known: str,
+        alleged: str,
+    ) -> None:
+        """Ask kie.ai at once about a task that a callback named an id of, before the answer did."""
+        await polls.poll_at_once(connection, task_id)
+        consequences.wake(POLL)
+        if alleged != known:
+            await self.note_second_id(
+                connection, consequences, task_id, known=known, second=alleged
+            )
 
     async def note_second_id(
         self,
@@ -221,21 +223,6 @@ class Lifecycle:
         consequences.count(self._metrics.paid_twice)
         consequences.count(partial(log.error, "task.paid_twice", task_id=str(task_id)))
 
-    def _running(self, step: Move, *, poll: bool = False) -> Move:
-        """Add the first poll and the bound of a task that kie.ai has."""
-        expected = self._policy.callbacks_expected
-        wait = next_wait(0, callbacks_expected=expected, pace=self._paces.of(step.model))
-        due_in = 0 if poll else wait
-        return replace(step, due_in=due_in, expires_in=self._policy.task_expires_after)
-
-    def _back(self, step: Move, tries: int) -> Move:
-        """Put a task back in its place; one that is refused again and again lets others pass."""
-        beyond = tries - STEP_ASIDE_AFTER
-        wait = 0.0
-        if beyond >= 0:
-            wait = backoff(beyond + 1, first=5, ceiling=60, share=self._chance())
-        return replace(step, due_in=wait, tries=tries)
-
     # -- what people and the clock decide
 
     async def cancel(
@@ -249,7 +236,7 @@ class Lifecycle:
         """Take a queued task, whose row the caller has locked, out of the queue for good."""
         step = Move(id=task_id, left=State.QUEUED, target=State.CANCELED, reason=reason)
         won = await moves.cancel(connection, step)
-        await self._moved(connection, consequences, _won(step, won=won), step.target)
+        await self._moved(connection, consequences, step, won=won)
 
     async def give_up(
         self,
@@ -269,7 +256,7 @@ class Lifecycle:
             id=task_id, left=left, target=State.FAILED, due_in=due_in, reason=FAILED_BY_OPERATOR
         )
         won = await moves.give_up(connection, step, code=FailCode.BY_OPERATOR, message=message)
-        await self._moved(connection, consequences, _won(step, won=won), step.target)
+        await self._moved(connection, consequences, step, won=won)
 
     async def withdraw(
         self, connection: Connection, consequences: Consequences, step: Move
@@ -283,16 +270,16 @@ class Lifecycle:
             _won(back, won=await moves.requeue(connection, back))
         step = replace(step, left=State.QUEUED, target=State.CANCELED, reason=WITHDRAWN)
         _won(step, won=await moves.cancel(connection, step))
-        consequences.wake(step.id, QUEUE)
+        consequences.wake(step.id, ROOM)
 
     async def found_sent(
         self, connection: Connection, consequences: Consequences, task_id: UUID, kie_task_id: str
     ) -> None:
         """Have a queued task, whose row the caller has locked, run: a person found it at kie.ai."""
         step = Move(id=task_id, left=State.QUEUED, target=State.RUNNING, reason=FOUND_SENT)
-        step = self._running(step)
-        won = await moves.start(connection, step, kie_task_id=kie_task_id, kie_state=None)
-        await self._moved(connection, consequences, _won(step, won=won), step.target)
+        await self._start(
+            connection, consequences, self._owed.running(step), kie_task_id=kie_task_id
+        )
 
     async def send_again(
         self, connection: Connection, consequences: Consequences, task_id: UUID
@@ -307,7 +294,7 @@ class Lifecycle:
         )
         submit_within = self._policy.submit_within
         won = await moves.send_again(connection, step, submit_within=submit_within)
-        await self._moved(connection, consequences, _won(step, won=won), step.target)
+        await self._moved(connection, consequences, step, won=won)
 
     async def end_leases(
         self, connection: Connection, consequences: Consequences, *, limit: int
@@ -319,7 +306,7 @@ class Lifecycle:
             expires_in=self._policy.unconfirmed_expires_after,
             window=self._policy.limits.creates.window,
         )
-        await self._swept(connection, consequences, ids, State.UNCONFIRMED)
+        await self._swept(connection, consequences, ids, State.UNCONFIRMED, due_in=0)
         return ids
 
     async def withdraw_unreleased(
@@ -340,7 +327,7 @@ class Lifecycle:
         target = DEADLINES[state].state
         poll_in = AFTER_EXPIRY[0] if target is State.EXPIRED else None
         ids = await sweep.expire(connection, state, limit=limit, ask_in=poll_in)
-        await self._swept(connection, consequences, ids, target)
+        await self._swept(connection, consequences, ids, target, due_in=poll_in)
         return ids
 
     async def _swept(
@@ -349,35 +336,61 @@ class Lifecycle:
         consequences: Consequences,
         ids: Sequence[UUID],
         target: State,
+        *,
+        due_in: float | None,
     ) -> None:
         consequences.count(partial(self._metrics.swept, target, len(ids)))
-        await self._moved(connection, consequences, ids, target, "gateway")
+        await self._came_to(connection, consequences, ids, target, due_in=due_in, by="gateway")
 
     async def _moved(
         self,
         connection: Connection,
         consequences: Consequences,
+        step: Move,
+        *,
+        won: bool,
+        by: str | None = None,
+    ) -> None:
+        """Add what follows from a move; raises `LostMoveError` where it was lost."""
+        ids, target = _won(step, won=won), step.target
+        await self._came_to(connection, consequences, ids, target, due_in=step.due_in, by=by)
+
+    async def _came_to(
+        self,
+        connection: Connection,
+        consequences: Consequences,
         ids: Sequence[UUID],
         target: State,
-        settled_by: str | None = None,
+        *,
+        due_in: float | None,
+        by: str | None = None,
+        heard: bool = True,
     ) -> None:
-        """Add what follows from tasks having come to a state.
+        """Add what follows from tasks having come to a state, in which they are due in `due_in` s.
 
-        `settled_by`: who ended them, for the metrics; None: nobody is counted.
+        None: they owe nothing any more. `by`: who ended them, for the metrics; None: nobody is
+        counted. Unless `heard`, nobody has chosen to hear of it.
         """
         if not ids:
             return
-        if target in EVENTS:
+        if heard and target in EVENTS:
             await self._outbox.notify(connection, consequences, ids)
-        consequences.wake(*ids, *WAKES[target])
-        if target in FINAL and settled_by is not None:
+        consequences.wake(*ids)
+        if due_in is not None:
+            consequences.wake(WAKES[target], after=due_in)
+        if target in LEAVES_ROOM:
+            consequences.wake(ROOM)
+        if target in FINAL and by is not None:
             for task_id in ids:
-                consequences.count(partial(self._metrics.settled, task_id, settled_by, target))
+                consequences.count(partial(self._metrics.settled, task_id, by, target))
 
 
 def _won(step: Move, *, won: bool) -> Sequence[UUID]:
     """Return the task that moved; raises `LostMoveError`, for its row is locked."""
     if not won:
-        message = f"{step.id}: {step.left} -> {step.target}"
-        raise LostMoveError(message)
+        raise _lost(step)
     return [step.id]
+
+
+def _lost(step: Move) -> LostMoveError:
+    return LostMoveError(f"{step.id}: {step.left} -> {step.target}")

@@ -8,13 +8,13 @@ from app.store.engine import Database
 from app.store.signals import FEED, Signals
 from app.store.tasks import feed
 
-LEASE = 3.0
+LEASE = 6.0
 """Seconds without a turn after which another process takes over."""
 
-LOOK = 1.0
+LOOK = 2.0
 """Seconds between turns of a holder that nothing woke, and between the looks of the others."""
 
-GATHER = 0.02
+GATHER = 0.1
 """Seconds between turns at least: what is committed meanwhile is numbered in one statement."""
 
 BATCH = 1000

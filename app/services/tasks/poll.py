@@ -12,7 +12,7 @@ from app.domain.errors import DatabaseUnavailableError
 from app.domain.holding import UNREACHED
 from app.domain.pace import Paces
 from app.domain.policy import Policy
-from app.domain.polling import DuePoll, next_poll_of
+from app.domain.polling import DuePoll, NextPoll, next_poll_of
 from app.domain.report import Answer, Answered, NoAnswer, NotVisible
 from app.domain.statement import Statement
 from app.domain.task import Source
@@ -73,19 +73,20 @@ class Poller:
         Returns the seconds until there may be more to do: 0 at once, None: nobody knows.
         """
         queries = self._policy.limits.queries
-        async with self._database.begin() as connection:
+        async with self._database.at_once() as connection:
+            due_in = await polls.next_due(connection, queries=queries.calls)
+            if due_in is None or due_in > 0:
+                return due_in
             claimed = await polls.claim_due(
                 connection,
                 queries=queries.calls,
                 lease=self._policy.lease,
                 taken_for=queries.window + self._policy.call + CALL_MARGIN,
             )
-            if not claimed:
-                return await polls.next_due(connection, queries=queries.calls)
         for claim in claimed:
             due = replace(claim, pace=self._paces.of(claim.model))
             self._in_flight.start(self._poll(due), f"poll {due.id}")
-        return 0
+        return 0 if claimed else None
 
     async def drain(self) -> None:
         """Wait until every query that was started has recorded its answer."""
@@ -128,6 +129,7 @@ class Poller:
                 await audit.note(
                     connection, Action.TASK_SET_ASIDE, task_id=due.id, detail={"error": name}
                 )
+            consequences.wake(POLL, after=POLL_ERROR_WAIT)
             await self._release(connection, consequences, due)
 
         await self._intake.run(work)
@@ -143,7 +145,8 @@ class Poller:
         held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
         window = self._policy.limits.queries.window
         await slots.release(connection, held, window=window, answered_ago=answered_ago)
-        consequences.wake(due.id, POLL)
+        consequences.wake(due.id)
+        consequences.wake(POLL, after=window - answered_ago)
 
     async def _query(
         self, due: DuePoll, kie_task_id: str | None
@@ -193,7 +196,7 @@ class Poller:
                 share=self._chance(),
             )
             if following is not None:
-                await polls.reschedule(connection, due.id, following)
+                await _reschedule(connection, consequences, due.id, following)
 
     async def _record_silence(
         self,
@@ -221,7 +224,15 @@ class Poller:
             share=self._chance(),
         )
         if following is not None:
-            await polls.reschedule(connection, due.id, following)
+            await _reschedule(connection, consequences, due.id, following)
+
+
+async def _reschedule(
+    connection: Connection, consequences: Consequences, task_id: UUID, following: NextPoll
+) -> None:
+    await polls.reschedule(connection, task_id, following)
+    if following.due_in is not None:
+        consequences.wake(POLL, after=following.due_in)
 
 
 def _label(answer: Answer) -> str:

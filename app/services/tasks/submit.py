@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TypeAlias
 from uuid import UUID
 
 import structlog
@@ -22,8 +23,8 @@ from app.services.inflight import InFlight, InFlightWork
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.store.account.admission import ClaimedTask
-from app.store.engine import Connection
-from app.store.signals import QUEUE
+from app.store.engine import Columns, Connection
+from app.store.signals import ROOM
 from app.store.tasks import rows
 
 AT_ONCE = 50
@@ -36,6 +37,8 @@ ADMIT_PATIENCE = 3.0
 """Seconds that a create waits for its turn to admit, once its task is stored."""
 
 BUSY_ADMITTING = "Other admissions of this process have waited too long for PostgreSQL."
+
+Sending: TypeAlias = InFlightWork[Columns | None]
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +66,10 @@ class Submitter:
         self._in_flight = InFlight()
         self._admitting = asyncio.Lock()
         self._stopped = False
+        self.is_waiting = False
+        """Tasks waited for room when we looked last."""
+        self._had_no_hands = False
+        """We did not look at all, since as much was under way as may be."""
 
     def stop(self) -> None:
         """Admit nothing more: what is created from now on is left to other processes."""
@@ -73,16 +80,18 @@ class Submitter:
 
         Returns the seconds until there may be more to do: 0 at once, None: nobody knows.
         """
-        if self._free(limit) == 0:
+        self._had_no_hands = self.is_waiting = self._free(limit) == 0
+        if self._had_no_hands:
             return None
         chance = await self._admission.next_chance()
-        if chance is None or chance > 0:
-            return chance
+        self.is_waiting = chance.waits
+        if chance.seconds is None or chance.seconds > 0:
+            return chance.seconds
         return 0 if await self.admit(limit, patience=RECORD_PATIENCE) else None
 
     async def admit(
         self, limit: int = AT_ONCE, *, patience: float = ADMIT_PATIENCE
-    ) -> dict[UUID, InFlightWork]:
+    ) -> dict[UUID, Sending]:
         """Claim the tasks whose turn it is and start their sending; returns it by task.
 
         Raises `DatabaseUnavailableError`.
@@ -156,18 +165,28 @@ class Submitter:
         """How many more sendings may be under way."""
         return 0 if self._stopped else max(0, limit - len(self._in_flight))
 
-    def send(self, claimed: Sequence[ClaimedTask], claim: Claim) -> dict[UUID, InFlightWork]:
-        """Start the sending of tasks whose claim is committed; returns it by task."""
+    def send(
+        self, claimed: Sequence[ClaimedTask], claim: Claim, *, awaited: UUID | None = None
+    ) -> dict[UUID, Sending]:
+        """Start the sending of tasks whose claim is committed; returns it by task.
+
+        `awaited`: somebody waits for what becomes of this one.
+        """
         if claimed:
             self._admission.committed(claim)
-        start = self._in_flight.start
-        return {task.id: start(self._send(task, claim), f"submit {task.id}") for task in claimed}
+        return {
+            task.id: self._in_flight.start(
+                self._send(task, claim, awaited=task.id == awaited), f"submit {task.id}"
+            )
+            for task in claimed
+        }
 
     async def drain(self) -> None:
         """Wait until every sending that was started has recorded its outcome."""
         await self._in_flight.drain()
 
-    async def _send(self, claimed: ClaimedTask, claim: Claim) -> None:
+    async def _send(self, claimed: ClaimedTask, claim: Claim, *, awaited: bool) -> Columns | None:
+        """Send it and record the outcome; returns the task as that left it, where it is awaited."""
         with self._leases.hold(claimed.id):
             started = self._metrics.now()
             url = self._urls.url(claimed.id)
@@ -190,15 +209,21 @@ class Submitter:
                 task_id=claimed.id, attempt=claimed.attempt, tries=claimed.tries, outcome=outcome
             )
 
-            async def record(connection: Connection, consequences: Consequences) -> None:
+            async def record(connection: Connection, consequences: Consequences) -> Columns | None:
                 await self._record(connection, consequences, claimed, answer, answered)
+                if not awaited:
+                    return None
+                own = {"client_id": claimed.client_id, "task_id": claimed.id}
+                row = await rows.read_task(connection, **own)
+                return None if row is None else dict(row)
 
             try:
-                await self._intake.run(record, patience=RECORD_PATIENCE, insist=True)
+                return await self._intake.run(record, patience=RECORD_PATIENCE, insist=True)
             except Exception:
                 self._metrics.outcome_dropped()
                 named = {"task_id": str(claimed.id), "kie_task_id": named_id(outcome)}
                 log.exception("outcome.dropped", **named)
+                return None
 
     async def _record(
         self,
@@ -212,10 +237,12 @@ class Submitter:
         applied = await self._intake.apply(connection, consequences, answer)
         if applied.standing is None:
             log.error("submission.task_gone", task_id=str(claimed.id))
-        await self._admission.record_outcome(
+        room_in = await self._admission.record_outcome(
             connection, claimed, applied.said.outcome, answered_ago=self._metrics.now() - answered
         )
-        consequences.wake(QUEUE)
+        consequences.wake(ROOM, after=room_in)
+        if self._had_no_hands:
+            consequences.wake(ROOM)
 
 
 def _is_ours(standing: Standing, claimed: ClaimedTask | None) -> bool:

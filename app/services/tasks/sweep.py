@@ -5,12 +5,12 @@ from functools import partial
 from uuid import UUID
 
 from app.domain.breaker import FORGOTTEN_AFTER
-from app.domain.task import DEADLINES, State
+from app.domain.task import State
 from app.services.consequences import Consequences
 from app.services.spend.bookkeeping import Bookkeeping
 from app.services.tasks.lifecycle import Lifecycle
-from app.store.account import breakers, sizes
-from app.store.engine import Connection
+from app.store.account import bounds, breakers, sizes
+from app.store.engine import Connection, Database
 
 BATCH = 200
 """Rows in one transaction: short locks, and the next turn takes the rest."""
@@ -19,20 +19,26 @@ BATCH = 200
 class Sweeper:
     """Looks at bounds, by the database's clock."""
 
-    def __init__(self, lifecycle: Lifecycle, books: Bookkeeping) -> None:
+    def __init__(self, database: Database, lifecycle: Lifecycle, books: Bookkeeping) -> None:
+        self._database = database
         self._lifecycle = lifecycle
         self._books = books
 
     async def sweep(self) -> float | None:
         """Free and end what is over; 0 where there may be more, else None."""
-        moved = len(await self._lifecycle.run(self._end_leases))
-        moved += len(await self._lifecycle.run(self._withdraw))
-        for state in DEADLINES:
+        async with self._database.read() as connection:
+            over = await bounds.over(connection)
+        moved = 0
+        if over.leases:
+            moved += len(await self._lifecycle.run(self._end_leases))
+        if over.unreleased:
+            moved += len(await self._lifecycle.run(self._withdraw))
+        for state in over.states:
             moved += len(await self._lifecycle.run(partial(self._expire, state)))
-        forgotten = await self._lifecycle.run(self._forget)
-        for client_id in await self._lifecycle.run(self._uncounted):
+        forgotten = await self._lifecycle.run(self._forget) if over.breakers else 0
+        for client_id in over.uncounted:
             await self._lifecycle.run(partial(self._count, client_id))
-        more = await self._books.turn()
+        more = await self._books.turn(over)
         return 0 if moved or forgotten == BATCH or more else None
 
     async def _end_leases(
@@ -45,9 +51,6 @@ class Sweeper:
 
     async def _forget(self, connection: Connection, _: Consequences) -> int:
         return await breakers.forget_old(connection, after=FORGOTTEN_AFTER, limit=BATCH)
-
-    async def _uncounted(self, connection: Connection, _: Consequences) -> Sequence[UUID]:
-        return await sizes.uncounted(connection)
 
     async def _count(self, client_id: UUID, connection: Connection, _: Consequences) -> None:
         await sizes.count(connection, client_id)

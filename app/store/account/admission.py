@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     Select,
     Uuid,
+    and_,
     bindparam,
     case,
     exists,
@@ -37,6 +38,7 @@ from app.store.account.limits import (
     HAS_SEAT,
     HAS_SLOT,
     HELD_UNTIL,
+    IS_ALL_OURS,
     IS_HELD,
     NEXT_FREE,
     OPEN,
@@ -50,7 +52,7 @@ from app.store.account.pairs import has_task, queues
 from app.store.account.shares import seated
 from app.store.account.turns import IS_PLAIN, account_with, next_tasks, plain_account
 from app.store.account.witness import IS_KNOWN
-from app.store.slots import free_slots, kind
+from app.store.slots import kind, some_free_slots
 from app.store.sql import NOW, later, seconds, state_literal, verbatim
 from app.store.tables import CHANGED, ClientQueue, KieAccount, KieBreaker, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
@@ -68,6 +70,8 @@ class ClaimedTask:
     input: Verbatim
     slot: int
     submitted_at: datetime
+    updated_at: datetime
+    version: int
 
     @property
     def pair(self) -> Pair:
@@ -86,11 +90,15 @@ class Locked:
     """As committed: what this transaction adds comes on top."""
     is_known: bool
     """The database is the one that was accepted last, on a server that has not restarted since."""
+    is_plain: bool
+    """Nothing is held, as of just before the lock."""
 
 
 def _lock(*, skip_locked: bool) -> Select[Any]:
     bounded = func.set_config("idle_in_transaction_session_timeout", _IDLE_AT_MOST, true())
-    found = select(KieAccount.counter, IS_KNOWN.label("is_known"), bounded)
+    found = select(
+        KieAccount.counter, IS_KNOWN.label("is_known"), IS_PLAIN.label("is_plain"), bounded
+    )
     return found.with_for_update(skip_locked=skip_locked)
 
 
@@ -104,12 +112,13 @@ async def lock_account(connection: AsyncConnection, *, wait: bool) -> Locked | N
     from before the lock (measured: 280 running under a cap of 60).
     """
     row = (await connection.execute(_LOCKS[wait])).one_or_none()
-    return None if row is None else Locked(counter=row.counter, is_known=row.is_known)
+    if row is None:
+        return None
+    return Locked(counter=row.counter, is_known=row.is_known, is_plain=row.is_plain)
 
 
-def _moved(picked: CTE) -> CTE:
+def _moved(picked: CTE, free: CTE) -> CTE:
     """Move what was picked to `submitting`, each with a free slot."""
-    free = free_slots(Call.CREATE, CREATES)
     return (
         update(Task)
         .where(Task.id == picked.c.id, picked.c.place == free.c.place)
@@ -128,6 +137,8 @@ def _moved(picked: CTE) -> CTE:
             Task.model,
             verbatim(Task.input).label("input"),
             Task.submitted_at,
+            Task.updated_at,
+            Task.version,
             free.c.slot,
             picked.c.tag,
             picked.c.weight,
@@ -140,10 +151,16 @@ def _admit(*, plain: bool) -> Select[Any]:
     seats = seated()
     wanted = bindparam("limit", type_=Integer)
     at_once = wanted if plain else case((IS_HELD, 1), else_=wanted)
-    free = RUNNING - func.coalesce(select(func.sum(seats.c.seats)).scalar_subquery(), 0)
-    n = func.greatest(0, func.least(FREE_SLOTS, free, at_once), type_=Integer)
-    account = plain_account(n, OPENS_BY_ITSELF) if plain else account_with(n, OPEN, PROBE_TURN)
-    moved = _moved(next_tasks(account, seats, plain=plain))
+    free = some_free_slots(Call.CREATE, CREATES, wanted)
+    slots = case(
+        (IS_ALL_OURS, select(func.count()).select_from(free).scalar_subquery()), else_=FREE_SLOTS
+    )
+    free_seats = RUNNING - func.coalesce(select(func.sum(seats.c.seats)).scalar_subquery(), 0)
+    n = func.greatest(0, func.least(slots, free_seats, at_once), type_=Integer)
+    account = (
+        plain_account(n, OPENS_BY_ITSELF, IS_PLAIN) if plain else account_with(n, OPEN, PROBE_TURN)
+    )
+    moved = _moved(next_tasks(account, seats, plain=plain), free)
     return (
         select(*(moved.c[name] for name in ClaimedTask.__slots__))
         .order_by(moved.c.tag)
@@ -198,7 +215,6 @@ def _ticked(moved: CTE) -> CTE:
 
 
 _ADMIT = {plain: _admit(plain=plain) for plain in (False, True)}
-_LOOK = select(IS_PLAIN).select_from(KieAccount)
 
 
 async def admit(
@@ -209,11 +225,13 @@ async def admit(
     lease: float,
     taken_for: float,
     claim: UUID,
+    plain: bool,
 ) -> list[ClaimedTask]:
     """Take up to `limit` tasks out of the queue, as far as slots, seats and pauses allow.
 
-    The caller holds the account's lock. `taken_for`: seconds after which a create whose answer
-    nobody recorded frees its slot all the same.
+    The caller holds the account's lock. `plain`: it is `Locked.is_plain`; where something came to
+    be held just before the lock was had, nothing is taken. `taken_for`: seconds after which a
+    create whose answer nobody recorded frees its slot all the same.
     """
     parameters = {
         **given_limits(limits),
@@ -222,7 +240,6 @@ async def admit(
         "taken_for": taken_for,
         "new_claim": claim,
     }
-    plain = bool(await connection.scalar(_LOOK))
     rows = await connection.execute(_ADMIT[plain], parameters)
     return [ClaimedTask(**row) for row in rows.mappings()]
 
@@ -279,28 +296,47 @@ async def highest_cost(connection: AsyncConnection, limits: Limits) -> Decimal |
     return await connection.scalar(_HIGHEST_COST, given_limits(limits))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chance:
+    """When something might be admitted."""
+
+    waits: bool
+    """Tasks are queued: room that comes free is of use."""
+    seconds: float | None
+    """0: now; None: time brings nothing."""
+
+
+_IS_QUEUED = select(Task.id).where(QUEUED).exists()
 _NEXT_CHANCE = select(
-    func.greatest(
-        0.0,
-        seconds(HELD_UNTIL - NOW),
-        case((~HAS_SLOT, seconds(NEXT_FREE - NOW))),
-        type_=Float,
-    ).label("chance"),
+    _IS_QUEUED.label("waits"),
+    case(
+        (
+            and_(_IS_QUEUED, OPENS_BY_ITSELF, PROBE_TURN, HAS_SEAT),
+            func.greatest(
+                0.0,
+                seconds(HELD_UNTIL - NOW),
+                case((~HAS_SLOT, seconds(NEXT_FREE - NOW))),
+                type_=Float,
+            ),
+        )
+    ).label("seconds"),
     exists(KieBreaker.client_id).label("has_breakers"),
-).where(select(Task.id).where(QUEUED).exists(), OPENS_BY_ITSELF, PROBE_TURN, HAS_SEAT)
+).select_from(KieAccount)
 
 _QUEUES = queues().cte("queues")
 _QUEUE_OPENS_IN = select(func.min(_QUEUES.c.opens_in)).where(has_task(_QUEUES, QUEUED))
 
 
-async def next_chance(connection: AsyncConnection, limits: Limits) -> float | None:
-    """Return the seconds until something might be admitted, 0: now; None: time brings nothing.
+async def next_chance(connection: AsyncConnection, limits: Limits) -> Chance:
+    """Return when something might be admitted.
 
     It takes no lock and reads no task: after 0 it may turn out that none is eligible. Where only
     pairs that are held wait, it is the time until the first of them is probed.
     """
-    found = (await connection.execute(_NEXT_CHANCE, given_limits(limits))).one_or_none()
-    if found is None or not found.has_breakers:
-        return None if found is None else float(found.chance)
+    found = (await connection.execute(_NEXT_CHANCE, given_limits(limits))).one()
+    if found.seconds is None or not found.has_breakers:
+        return Chance(waits=found.waits, seconds=found.seconds)
     opens_in: float | None = await connection.scalar(_QUEUE_OPENS_IN)
-    return None if opens_in is None else max(float(found.chance), opens_in)
+    return Chance(
+        waits=found.waits, seconds=None if opens_in is None else max(found.seconds, opens_in)
+    )

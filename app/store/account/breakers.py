@@ -8,6 +8,7 @@ nobody.
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy import (
+    Float,
     Integer,
     RowMapping,
     Text,
@@ -106,9 +107,14 @@ async def forget_breaker(connection: AsyncConnection, pair: Pair) -> None:
     await connection.execute(_FORGET, _named(pair))
 
 
+IS_OLD = (
+    func.greatest(KieBreaker.held_until, KieBreaker.updated_at)
+    + interval(bindparam("after", type_=Float))
+    < NOW
+)
 _OLD = (
     select(KieBreaker.client_id, KieBreaker.model)
-    .where(func.greatest(KieBreaker.held_until, KieBreaker.updated_at) + interval("after") < NOW)
+    .where(IS_OLD)
     .limit(bindparam("limit", type_=Integer))
     .with_for_update(skip_locked=True)
     .cte("old")

@@ -31,8 +31,8 @@ from sqlalchemy.orm import aliased
 
 from app.domain.admission import BRAKES, Call, HoldReason, Limits
 from app.domain.task import State
-from app.store.slots import kind
-from app.store.sql import NOW, interval, seconds_since, state_literal
+from app.store.slots import has_free, kind
+from app.store.sql import NOW, ONCE, interval, seconds_since, state_literal
 from app.store.tables import ClientQueue, KieAccount, KieSlot, Task
 
 UNCONFIRMED_SEAT = 900.0
@@ -67,7 +67,7 @@ ALLOWED: ColumnElement[int] = func.least(
 """Of the limit of creates, what others who use the account leave to us."""
 
 _CREATE_SLOTS = (KieSlot.kind == kind(Call.CREATE), KieSlot.slot <= CREATES)
-_BUSY_SLOTS = (*_CREATE_SLOTS, KieSlot.free_at > NOW)
+_BUSY_SLOTS = (*_CREATE_SLOTS, KieSlot.free_at > ONCE)
 
 FREE_SLOTS: ColumnElement[int] = (
     ALLOWED - select(func.count()).where(*_BUSY_SLOTS).scalar_subquery()
@@ -184,7 +184,9 @@ OPEN: ColumnElement[bool] = OPENS_BY_ITSELF & or_(HELD_UNTIL.is_(None), HELD_UNT
 """It may be sent to now; while it is held, as far as `PROBE_TURN` says."""
 PROBE_TURN: ColumnElement[bool] = or_(~IS_HELD, SENDING == 0)
 """A hold lets one task through at a time."""
-HAS_SLOT = FREE_SLOTS > 0
+IS_ALL_OURS = ALLOWED >= CREATES
+"""Nobody else uses the account: a slot that is free may be taken, and none has to be counted."""
+HAS_SLOT = case((IS_ALL_OURS, has_free(Call.CREATE, CREATES)), else_=FREE_SLOTS > 0)
 HAS_SEAT = FREE_SEATS > 0
 MAY_SEND = and_(OPEN, PROBE_TURN, HAS_SLOT, HAS_SEAT)
 

@@ -4,36 +4,44 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Float, RowMapping, Text, Uuid, bindparam, delete, func, literal, select
+from sqlalchemy import (
+    CompoundSelect,
+    RowMapping,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.domain.restore import LIVING
-from app.store.sql import NOW, interval
+from app.store.sql import NOW, as_given, given, interval
 from app.store.tables import Process
 
 FORGOTTEN_AFTER = 3600.0
 """Seconds after its last beat when a process's row goes: long enough to be looked at."""
 
 _ME = bindparam("me", type_=Uuid)
+_COLUMNS = Process.__table__.c
 _CURRENT = bindparam("looking_at", type_=Text)
 
-_BEAT = insert(Process)
+_BEAT = insert(Process).values(
+    {column.name: given(column.name, column.type) for column in _COLUMNS}
+)
 _CHANGING = ("beat_at", "looked_at", "remembers", "clock_ahead", "fingerprints")
 _UPSERT = _BEAT.on_conflict_do_update(
     index_elements=["id"], set_={name: _BEAT.excluded[name] for name in _CHANGING}
 )
 _FORGET = delete(Process).where(
-    Process.beat_at < NOW - interval(bindparam("after", type_=Float)), Process.id != _ME
+    Process.beat_at < NOW - interval(literal(FORGOTTEN_AFTER)), Process.id != _ME
 )
 _LEAVE = delete(Process).where(Process.id == _ME)
-
-
-async def beat(connection: AsyncConnection, row: dict[str, Any]) -> None:
-    """Write what the process is and saw, `row` by column, and forget who is long gone."""
-    await connection.execute(_UPSERT, row)
-    await connection.execute(_FORGET, {"me": row["id"], "after": FORGOTTEN_AFTER})
 
 
 async def leave(connection: AsyncConnection, me: UUID) -> None:
@@ -69,6 +77,29 @@ _LIVING = (
     .where(Process.beat_at > NOW - interval(literal(LIVING)))
     .order_by(Process.started_at)
 )
+
+
+def _beat() -> CompoundSelect[Any]:
+    """Build it as one statement, which sees the other rows as they were, and its own as written."""
+    written = _UPSERT.returning(*_COLUMNS).cte("written")
+    others = select(Process.__table__).where(
+        Process.beat_at > NOW - interval(literal(LIVING)), Process.id != _ME
+    )
+    found = union_all(others, select(written)).order_by("started_at")
+    return found.add_cte(_FORGET.cte("forgotten"))
+
+
+_BEAT_AND_LOOK = _beat()
+
+
+async def beat(connection: AsyncConnection, row: dict[str, Any]) -> Sequence[RowMapping]:
+    """Write what the process is and saw, `row` by column, and forget who is long gone.
+
+    Returns the processes that beat lately.
+    """
+    found = await connection.execute(_BEAT_AND_LOOK, {**as_given(**row), "me": row["id"]})
+    rows: Sequence[RowMapping] = found.mappings().all()
+    return rows
 
 
 async def living(connection: AsyncConnection) -> Sequence[RowMapping]:

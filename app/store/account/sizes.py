@@ -6,7 +6,6 @@ sweep counts the queues of more than `SHORT` tasks into `queue_sizes`, with a ma
 counted when somebody asks. So nobody reads over a whole queue, and no figure can drift.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -74,7 +73,7 @@ def _is_long(client_id: SQLColumnExpression[UUID]) -> ColumnElement[bool]:
 _SIZE = aliased(QueueSize)
 _PAUSE = interval(func.greatest(EVERY, SHARE * _SIZE.took, type_=Float))
 _FRESH = (_SIZE.client_id == ClientQueue.client_id, _SIZE.counted_at + _PAUSE > NOW)
-_UNCOUNTED = (
+UNCOUNTED_CLIENTS = (
     select(ClientQueue.client_id)
     .where(
         ~exists(_SIZE.client_id).where(*_FRESH),
@@ -85,6 +84,7 @@ _UNCOUNTED = (
     )
     .order_by(ClientQueue.client_id)
 )
+"""The clients whose long queues were not counted lately, or are short again."""
 
 
 def _count() -> Any:  # noqa: ANN401  # an INSERT … SELECT
@@ -131,11 +131,6 @@ def _all_of(value: ColumnElement[Any], order: ColumnElement[Any]) -> Any:  # noq
 
 _COUNT = _count()
 _FORGET = delete(QueueSize).where(QueueSize.client_id == _CLIENT)
-
-
-async def uncounted(connection: AsyncConnection) -> Sequence[UUID]:
-    """Return the clients whose long queues were not counted lately, or are short again."""
-    return (await connection.scalars(_UNCOUNTED)).all()
 
 
 async def count(connection: AsyncConnection, client_id: UUID) -> None:

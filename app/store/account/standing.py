@@ -12,6 +12,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    exists,
     func,
     or_,
     select,
@@ -23,6 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.admission import Condition, HoldReason, Pair, Run
 from app.domain.breaker import Breaker
 from app.domain.task import FINAL, State
+from app.store.account.pairs import of_pair
+from app.store.slots import RELEASE, Held, released
 from app.store.sql import NOW, seconds_since, state_literal
 from app.store.tables import ClientQueue, KieAccount, KieBreaker, Task
 
@@ -109,6 +112,30 @@ def _condition(row: Row[*tuple[object, ...]]) -> Condition:
 
 def _reason(word: str | None) -> HoldReason | None:
     return None if word is None else HoldReason(word)
+
+
+_ALL_IS_WELL = (
+    select(KieAccount.id)
+    .where(
+        KieAccount.hold_reason.is_(None),
+        KieAccount.failures == 0,
+        ~_SUCCESS_IS_OLD,
+        ~exists(KieBreaker.client_id).where(of_pair(_CLIENT, _MODEL)),
+    )
+    .exists()
+)
+_RELEASE = RELEASE.where(_ALL_IS_WELL)
+
+
+async def release_where_all_is_well(
+    connection: AsyncConnection, pair: Pair, held: Held, *, window: float, answered_ago: float
+) -> bool:
+    """Free the slot of a create that was accepted, where that teaches nothing: nearly always.
+
+    False: nothing is done, since there is something to learn, or it was freed before.
+    """
+    given = released(held, window=window, answered_ago=answered_ago)
+    return await connection.scalar(_RELEASE, {**_named(pair), **given}) is not None
 
 
 _HAS_OPEN_TASKS = or_(

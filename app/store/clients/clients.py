@@ -21,7 +21,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.sql import NOW, later
+from app.domain.access import Caller
+from app.domain.limits import LIMITS, Allowance
+from app.store.sql import NOW, later, seconds_since
 from app.store.tables import ApiKey, Client, ClientQueue
 
 _OVER = ApiKey.revoked_at.is_not(None)
@@ -34,6 +36,7 @@ _BY_DIGEST = (
         ApiKey.scopes,
         _OVER.label("revoked"),
         _EXPIRED.label("expired"),
+        (-seconds_since(ApiKey.expires_at)).label("expires_in"),
         _DISABLED.label("disabled"),
         Client.name.label("client"),
         Client.requests_per_second,
@@ -46,14 +49,37 @@ _BY_DIGEST = (
 )
 
 
-async def find_key(connection: AsyncConnection, digest: bytes) -> RowMapping | None:
-    """Return the key with this SHA-256: `id`, `client_id`, `scopes` (None: all) and how it stands.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundKey:
+    """A key, whose it is and how it stands."""
 
-    `revoked`, `expired` and `disabled` (that is its client) say why it opens nothing. `client` is
-    the client's name, `requests_per_second`, `streams` and `waits` are its limits (None: usual).
-    """
-    found = await connection.execute(_BY_DIGEST, {"digest": digest})
-    return found.mappings().one_or_none()
+    caller: Caller
+    scopes: Sequence[str] | None
+    """None: all."""
+    revoked: bool
+    expired: bool
+    disabled: bool
+    """Its client is."""
+    expires_in: float | None
+    """Seconds; None: never."""
+
+
+async def find_key(connection: AsyncConnection, digest: bytes) -> FoundKey | None:
+    """Return the key with this SHA-256; None: there is none."""
+    row = (await connection.execute(_BY_DIGEST, {"digest": digest})).one_or_none()
+    if row is None:
+        return None
+    allowance = Allowance(**{name: getattr(row, name) for name in LIMITS})
+    return FoundKey(
+        caller=Caller(
+            client_id=row.client_id, key_id=row.id, client=row.client, allowance=allowance
+        ),
+        scopes=row.scopes,
+        revoked=row.revoked,
+        expired=row.expired,
+        disabled=row.disabled,
+        expires_in=row.expires_in,
+    )
 
 
 _IDS = ApiKey.id == bindparam("ids", type_=ARRAY(Uuid)).any_()

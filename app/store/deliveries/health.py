@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery import NOTED_FROM, SLOW_SHARE
-from app.store.sql import NOW, interval, later
+from app.store.sql import NOW, interval, later, seconds
 from app.store.tables import DeliveryUrl
 
 _CLIENT = bindparam("of_client", type_=Uuid)
@@ -36,7 +36,9 @@ _FAILED = _NEW.on_conflict_do_update(
         "seconds": _MEAN,
         "noted_at": NOW,
     },
-).returning(DeliveryUrl.failures)
+).returning(
+    DeliveryUrl.failures, func.greatest(0.0, seconds(DeliveryUrl.held_until - NOW), type_=Float)
+)
 _ANSWERED_LATE = _NEW.on_conflict_do_update(
     index_elements=_KEY,
     set_={"failures": 0, "held_until": None, "seconds": _MEAN, "noted_at": NOW},
@@ -50,16 +52,16 @@ _WELL = delete(DeliveryUrl).where(*_THIS, _MEAN < NOTED_FROM)
 
 
 async def failed(
-    connection: AsyncConnection, client_id: UUID, url: str, host: str, seconds: float
-) -> int:
+    connection: AsyncConnection, client_id: UUID, url: str, host: str, took: float
+) -> tuple[int, float]:
     """Note that nothing was answered within so many seconds.
 
     From now on the URL is called more rarely: half a second after the first failure, a minute in
-    the end. Returns how often that was so in a row.
+    the end. Returns how often that was so in a row, and in how many seconds it is called next.
     """
-    given = {"of_client": client_id, "of_url": url, "of_host": host, "took": seconds}
-    failures: int = (await connection.execute(_FAILED, {**given, "failed": 1})).scalar_one()
-    return failures
+    given = {"of_client": client_id, "of_url": url, "of_host": host, "took": took}
+    failures, held = (await connection.execute(_FAILED, {**given, "failed": 1})).one()
+    return int(failures), float(held)
 
 
 async def answered(
@@ -67,7 +69,7 @@ async def answered(
     client_id: UUID,
     url: str,
     host: str,
-    seconds: float,
+    took: float,
     *,
     noted: bool,
 ) -> float:
@@ -76,8 +78,8 @@ async def answered(
     `noted`: something is known of it. Returns what an attempt takes, in the mean, where this one
     took long; else 0.
     """
-    given = {"of_client": client_id, "of_url": url, "took": seconds}
-    if seconds >= NOTED_FROM:
+    given = {"of_client": client_id, "of_url": url, "took": took}
+    if took >= NOTED_FROM:
         late = {**given, "of_host": host, "failed": 0}
         mean: float = (await connection.execute(_ANSWERED_LATE, late)).scalar_one()
         return mean

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ForeignKey,
+    Index,
     SmallInteger,
     text,
 )
@@ -158,7 +159,7 @@ class KieSlot(Base):
     client_id: Mapped[UUID | None]
     """Whose refresh used it last; NULL: the poll loop's own query did, or it is a create's."""
 
-    __table_args__ = (one_of("kind", Call),)
+    __table_args__ = (one_of("kind", Call), Index("kie_slots_free", "kind", "free_at", "slot"))
 
 
 class ClientQueue(Base):

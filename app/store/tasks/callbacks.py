@@ -8,6 +8,7 @@ from sqlalchemy import (
     ColumnElement,
     LargeBinary,
     RowMapping,
+    Select,
     Text,
     Uuid,
     and_,
@@ -26,7 +27,7 @@ from app.domain.keeping import HEAD, Raw, Tally
 from app.domain.report import Report, Unreadable
 from app.domain.statement import Statement
 from app.domain.task import Source
-from app.store.sql import NOW
+from app.store.sql import NOW, as_given, given
 from app.store.tables import Callback
 
 _AS_IT_CAME = ("id", "task_id", "source", "signature")
@@ -94,6 +95,34 @@ async def insert_callback(
         values["result_urls"] = list(report.result_urls)
         values["kie_task_id"] = _named(report)
     return await connection.scalar(_INSERT, values) is not None
+
+
+_WHOLE = (*_AS_IT_CAME, *Raw.__slots__, *_REPORTED, "result_urls", "kie_task_id")
+_WHOLE_COLUMNS = ("headers", "verdict", *_WHOLE)
+_ANY_KEPT = select(Callback.id).where(Callback.task_id == given("task_id", Uuid)).exists()
+_INSERT_FIRST = (
+    insert(Callback)
+    .from_select(
+        _WHOLE_COLUMNS,
+        select(*(given(name, Callback.__table__.c[name].type) for name in _WHOLE_COLUMNS)).where(
+            ~_ANY_KEPT
+        ),
+    )
+    .returning(Callback.id)
+)
+
+
+async def insert_first(
+    connection: AsyncConnection, statement: Statement, verdict: Verdict, raw: Raw
+) -> bool:
+    """Store a statement whole if nothing is kept about its task yet, as nearly always."""
+    report = statement.report
+    if report is None or not statement.whole:
+        return False
+    values = _as_it_came(statement, verdict, raw)
+    values |= {name: getattr(report, name) for name in _REPORTED}
+    values |= {"result_urls": list(report.result_urls), "kie_task_id": _named(report)}
+    return await connection.scalar(_INSERT_FIRST, as_given(**values)) is not None
 
 
 async def insert_head(
@@ -199,6 +228,21 @@ async def read_held(connection: AsyncConnection, task_id: UUID) -> RowMapping | 
     return rows.mappings().one_or_none()
 
 
+def alleged(task_id: ColumnElement[UUID], *, limit: Any) -> Select[str | None]:  # noqa: ANN401  # a number or a parameter
+    """Select kie.ai's ids that callbacks named for a task and that were not believed."""
+    return (
+        select(Callback.kie_task_id)
+        .where(
+            Callback.task_id == task_id,
+            Callback.kie_task_id.is_not(None),
+            Callback.verdict.in_([Verdict.UNVERIFIED, Verdict.STALE, Verdict.DISAGREED]),
+        )
+        .group_by(Callback.kie_task_id)
+        .order_by(func.max(Callback.received_at).desc())
+        .limit(limit)
+    )
+
+
 ANSWERED = (
     "id",
     "task_id",
@@ -218,6 +262,7 @@ ANSWERED = (
     "sha256",
     "size",
     "whole",
+    "raw_deleted_at",
     "body",
 )
 """The columns of the answer, in its order; `body` becomes the redacted `raw`."""

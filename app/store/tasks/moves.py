@@ -4,16 +4,22 @@ Each names the state that it leaves and answers whether it won; the caller holds
 takes losing as normal. Durations are seconds from the database's clock; None: nothing is owed.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from uuid import UUID
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    CTE,
+    ColumnElement,
     Executable,
     Integer,
     Select,
+    Text,
     Uuid,
     case,
+    false,
     func,
+    literal_column,
     null,
     select,
     true,
@@ -27,15 +33,25 @@ from app.domain.report import Facts, Report
 from app.domain.task import FINAL, FailCode, FailSource, Source, State
 from app.store.spend.entries import BOOKED, booked
 from app.store.sql import NOW, as_given, given, later
-from app.store.tables import CHANGED, Task
+from app.store.tables import CHANGED, Client, Task
+from app.store.tasks.callbacks import alleged
 from app.store.tasks.events import MOVED, logged
 from app.store.tasks.facts import GIVEN_FACTS, GIVEN_FAILURE, facts_given, failure_given
 
 _IS_FINAL = given("target").in_([state.value for state in FINAL])
 
 
-def _moving(**values: object) -> Select[tuple[UUID]]:
-    """Build the statement of a move; every move sets anew what the row owes and until when."""
+def _nothing(_: CTE) -> Sequence[ColumnElement[Any]]:
+    return ()
+
+
+def _moving(
+    beside: Callable[[CTE], Sequence[ColumnElement[Any]]] = _nothing, /, **values: object
+) -> Select[Any]:
+    """Build the statement of a move; every move sets anew what the row owes and until when.
+
+    `beside`: what is read in the same look.
+    """
     moved = (
         update(Task)
         .where(Task.id == given("id", Uuid), Task.state == given("left"))
@@ -61,7 +77,7 @@ def _moving(**values: object) -> Select[tuple[UUID]]:
         .cte("moved")
     )
     events = logged(moved, left=given("left"), reason=given("reason"))
-    return select(moved.c.id).add_cte(events, booked(moved))
+    return select(moved.c.id, *beside(moved)).add_cte(events, booked(moved))
 
 
 async def _carried_out(
@@ -100,7 +116,26 @@ async def lose(connection: AsyncConnection, move: Move, *, kie_message: str | No
     return await _carried_out(connection, _LOSE, move, kie_message=kie_message)
 
 
+def _beside_start(moved: CTE) -> Sequence[ColumnElement[Any]]:
+    event = literal_column("'task.'", Text) + moved.c.state
+    chosen = select(event == Client.webhook_events.any_()).where(Client.id == moved.c.client_id)
+    return (
+        func.coalesce(chosen.scalar_subquery(), false()).label("is_chosen"),
+        alleged(moved.c.id, limit=1).scalar_subquery().label("alleged"),
+    )
+
+
+class Started(NamedTuple):
+    """What was found as a task came to run."""
+
+    is_chosen: bool
+    """Its client has chosen to hear of that, beside the usual events."""
+    alleged: str | None
+    """The id that a callback named for it last, and that was not believed."""
+
+
 _START = _moving(
+    _beside_start,
     kie_task_id=func.coalesce(Task.kie_task_id, given("kie_task_id")),
     kie_state=func.coalesce(given("kie_state"), Task.kie_state),
     submitted_at=func.coalesce(Task.submitted_at, NOW),
@@ -109,11 +144,11 @@ _START = _moving(
 
 async def start(
     connection: AsyncConnection, move: Move, *, kie_task_id: str | None, kie_state: str | None
-) -> bool:
-    """Record that kie.ai has the task."""
-    return await _carried_out(
-        connection, _START, move, kie_task_id=kie_task_id, kie_state=kie_state
-    )
+) -> Started | None:
+    """Record that kie.ai has the task; None: the move was lost."""
+    given = as_given(**asdict(move), kie_task_id=kie_task_id, kie_state=kie_state)
+    row = (await connection.execute(_START, given)).one_or_none()
+    return None if row is None else Started(is_chosen=row.is_chosen, alleged=row.alleged)
 
 
 _CANCEL = _moving()

@@ -29,12 +29,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import Call
-from app.domain.evidence import Verdict
 from app.domain.polling import DuePoll, NextPoll
 from app.domain.task import State
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, ONCE, later, seconds, seconds_since
-from app.store.tables import CHANGED, Callback, KieSlot, Task
+from app.store.tables import CHANGED, KieSlot, Task
+from app.store.tasks.callbacks import alleged
 from app.store.tasks.refreshes import (
     FREE,
     HALF,
@@ -178,9 +178,9 @@ _NEXT_DUE = select(
 
 
 async def next_due(connection: AsyncConnection, *, queries: int) -> float | None:
-    """Return the seconds until a poll is due and has a slot; None: there is none."""
+    """Return the seconds until a poll is due and has a slot, 0: now; None: none is to come."""
     found = await connection.scalar(_NEXT_DUE, {"queries": queries})
-    return float(found) if found is not None and found > 0 else None
+    return None if found is None else max(0.0, float(found))
 
 
 _MOST_ERRORS = bindparam("max_poll_errors", type_=Integer)
@@ -352,17 +352,7 @@ async def allege(connection: AsyncConnection, task_id: UUID, kie_task_id: str) -
     await connection.execute(_ALLEGE, parameters)
 
 
-_ALLEGED_IDS = (
-    select(Callback.kie_task_id)
-    .where(
-        Callback.task_id == bindparam("task_id"),
-        Callback.kie_task_id.is_not(None),
-        Callback.verdict.in_([Verdict.UNVERIFIED, Verdict.STALE, Verdict.DISAGREED]),
-    )
-    .group_by(Callback.kie_task_id)
-    .order_by(func.max(Callback.received_at).desc())
-    .limit(bindparam("limit"))
-)
+_ALLEGED_IDS = alleged(bindparam("task_id", type_=Uuid), limit=bindparam("limit"))
 
 
 async def alleged_ids(connection: AsyncConnection, task_id: UUID, *, limit: int) -> list[str]:

@@ -1,8 +1,6 @@
-"""Tasks: storing, claiming, locking and reading them. Their moves are in `moves`."""
+"""Tasks: locking and reading them. They are stored by `storing`, and moved by `moves`."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +8,6 @@ from sqlalchemy import (
     ARRAY,
     Boolean,
     ColumnElement,
-    Executable,
     Label,
     RowMapping,
     Text,
@@ -18,150 +15,23 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    false,
     func,
     literal_column,
-    null,
     or_,
     select,
-    update,
 )
+from sqlalchemy import Row as Record
 from sqlalchemy.dialects.postgresql import array
-from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
-from app.domain.draft import Draft
 from app.domain.holding import turns
-from app.domain.spend import Reserve
 from app.domain.task import FINAL, FailSource, Source, Standing, State
-from app.store.spend.entries import BOOKED, RESERVED, has_budget, reserving
-from app.store.sql import NOW, interval, later, seconds_since, state_literal, verbatim
+from app.store.engine import Row
+from app.store.prepared import Prepared
+from app.store.sql import NOW, interval, seconds_since, verbatim
 from app.store.tables import RESULT_URLS_CUT, Task
-from app.store.tasks.events import MOVED, logged
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewTask:
-    """A task that is to be stored."""
-
-    id: UUID
-    client_id: UUID
-    draft: Draft
-    idempotency_key: str | None
-    fingerprint: bytes
-    submit_within: float
-    """Seconds that it may wait in the queue."""
-    unknown_cost: Decimal | None = None
-    """What is reserved for a model that has not cost anything yet; None: nobody knows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredTask:
-    """The row that answers a create: this one's own, or an older one under the same key."""
-
-    id: UUID
-    fingerprint: bytes
-    inserted: bool
-    """Just now, by this transaction."""
-    reserve: Reserve | None = None
-    """What it reserved, where its client has a budget that may forbid it."""
-
-
-_INPUT = bindparam("input", type_=Task.__table__.c.input.type)
-
-
-def _insert_new() -> Executable:
-    stored = (
-        upsert(Task)
-        .values(
-            id=bindparam("id"),
-            client_id=bindparam("client_id"),
-            state=State.QUEUED,
-            model=bindparam("model"),
-            input=_INPUT,
-            input_bytes=func.octet_length(cast(_INPUT, Text)),
-            metadata_=bindparam("metadata"),
-            webhook_url=bindparam("webhook_url"),
-            priority=bindparam("priority"),
-            idempotency_key=bindparam("idempotency_key"),
-            fingerprint=bindparam("fingerprint"),
-            dialect=bindparam("dialect"),
-            due_at=NOW,
-            submit_by=later("submit_within"),
-            reserved=RESERVED,
-        )
-        .on_conflict_do_nothing()
-        .returning(*MOVED, *BOOKED)
-        .cte("stored")
-    )
-    return select(
-        stored.c.created_at.label("at"),
-        stored.c.model,
-        stored.c.reserved.label("credits"),
-        has_budget(stored.c.client_id).label("has_budget"),
-    ).add_cte(logged(stored, left=null()), reserving(stored))
-
-
-_INSERT = _insert_new()
-
-_FIND_STORED = select(Task.id, Task.fingerprint).where(
-    or_(
-        Task.id == bindparam("id"),
-        (Task.client_id == bindparam("client_id"))
-        & (Task.idempotency_key == bindparam("idempotency_key")),
-    )
-)
-
-
-async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
-    """Store `new` unless its id or its client's idempotency key is there already."""
-    values: dict[str, Any] = {name: getattr(new.draft, name) for name in new.draft.__slots__}
-    values |= {name: getattr(new, name) for name in new.__slots__ if name != "draft"}
-    found = (await connection.execute(_INSERT, values)).one_or_none()
-    if found is not None:
-        cost = Reserve(at=found.at, model=found.model, credits=found.credits)
-        reserve = cost if found.has_budget else None
-        return StoredTask(id=new.id, fingerprint=new.fingerprint, inserted=True, reserve=reserve)
-    row = (await connection.execute(_FIND_STORED, values)).one()
-    return StoredTask(id=row.id, fingerprint=row.fingerprint, inserted=False)
-
-
-_HOLD_BACK = (
-    update(Task)
-    .where(Task.id == bindparam("held"), Task.state == state_literal(State.QUEUED))
-    .values(due_at=None)
-)
-
-
-async def hold_back(connection: AsyncConnection, task_id: UUID) -> None:
-    """Keep everybody from sending a queued task until it is released.
-
-    Its client is not told of it, and what nobody releases in time is withdrawn (see `sweep`).
-    """
-    await connection.execute(_HOLD_BACK, {"held": task_id})
-
-
-_RELEASE = (
-    update(Task)
-    .where(
-        Task.id == bindparam("held"),
-        Task.state == state_literal(State.QUEUED),
-        Task.due_at.is_(None),
-    )
-    .values(due_at=NOW)
-    .returning(Task.id)
-)
-_IS_WITHDRAWN = select(Task.state == state_literal(State.CANCELED)).where(
-    Task.id == bindparam("held")
-)
-
-
-async def release(connection: AsyncConnection, task_id: UUID) -> bool:
-    """Let any process send the task in its turn; False: it was withdrawn meanwhile."""
-    held = {"held": task_id}
-    if await connection.scalar(_RELEASE, held) is not None:
-        return True
-    return not await connection.scalar(_IS_WITHDRAWN, held)
-
 
 _LOCK = (
     select(
@@ -187,8 +57,34 @@ _LOCK = (
 async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | None:
     """Lock the row until the transaction ends and return what the rules read of it."""
     row = (await connection.execute(_LOCK, {"id": task_id})).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else _standing(row)
+
+
+_OTHER = aliased(Task)
+_LOCK_AND_COMPARE = _LOCK.add_columns(
+    case(
+        (
+            Task.kie_task_id.is_(None),
+            select(_OTHER.id)
+            .where(_OTHER.kie_task_id == bindparam("brought", type_=Text), _OTHER.id != Task.id)
+            .correlate(Task)
+            .exists(),
+        ),
+        else_=false(),
+    ).label("is_anothers")
+)
+
+
+async def lock_and_compare(
+    connection: AsyncConnection, task_id: UUID, kie_task_id: str
+) -> tuple[Standing | None, bool]:
+    """Do the same; True: the task has no id of kie.ai's yet, and another has the one given."""
+    parameters = {"id": task_id, "brought": kie_task_id}
+    row = (await connection.execute(_LOCK_AND_COMPARE, parameters)).one_or_none()
+    return (None, False) if row is None else (_standing(row), row.is_anothers)
+
+
+def _standing(row: Record[*tuple[Any, ...]]) -> Standing:
     return Standing(
         state=State(row.state),
         attempt=row.attempt,
@@ -284,17 +180,16 @@ ANSWERED_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
     {**Task.__table__.c, **_FORECAST, **_DOCUMENTS}[name] for name in ANSWERED
 )
 
-_READ = select(*ANSWERED_COLUMNS).where(
-    Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
+_READ = Prepared(
+    select(*ANSWERED_COLUMNS).where(
+        Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
+    )
 )
 
 
-async def read_task(
-    connection: AsyncConnection, *, client_id: UUID, task_id: UUID
-) -> RowMapping | None:
+async def read_task(connection: AsyncConnection, *, client_id: UUID, task_id: UUID) -> Row | None:
     """Return the task as its client sees it; None: it has no such task."""
-    rows = await connection.execute(_READ, {"id": task_id, "client_id": client_id})
-    return rows.mappings().one_or_none()
+    return await _READ.first(connection, {"id": task_id, "client_id": client_id})
 
 
 _READ_MANY = select(*ANSWERED_COLUMNS).where(

@@ -1,9 +1,22 @@
 """What ends by itself: leases of the dead, and states whose bound has passed."""
 
 from dataclasses import asdict
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, Text, bindparam, func, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    false,
+    func,
+    literal,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import Call
@@ -15,9 +28,12 @@ from app.store.sql import NOW, ONCE, interval, later, state_literal
 from app.store.tables import CHANGED, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
 
+IS_LOST = and_(Task.state == state_literal(State.SUBMITTING), Task.leased_until <= ONCE)
+"""The process that sent it is gone."""
+
 _LOST = (
     select(Task.id)
-    .where(Task.state == state_literal(State.SUBMITTING), Task.leased_until <= ONCE)
+    .where(IS_LOST)
     .order_by(Task.leased_until)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
@@ -72,13 +88,16 @@ async def free_lost(
 RELEASED_WITHIN = 15.0
 """Seconds within which whoever stores a task releases it, and longer than a create's patience."""
 
+IS_UNRELEASED = and_(
+    Task.state == state_literal(State.QUEUED),
+    Task.due_at.is_(None),
+    Task.created_at < ONCE - interval(literal(RELEASED_WITHIN)),
+)
+"""Whoever stored it is gone, or said no."""
+
 _UNRELEASED = (
     select(Task.id)
-    .where(
-        Task.state == state_literal(State.QUEUED),
-        Task.due_at.is_(None),
-        Task.created_at < NOW - interval("released_within"),
-    )
+    .where(IS_UNRELEASED)
     .order_by(Task.created_at)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
@@ -87,12 +106,26 @@ _UNRELEASED = (
 
 async def unreleased(connection: AsyncConnection, *, limit: int) -> list[UUID]:
     """Lock queued tasks that were stored a while ago and never released; returns their ids."""
-    parameters = {"released_within": RELEASED_WITHIN, "limit": limit}
-    return list((await connection.scalars(_UNRELEASED, parameters)).all())
+    return list((await connection.scalars(_UNRELEASED, {"limit": limit})).all())
+
+
+def _bound(state: State) -> ColumnElement[datetime | None]:
+    columns = Task.__table__.c
+    return columns.submit_by if state is State.QUEUED else columns.expires_at
+
+
+def any_over(state: State) -> ColumnElement[bool]:
+    """Tell whether the bound of any task in the state has passed.
+
+    The earliest is read from its index: how many there are is guessed, and a wrong guess would have
+    the whole table read.
+    """
+    earliest = select(func.min(_bound(state))).where(Task.state == state_literal(state))
+    return func.coalesce(earliest.scalar_subquery() <= ONCE, false())
 
 
 def _expiring(state: State, deadline: Deadline) -> Select[tuple[UUID]]:
-    bound = Task.submit_by if state is State.QUEUED else Task.expires_at
+    bound = _bound(state)
     over = (
         select(Task.id)
         .where(Task.state == state_literal(state), bound <= ONCE)

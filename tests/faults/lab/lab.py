@@ -16,6 +16,7 @@ import httpx
 
 from tests.faults.lab.crew import Crew, mustered
 from tests.faults.lab.kie import HMAC_KEY, standing_in
+from tests.faults.lab.noise import Noise
 from tests.faults.lab.patience import until
 from tests.faults.lab.points import Point, Side, Watch, common
 from tests.faults.lab.scenario import Combination, Hooks, Result, Scenario
@@ -90,15 +91,17 @@ async def laboratory(
         stage.secrets.add(HMAC_KEY)
         migrated = await stage.run("migrate", GATEWAY_DATABASE_URL=dsn)
         assert migrated.status == 0, migrated.err
-        api_key, secret = await _client(stage, dsn)
+        api_key, secret = await _client(stage, dsn, "lab")
+        noisy, _ = await _client(stage, dsn, "noisy")
         tables = Tables(dsn)
         hooks = await lend(listening())
         reached = _named(via, urlsplit(dsn).path) if via else dsn
         crew = Crew(stage, Watch(), reached, await tables.names(), kie.address, hooks.address)
         await lend(mustered(crew))
         http = await lend(_callers(crew.public_url, api_key))
+        noise = Noise(await lend(_callers(crew.public_url, noisy)))
         chatter = await _idle(crew)
-        yield Lab(Scenario(crew, kie, tables, http, Hooks(hooks, secret)), stage, chatter)
+        yield Lab(Scenario(crew, kie, tables, http, Hooks(hooks, secret), noise), stage, chatter)
 
 
 @contextlib.asynccontextmanager
@@ -126,9 +129,9 @@ async def _administer(server: str, statement: str) -> None:
         await connection.close()
 
 
-async def _client(stage: Stage, dsn: str) -> tuple[str, str]:
-    """Make the callers' client; returns its key and its signing secret."""
-    made = await stage.run("keys", "create", "lab", "--json", GATEWAY_DATABASE_URL=dsn)
+async def _client(stage: Stage, dsn: str, name: str) -> tuple[str, str]:
+    """Make a client; returns its key and its signing secret."""
+    made = await stage.run("keys", "create", name, "--json", GATEWAY_DATABASE_URL=dsn)
     assert made.status == 0, made.err
     key, secret = made.json["api_key"], made.json["signing_secret"]
     stage.secrets.update({key, secret})

@@ -17,6 +17,7 @@ from typing_extensions import override
 from tests.faults.lab.audit import FINAL, Evidence, Finding, Heard, Task, Told, audit
 from tests.faults.lab.crew import Crew
 from tests.faults.lab.kie import Kie
+from tests.faults.lab.noise import Noise
 from tests.faults.lab.patience import until
 from tests.faults.lab.points import Point
 from tests.faults.lab.tables import Tables
@@ -24,6 +25,8 @@ from tests.services.callers import Answer, Caller
 from tests.services.callers import Heard as Request
 
 BODY: Mapping[str, Any] = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
+CLEAN = "clean"
+"""The group of runs in which the messages are recorded."""
 _AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
@@ -43,6 +46,11 @@ class Combination:
 
     title: str = ""
     """Its name within its group; none: what it is made of."""
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether a noisy client is beside: not where the messages of the callers are counted."""
+        return self.point is None and self.group != CLEAN
 
     @property
     def what(self) -> str:
@@ -196,13 +204,20 @@ class Scenario:
     """Plays runs with one crew, one simulator, one database and one webhook receiver."""
 
     def __init__(
-        self, crew: Crew, kie: Kie, tables: Tables, http: httpx.AsyncClient, hooks: Hooks
+        self,
+        crew: Crew,
+        kie: Kie,
+        tables: Tables,
+        http: httpx.AsyncClient,
+        hooks: Hooks,
+        noise: Noise,
     ) -> None:
         self.crew = crew
         self.kie = kie
         self.tables = tables
         self._http = http
         self._hooks = hooks
+        self.noise = noise
         self._runs = 0
 
     async def run(self, combination: Combination) -> Result:
@@ -231,9 +246,10 @@ class Scenario:
         over = asyncio.Event()
         replacing = asyncio.create_task(self._replace(combination.replicas, over))
         try:
-            await load(callers, prefix)
-            with contextlib.suppress(TimeoutError):  # the audit will tell
-                await until(lambda: self._rests(prefix))
+            async with self.noise.made() if combination.is_noisy else contextlib.nullcontext():
+                await load(callers, prefix)
+                with contextlib.suppress(TimeoutError):  # the audit will tell
+                    await until(lambda: self._rests(prefix))
         finally:
             over.set()
             self.crew.watch.struck.set()

@@ -1,5 +1,7 @@
 """What is under way, and whose it is: counted to the byte, and forgotten."""
 
+import asyncio
+from collections.abc import Hashable
 from contextlib import ExitStack
 
 import pytest
@@ -11,10 +13,10 @@ from app.services.limits.under_way import CURRENT, UnderWay, became, resting, ta
 NOISY, QUIET = "noisy", "quiet"
 
 
-def counted(bounds: Bounds | None = None) -> tuple[UnderWay, list[None]]:
-    refusals: list[None] = []
+def counted(bounds: Bounds | None = None) -> tuple[UnderWay, list[Hashable]]:
+    refusals: list[Hashable] = []
     bounds = bounds or Bounds(requests=3, size=1000)
-    return UnderWay(bounds, lambda: refusals.append(None)), refusals
+    return UnderWay(bounds, refusals.append), refusals
 
 
 def test_what_has_ended_is_forgotten() -> None:
@@ -46,7 +48,7 @@ def test_one_too_many_of_the_noisy_is_refused_and_not_counted() -> None:
             stack.enter_context(under_way.request(NOISY))
         with pytest.raises(OverloadedError), under_way.request(NOISY):
             pass
-        assert (under_way.of(NOISY).requests, len(refusals)) == (3, 1)
+        assert (under_way.of(NOISY).requests, refusals) == (3, [NOISY])
         stack.enter_context(under_way.request(QUIET))
         assert len(refusals) == 1
 
@@ -79,3 +81,24 @@ def test_what_ends_while_it_waits_is_forgotten() -> None:
     with under_way.request(QUIET) as place, place.resting():
         place.end()
     assert under_way.total == Load()
+
+
+async def test_requests_begin_by_turns_and_not_all_at_once() -> None:
+    """Between two beginnings the loop comes round: what is exempt is answered there."""
+    under_way, _ = counted()
+    began: list[Hashable] = []
+
+    async def begin(whose: Hashable) -> None:
+        await under_way.enter(whose)
+        began.append(whose)
+
+    async with asyncio.TaskGroup() as group:
+        for whose in (NOISY, NOISY, NOISY, QUIET):
+            group.create_task(begin(whose))
+        group.create_task(_note(began, "callback"))
+    assert began[:2] == [NOISY, "callback"]
+    assert began.index(QUIET) < len(began) - 1
+
+
+async def _note(began: list[Hashable], what: Hashable) -> None:
+    began.append(what)

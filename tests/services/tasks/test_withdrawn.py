@@ -132,7 +132,7 @@ async def test_what_a_create_claimed_beside_is_sent_before_its_own_task_is_relea
     async def withdrawn(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr("app.services.tasks.create.rows.release", withdrawn)
+    monkeypatch.setattr("app.services.tasks.create.storing.release", withdrawn)
     with pytest.raises(DatabaseUnavailableError):
         await services.creates.create(client_id, DRAFT, None)
     await services.submitter.drain()

@@ -40,7 +40,7 @@ async def ids(database: Database, given: Limits = WIDE, limit: int = 50) -> list
 
 async def next_chance(database: Database, given: Limits) -> float | None:
     async with database.read() as connection:
-        return await admission.next_chance(connection, given)
+        return (await admission.next_chance(connection, given)).seconds
 
 
 async def set_account(sql: Sql, assignments: str) -> None:
@@ -122,7 +122,13 @@ async def test_a_claim_that_is_rolled_back_claimed_nothing(
     async with database.begin() as connection:
         await admission.lock_account(connection, wait=True)
         claimed = await admission.admit(
-            connection, limits=WIDE, limit=5, lease=30, taken_for=70, claim=uuid.uuid4()
+            connection,
+            limits=WIDE,
+            limit=5,
+            lease=30,
+            taken_for=70,
+            claim=uuid.uuid4(),
+            plain=True,
         )
         assert [one.id for one in claimed] == [task_id]
         await connection.rollback()

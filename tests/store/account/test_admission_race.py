@@ -78,6 +78,7 @@ class Race:
             lease=30,
             taken_for=TAKEN_FOR,
             claim=uuid.uuid4(),
+            plain=True,
         )
         self.busy.append((await connection.exec_driver_sql(BUSY)).scalar_one())
         self.running.append((await connection.exec_driver_sql(RUN)).scalar_one())
@@ -235,7 +236,13 @@ async def test_a_late_record_and_an_admission_do_not_lock_each_other_out(
         recording = asyncio.create_task(record())
         await eventually(waits)
         claimed = await admission.admit(
-            connection, limits=given, limit=5, lease=30, taken_for=TAKEN_FOR, claim=uuid.uuid4()
+            connection,
+            limits=given,
+            limit=5,
+            lease=30,
+            taken_for=TAKEN_FOR,
+            claim=uuid.uuid4(),
+            plain=True,
         )
         assert len(claimed) == 1
     await recording

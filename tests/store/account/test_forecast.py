@@ -345,7 +345,7 @@ class Simulation:
             await end_all(self._sql)
             await self._go_to(self._last)
             async with self._database.read() as connection:
-                chance = await admission.next_chance(connection, self._given)
+                chance = (await admission.next_chance(connection, self._given)).seconds
         return self.starts
 
     async def _go_to(self, instant: float) -> None:

@@ -35,7 +35,7 @@ async def ids(database: Database, given: Limits = WIDE, limit: int = 50) -> list
 
 async def next_chance(database: Database, given: Limits = WIDE) -> float | None:
     async with database.read() as connection:
-        return await admission.next_chance(connection, given)
+        return (await admission.next_chance(connection, given)).seconds
 
 
 async def hold_account(sql: Sql, client_id: UUID | None = None, model: str | None = None) -> None:

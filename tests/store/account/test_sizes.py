@@ -8,10 +8,10 @@ import pytest
 
 from app.domain.admission import QueueBounds
 from app.domain.task import State
-from app.store.account import forecast, sizes
+from app.store.account import bounds, forecast, sizes
 from app.store.account.sizes import Queued
 from app.store.engine import Database
-from app.store.tasks import rows
+from app.store.tasks import storing
 from tests.store.stage import Sql, limits, new_task, put_breaker, put_client, put_queue
 from tests.store.test_plans import plans
 
@@ -22,7 +22,7 @@ NO_SLOTS = limits(creates=20)
 async def counted(database: Database) -> list[UUID]:
     """Count what is due to be counted, as the sweep does."""
     async with database.begin() as connection:
-        found = list(await sizes.uncounted(connection))
+        found = list((await bounds.over(connection)).uncounted)
         for client_id in found:
             await sizes.count(connection, client_id)
         return found
@@ -84,7 +84,7 @@ async def test_what_came_and_went_since_the_count_is_seen(
     assert (await queued(database, client_id)).bytes == 7 * LONG
     async with database.begin() as connection:
         new = new_task(client_id, input={"prompt": "x" * 1000})
-        await rows.insert_task(connection, new)
+        await storing.insert_task(connection, new)
         found = await sizes.queued(connection, client_id, NO_SLOTS, QueueBounds())
         assert (found.tasks, found.bytes > 7 * LONG + 1000) == (LONG + 1, True)
     await sql.execute("UPDATE tasks SET state = 'running'")
@@ -148,7 +148,7 @@ async def pages(database: Database, client_id: UUID, asked: UUID | None) -> int:
         task_id = asked
         if task_id is None:
             new = new_task(client_id, id=uuid.UUID(int=2**100))
-            await rows.insert_task(connection, new)  # type: ignore[arg-type]
+            await storing.insert_task(connection, new)  # type: ignore[arg-type]
             bounds = QueueBounds(tasks=10**6)
             await sizes.queued(connection, client_id, NO_SLOTS, bounds)  # type: ignore[arg-type]
             task_id = new.id

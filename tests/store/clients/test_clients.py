@@ -24,7 +24,7 @@ async def put_key(
 async def whose(database: Database, secret: str) -> UUID | None:
     async with database.read() as connection:
         found = await clients.find_key(connection, digest(secret))
-    return found["client_id"] if found and not found["revoked"] else None
+    return found.caller.client_id if found and not found.revoked else None
 
 
 async def revoke(database: Database, which: str) -> int:

@@ -18,7 +18,7 @@ from app.store.engine import Connection, Database
 from app.store.tasks import moves
 from tests.store.stage import Sql, around, events, put_task, task
 
-Carry = Callable[[Connection, Move], Awaitable[bool]]
+Carry = Callable[[Connection, Move], Awaitable[object]]
 
 SUCCESS = Report(
     progress=Progress.SUCCEEDED,
@@ -43,27 +43,27 @@ FAILURE = Report(
 )
 
 
-def start(connection: Connection, move: Move) -> Awaitable[bool]:
+def start(connection: Connection, move: Move) -> Awaitable[object]:
     return moves.start(connection, move, kie_task_id="k", kie_state="generating")
 
 
-def fail(connection: Connection, move: Move) -> Awaitable[bool]:
+def fail(connection: Connection, move: Move) -> Awaitable[object]:
     return moves.fail(connection, move, code="422", message="no", kie_message="no")
 
 
-def give_up(connection: Connection, move: Move) -> Awaitable[bool]:
+def give_up(connection: Connection, move: Move) -> Awaitable[object]:
     return moves.give_up(connection, move, code=FailCode.BY_OPERATOR, message="called off")
 
 
-def send_again(connection: Connection, move: Move) -> Awaitable[bool]:
+def send_again(connection: Connection, move: Move) -> Awaitable[object]:
     return moves.send_again(connection, move, submit_within=600)
 
 
-def succeed(connection: Connection, move: Move) -> Awaitable[bool]:
+def succeed(connection: Connection, move: Move) -> Awaitable[object]:
     return moves.settle(connection, move, SUCCESS, Source.CALLBACK)
 
 
-def settle_failed(connection: Connection, move: Move) -> Awaitable[bool]:
+def settle_failed(connection: Connection, move: Move) -> Awaitable[object]:
     return moves.settle(connection, move, FAILURE, Source.QUERY)
 
 
@@ -203,7 +203,7 @@ OCCUPIED = {
 
 async def carried(database: Database, carry: Carry, move: Move) -> bool:
     async with database.begin() as connection:
-        return await carry(connection, move)
+        return bool(await carry(connection, move))
 
 
 @EVERY

@@ -12,8 +12,8 @@ import pytest
 from app.domain.exact_json import parse, render
 from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.engine import Database
-from app.store.tasks import rows
-from app.store.tasks.rows import NewTask, StoredTask
+from app.store.tasks import rows, storing
+from app.store.tasks.storing import NewTask, StoredTask
 from tests.store.stage import Sql, around, events, new_task, put_client, put_task, task
 
 CALLERS = 20
@@ -21,7 +21,7 @@ CALLERS = 20
 
 async def store(database: Database, new: NewTask) -> StoredTask:
     async with database.begin() as connection:
-        return await rows.insert_task(connection, new)
+        return await storing.insert_task(connection, new)
 
 
 async def test_a_new_task_is_queued_due_and_has_one_event(
@@ -34,7 +34,8 @@ async def test_a_new_task_is_queued_due_and_has_one_event(
         idempotency_key="k",
         metadata={"order": "A-1"},
     )
-    assert await store(database, new) == StoredTask(id=new.id, fingerprint=b"f", inserted=True)
+    stored = await store(database, new)
+    assert (stored.id, stored.fingerprint, stored.inserted) == (new.id, b"f", True)
     row = await task(sql, new.id)
     assert {name: row[name] for name in ("state", "model", "priority", "webhook_url")} == {
         "state": "queued",
@@ -70,6 +71,17 @@ async def test_numbers_texts_and_order_of_an_input_are_kept_exactly(
     assert row["metadata"] == {"\u00e9": "\U0001f600"}
 
 
+async def test_what_was_just_stored_is_known_without_reading_it(
+    database: Database, client_id: UUID
+) -> None:
+    new = new_task(client_id, input=parse(b'{"z":[0.10]}'), metadata={"a": "b"}, priority=3)
+    stored = await store(database, new)
+    assert stored.row is not None
+    async with database.read() as connection:
+        row = await rows.read_task(connection, client_id=client_id, task_id=new.id)
+    assert storing.as_stored(new, stored.row) == dict(row or {})
+
+
 async def test_storing_the_same_task_again_changes_nothing(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
@@ -86,9 +98,7 @@ async def test_a_key_means_its_first_task_and_body(
     first = new_task(client_id, idempotency_key="k", fingerprint=b"one")
     other = new_task(client_id, idempotency_key="k", fingerprint=b"two")
     await store(database, first)
-    assert await store(database, other) == StoredTask(
-        id=first.id, fingerprint=b"one", inserted=False
-    )
+    assert await store(database, other) == StoredTask(id=first.id, fingerprint=b"one", row=None)
     assert await sql.fetchval("SELECT count(*) FROM tasks") == 1
     assert await events(sql, other.id) == []
 

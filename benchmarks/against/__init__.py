@@ -1,0 +1,1 @@
+"""The gateway against a floor and against peers: the same operations, one after the other."""

@@ -1,0 +1,87 @@
+"""Pools that go from gateway to gateway: opening connections was most of what starting one took.
+
+A connection costs a process of PostgreSQL's with cold caches, and each statement is parsed and
+planned anew on it. Who gets a pool has it for itself, and gives it back idle. Whoever cuts
+connections or changes what a session starts with uses a database of its own, or a `Database`.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from typing_extensions import override
+
+from app.store.engine import Database, Pools
+
+KEPT = 2
+"""Pools of one size that are kept, and the connections that each may hold: servers admit few."""
+
+_Key = tuple[str, int]
+_lent_for: list[str] = []
+_idle: dict[_Key, list[Pools]] = {}
+
+
+class Lent(Pools):
+    """Pools that are given back where others would be closed."""
+
+    __slots__ = ("key",)
+
+    key: _Key
+
+    @override
+    @classmethod
+    def of(cls, dsn: str, size: int) -> "Lent":
+        key = (dsn, size)
+        kept = _idle.get(key, [])
+        made = kept.pop() if kept else super().of(dsn, size)
+        assert isinstance(made, cls)
+        object.__setattr__(made, "key", key)
+        return made
+
+    @override
+    async def dispose(self) -> None:
+        kept = _idle.setdefault(self.key, [])
+        if self.key[0] in _lent_for and len(kept) < KEPT and self._is_small():
+            kept.append(self)
+        else:
+            await super().dispose()
+
+    def _is_small(self) -> bool:
+        pools: list[Any] = [one._engine.pool for one in {self.callers, self.working}]
+        return all(pool.checkedout() == 0 and pool.checkedin() <= KEPT for pool in pools)
+
+
+@asynccontextmanager
+async def lending(dsn: str) -> AsyncIterator[None]:
+    """Keep pools of this database between gateways; all are closed with the block."""
+    _lent_for.append(dsn)
+    try:
+        yield
+    finally:
+        _lent_for.remove(dsn)
+        for key in [key for key in _idle if key[0] == dsn]:
+            for pools in _idle.pop(key):
+                await Pools.dispose(pools)
+
+
+@contextmanager
+def owning() -> Iterator[None]:
+    """Have gateways that start within the block open connections of their own, and close them."""
+    kept = _lent_for[:], dict(_idle)
+    _lent_for.clear()
+    _idle.clear()
+    try:
+        yield
+    finally:
+        _lent_for[:] = kept[0]
+        _idle.update(kept[1])
+
+
+@asynccontextmanager
+async def lent(dsn: str) -> AsyncIterator[Database]:
+    """Lend one connection for something short."""
+    pools = Lent.of(dsn, 1)
+    try:
+        yield pools.callers
+    finally:
+        await pools.dispose()

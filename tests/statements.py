@@ -1,0 +1,50 @@
+"""What the gateway sends to PostgreSQL: its statements, and how many transactions they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+
+@dataclass
+class Statements:
+    """Counted as PostgreSQL does: BEGIN, COMMIT and NOTIFY are statements too."""
+
+    sent: list[str] = field(default_factory=list)
+    transactions: int = 0
+    """Those that end with a word of their own, and each statement that is one by itself."""
+
+    def note(self, sql: str, *, alone: bool) -> None:
+        self.sent.append(" ".join(sql.split()))
+        self.transactions += alone
+
+
+@contextmanager
+def recorded() -> Iterator[Statements]:
+    """Note what connections send that are opened within the block."""
+    found = Statements()
+    connect = asyncpg.connect
+
+    async def connecting(*given: Any, **options: Any) -> Any:
+        connection = await connect(*given, **options)
+        # What is prepared is not logged by the driver: SQLAlchemy says it, below.
+        connection.add_query_logger(
+            lambda record: found.note(record.query, alone=not record.query.startswith("BEGIN"))
+        )
+        return connection
+
+    def executing(connection: Any, _: object, sql: str, *__: object) -> None:
+        level = connection.get_execution_options().get("isolation_level")
+        found.note(sql, alone=level == "AUTOCOMMIT")
+
+    asyncpg.connect = connecting
+    event.listen(Engine, "before_cursor_execute", executing)
+    try:
+        yield found
+    finally:
+        event.remove(Engine, "before_cursor_execute", executing)
+        asyncpg.connect = connect
