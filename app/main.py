@@ -25,6 +25,7 @@ from app.api import (
     events,
     files,
     health,
+    models,
     openapi,
     spend,
     tasks,
@@ -77,6 +78,7 @@ _API = (
     deliveries.router,
     files.router,
     spend.router,
+    models.router,
     dropin.router,
     dropin_uploads.router,
     uploads.router,
@@ -90,7 +92,7 @@ ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
 }
 
-_ADMIN = (admin.router, admin_keys.router, bulk.router, spend.admin)
+_ADMIN = (admin.router, admin_keys.router, bulk.router, spend.admin, models.admin)
 
 ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.ALL: _ADMIN,

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import metadata
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
 from app.domain.limits import ClientLimits, Limited
 from app.domain.load import Bounds
+from app.domain.pace import Paces
 from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
 from app.domain.retention import retention
@@ -66,6 +67,8 @@ from app.services.services import ApiSettings, Services
 from app.services.shutdown import Shutdown
 from app.services.spend.bookkeeping import Bookkeeping
 from app.services.spend.budgets import Budgets
+from app.services.spend.models import Models
+from app.services.spend.reconciliation import ReadingPolicy, Reconciliation
 from app.services.spend.spending import Spending
 from app.services.spend.usage import Usage
 from app.services.tasks.bulk import Bulk
@@ -113,6 +116,11 @@ DAY = 86_400.0
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def today() -> date:
+    """Return the day in UTC."""
+    return utc_now().date()
 
 
 def new_id() -> UUID:
@@ -253,8 +261,9 @@ def build(
     clients_limits = ClientsLimits(_client_limits(settings), metrics)
     outbox = Outbox(new_id, settings.delivery_schedule[0], metrics)
     health = Health(working, monotonic, policy.limits)
-    for_callers = Lifecycle(database, signals, outbox, policy, chance, metrics)
-    lifecycle = Lifecycle(working, signals, outbox, policy, chance, metrics)
+    paces = Paces()
+    for_callers = Lifecycle(database, signals, outbox, policy, chance, metrics, paces)
+    lifecycle = Lifecycle(working, signals, outbox, policy, chance, metrics, paces)
     removal = Removal(metrics)
     kept_for = retention(
         days=settings.retention_days,
@@ -300,7 +309,7 @@ def build(
             *(intake, urls, hmac_keys, new_id, utc_now, metrics),
             token_life=settings.callback_token_days * DAY,
         ),
-        poller=Poller(working, intake, kie, leases, policy, new_id, chance, metrics),
+        poller=Poller(working, intake, kie, leases, policy, new_id, chance, metrics, paces),
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),
         restores=Restores(lifecycle.run, witness),
@@ -333,16 +342,24 @@ def build(
         uploads=uploads,
         budgets=budgets,
         usage=Usage(database, utc_now),
+        models=Models(database, working, paces, metrics, learns=not settings.receives_only),
+        reconciliation=Reconciliation(
+            *(database, working, account, policy),
+            ReadingPolicy(every=settings.balance_every, alert=settings.unexplained_alert_credits),
+            *(new_id, metrics, today),
+        ),
         sweeper=Sweeper(
             working,
             lifecycle,
-            Bookkeeping(working, lifecycle.run, new_id, settings.delivery_schedule[0], metrics),
+            Bookkeeping(
+                *(working, lifecycle.run, new_id, settings.delivery_schedule[0], metrics, today),
+            ),
         ),
         erasure=Erasure(database, for_callers, removal),
         retainer=Retainer(
             lifecycle, removal, Erasure(working, lifecycle, removal), kept_for, metrics
         ),
-        reader=Reader(database, waiters, urls, policy.limits),
+        reader=Reader(database, waiters, urls, policy.limits, paces, utc_now),
         commands=Commands(database, signals, for_callers, metrics),
         feed=Feed(database, streams, waiters),
         streams=streams,

@@ -82,6 +82,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop(name="archive", turn=services.archiver.archive_due, every=5.0, topics=(ARCHIVE,)),
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topics=(PROBE,)),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topics=(SWEEP,)),
+        Loop(name="balance", turn=services.reconciliation.turn, every=60.0, topics=()),
         number_loop(services),
         Loop(name="retain", turn=services.retainer.retain, every=300.0, topics=(ERASE,)),
     )
@@ -112,6 +113,7 @@ async def at_work(
             group.create_task(_kept_up("waiters", services.waiters.run)),
             group.create_task(_kept_up("streams", services.streams.run)),
             group.create_task(_kept_up("uses", services.uses.run)),
+            group.create_task(_kept_up("models", services.models.run)),
             group.create_task(_kept_up("witness", lambda: services.witness.run(kind))),
         ]
         workers = [

@@ -14,13 +14,14 @@ import asyncpg
 
 from app.domain.admission import Limits
 from app.domain.callback_url import CallbackUrls
+from app.domain.pace import Paces
 from app.domain.paging import Filter, Place
 from app.domain.task import State
 from app.services.tasks.read import Reader
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
 from app.store.signals import Signals
-from app.wiring import new_id
+from app.wiring import new_id, utc_now
 from benchmarks.stand import database, told
 
 PAGE = 200
@@ -56,7 +57,7 @@ async def _measured(dsn: str, count: int) -> None:
     await connection.execute("VACUUM ANALYZE tasks")
     pool = Database(dsn)
     room = Waiters(pool, Signals(dsn))
-    reader = Reader(pool, room, CallbackUrls([b"key"], None), Limits())
+    reader = Reader(pool, room, CallbackUrls([b"key"], None), Limits(), Paces(), utc_now)
     creating = asyncio.create_task(_create_beside(connection, client))
     await _listed(reader, client, "all, others created beside", Filter(), count)
     await creating

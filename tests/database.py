@@ -37,6 +37,7 @@ TABLES = (
     ),
     *("usage_entries", "usage_daily", "spend_daily", "budgets"),
     "files",
+    *("model_hours", "models", "balance_readings"),
     *("api_keys", "clients"),
 )
 """Whose rows go after a test; those that refer to others first."""

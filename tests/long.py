@@ -68,6 +68,7 @@ PARTS = (
         seconds=480,
         command=(
             *("pytest", "-q", "-n", "2", "-m", "long", "tests/faults", "tests/processes"),
+            "tests/services/spend",
             "tests/api",
             f"--ignore={EVENTS}",
         ),

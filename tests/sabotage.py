@@ -43,6 +43,7 @@ class Sabotage:
 
 
 ARCHIVER = "tests/services/files/test_archiver.py"
+MODELS = "tests/api/test_models.py"
 SPEND = "tests/services/spend/test_spend.py"
 KNOWN_URL = "tests/services/tasks/test_known_url.py"
 
@@ -1389,6 +1390,54 @@ SABOTAGES = (
         "        webhook_url=None,\n",
         "",
         ("tests/api/test_erasure.py::test_nothing_of_an_erased_client_is_left",),
+    ),
+    Sabotage(
+        8,
+        "show-everybodys-models",
+        "app/services/spend/models.py",
+        "found = await models.of(connection, client_id)",
+        "found = await models.of(connection)",
+        (f"{MODELS}::test_models_are_learned_from_tasks",),
+    ),
+    Sabotage(
+        12,
+        "learn-corrections-twice",
+        "app/domain/models.py",
+        "found[(*whose, outcome(side.state, side.fail_class), Decimal(0))] += side.sign",
+        "found[(*whose, outcome(side.state, side.fail_class), Decimal(0))] += 1",
+        ("tests/domain/test_models.py::test_what_entries_say",),
+    ),
+    Sabotage(
+        12,
+        "explain-anything",
+        "app/domain/reconciliation.py",
+        "return max(NOTHING, min(left, left - grown))",
+        "return min(NOTHING, left, left - grown)",
+        (f"{MODELS}::test_what_the_balance_lost_is_explained_or_alarmed",),
+    ),
+    Sabotage(
+        12,
+        "refunds-are-bought",
+        "app/domain/reconciliation.py",
+        "if rise <= before.under_way + max(NOTHING, -cost):",
+        "if rise <= NOTHING:",
+        ("tests/services/spend/test_month.py::test_days_of_traffic",),
+    ),
+    Sabotage(
+        12,
+        "read-at-every-look",
+        "app/store/account/condition.py",
+        "KieAccount.balance_due_at <= NOW,",
+        "KieAccount.balance_due_at.is_not(None),",
+        (f"{MODELS}::test_a_reading_is_a_query_among_others_and_taken_by_one",),
+    ),
+    Sabotage(
+        12,
+        "ask-all-by-one-clock",
+        "app/domain/polling.py",
+        "if pace is None or callbacks_expected:",
+        "if age >= 0 or pace is None:",
+        (f"{MODELS}::test_tasks_say_when_they_may_end_and_are_asked_about_then",),
     ),
 )
 

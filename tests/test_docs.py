@@ -1,5 +1,6 @@
 """The pages that are made from the code are up to date, and say what they have to."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from app.config import Settings
 from app.metrics import CATALOGUE
+from app.metrics.metric import Kind
 from tests.test_config import SECRETS
 from tools.docs import PAGES
 from tools.docs.__main__ import DOCS, main
@@ -48,3 +50,23 @@ def test_the_table_marks_secrets_and_what_has_no_effect_yet() -> None:
     assert not [name for name in idle if name.startswith("GATEWAY_DELIVERY")]
     assert not {"GATEWAY_EGRESS_PROXY", "GATEWAY_KIE_CREATES_PER_10S"} & idle
     assert not {"GATEWAY_KIE_MAX_RUNNING", "GATEWAY_ADMIN_KEY"} & idle
+
+
+def test_the_dashboard_shows_every_metric_and_no_other() -> None:
+    panels = [one for one in json.loads(written("dashboard.json"))["panels"] if "targets" in one]
+    known = {metric.name: metric for metric in CATALOGUE}
+    shown = set[str]()
+    for panel in panels:
+        for target in panel["targets"]:
+            (name,) = re.findall(r"kie_gateway_\w+", target["expr"])
+            shown.add(name.removesuffix("_bucket"))
+            metric = known[name.removesuffix("_bucket")]
+            assert name.endswith("_bucket") == (metric.kind is Kind.HISTOGRAM)
+            assert ("rate(" in target["expr"]) == (metric.kind is not Kind.GAUGE)
+            grouped = re.findall(r"by \(([^)]*)\)", target["expr"])
+            labels = {label for one in grouped for label in one.split(", ")}
+            assert labels <= {*metric.labels, "le"}
+            assert target["expr"].count("(") == target["expr"].count(")")
+    assert shown == set(known)
+    places = {(one["gridPos"]["x"], one["gridPos"]["y"]) for one in panels}
+    assert len(places) == len(panels)

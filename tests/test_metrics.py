@@ -123,6 +123,14 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
             "kie_gateway_budget_overshoot_credits_total": 2.5,
         },
     ),
+    "models that fail": (
+        lambda metrics: metrics.show_withdrawn(2),
+        {"kie_gateway_models_failing": 2},
+    ),
+    "unexplained loss": (
+        lambda metrics: metrics.show_unexplained(4.5, 1),
+        {"kie_gateway_unexplained_credits": 4.5, "kie_gateway_unexplained_alert_credits": 1},
+    ),
     "reserve put right": (Metrics.reserve_fixed, {"kie_gateway_reserves_fixed_total": 1}),
     "deletion": (
         lambda metrics: metrics.deleted("tasks", 100),

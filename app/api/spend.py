@@ -84,8 +84,8 @@ def asked(
 ) -> Asked:
     """Take the parameters; raises `InvalidRequestError`."""
     return Asked(
-        first=_day("from", first),
-        last=_day("to", last),
+        first=read_day("from", first),
+        last=read_day("to", last),
         by=[name for name in group_by.split(",") if name],
         limit=limit,
         cursor=cursor,
@@ -230,7 +230,7 @@ async def clear_client_budget(
 # -- reading days, writing answers
 
 
-def _day(name: str, text: str | None) -> date | None:
+def read_day(name: str, text: str | None) -> date | None:
     """Read a parameter; raises `InvalidRequestError`."""
     if text is None:
         return None

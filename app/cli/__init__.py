@@ -18,6 +18,8 @@ from app.cli.operators import (
     clients,
     doctor,
     keys,
+    models,
+    reconciliation,
     secrets,
     stuck,
     usage,
@@ -43,6 +45,8 @@ app = typer.Typer(
     kie-gateway deliveries list     the webhooks that were sent, or not yet
     kie-gateway usage               what tasks have cost, by client and day
     kie-gateway budgets set         what a client may spend
+    kie-gateway models              what tasks of a model cost, and how they end
+    kie-gateway reconciliation      what the account lost that no task explains
 
     Exits 0 when done, 1 when it could not be done, 2 when arguments or
     settings cannot be used.
@@ -62,6 +66,8 @@ app.command("listen")(listen.listen)
 app.command("doctor")(doctor.doctor)
 app.command("stuck")(stuck.stuck)
 app.command("usage")(usage.usage)
+app.command("models")(models.models)
+app.command("reconciliation")(reconciliation.reconciliation)
 app.add_typer(admin_keys.app, name="admin-keys")
 app.add_typer(admission.app, name="admission")
 app.add_typer(audit.app, name="audit")

@@ -1,5 +1,6 @@
 """The settings themselves: names, defaults, bounds, and which exclude each other."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,11 +23,13 @@ from app.config.database_url import without_statement_cache
 from app.config.uploads import UploadSettings
 from app.config.values import (
     Address,
+    BalanceEvery,
     DatabaseUrl,
     KeptDays,
     ListenAddress,
     Seconds,
     Token,
+    UnexplainedCredits,
     UnknownCost,
     Wait,
     WebUrl,
@@ -173,6 +176,8 @@ class Settings(ArchiveSettings, UploadSettings, BaseSettings):
         description="Bytes of these tasks' inputs in all; clients may have a number of their own.",
     )
     budget_unknown_model_cost: UnknownCost = None
+    balance_every: BalanceEvery = 300
+    unexplained_alert_credits: UnexplainedCredits = Decimal(0)
     kie_queries_per_second: float = Field(
         10,
         gt=0,

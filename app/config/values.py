@@ -177,3 +177,24 @@ UnknownCost = Annotated[
         "model under way.",
     ),
 ]
+
+BalanceEvery = Annotated[
+    float,
+    Field(
+        ge=10,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds between two readings of the account's balance, which are compared "
+        "with what tasks cost.",
+    ),
+]
+
+UnexplainedCredits = Annotated[
+    Decimal,
+    Field(
+        ge=0,
+        le=10**9,
+        description="Credits that the account may lose in 24 hours without a task that explains "
+        "it, before that is alarmed: what its other users spend.",
+    ),
+]

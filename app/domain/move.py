@@ -18,3 +18,17 @@ class Move:
     tries: int = 0
     reason: str | None = None
     """A sentence for the task's history."""
+    model: str | None = None
+    """The task's, where it is at hand: its pace says when to ask about it."""
+
+    def require(self, *, won: bool) -> None:
+        """Raise `LostMoveError` where it was not carried out."""
+        if not won:
+            raise LostMoveError(self)
+
+
+class LostMoveError(Exception):
+    """A row that is locked was not in the state that was read of it: a defect."""
+
+    def __init__(self, move: Move) -> None:
+        super().__init__(f"{move.id}: {move.left} -> {move.target}")

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from app.domain.evidence import Judgement, Verdict
 from app.domain.holding import UNREACHED, may_turn, next_question, wait_of
+from app.domain.pace import Pace
 from app.domain.policy import Policy
 from app.domain.report import Progress, Report
 from app.domain.retry import backoff
@@ -29,6 +30,16 @@ POLLING: PollSchedule = ((30.0, 2.5), (120.0, 7.5), (float("inf"), 20.0))
 def schedule_of(*, callbacks_expected: bool) -> PollSchedule:
     """Return how often to ask about tasks that run."""
     return EXPECTING_CALLBACK if callbacks_expected else POLLING
+
+
+def next_wait(age: float, *, callbacks_expected: bool, pace: Pace | None) -> float:
+    """Seconds until the next question about a task of that age, by its model's pace if known.
+
+    With callbacks expected asking is the net below them, and as slow as for any model.
+    """
+    if pace is None or callbacks_expected:
+        return next_poll(schedule_of(callbacks_expected=callbacks_expected), age)
+    return pace.wait(age)
 
 
 def next_poll(schedule: PollSchedule, age: float) -> float:
@@ -86,6 +97,9 @@ class DuePoll:
     slot: int
     sharing: int
     """How many tasks share the query limit."""
+    model: str = ""
+    pace: Pace | None = None
+    """How long tasks of the model take; None: too little is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,8 +202,8 @@ def _wait(
         return next_look(AFTER_EXPIRY, due.final_for or 0)
     if not _is_worth_polling(due, standing, tries):
         return None
-    schedule = schedule_of(callbacks_expected=policy.callbacks_expected)
-    return max(next_poll(schedule, due.age), _turn(due, policy), at_least)
+    wait = next_wait(due.age, callbacks_expected=policy.callbacks_expected, pace=due.pace)
+    return max(wait, _turn(due, policy), at_least)
 
 
 def _is_worth_polling(due: DuePoll, standing: Standing, tries: int) -> bool:

@@ -130,6 +130,7 @@ class Standing:
     """Seconds since kie.ai gave an answer to that question; None: it answered the last one."""
     final_for: float | None = None
     """Seconds since it became final; None: it is open."""
+    model: str | None = None
 
 
 def move(standing: Standing, target: State, source: Source | None = None) -> State:

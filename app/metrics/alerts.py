@@ -220,4 +220,20 @@ ALERTS: tuple[Alert, ...] = (
         summary="credits reserved for a budget were not those of its tasks, and were put right: a "
         "defect; report the log's budget.reserve_fixed",
     ),
+    Alert(
+        name="KieGatewayUnexplainedSpend",
+        expr="max by (job) (kie_gateway_unexplained_credits)"
+        " > max by (job) (kie_gateway_unexplained_alert_credits)",
+        lasting="10m",
+        severity="critical",
+        summary="the account lost credits that no task explains: a double payment, or somebody "
+        "else uses it; see kie-gateway reconciliation",
+    ),
+    Alert(
+        name="KieGatewayModelFails",
+        expr="max by (job) (kie_gateway_models_failing) > 0",
+        lasting="5m",
+        severity="warning",
+        summary="every task of a model fails: was it withdrawn? kie-gateway models names it",
+    ),
 )

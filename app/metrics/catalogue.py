@@ -15,7 +15,7 @@ PREFIX = "kie_gateway_"
 
 WORK = ("submit", "poll", "deliver", "archive", "probe", "sweep", "number")
 """What may be overdue."""
-LOOPS = (*WORK, "retain")
+LOOPS = (*WORK, "balance", "retain")
 HOLDS = (*BRAKES, *PAUSES)
 """What keeps everything in the queue."""
 PAIR_HOLDS = tuple(reason for reason in PAUSES if reason is not HoldReason.KIE_ACCOUNT)

@@ -217,6 +217,15 @@ class Metrics:
         self._set(catalogue.RUNNING_SEATS_FREE, seats_free)
         self._set(catalogue.TASKS_SET_ASIDE, set_aside)
 
+    def show_withdrawn(self, models: int) -> None:
+        """Show of how many models every task fails."""
+        self._set(spend.MODELS_FAILING, models)
+
+    def show_unexplained(self, lost: float, alert: float) -> None:
+        """Show the credits that were lost unexplained, and how many are too many."""
+        self._set(spend.UNEXPLAINED, lost)
+        self._set(spend.UNEXPLAINED_ALERT, alert)
+
     def show_troubled_urls(self, counts: Mapping[str, int]) -> None:
         """Show how many URLs are called by few attempts at once, by `failing` and `slow`."""
         for state, count in counts.items():

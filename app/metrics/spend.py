@@ -37,6 +37,25 @@ RESERVES_FIXED = Metric(
     "put right.",
     alert="any increase is a defect: report the log's budget.reserve_fixed",
 )
+MODELS_FAILING = Metric(
+    name="kie_gateway_models_failing",
+    kind=Kind.GAUGE,
+    meaning="Models of which every task of the last 24 hours failed by no fault of its caller, "
+    "five or more: withdrawn by kie.ai? `kie-gateway models` and the log's model.fails name them.",
+    alert="above 0",
+)
+UNEXPLAINED = Metric(
+    name="kie_gateway_unexplained_credits",
+    kind=Kind.GAUGE,
+    meaning="Credits that the account lost in the last 24 hours and that no task explains, as of "
+    "the last reading of the balance. Only of processes that run the loops.",
+    alert="above kie_gateway_unexplained_alert_credits",
+)
+UNEXPLAINED_ALERT = Metric(
+    name="kie_gateway_unexplained_alert_credits",
+    kind=Kind.GAUGE,
+    meaning="GATEWAY_UNEXPLAINED_ALERT_CREDITS: what may be lost without an alarm.",
+)
 
 METRICS = (
     BUDGET_REFUSED,
@@ -44,4 +63,7 @@ METRICS = (
     BUDGET_OVERSHOOT,
     BUDGET_OVERSHOOT_CREDITS,
     RESERVES_FIXED,
+    MODELS_FAILING,
+    UNEXPLAINED,
+    UNEXPLAINED_ALERT,
 )

@@ -27,6 +27,8 @@ from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
 from app.services.shutdown import Shutdown
 from app.services.spend.budgets import Budgets
+from app.services.spend.models import Models
+from app.services.spend.reconciliation import Reconciliation
 from app.services.spend.usage import Usage
 from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
@@ -93,6 +95,8 @@ class Services:
     budgets: Budgets
     usage: Usage
     uploads: Uploads
+    models: Models
+    reconciliation: Reconciliation
     sweeper: Sweeper
     erasure: Erasure
     retainer: Retainer

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Integer,
     TableValuedColumn,
     Text,
+    Uuid,
     bindparam,
     func,
     literal_column,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.admission import Call
@@ -139,3 +141,32 @@ def released(held: Held, *, window: float, answered_ago: float) -> dict[str, obj
         "still": window - answered_ago,
         "ago": answered_ago,
     }
+
+
+_FREE_QUERY = free_slots(Call.QUERY, bindparam("calls", type_=Integer))
+_HIGHEST = select(
+    kind(Call.QUERY),
+    func.max(_FREE_QUERY.c.slot),
+    later("taken_for"),
+    bindparam("taken_by", type_=Uuid),
+    NOW,
+).having(func.count() > 0)
+_TAKING = insert(KieSlot).from_select(["kind", "slot", "free_at", "task_id", "taken_at"], _HIGHEST)
+_TAKE = _TAKING.on_conflict_do_update(
+    index_elements=["kind", "slot"],
+    set_={name: _TAKING.excluded[name] for name in ("free_at", "task_id", "taken_at")}
+    | {"client_id": None},
+    where=KieSlot.free_at <= NOW,
+).returning(KieSlot.slot)
+
+
+async def take_query(
+    connection: AsyncConnection, by: UUID, *, calls: int, taken_for: float
+) -> Held | None:
+    """Take a slot for a query that is about no task; None: all are in use.
+
+    `by` names the caller; unless it is released, it is free again after `taken_for` seconds.
+    """
+    given = {"calls": calls, "taken_for": taken_for, "taken_by": by}
+    slot = await connection.scalar(_TAKE, given)
+    return None if slot is None else Held(call=Call.QUERY, slot=slot, task_id=by)

@@ -96,6 +96,7 @@ class Neighbours:
             UNION ALL SELECT deliveries::text FROM deliveries
                 JOIN tasks ON tasks.id = task_id WHERE tasks.client_id = $1
             UNION ALL SELECT budgets::text FROM budgets WHERE client_id = $1
+            UNION ALL SELECT models::text FROM models WHERE client_id = $1
             UNION ALL SELECT usage_entries::text FROM usage_entries WHERE client_id = $1
             UNION ALL SELECT clients::text FROM clients WHERE id = $1) AS found (line)
         """
@@ -165,6 +166,11 @@ async def _furnish(made: Neighbours, upstream: Upstream) -> None:
     await made.sql.execute(
         "INSERT INTO budgets (client_id, period, credits, mode, thresholds)"
         " VALUES ($1, 'day', 1000, 'hard', '{80}')",
+        found,
+    )
+    await made.sql.execute(
+        "INSERT INTO models (client_id, model, tasks_24h, succeeded_24h, faults_24h, tasks_7d,"
+        " succeeded_7d, measured) VALUES ($1, 'victims/model', 1, 1, 0, 1, 1, 0)",
         found,
     )
 

@@ -402,6 +402,8 @@ PATHS: tuple[Operation, ...] = (
     ("POST", "/admin-keys"),
     ("DELETE", "/admin-keys/ann"),
     ("GET", "/usage"),
+    ("GET", "/models"),
+    ("GET", "/reconciliation"),
     ("GET", "/budgets"),
     ("GET", "/clients/tests/budgets"),
     ("GET", "/clients/tests/budgets/day"),

@@ -42,6 +42,7 @@ TASK = [
     "confirmed_at",
     "hold_reason",
     "estimated_start_at",
+    "estimated_finish_at",
     "created_at",
     "submitted_at",
     "finished_at",

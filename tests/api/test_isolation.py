@@ -159,6 +159,7 @@ ELSEWHERE: dict[str, tuple[str, dict[str, Any]]] = {
     "events": ("GET /v1/events", {}),
     "usage": ("GET /v1/usage", {"params": {"group_by": "model"}}),
     "budgets": ("GET /v1/budget", {}),
+    "models": ("GET /v1/models", {}),
 }
 """What needs no id in its path, with the victim's ids where it takes some."""
 

@@ -300,6 +300,11 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         401: lambda scene: scene.get("/v1/budget", **NO_KEY),
         422: lambda scene: scene.get("/v1/budget?x=1"),
     },
+    ("GET", "/v1/models"): {
+        200: lambda scene: scene.get("/v1/models"),
+        401: lambda scene: scene.get("/v1/models", **NO_KEY),
+        422: lambda scene: scene.get("/v1/models?x=1"),
+    },
     ("POST", "/callbacks/kie/{task_id}/{token}"): {
         200: lambda scene: scene.called(),
         404: lambda scene: scene.called(path=f"/callbacks/kie/{NOBODY}/wrong"),
@@ -358,6 +363,7 @@ AWAY: dict[Operation, Callable[[Scene], Awaitable[httpx.Response]]] = {
     ("GET", "/v1/tasks"): lambda scene: scene.get("/v1/tasks"),
     ("GET", "/v1/usage"): lambda scene: scene.get("/v1/usage"),
     ("GET", "/v1/budget"): lambda scene: scene.get("/v1/budget"),
+    ("GET", "/v1/models"): lambda scene: scene.get("/v1/models"),
     ("POST", "/v1/tasks/wait"): lambda scene: scene.post("/v1/tasks/wait", {"ids": [NOBODY]}),
     ("DELETE", "/v1/tasks/{task_id}"): lambda scene: scene.gateway.http.delete(
         f"/v1/tasks/{NOBODY}"

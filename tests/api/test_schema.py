@@ -62,6 +62,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ("POST", "/v1/deliveries/{delivery_id}/redeliver"),
     ("GET", "/v1/usage"),
     ("GET", "/v1/budget"),
+    ("GET", "/v1/models"),
     ("POST", "/callbacks/kie/{task_id}/{token}"),
     ("POST", "/api/v1/jobs/createTask"),
     ("GET", "/api/v1/jobs/recordInfo"),

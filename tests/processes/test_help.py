@@ -29,6 +29,8 @@ SETTINGS = {
     "admission expect-move": ("GATEWAY_DATABASE_URL",),
     "tasks review": ("GATEWAY_DATABASE_URL",),
     "usage": ("only GATEWAY_DATABASE_URL",),
+    "models": ("only GATEWAY_DATABASE_URL",),
+    "reconciliation": ("only GATEWAY_DATABASE_URL", "GATEWAY_BALANCE_EVERY"),
     "budgets set": ("only GATEWAY_DATABASE_URL",),
     "budgets list": ("only GATEWAY_DATABASE_URL",),
     "budgets clear": ("only GATEWAY_DATABASE_URL",),

@@ -1,4 +1,4 @@
-"""`kie-gateway usage` and `budgets` on the database: what they print, and how they refuse."""
+"""`kie-gateway usage`, `budgets`, `models` and `reconciliation`: what they print and refuse."""
 
 import json
 
@@ -49,3 +49,30 @@ async def test_budgets_and_usage(stage: Stage, sql: Connection) -> None:
     for refused in ran[8:]:
         assert "Traceback" not in refused.err
         assert refused.err.strip()
+
+
+async def test_models_and_reconciliation(stage: Stage, sql: Connection) -> None:
+    await sql.execute(
+        "INSERT INTO models VALUES ('00000000-0000-0000-0000-000000000000', 'gone/model',"
+        " 6, 0, 6, 8, 2, 4, 4.5, 12, 18, 2, now());"
+        " INSERT INTO balance_readings SELECT now() - interval '2 minutes', 100, 0, 0, 0"
+        " UNION ALL SELECT now() - interval '1 minute', 88.5, 4.5, 0, 0"
+    )
+    ran = await stage.run_each(
+        [
+            ["models"],
+            ["models", "--json"],
+            ["reconciliation"],
+            ["reconciliation", "--json"],
+            ["reconciliation", "--from", "yesterday"],
+            ["reconciliation", "--from", "2020-01-01"],
+        ]
+    )
+    assert [one.status for one in ran] == [0, 0, 0, 0, 2, 2]
+    assert "gone/model" in ran[0].out
+    assert "withdrawn?" in ran[0].out
+    assert json.loads(ran[1].out)["data"][0]["credits"] == {"p50": 4, "p90": 4.5}
+    assert ran[2].out.endswith("in the last 24 hours 7.0 credits unexplained\n")
+    assert json.loads(ran[3].out)["unexplained_24h"] == 7
+    for refused in ran[4:]:
+        assert "Traceback" not in refused.err

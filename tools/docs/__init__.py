@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
+from tools.docs.dashboard import dashboard
 from tools.docs.metrics import metrics_page
 from tools.docs.settings import settings_page
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "dashboard.json": dashboard,
     "metrics.md": metrics_page,
     "settings.md": settings_page,
 }

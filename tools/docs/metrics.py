@@ -40,7 +40,12 @@ notices when no process runs any. On a machine without Prometheus, `kie-gateway 
 same, and `kie-gateway doctor --url http://…` asks a running process. The log says `loop.stuck` once
 when a loop hangs, and `loop.back` once when it goes on.
 
-This page is made from the code: `make docs`.
+## Dashboard
+
+[dashboard.json](dashboard.json) is a dashboard for Grafana with every metric of this page: import
+it, and choose the Prometheus.
+
+Both are made from the code: `make docs`.
 """
 
 _ALERT = """\

@@ -161,6 +161,10 @@ class Task(BaseModel):
     estimated_start_at: datetime | None = Field(
         description="When a queued task will be sent, as far as can be seen; null in a pause."
     )
+    estimated_finish_at: datetime | None = Field(
+        description="When a running task is likely to end, by the durations of its model's tasks; "
+        "null: nobody knows, or it lasts longer than most."
+    )
     created_at: datetime
     submitted_at: datetime | None
     finished_at: datetime | None

@@ -50,7 +50,7 @@ def usage(
     from app.services.services import Services
     from app.services.spend.usage import ALL_GROUPS, UsagePage, flat, table
 
-    days = [_day("--from", since), _day("--to", until)]
+    days = [day_of("--from", since), day_of("--to", until)]
     names = [name for name in group_by.split(",") if name]
 
     async def read(services: Services) -> UsagePage:
@@ -76,7 +76,7 @@ def usage(
         typer.echo(f"in all {total['credits']} credits, {page.wanted.first} to {page.wanted.last}")
 
 
-def _day(option: str, text: str | None) -> date | None:
+def day_of(option: str, text: str | None) -> date | None:
     if text is None:
         return None
     try:

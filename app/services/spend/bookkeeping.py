@@ -12,6 +12,7 @@ import structlog
 from app.domain.client import url_host
 from app.domain.delivery import DeliveryState, EventType
 from app.domain.exact_json import render
+from app.domain.models import learnt
 from app.domain.spend import NOTHING, Standing
 from app.domain.usage import Entry, folded
 from app.metrics import Metrics
@@ -21,7 +22,7 @@ from app.store.deliveries import outbox
 from app.store.deliveries.outbox import NewDelivery
 from app.store.engine import Connection, Database, Row
 from app.store.signals import DELIVER
-from app.store.spend import budgets, folding
+from app.store.spend import budgets, folding, models
 
 BATCH = 500
 """Entries, or tasks, in one transaction."""
@@ -42,13 +43,15 @@ class Bookkeeping:
         new_id: Callable[[], UUID],
         first_wait: float,
         metrics: Metrics,
+        today: Callable[[], date],
     ) -> None:
-        """`first_wait`: the seconds before the first attempt of a delivery."""
+        """`first_wait`: the seconds before the first attempt of a delivery; `today`: in UTC."""
         self._database = database
         self._transact = transact
         self._new_id = new_id
         self._first_wait = first_wait
         self._metrics = metrics
+        self._today = today
         self._reconciled_at: float | None = None
 
     async def turn(self, over: Over) -> bool:
@@ -75,6 +78,7 @@ class Bookkeeping:
             known = await folding.known(connection, places)
             await folding.add_usage(connection, folded(entries, known))
             await folding.add_spend(connection, _spend(entries))
+            await models.learn(connection, learnt(entries, self._today()))
             await self._count_overshoot(connection, consequences, entries)
         return len(entries)
 

@@ -192,7 +192,8 @@ class Intake:
     ) -> None:
         """Carry out a judgement: move or bind, amend, poll."""
         if judgement.target is not None:
-            step = Move(id=said.task_id, left=standing.state, target=judgement.target)
+            left, model = standing.state, standing.model
+            step = Move(id=said.task_id, left=left, target=judgement.target, model=model)
             await self._move(connection, consequences, said, step)
         elif judgement.kie_task_id is not None:
             await polls.bind(connection, said.task_id, judgement.kie_task_id)

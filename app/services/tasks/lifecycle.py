@@ -16,7 +16,8 @@ import structlog
 from app.domain.amendment import Amendment
 from app.domain.delivery import EVENTS, EventType
 from app.domain.failure import classify
-from app.domain.move import Move
+from app.domain.move import LostMoveError, Move
+from app.domain.pace import Paces
 from app.domain.policy import Policy
 from app.domain.polling import AFTER_EXPIRY
 from app.domain.report import Facts, Report
@@ -45,10 +46,6 @@ OTHERWISE = "kie.ai's record says otherwise"
 log = structlog.get_logger(__name__)
 
 
-class LostMoveError(Exception):
-    """A row that is locked was not in the state that was read of it: a defect."""
-
-
 class Lifecycle:
     """Moves tasks, and publishes what follows once it is committed."""
 
@@ -60,12 +57,13 @@ class Lifecycle:
         policy: Policy,
         chance: Callable[[], float],
         metrics: Metrics,
+        paces: Paces,
     ) -> None:
         self._database = database
         self._signals = signals
         self._outbox = outbox
         self._policy = policy
-        self._owed = Owed(policy, chance)
+        self._owed = Owed(policy, chance, paces)
         self._metrics = metrics
         self.files = TaskFiles(outbox, archives=policy.archives)
 
@@ -192,7 +190,7 @@ class Lifecycle:
         """Have a task run; raises `LostMoveError`."""
         found = await moves.start(connection, step, kie_task_id=kie_task_id, kie_state=kie_state)
         if found is None:
-            raise _lost(step)
+            raise LostMoveError(step)
         await self._came_to(
             *(connection, consequences, [step.id], step.target),
             due_in=step.due_in,
@@ -275,9 +273,9 @@ class Lifecycle:
         """
         if step.left is not State.QUEUED:
             back = replace(step, target=State.QUEUED, reason=NEVER_SENT)
-            _won(back, won=await moves.requeue(connection, back))
+            back.require(won=await moves.requeue(connection, back))
         step = replace(step, left=State.QUEUED, target=State.CANCELED, reason=WITHDRAWN)
-        _won(step, won=await moves.cancel(connection, step))
+        step.require(won=await moves.cancel(connection, step))
         consequences.wake(step.id, ROOM)
 
     async def found_sent(
@@ -360,7 +358,8 @@ class Lifecycle:
         by: str | None = None,
     ) -> None:
         """Add what follows from a move; raises `LostMoveError` where it was lost."""
-        ids, target = _won(step, won=won), step.target
+        step.require(won=won)
+        ids, target = [step.id], step.target
         await self._came_to(connection, consequences, ids, target, due_in=step.due_in, by=by)
 
     async def _came_to(
@@ -391,14 +390,3 @@ class Lifecycle:
         if target in FINAL and by is not None:
             for task_id in ids:
                 consequences.count(partial(self._metrics.settled, task_id, by, target))
-
-
-def _won(step: Move, *, won: bool) -> Sequence[UUID]:
-    """Return the task that moved; raises `LostMoveError`, for its row is locked."""
-    if not won:
-        raise _lost(step)
-    return [step.id]
-
-
-def _lost(step: Move) -> LostMoveError:
-    return LostMoveError(f"{step.id}: {step.left} -> {step.target}")

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from app.domain.admission import STEP_ASIDE_AFTER
 from app.domain.move import Move
+from app.domain.pace import Paces
 from app.domain.policy import Confirm, Policy
-from app.domain.polling import PollSchedule, looks_after, next_look, next_poll, schedule_of
+from app.domain.polling import looks_after, next_look, next_wait
 from app.domain.report import Report
 from app.domain.retry import backoff
 from app.domain.task import FINAL, Source, State
@@ -31,17 +32,15 @@ ever seen behind such an answer, and none that ran longer would be lost."""
 class Owed:
     """Adds it to moves; `chance` gives numbers from 0 to 1."""
 
-    def __init__(self, policy: Policy, chance: Callable[[], float]) -> None:
+    def __init__(self, policy: Policy, chance: Callable[[], float], paces: Paces) -> None:
         self._policy = policy
         self._chance = chance
-
-    @property
-    def _schedule(self) -> PollSchedule:
-        return schedule_of(callbacks_expected=self._policy.callbacks_expected)
+        self._paces = paces
 
     def running(self, step: Move) -> Move:
         """Add the first poll and the bound of a task that kie.ai has."""
-        due_in = next_poll(self._schedule, 0)
+        expected = self._policy.callbacks_expected
+        due_in = next_wait(0, callbacks_expected=expected, pace=self._paces.of(step.model))
         return replace(step, due_in=due_in, expires_in=self._policy.task_expires_after)
 
     def back(self, step: Move, tries: int) -> Move:

@@ -10,6 +10,7 @@ from app.domain.admission import Call
 from app.domain.audit import Action
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.holding import UNREACHED
+from app.domain.pace import Paces
 from app.domain.policy import Policy
 from app.domain.polling import DuePoll, NextPoll, next_poll_of
 from app.domain.report import Answer, Answered, NoAnswer, NotVisible
@@ -53,6 +54,7 @@ class Poller:
         new_id: Callable[[], UUID],
         chance: Callable[[], float],
         metrics: Metrics,
+        paces: Paces,
     ) -> None:
         self._database = database
         self._intake = intake
@@ -62,6 +64,7 @@ class Poller:
         self._new_id = new_id
         self._chance = chance
         self._metrics = metrics
+        self._paces = paces
         self._in_flight = InFlight()
 
     async def poll_due(self) -> float | None:
@@ -80,7 +83,8 @@ class Poller:
                 lease=self._policy.lease,
                 taken_for=queries.window + self._policy.call + CALL_MARGIN,
             )
-        for due in claimed:
+        for claim in claimed:
+            due = replace(claim, pace=self._paces.of(claim.model))
             self._in_flight.start(self._poll(due), f"poll {due.id}")
         return 0 if claimed else None
 

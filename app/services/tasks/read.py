@@ -1,12 +1,14 @@
 """Reading for answers: rows go from the store to the API untouched, but for what is redacted."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 from app.domain.admission import Limits
 from app.domain.callback_url import CallbackUrls
+from app.domain.pace import Paces
 from app.domain.paging import Filter, Place
 from app.domain.redact import redacted_body
 from app.domain.task import FINAL, State
@@ -35,12 +37,20 @@ class Reader:
     """Reads a client's own tasks, and no others."""
 
     def __init__(
-        self, database: Database, waiters: Waiters, urls: CallbackUrls, limits: Limits
+        self,
+        database: Database,
+        waiters: Waiters,
+        urls: CallbackUrls,
+        limits: Limits,
+        paces: Paces,
+        clock: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._waiters = waiters
         self._urls = urls
         self._limits = limits
+        self._paces = paces
+        self._clock = clock
 
     async def task(self, client_id: UUID, task_id: UUID) -> Columns:
         """Return the task; raises `NotFoundError`, `TaskErasedError`."""
@@ -53,7 +63,8 @@ class Reader:
     async def _with_forecast(
         self, connection: Connection, client_id: UUID, rows: Sequence[Row]
     ) -> list[Columns]:
-        """Add to the queued ones why they wait, and how long."""
+        """Add to the queued ones why they wait, and how long; to running ones when they may end."""
+        rows = [self._with_end(row) for row in rows]
         queued = [row["id"] for row in rows if row["state"] == State.QUEUED]
         if not queued:
             return [dict(row) for row in rows]
@@ -68,6 +79,12 @@ class Reader:
             }
             for row in rows
         ]
+
+    def _with_end(self, row: Row) -> Row:
+        if row["state"] != State.RUNNING:
+            return row
+        ends_at = self._paces.ends_at(row["model"], row["submitted_at"], self._clock())
+        return {**row, "estimated_finish_at": ends_at}
 
     async def when_final(
         self,

@@ -141,6 +141,32 @@ async def fresh_balance(connection: AsyncConnection, *, within: float) -> Decima
     return await connection.scalar(_FRESH_BALANCE, {"within": within})
 
 
+_READING_DUE = (
+    update(KieAccount)
+    .where(
+        or_(
+            KieAccount.balance_due_at.is_(None),
+            KieAccount.balance_due_at <= NOW,
+            KieAccount.balance_due_at > later("longest"),  # the setting was longer before
+        )
+    )
+    .values(balance_due_at=later("every"))
+    .returning(KieAccount.id)
+)
+_READ_AGAIN = update(KieAccount).values(balance_due_at=later("after"))
+
+
+async def claim_reading(connection: AsyncConnection, *, every: float) -> bool:
+    """Return whether this process is to read the balance now; nobody else does for so long."""
+    given = {"every": every, "longest": every + 1}
+    return await connection.scalar(_READING_DUE, given) is not None
+
+
+async def read_again(connection: AsyncConnection, *, after: float) -> None:
+    """Have the balance read sooner: it was not read."""
+    await connection.execute(_READ_AGAIN, {"after": after})
+
+
 _PAUSE = update(KieAccount).values(
     paused_at=func.coalesce(KieAccount.paused_at, NOW), pause_note=bindparam("note", type_=Text)
 )

@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.task import FINAL, State
 from app.domain.usage import ENDS, METADATA, Entry, Sums, UsageRow
 from app.store.spend.entries import BOOKED, ended
-from app.store.tables import SpendDay, Task, UsageDay, UsageEntry
+from app.store.tables import Model, ModelHour, SpendDay, Task, UsageDay, UsageEntry
 
 _FOLDERS = 0x5BE4D
 """The advisory lock of whoever folds."""
@@ -48,11 +48,16 @@ _FORGET = (
     select(func.pg_advisory_xact_lock(_FOLDERS)),
     update(UsageEntry).where(UsageEntry.client_id == _CLIENT).values(metadata_=null()),
     delete(UsageDay).where(UsageDay.client_id == _CLIENT, UsageDay.key.startswith(METADATA)),
+    delete(ModelHour).where(ModelHour.client_id == _CLIENT),
+    delete(Model).where(Model.client_id == _CLIENT),
 )
 
 
 async def forget_client(connection: AsyncConnection, client_id: UUID) -> None:
-    """Drop what a client's metadata said of its usage; waits for a folding under way."""
+    """Drop what a client's metadata said of its usage, and what was learned of its models.
+
+    It waits for a folding under way.
+    """
     for statement in _FORGET:
         await connection.execute(statement, {"of_client": client_id})
 

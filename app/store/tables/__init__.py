@@ -22,7 +22,15 @@ from app.store.tables.erasure import ErasedTask
 from app.store.tables.feed import FeedEntry, FeedWriter
 from app.store.tables.files import Artifact
 from app.store.tables.schema import SchemaRelease
-from app.store.tables.spend import Budget, SpendDay, UsageDay, UsageEntry
+from app.store.tables.spend import (
+    BalanceReading,
+    Budget,
+    Model,
+    ModelHour,
+    SpendDay,
+    UsageDay,
+    UsageEntry,
+)
 from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
 from app.store.tables.uploads import File
 
@@ -33,6 +41,7 @@ __all__ = [
     "ApiKey",
     "Artifact",
     "AuditEntry",
+    "BalanceReading",
     "Base",
     "Budget",
     "BulkRun",
@@ -52,6 +61,8 @@ __all__ = [
     "KieAccount",
     "KieBreaker",
     "KieSlot",
+    "Model",
+    "ModelHour",
     "Process",
     "QueueSize",
     "SchemaRelease",

@@ -74,6 +74,10 @@ class KieAccount(Base):
     """When kie.ai last throttled us: others use the account too."""
     balance: Mapped[Decimal | None]
     balance_at: Mapped[datetime | None]
+    balance_due_at: Mapped[datetime | None]
+    """When it is to be read again, to be compared with the books; NULL: it never was."""
+    models_due_at: Mapped[datetime | None]
+    """When the statistics of models are to be made anew; NULL: they never were."""
 
     __table_args__ = (
         one_of("hold_reason", HoldReason),

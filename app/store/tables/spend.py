@@ -4,7 +4,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Integer, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, Integer, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -97,3 +97,58 @@ class Budget(Base):
         one_of("mode", Mode),
         CheckConstraint("credits >= 0", name="credits"),
     )
+
+
+class ModelHour(Base):
+    """How often something was learned of a client's tasks of one model that ended in an hour."""
+
+    __tablename__ = "model_hours"
+
+    client_id: Mapped[UUID] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    """How the task ended (of a failure with its class), `credits` or `seconds`."""
+    value: Mapped[Decimal] = mapped_column(primary_key=True)
+    """Rounded to few digits; of an end 0."""
+    tasks: Mapped[int] = mapped_column(BigInteger)
+    """Less than nothing where a correction takes back what an earlier hour has."""
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    """When it was added to last."""
+
+    __table_args__ = (Index("model_hours_hour", "hour"),)
+
+
+class Model(Base):
+    """What is known of a client's model, or of all clients' (`EVERYBODY`); anew each minute."""
+
+    __tablename__ = "models"
+
+    client_id: Mapped[UUID] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    tasks_24h: Mapped[int] = mapped_column(BigInteger)
+    succeeded_24h: Mapped[int] = mapped_column(BigInteger)
+    faults_24h: Mapped[int] = mapped_column(BigInteger)
+    tasks_7d: Mapped[int] = mapped_column(BigInteger)
+    succeeded_7d: Mapped[int] = mapped_column(BigInteger)
+    credits_p50: Mapped[Decimal | None]
+    credits_p90: Mapped[Decimal | None]
+    seconds_p50: Mapped[Decimal | None]
+    seconds_p95: Mapped[Decimal | None]
+    measured: Mapped[int] = mapped_column(BigInteger)
+    last_success_at: Mapped[datetime | None]
+
+
+class BalanceReading(Base):
+    """The account's balance, and what the books held at that moment; credits."""
+
+    __tablename__ = "balance_readings"
+
+    at: Mapped[datetime] = mapped_column(primary_key=True, server_default=NOW)
+    balance: Mapped[Decimal]
+    booked: Mapped[Decimal]
+    """What all tasks so far have cost."""
+    reserved: Mapped[Decimal]
+    """What tasks under way may cost yet."""
+    unknown: Mapped[int] = mapped_column(BigInteger)
+    """Tasks under way of which nobody knows what they may cost."""

@@ -125,6 +125,7 @@ def _claim() -> Select[Any]:
             Task.tries,
             seconds_since(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
             seconds_since(Task.finished_at).label("final_for"),
+            Task.model,
             slots.c.slot,
         )
         .cte("taken")

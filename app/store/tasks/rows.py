@@ -48,6 +48,7 @@ _LOCK = (
         seconds_since(Task.held_since).label("held_for"),
         seconds_since(Task.unreached_since).label("unreached_for"),
         seconds_since(Task.finished_at).label("final_for"),
+        Task.model,
     )
     .where(Task.id == bindparam("id"))
     .with_for_update()
@@ -97,6 +98,7 @@ def _standing(row: Record[*tuple[Any, ...]]) -> Standing:
         held_for=row.held_for,
         unreached_for=row.unreached_for,
         final_for=row.final_for,
+        model=row.model,
     )
 
 
@@ -154,6 +156,7 @@ ANSWERED = (
     "confirmed_at",
     "hold_reason",
     "estimated_start_at",
+    "estimated_finish_at",
     "created_at",
     "submitted_at",
     "finished_at",
@@ -165,8 +168,10 @@ ANSWERED = (
 _FORECAST: Mapping[str, ColumnElement[Any]] = {
     "hold_reason": literal_column("NULL::text").label("hold_reason"),
     "estimated_start_at": literal_column("NULL::timestamptz").label("estimated_start_at"),
+    "estimated_finish_at": literal_column("NULL::timestamptz").label("estimated_finish_at"),
 }
-"""No columns of a task's own: `forecast` fills in what a queued one waits for."""
+"""No columns of a task's own: `forecast` fills in what a queued one waits for, and its model's pace
+when a running one may end."""
 
 DOCUMENTS = ("input", "result")
 """kie.ai's own, of any size: answers and deliveries pass them on unread."""

@@ -165,7 +165,8 @@ async def test_what_the_rules_read_of_a_task(
     async with database.begin() as connection:
         found = await rows.lock_task(connection, task_id)
         assert found is not None
-        assert dataclasses.replace(found, final_for=None) == standing
+        assert found.model == "m"
+        assert dataclasses.replace(found, final_for=None, model=None) == standing
         assert (found.final_for is not None) is (standing.state in FINAL)
         assert await rows.lock_task(connection, uuid.uuid4()) is None
 
