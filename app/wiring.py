@@ -22,6 +22,7 @@ from app.domain.limits import ClientLimits, Limited
 from app.domain.load import Bounds
 from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
+from app.domain.retention import retention
 from app.kie.client import KieClient, http_client
 from app.metrics import Metrics
 from app.outbound.connections import session
@@ -60,6 +61,7 @@ from app.services.spend.usage import Usage
 from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
+from app.services.tasks.erasure import Erasure
 from app.services.tasks.events import Feed
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
@@ -68,6 +70,8 @@ from app.services.tasks.numbering import Numbering
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
+from app.services.tasks.removal import Removal
+from app.services.tasks.retention import Retainer
 from app.services.tasks.streams import Streams
 from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
@@ -191,6 +195,12 @@ def build(
     health = Health(working, monotonic, policy.limits)
     for_callers = Lifecycle(database, signals, outbox, policy, chance, metrics)
     lifecycle = Lifecycle(working, signals, outbox, policy, chance, metrics)
+    removal = Removal(metrics)
+    kept_for = retention(
+        days=settings.retention_days,
+        raw_days=settings.raw_retention_days,
+        token_days=settings.callback_token_days,
+    )
     witness = Witness(working, lifecycle.run, ourselves, utc_now, metrics)
     admission = Admission(working, policy, chance, witness, clocks)
     intake = Intake(lifecycle, urls, policy, metrics)
@@ -251,6 +261,10 @@ def build(
             lifecycle,
             Bookkeeping(working, lifecycle.run, new_id, settings.delivery_schedule[0], metrics),
         ),
+        erasure=Erasure(database, for_callers, removal),
+        retainer=Retainer(
+            lifecycle, removal, Erasure(working, lifecycle, removal), kept_for, metrics
+        ),
         reader=Reader(database, waiters, urls, policy.limits),
         commands=Commands(database, signals, for_callers, metrics),
         feed=Feed(database, streams, waiters),
@@ -264,7 +278,9 @@ def build(
         shutdown=shutdown,
         under_way=under_way,
         metrics=metrics,
-        metrics_page=MetricsPage(pools, under_way, health, metrics, monotonic, policy.limits),
+        metrics_page=MetricsPage(
+            pools, under_way, health, metrics, monotonic, policy.limits, kept_for
+        ),
         kie=kie,
         api=_api(settings),
     )

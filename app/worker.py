@@ -19,7 +19,7 @@ from app.services.services import Services
 from app.services.shutdown import Shutdown
 from app.services.tasks import numbering
 from app.services.tasks.submit import AT_ONCE
-from app.store.signals import DELIVER, POLL, PROBE, QUEUE, ROOM, SWEEP, TASKS
+from app.store.signals import DELIVER, ERASE, POLL, PROBE, QUEUE, ROOM, SWEEP, TASKS
 
 MAX_SPREAD = 0.02
 """Seconds by which replicas are kept apart: more would leave the account's slots unused."""
@@ -82,6 +82,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop(name="probe", turn=services.account.probe_due, every=5.0, topics=(PROBE,)),
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topics=(SWEEP,)),
         number_loop(services),
+        Loop(name="retain", turn=services.retainer.retain, every=300.0, topics=(ERASE,)),
     )
 
 

@@ -20,6 +20,7 @@ TABLES = (
         "failing_urls",
     ),
     *(
+        "erased_tasks",
         "callbacks",
         "feed",
         "task_events",

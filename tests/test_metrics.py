@@ -39,6 +39,11 @@ def of_database(tasks: Mapping[str, int]) -> Callable[[Metrics], None]:
     return lambda metrics: metrics.show_tasks(tasks, 7.5, {"submit": 3.0, "poll": 0.0})
 
 
+def of_room(metrics: Metrics) -> None:
+    of_database({})(metrics)
+    metrics.show_room({"feed": 8192}, {"task": 9.0, "raw": 5.0}, {"task": 2.0, "raw": 0.0})
+
+
 def show_held(metrics: Metrics, reasons: Collection[str]) -> None:
     metrics.show_tasks({}, 0, {})
     metrics.show_admission(reasons, {"kie_busy": 4}, slots_free=3, seats_free=40, set_aside=2)
@@ -119,6 +124,22 @@ HAPPENS: dict[str, tuple[Callable[[Metrics], None], dict[str, float]]] = {
         },
     ),
     "reserve put right": (Metrics.reserve_fixed, {"kie_gateway_reserves_fixed_total": 1}),
+    "deletion": (
+        lambda metrics: metrics.deleted("tasks", 100),
+        {'kie_gateway_deleted_total{kind="tasks"}': 100},
+    ),
+    "room": (
+        of_room,
+        {
+            'kie_gateway_table_bytes{table="feed"}': 8192,
+            'kie_gateway_oldest_seconds{kind="task"}': 9,
+            'kie_gateway_oldest_seconds{kind="raw"}': 5,
+            'kie_gateway_retention_lag_seconds{kind="task"}': 2,
+            "kie_gateway_database_up": 1,
+            "kie_gateway_oldest_queued_seconds": 7.5,
+            'kie_gateway_overdue_seconds{work="submit"}': 3,
+        },
+    ),
     "paid twice": (Metrics.paid_twice, {"kie_gateway_paid_twice_total": 1}),
     "disagreement": (
         lambda metrics: metrics.disagreed(Source.CALLBACK),
@@ -291,7 +312,7 @@ def test_no_label_has_a_value_that_is_not_listed() -> None:
 
 def test_alerts_speak_of_metrics_that_are_there() -> None:
     known = {metric.name: metric for metric in CATALOGUE}
-    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 23
+    assert len(ALERTS) == len({alert.name for alert in ALERTS}) == 24
     for alert in ALERTS:
         used = re.findall(r"kie_gateway_\w+", alert.expr)
         assert used, alert.name

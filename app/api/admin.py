@@ -30,7 +30,12 @@ from app.api.schemas.admin import (
 )
 from app.api.schemas.clients import AdminClient, AdminClientList, ClientPatch
 from app.domain.access import Role
-from app.domain.errors import InvalidRequestError, KieNotAnsweringError, NotFoundError
+from app.domain.errors import (
+    ClientErasedError,
+    InvalidRequestError,
+    KieNotAnsweringError,
+    NotFoundError,
+)
 from app.domain.report import NoAnswer
 from app.services.account.pauses import Pauses
 from app.services.clients.settings import ClientChange
@@ -248,7 +253,7 @@ async def list_clients(services: ServicesDep, _: OperatorDep) -> Response:
     "/clients/{name}",
     operation_id="updateClient",
     response_model=AdminClient,
-    responses=refusals(*BODY, 404),
+    responses=refusals(*BODY, 404, 410, as_in={410: ClientErasedError}),
     openapi_extra=body_of(ClientPatch),
 )
 @needs(Role.KEYS)
@@ -272,7 +277,7 @@ async def change_client(
     "/clients/{name}/rotate-secret",
     operation_id="rotateClientSecret",
     response_model=RotatedSecret,
-    responses=refusals(*BODY, 404),
+    responses=refusals(*BODY, 404, 410, as_in={410: ClientErasedError}),
     openapi_extra=body_of(SecretRotate),
 )
 @needs(Role.KEYS)
@@ -305,7 +310,7 @@ async def list_keys(services: ServicesDep, _: OperatorDep) -> Response:
     operation_id="createKey",
     status_code=201,
     response_model=IssuedKey,
-    responses=refusals(*BODY),
+    responses=refusals(*BODY, 410, as_in={410: ClientErasedError}),
     openapi_extra=body_of(KeyCreate),
 )
 @needs(Role.KEYS)

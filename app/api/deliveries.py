@@ -24,7 +24,7 @@ from app.api.schemas.deliveries import (
 )
 from app.domain.access import Scope
 from app.domain.delivery import DeliveryState
-from app.domain.errors import UrlDisabledError
+from app.domain.errors import BodyDeletedError, TaskErasedError, UrlDisabledError
 from app.domain.paging import Chosen
 from app.services.services import Services
 
@@ -39,7 +39,7 @@ Limit = Annotated[int, Query(ge=1, le=200)]
     "/tasks/{task_id}/deliveries",
     operation_id="listTaskDeliveries",
     response_model=DeliveryList,
-    responses=refusals(401, 403, 404, 422, 429, 503),
+    responses=refusals(401, 403, 404, 410, 422, 429, 503, as_in={410: TaskErasedError}),
 )
 @needs(Scope.DELIVERIES)
 async def list_task_deliveries(
@@ -172,7 +172,10 @@ async def read_delivery(services: ServicesDep, client: ClientDep, delivery_id: U
     operation_id="redeliver",
     status_code=202,
     response_model=Repetition,
-    responses=refusals(401, 403, 404, 409, 422, 429, 503, as_in={409: UrlDisabledError}),
+    responses=refusals(
+        *(401, 403, 404, 409, 410, 422, 429, 503),
+        as_in={409: UrlDisabledError, 410: BodyDeletedError},
+    ),
 )
 @needs(Scope.DELIVERIES)
 async def redeliver(services: ServicesDep, client: ClientDep, delivery_id: UUID) -> Response:

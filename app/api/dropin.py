@@ -68,6 +68,10 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.PaidTwiceRiskError: 422,
     errors.UrlDisabledError: 422,
     errors.CursorLostError: 422,
+    errors.TaskErasedError: 422,
+    errors.ClientErasedError: 422,
+    errors.BodyDeletedError: 422,
+    errors.NotErasableError: 422,
 }
 """kie.ai's code for each of our errors; `docs/migrating.md` shows those that can happen here."""
 

@@ -18,6 +18,7 @@ from app.api.openapi import refusals
 from app.api.parameters import only_known_parameters
 from app.api.schemas.events import EventList
 from app.domain.access import Scope
+from app.domain.errors import TaskErasedError
 from app.domain.exact_json import render
 from app.domain.paging import FeedPlace
 from app.domain.task import Change
@@ -83,7 +84,10 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     "/tasks/{task_id}/events",
     operation_id="listTaskEvents",
     response_model=EventList,
-    responses={**_STREAM, **refusals(401, 403, 404, 422, 429, 503)},
+    responses={
+        **_STREAM,
+        **refusals(401, 403, 404, 410, 422, 429, 503, as_in={410: TaskErasedError}),
+    },
 )
 @needs(Scope.TASKS_READ)
 async def task_events(

@@ -49,7 +49,7 @@ _MEANING = {
     403: "The key is valid, and not for this.",
     404: "Nothing there for this caller.",
     409: "Its state does not allow this.",
-    410: "The feed has no such place any more: begin again without a cursor.",
+    410: "It was there, and is no more: the task, or the place in the feed.",
     413: "The body is too large.",
     422: "The request is not valid.",
     429: "Too many of your requests, streams, waits or tasks, or too much that is under way is "

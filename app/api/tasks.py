@@ -24,7 +24,12 @@ from app.api.parameters import (
 from app.api.schemas.tasks import CallbackList, Task, TaskCreate, TaskList, TaskWait, WaitedTasks
 from app.domain.access import Scope
 from app.domain.draft import Draft
-from app.domain.errors import DatabaseUnavailableError, OverloadedError, bad_parameter
+from app.domain.errors import (
+    DatabaseUnavailableError,
+    OverloadedError,
+    TaskErasedError,
+    bad_parameter,
+)
 from app.domain.exact_json import rfc3339
 from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
@@ -38,6 +43,9 @@ router = APIRouter(
     prefix="/v1/tasks", tags=["tasks"], dependencies=[Depends(only_known_parameters)]
 )
 
+ERASED = {410: TaskErasedError}
+"""What is answered where a task was."""
+
 
 @router.post(
     "",
@@ -46,7 +54,7 @@ router = APIRouter(
     response_model=Task,
     responses={
         200: {"model": Task, "description": "The key was used before: the same task."},
-        **refusals(400, 401, 402, 403, 413, 422, 429, 503),
+        **refusals(400, 401, 402, 403, 410, 413, 422, 429, 503, as_in=ERASED),
     },
     openapi_extra=body_of(TaskCreate),
 )
@@ -152,7 +160,7 @@ def _without_nul(model: str | None) -> str | None:
     "/wait",
     operation_id="waitForTasks",
     response_model=WaitedTasks,
-    responses=refusals(400, 401, 403, 404, 413, 422, 429, 503),
+    responses=refusals(400, 401, 403, 404, 410, 413, 422, 429, 503, as_in=ERASED),
     openapi_extra=body_of(TaskWait),
 )
 @needs(Scope.TASKS_READ)
@@ -181,7 +189,7 @@ async def wait_for_tasks(
     "/{task_id}",
     operation_id="getTask",
     response_model=Task,
-    responses=refusals(401, 403, 404, 422, 429, 503),
+    responses=refusals(401, 403, 404, 410, 422, 429, 503, as_in=ERASED),
 )
 @needs(Scope.TASKS_READ)
 async def read_task(
@@ -200,11 +208,29 @@ async def read_task(
     return ExactJSON(task_answer(task), headers=wait.applied)
 
 
+@router.delete(
+    "/{task_id}",
+    operation_id="eraseTask",
+    status_code=204,
+    response_class=Response,
+    responses=refusals(401, 403, 404, 409, 422, 429, 503),
+)
+@needs(Scope.TASKS_WRITE)
+async def erase_task(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
+    """Erase a task in a final state, with all that belongs to it; 204 also where that was done.
+
+    Its history, callbacks, deliveries and attempts are deleted, and what is still to be delivered
+    is not. From then on it is answered 410 `task_erased`; its idempotency key creates nothing.
+    """
+    await services.erasure.task(client, task_id)
+    return Response(status_code=204)
+
+
 @router.post(
     "/{task_id}/cancel",
     operation_id="cancelTask",
     response_model=Task,
-    responses=refusals(401, 403, 404, 409, 422, 429, 503),
+    responses=refusals(401, 403, 404, 409, 410, 422, 429, 503, as_in=ERASED),
 )
 @needs(Scope.TASKS_WRITE)
 async def cancel_task(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
@@ -217,7 +243,7 @@ async def cancel_task(services: ServicesDep, client: ClientDep, task_id: UUID) -
     "/{task_id}/refresh",
     operation_id="refreshTask",
     response_model=Task,
-    responses=refusals(401, 403, 404, 409, 422, 429, 503),
+    responses=refusals(401, 403, 404, 409, 410, 422, 429, 503, as_in=ERASED),
 )
 @needs(Scope.TASKS_WRITE)
 async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) -> Response:
@@ -239,7 +265,7 @@ async def refresh_task(services: ServicesDep, client: ClientDep, task_id: UUID) 
     "/{task_id}/callbacks",
     operation_id="listTaskCallbacks",
     response_model=CallbackList,
-    responses=refusals(401, 403, 404, 422, 429, 503),
+    responses=refusals(401, 403, 404, 410, 422, 429, 503, as_in=ERASED),
 )
 @needs(Scope.TASKS_READ)
 async def list_callbacks(

@@ -13,6 +13,7 @@ from app.cli.interrupts import unwind_on_signals
 from app.cli.operators import (
     admin_keys,
     admission,
+    audit,
     budgets,
     clients,
     doctor,
@@ -63,6 +64,7 @@ app.command("stuck")(stuck.stuck)
 app.command("usage")(usage.usage)
 app.add_typer(admin_keys.app, name="admin-keys")
 app.add_typer(admission.app, name="admission")
+app.add_typer(audit.app, name="audit")
 app.add_typer(budgets.app, name="budgets")
 app.add_typer(clients.app, name="clients")
 app.add_typer(deliveries.app, name="deliveries")

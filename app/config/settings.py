@@ -21,6 +21,7 @@ from app.config.database_url import without_statement_cache
 from app.config.values import (
     Address,
     DatabaseUrl,
+    KeptDays,
     ListenAddress,
     Seconds,
     Token,
@@ -354,12 +355,11 @@ class Settings(BaseSettings):
     egress_proxy: Annotated[SecretStr, AfterValidator(proxied)] | None = Field(
         None, description="HTTP proxy towards kie.ai."
     )
-    retention_days: int = Field(
-        90,
-        ge=1,
-        le=36_500,
-        json_schema_extra=RESERVED,
-        description="Days that tasks are to be kept; this version deletes none.",
+    retention_days: KeptDays = Field(
+        90, description="Days from its final state until a task goes, with all below it; 0: never."
+    )
+    raw_retention_days: KeptDays = Field(
+        14, description="Days until bodies, headers and answers are emptied; 0: as their task goes."
     )
 
     @classmethod

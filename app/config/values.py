@@ -116,6 +116,20 @@ def _fits_a_header(value: SecretStr) -> SecretStr:
     return value
 
 
+SHORTEST_KEPT = 4
+"""Days: a delivery may be tried again for 75 hours."""
+
+
+def kept_days(value: int) -> int:
+    if 0 < value < SHORTEST_KEPT:
+        message = (
+            f"should be at least {SHORTEST_KEPT} days, since deliveries are tried for 75 hours, or "
+            "0 for no bound of its own"
+        )
+        raise ValueError(message)
+    return value
+
+
 def rising(value: tuple[float, ...]) -> tuple[float, ...]:
     if not value or list(value) != sorted(value):
         message = "should be one or more waits, none shorter than the one before; reorder them"
@@ -127,6 +141,7 @@ def lowered(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+KeptDays = Annotated[int, Field(ge=0, le=36_500), AfterValidator(kept_days)]
 ListenAddress = Annotated[Address, BeforeValidator(_address)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 WebUrl = Annotated[str, AfterValidator(_web_url)]

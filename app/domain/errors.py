@@ -150,6 +150,34 @@ class CursorLostError(GatewayError):
     title = "The feed has no such place any more"
 
 
+class TaskErasedError(GatewayError):
+    """The task was the client's own, and nothing is kept of it."""
+
+    code = "task_erased"
+    title = "The task was erased"
+
+
+class ClientErasedError(GatewayError):
+    """The client is erased, or is about to be: its name stands for what it used."""
+
+    code = "client_erased"
+    title = "The client is erased"
+
+
+class BodyDeletedError(GatewayError):
+    """What was sent is no longer kept as it was sent."""
+
+    code = "body_deleted"
+    title = "The body is no longer kept"
+
+
+class NotErasableError(GatewayError):
+    """Something is not in a final state: more would come of it."""
+
+    code = "not_erasable"
+    title = "This cannot be erased yet"
+
+
 class NotCancelableError(GatewayError):
     """The task is on its way to kie.ai, or at its end: kie.ai has no cancel."""
 
@@ -315,3 +343,27 @@ def no_such_task() -> NotFoundError:
     """Say the same of no task at all and of another client's."""
     detail = "There is no task with this id."
     return NotFoundError(detail)
+
+
+def task_erased() -> TaskErasedError:
+    """Say it to the client whose task it was."""
+    detail = "This task was erased; nothing is kept of it."
+    return TaskErasedError(detail)
+
+
+def key_erased() -> TaskErasedError:
+    """Say it to who repeats the create of an erased task: it pays no second time."""
+    detail = (
+        "The task of this Idempotency-Key was erased. Nothing was created; use a new key for a new "
+        "task."
+    )
+    return TaskErasedError(detail)
+
+
+def client_erased(name: str) -> ClientErasedError:
+    """Say it to who would use the name again."""
+    detail = (
+        f"The client {name} is erased, or is about to be; its name stays for what it used. Take "
+        "another name."
+    )
+    return ClientErasedError(detail)

@@ -42,6 +42,8 @@ class Keep(StrEnum):
     """The same was kept before: it counts there."""
     COUNTED = "counted"
     """Only that it came."""
+    ERASED = "erased"
+    """Nothing: its task was erased."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,6 +156,14 @@ ALERTS: tuple[Alert, ...] = (
         "it, and release them once it is fixed",
     ),
     Alert(
+        name="KieGatewayRetentionBehind",
+        expr="max by (job, kind) (kie_gateway_retention_lag_seconds) > 86400",
+        lasting="1h",
+        severity="warning",
+        summary="what should be deleted by age is still there a day later: is a worker running, "
+        "and does its log have loop.broken for `retain`?",
+    ),
+    Alert(
         name="KieGatewayKeysRefused",
         expr="sum by (job, surface, reason) (increase(kie_gateway_auth_refused_total[10m])) > 100",
         lasting="0m",

@@ -8,12 +8,14 @@ from app.domain.replicas import SHARED_SETTINGS
 from app.domain.report import Progress
 from app.domain.submission import Fault
 from app.domain.task import DEADLINES, FINAL, Change, FailClass, Source, State
-from app.metrics import requests, spend
+from app.metrics import keeping, requests, spend
 from app.metrics.metric import Kind, Metric
 
 PREFIX = "kie_gateway_"
 
-LOOPS = ("submit", "poll", "deliver", "probe", "sweep", "number")
+WORK = ("submit", "poll", "deliver", "probe", "sweep", "number")
+"""What may be overdue."""
+LOOPS = (*WORK, "retain")
 HOLDS = (*BRAKES, *PAUSES)
 """What keeps everything in the queue."""
 PAIR_HOLDS = tuple(reason for reason in PAUSES if reason is not HoldReason.KIE_ACCOUNT)
@@ -54,10 +56,10 @@ CALLBACKS = Metric(
 CALLBACKS_NOT_KEPT = Metric(
     name="kie_gateway_callbacks_not_kept_total",
     kind=Kind.COUNTER,
-    labels={"reason": (Keep.REPEATED, Keep.COUNTED, Keep.HEAD)},
+    labels={"reason": (Keep.REPEATED, Keep.COUNTED, Keep.HEAD, Keep.ERASED)},
     meaning="Callbacks that were not kept whole in a row of their own: `repeated`, the same is "
     "kept, and counts on; `counted`, the task has as many as are kept; `head`, it has as many "
-    "bytes. What changes a task is always kept.",
+    "bytes; `erased`, it was erased. What changes a task is always kept.",
     alert="over 50 in 15 minutes: somebody knows a callback URL and floods it",
 )
 CALLBACKS_REJECTED = Metric(
@@ -207,7 +209,7 @@ OVERDUE = Metric(
     name="kie_gateway_overdue_seconds",
     kind=Kind.GAUGE,
     from_database=True,
-    labels={"work": LOOPS},
+    labels={"work": WORK},
     meaning="How long the work that waits longest has been due, whichever process should do it. "
     "`submit`: for how long a task has waited although a slot was free, so 0 in a pause, in a "
     "hold, and where the account's limits are used up; `poll`: a query that is due; `deliver`: a "
@@ -376,5 +378,6 @@ CATALOGUE: tuple[Metric, ...] = (
     UNDER_WAY,
     BYTES_UNDER_WAY,
     OVERLOADED,
+    *keeping.METRICS,
     BUILD,
 )

@@ -20,7 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from app.domain.limits import Held
 from app.domain.replicas import SHARED_SETTINGS
 from app.domain.task import created_at
-from app.metrics import catalogue, requests, spend
+from app.metrics import catalogue, keeping, requests, spend
 from app.metrics.catalogue import CATALOGUE
 from app.metrics.metric import Kind, Metric
 
@@ -174,6 +174,10 @@ class Metrics:
         """Count a reserve that was not its tasks'."""
         self._count(spend.RESERVES_FIXED)
 
+    def deleted(self, kind: str, amount: int) -> None:
+        """Count what went because it was old, or was to be erased."""
+        self._count(keeping.DELETED, kind, by=amount)
+
     # -- how things are
 
     def show_tasks(
@@ -212,6 +216,16 @@ class Metrics:
         """Show how many URLs are called by few attempts at once, by `failing` and `slow`."""
         for state, count in counts.items():
             self._set(catalogue.TROUBLED_URLS, count, state)
+
+    def show_room(
+        self, sizes: Mapping[str, int], oldest: Mapping[str, float], lag: Mapping[str, float]
+    ) -> None:
+        """Show bytes by table, and by `task` and `raw` the oldest, and for how long it is due."""
+        for table, size in sizes.items():
+            self._set(keeping.TABLE_BYTES, size, table)
+        for kind, seconds in oldest.items():
+            self._set(keeping.OLDEST, seconds, kind)
+            self._set(keeping.RETENTION_LAG, lag[kind], kind)
 
     def show_feed(self, lag: float) -> None:
         """Show for how many seconds an event has waited for its position."""

@@ -1,22 +1,30 @@
 """Telling how this process is: its counts, and what the database holds."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
 from app.domain.admission import Limits
+from app.domain.retention import Retention
 from app.metrics import Metrics
 from app.services.health import Health
 from app.services.limits.under_way import UnderWay
 from app.store.backlog import Backlog, read_backlog
-from app.store.engine import Pools
+from app.store.engine import Connection, Pools
+from app.store.tasks.room import Room, read_room
+
+Found = TypeVar("Found")
 
 FRESH = 5.0
 """Seconds for which one look at the database answers every scrape."""
 
 SHARED = 1.0
 """Seconds for which one page answers every scrape."""
+
+MEASURED = 60.0
+"""Seconds for which the sizes of tables are taken as they were."""
 
 PATIENCE = 3.0
 """Seconds for that look: Prometheus waits 10 for the whole page."""
@@ -35,6 +43,7 @@ class MetricsPage:
         metrics: Metrics,
         monotonic: Callable[[], float],
         limits: Limits,
+        retention: Retention,
     ) -> None:
         self._pools = pools
         self._under_way = under_way
@@ -42,6 +51,9 @@ class MetricsPage:
         self._metrics = metrics
         self._monotonic = monotonic
         self._limits = limits
+        self._retention = retention
+        self._room: Room | None = None
+        self._measured_at: float | None = None
         self._looking = asyncio.Lock()
         self._backlog: Backlog | None = None
         self._read_at: float | None = None
@@ -68,6 +80,7 @@ class MetricsPage:
             self._metrics.show_database_away()
         else:
             self._show(found)
+        await self._show_room()
         self._metrics.show_loops(self._health.silences(), self._health.stuck())
         self._metrics.show_pool(checked_out=self._pools.checked_out, size=self._pools.size)
         under_way = self._under_way.total
@@ -87,19 +100,45 @@ class MetricsPage:
             set_aside=found.parked,
         )
 
+    async def _show_room(self) -> None:
+        """Show how much is kept, as of the last minute."""
+        found = await self.room()
+        if found is None:
+            return
+        oldest = {"task": found.oldest_task, "raw": found.oldest_raw}
+        bounds = {"task": self._retention.tasks, "raw": self._retention.raw}
+        lag = {
+            kind: 0.0 if (bound := bounds[kind]) is None else max(0.0, age - bound)
+            for kind, age in oldest.items()
+        }
+        self._metrics.show_room(found.bytes, oldest, lag)
+
+    async def room(self) -> Room | None:
+        """Return what is kept, as of the last `MEASURED` seconds; None: the database did not say.
+
+        Who asks meanwhile has the last answer.
+        """
+        now = self._monotonic()
+        if self._measured_at is None or now - self._measured_at >= MEASURED:
+            self._measured_at = now
+            self._room = await self._looked(read_room)
+        return self._room
+
     async def backlog(self) -> Backlog | None:
         """Return what the database held within the last `FRESH` seconds; None: it did not say."""
         async with self._looking:
             now = self._monotonic()
             if self._read_at is None or now - self._read_at >= FRESH:
-                self._backlog = await self._read()
+                self._backlog = await self._looked(
+                    lambda connection: read_backlog(connection, self._limits)
+                )
                 self._read_at = now
             return self._backlog
 
-    async def _read(self) -> Backlog | None:
+    async def _looked(self, look: Callable[[Connection], Awaitable[Found]]) -> Found | None:
         try:
             async with asyncio.timeout(PATIENCE), self._pools.working.read() as connection:
-                return await read_backlog(connection, self._limits)
+                return await look(connection)
         except Exception as error:  # noqa: BLE001  # a wrong schema too: the rest is shown anyhow
             log.warning("metrics.no_backlog", error=type(error).__name__)
             return None

@@ -27,6 +27,7 @@ from app.services.spend.usage import Usage
 from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
+from app.services.tasks.erasure import Erasure
 from app.services.tasks.events import Feed
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
@@ -35,6 +36,7 @@ from app.services.tasks.numbering import Numbering
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
+from app.services.tasks.retention import Retainer
 from app.services.tasks.streams import Streams
 from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
@@ -84,6 +86,8 @@ class Services:
     budgets: Budgets
     usage: Usage
     sweeper: Sweeper
+    erasure: Erasure
+    retainer: Retainer
     reader: Reader
     commands: Commands
     feed: Feed

@@ -56,6 +56,7 @@ _RECEIVER: Mapping[str, str] = {
     "delivery_hosts": "SELECT",
     "delivery_urls": "SELECT",
     "disabled_urls": "SELECT",
+    "erased_tasks": "SELECT",
     "clients": "SELECT (id, name, weight, webhook_url, webhook_hosts, webhook_events), UPDATE (id)",
     "client_queues": "SELECT, UPDATE",
     "kie_account": "SELECT, INSERT, UPDATE",

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TypeAlias
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy import func, select
@@ -24,8 +25,8 @@ CHANNEL = "kie_gateway"
 GATHER = 0.005
 PACE = 0.05
 """Seconds between two messages of a process at least: each is a statement, and wakes all others."""
-BATCH = 200
-"""Topics in one message: 200 of 33 bytes stay under PostgreSQL's 8,000."""
+BATCH = 180
+"""Topics in one message: 180 of 40 bytes and a comma stay under PostgreSQL's 8,000."""
 
 _TASK_DIGITS = 32
 _CLOSED = "the listening connection was closed"
@@ -44,6 +45,8 @@ FEED = "feed"
 """Events have got their positions in the feed."""
 TASKS = "tasks"
 """Never announced: it is woken by the topic of every task."""
+ERASE = "erase"
+"""A client was marked to be erased."""
 EVERYTHING = "*"
 """Anything may have happened: the connection was away."""
 
@@ -108,6 +111,19 @@ class Alarm:
                 return True
             del self._set[at]
         return False
+
+
+_ERASED = "erased-"
+
+
+def erased(task_id: UUID) -> str:
+    """Return the topic of a task that is no more: nobody needs to wait for it."""
+    return f"{_ERASED}{task_id.hex}"
+
+
+def erased_in(topic: str) -> UUID | None:
+    """Return the task that a topic says is no more; None: it says something else."""
+    return UUID(hex=topic.removeprefix(_ERASED)) if topic.startswith(_ERASED) else None
 
 
 class Signals:

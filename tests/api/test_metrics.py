@@ -374,7 +374,7 @@ async def test_what_waits_in_the_database_is_shown(
     assert found["kie_gateway_feed_lag_seconds"] == overdue["number"]
 
 
-LOOPS = {"submit", "poll", "deliver", "probe", "sweep", "number"}
+LOOPS = {"submit", "poll", "deliver", "probe", "sweep", "number", "retain"}
 FREE = "UPDATE kie_account SET hold_reason = NULL, held_until = NULL"
 OPEN = ("queued", "submitting", "unconfirmed", "running")
 WORK = ("submit", "poll", "deliver", "probe", "sweep", "number")

@@ -83,6 +83,33 @@ class Scene:
         )
         return await self.gateway.post()
 
+    async def erased(self, rest: str = "", method: str = "GET") -> httpx.Response:
+        """Ask for the task, or what is below it, once it is erased."""
+        await self.gateway.http.delete(f"/v1/tasks/{self.task_id}")
+        return await self.gateway.http.request(method, f"/v1/tasks/{self.task_id}{rest}")
+
+    async def open_erased(self) -> httpx.Response:
+        task = await self.gateway.create()
+        return await self.gateway.http.delete(f"/v1/tasks/{task['id']}")
+
+    async def erased_key(self) -> httpx.Response:
+        task = (await self.gateway.post(key="order-1")).json()
+        assert self.sql is not None
+        await self.sql.execute("UPDATE tasks SET state = 'canceled', finished_at = now()")
+        await self.gateway.http.delete(f"/v1/tasks/{task['id']}")
+        return await self.gateway.post(key="order-1")
+
+    async def waited_in_vain(self) -> httpx.Response:
+        await self.erased()
+        return await self.post("/v1/tasks/wait", {"ids": [self.task_id]})
+
+    async def emptied(self) -> httpx.Response:
+        """Repeat a delivery whose body is gone."""
+        path = await self.delivery("/redeliver")
+        assert self.sql is not None
+        await self.sql.execute("UPDATE deliveries SET raw_deleted_at = now()")
+        return await self.post(path)
+
     async def again(self, second: object = BODY) -> httpx.Response:
         await self.gateway.post(key="order-1")
         return await self.gateway.post(second, key="order-1")
@@ -101,6 +128,7 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         402: lambda scene: scene.beyond_budget(),
         413: lambda scene: scene.gateway.post(LARGE),
         422: lambda scene: scene.gateway.post({}),
+        410: lambda scene: scene.erased_key(),
     },
     ("GET", "/v1/tasks"): {
         200: lambda scene: scene.get("/v1/tasks"),
@@ -114,18 +142,28 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         404: lambda scene: scene.post("/v1/tasks/wait", {"ids": [NOBODY]}),
         413: lambda scene: scene.post("/v1/tasks/wait", LARGE),
         422: lambda scene: scene.post("/v1/tasks/wait", {"ids": []}),
+        410: lambda scene: scene.waited_in_vain(),
     },
     ("GET", "/v1/tasks/{task_id}"): {
         200: lambda scene: scene.own(),
         401: lambda scene: scene.own(**NO_KEY),
         404: lambda scene: scene.get(f"/v1/tasks/{NOBODY}"),
         422: lambda scene: scene.own("?wait=x"),
+        410: lambda scene: scene.erased(),
+    },
+    ("DELETE", "/v1/tasks/{task_id}"): {
+        204: lambda scene: scene.erased(method="DELETE"),
+        401: lambda scene: scene.gateway.http.delete(f"/v1/tasks/{NOBODY}", headers=NO_KEY),
+        404: lambda scene: scene.gateway.http.delete(f"/v1/tasks/{NOBODY}"),
+        409: lambda scene: scene.open_erased(),
+        422: lambda scene: scene.gateway.http.delete("/v1/tasks/x"),
     },
     ("GET", "/v1/tasks/{task_id}/callbacks"): {
         200: lambda scene: scene.own("/callbacks"),
         401: lambda scene: scene.own("/callbacks", **NO_KEY),
         404: lambda scene: scene.get(f"/v1/tasks/{NOBODY}/callbacks"),
         422: lambda scene: scene.get("/v1/tasks/x/callbacks"),
+        410: lambda scene: scene.erased("/callbacks"),
     },
     ("POST", "/v1/tasks/{task_id}/cancel"): {
         200: lambda scene: scene.queued("cancel"),
@@ -133,6 +171,7 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         404: lambda scene: scene.post(f"/v1/tasks/{NOBODY}/cancel"),
         409: lambda scene: scene.commanded("cancel"),
         422: lambda scene: scene.post("/v1/tasks/x/cancel"),
+        410: lambda scene: scene.erased("/cancel", "POST"),
     },
     ("POST", "/v1/tasks/{task_id}/refresh"): {
         200: lambda scene: scene.commanded("refresh"),
@@ -140,12 +179,14 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         404: lambda scene: scene.post(f"/v1/tasks/{NOBODY}/refresh"),
         409: lambda scene: scene.queued("refresh"),
         422: lambda scene: scene.post("/v1/tasks/x/refresh"),
+        410: lambda scene: scene.erased("/refresh", "POST"),
     },
     ("GET", "/v1/tasks/{task_id}/events"): {
         200: lambda scene: scene.own("/events"),
         401: lambda scene: scene.own("/events", **NO_KEY),
         404: lambda scene: scene.get(f"/v1/tasks/{NOBODY}/events"),
         422: lambda scene: scene.own("/events?after=x"),
+        410: lambda scene: scene.erased("/events"),
     },
     ("GET", "/v1/events"): {
         200: lambda scene: scene.get("/v1/events"),
@@ -158,6 +199,7 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         401: lambda scene: scene.own("/deliveries", **NO_KEY),
         404: lambda scene: scene.get(f"/v1/tasks/{NOBODY}/deliveries"),
         422: lambda scene: scene.own("/deliveries?cursor=x"),
+        410: lambda scene: scene.erased("/deliveries"),
     },
     ("GET", "/v1/deliveries"): {
         200: lambda scene: scene.get("/v1/deliveries"),
@@ -181,6 +223,7 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         404: lambda scene: scene.post(f"/v1/deliveries/{NOBODY}/redeliver"),
         409: lambda scene: scene.redelivered_in_vain(),
         422: lambda scene: scene.post("/v1/deliveries/x/redeliver"),
+        410: lambda scene: scene.emptied(),
     },
     ("POST", "/v1/deliveries/redeliver"): {
         202: lambda scene: scene.post("/v1/deliveries/redeliver", {"state": "exhausted"}),
@@ -234,6 +277,9 @@ AWAY: dict[Operation, Callable[[Scene], Awaitable[httpx.Response]]] = {
     ("GET", "/v1/usage"): lambda scene: scene.get("/v1/usage"),
     ("GET", "/v1/budget"): lambda scene: scene.get("/v1/budget"),
     ("POST", "/v1/tasks/wait"): lambda scene: scene.post("/v1/tasks/wait", {"ids": [NOBODY]}),
+    ("DELETE", "/v1/tasks/{task_id}"): lambda scene: scene.gateway.http.delete(
+        f"/v1/tasks/{NOBODY}"
+    ),
     ("POST", "/v1/tasks/{task_id}/cancel"): lambda scene: scene.commanded("cancel"),
     ("POST", "/v1/tasks/{task_id}/refresh"): lambda scene: scene.commanded("refresh"),
     ("GET", "/v1/tasks/{task_id}/events"): lambda scene: scene.own("/events"),

@@ -46,6 +46,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ("POST", "/v1/tasks"),
     ("POST", "/v1/tasks/wait"),
     ("GET", "/v1/tasks/{task_id}"),
+    ("DELETE", "/v1/tasks/{task_id}"),
     ("POST", "/v1/tasks/{task_id}/cancel"),
     ("POST", "/v1/tasks/{task_id}/refresh"),
     ("GET", "/v1/tasks/{task_id}/callbacks"),

@@ -48,6 +48,7 @@ class Caller:
 
     heard: list[Heard] = field(default_factory=list)
     answer: Callable[[Heard], Answer] = lambda _: (200, {})
+    body: bytes = b"thanks"
     go: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared: answers wait."""
     at_once: int = 0
@@ -117,9 +118,9 @@ class Caller:
         finally:
             self.at_once -= 1
         status, more = self.answer(heard)
-        lines = [f"HTTP/1.1 {status} So", "Content-Length: 6"]
+        lines = [f"HTTP/1.1 {status} So", f"Content-Length: {len(self.body)}"]
         lines += [f"{name}: {value}" for name, value in more.items()]
-        writer.write(("\r\n".join(lines) + "\r\n\r\nthanks").encode())
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode() + self.body)
         await writer.drain()
 
 

@@ -269,7 +269,8 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     ),
     "over": (
         bounds.over,
-        {"tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires", "tasks_queue"},
+        {"tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires", "tasks_queue"}
+        | {"tasks_unbooked"},
     ),
 }
 

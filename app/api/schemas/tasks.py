@@ -205,6 +205,9 @@ class Callback(BaseModel):
     )
     size: int = Field(description="Bytes of the body as it came.")
     whole: bool = Field(description="False: only the beginning of the body is kept.")
+    raw_deleted_at: datetime | None = Field(
+        description="Since when `raw` and `headers` are empty, because they were old."
+    )
     raw: str = Field(
         description="The body as it came, token and account balance redacted; 64 KiB at most."
     )

@@ -20,6 +20,9 @@ AWAY_AT_MOST = 30.0
 TIMEOUT = 70.0
 SHOWN = ("state", "kie_state", "hold_reason")
 """What makes a change worth showing."""
+DONE = 204
+"""There is nothing to say."""
+
 TOO_MANY = 429
 PASSING = (502, 503, 504)
 """What a gateway, or the proxy before it, answers while it starts."""
@@ -77,6 +80,9 @@ class Gateway:
 
     def cancel(self, task_id: str) -> dict[str, Any]:
         return self._call("POST", f"/v1/tasks/{task_id}/cancel")
+
+    def erase(self, task_id: str) -> None:
+        self._call("DELETE", f"/v1/tasks/{quote(task_id, safe='')}")
 
     def callbacks(self, task_id: str) -> list[dict[str, Any]]:
         path = f"/v1/tasks/{quote(task_id, safe='')}/callbacks"
@@ -166,6 +172,8 @@ class Gateway:
         if response.status_code == TOO_MANY:
             retry_after = float(response.headers.get("Retry-After", "1"))
             raise TooManyError(self._refusal(response, answer), retry_after)
+        if response.status_code == DONE:
+            return {}
         if response.is_error or not isinstance(answer, dict):
             raise CallFailedError(self._refusal(response, answer))
         return answer

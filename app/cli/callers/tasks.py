@@ -18,7 +18,7 @@ from app.domain.exact_json import UnreadableDocumentError, parse
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Callers' commands (need the gateway's URL and an API key)": (
-        *("create", "get", "list", "cancel", "watch"),
+        *("create", "get", "list", "cancel", "watch", "erase"),
     ),
     "Operators' commands (need the database: GATEWAY_DATABASE_URL)": (
         *("cancel", "requeue", "fail", "review", "bind", "release"),
@@ -199,6 +199,24 @@ def cancel(
         task = gateway.cancel(task_id)
     typer.echo(pretty(task))
     return None
+
+
+@app.command()
+def erase(task_id: TaskId, key: Key, url: Url = HERE) -> None:
+    """Erase a task in a final state, with its history, callbacks and deliveries.
+
+    For good: what is still to be delivered is not, and its idempotency key
+    creates nothing any more.
+    KIE_GATEWAY_URL and KIE_GATEWAY_API_KEY can be set instead of --url, --key.
+
+    \b
+    kie-gateway tasks erase 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
+
+    Exits 1 where it is not in a final state, or not yours.
+    """
+    with calling(url, key) as gateway:
+        gateway.erase(task_id)
+    typer.echo(f"erased {task_id}")
 
 
 @app.command()

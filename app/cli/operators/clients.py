@@ -20,6 +20,7 @@ app = typer.Typer(
     kie-gateway clients set shop --weight 3
     kie-gateway clients set shop --webhook-url https://shop.internal/kie
     kie-gateway clients disable shop
+    kie-gateway clients erase shop
 
     Works on the database itself, so it needs no running gateway and no key.
     A client is made by `kie-gateway keys create`.
@@ -181,6 +182,53 @@ def enable(name: Annotated[str, typer.Argument(help="The client, by its name.")]
     """
     _change(name, {"disabled": False})
     typer.echo(f"enabled {name}")
+
+
+@app.command()
+def erase(
+    name: Annotated[str, typer.Argument(help="The client, by its name.")],
+    cancel: Annotated[
+        bool,
+        typer.Option("--cancel", help="Cancel what is queued, and erase the rest as it ends."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a client for good: its keys, its tasks, and all that came of them.
+
+    Its keys are refused first. Then its tasks go with histories, callbacks
+    and deliveries, a hundred at a time, and at last its keys, secrets and
+    URLs. What stays: its name, what it used, the audit without content, and
+    for some months the ids of its tasks, so that nothing that comes late is
+    kept. Broken off, it is finished by the running gateway, or by running it
+    again. Tasks that are not final are in the way, unless --cancel is given:
+    those at kie.ai then go once they have ended.
+
+    \b
+    kie-gateway clients erase shop
+    kie-gateway clients erase shop --cancel --yes --json | jq .left
+
+    Needs only GATEWAY_DATABASE_URL. Exits 1 where there is no such client,
+    where tasks are in the way, and where some are left.
+    """
+    from app.cli.context import to_stderr, with_operations
+
+    if not yes:
+        typer.confirm(f"Erase {name} and all its tasks? This cannot be undone", abort=True)
+    found = with_operations(
+        lambda services: services.erasure.client(
+            operator(), name, cancel=cancel, progress=lambda gone: to_stderr(f"{gone} tasks erased")
+        )
+    )
+    if as_json:
+        show_json({"client": name, "erased_tasks": found.tasks, "left": dict(found.left)})
+    elif found.left:
+        left = ", ".join(f"{count} {state}" for state, count in sorted(found.left.items()))
+        typer.echo(f"erased {found.tasks} tasks of {name}; left: {left}; they go as they end")
+    else:
+        typer.echo(f"erased {name}: {found.tasks} tasks")
+    if found.left:
+        raise typer.Exit(1)
 
 
 def _given(

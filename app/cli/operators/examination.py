@@ -12,9 +12,11 @@ from app.cli.operators.standing import replicas, server
 from app.config import Settings
 from app.domain.admission import HoldReason
 from app.domain.report import NoAnswer
+from app.domain.retention import DAY
 from app.services.clients.resealing import Seals
 from app.services.services import Services
 from app.store.releases import needed
+from app.store.tasks.room import Room
 from app.wiring import wired
 
 TIMEOUT = 10.0
@@ -103,11 +105,31 @@ async def _database(found: Settings, services: Services) -> AsyncIterator[Findin
         yield seals(found, await services.resealing.seals())
     living = await services.keys.living()
     yield Finding("keys", f"{living} active", None if living else "kie-gateway keys create NAME")
+    yield retained(found, await services.metrics_page.room())
     backlog = await services.metrics_page.backlog()
     if backlog is not None:
         yield _work(backlog.overdue)
     pairs = sum(backlog.held_pairs.values()) if backlog is not None else 0
     yield _admission(await services.health.account(), pairs)
+
+
+def retained(found: Settings, room: Room | None) -> Finding:
+    """Say how long tasks and bodies are kept, and what they take."""
+    said = ", ".join(
+        f"{name} {f'{days} days' if days else unbounded}"
+        for name, days, unbounded in (
+            ("tasks", found.retention_days, "for ever"),
+            ("raw bodies", found.raw_retention_days, "as long as their tasks"),
+        )
+    )
+    if room is None:
+        return Finding("retention", said)
+    oldest = room.oldest_task / DAY
+    said += f"; {sum(room.bytes.values()) / 1e9:.2f} GB in all, the oldest {oldest:.0f} days"
+    if found.retention_days and oldest > found.retention_days + 1:
+        remedy = "run a worker; where one runs, look for loop.broken of `retain` in its log"
+        return Finding("retention", said, remedy)
+    return Finding("retention", said)
 
 
 def _work(overdue: Mapping[str, float]) -> Finding:

@@ -10,11 +10,11 @@ from uuid import UUID
 from app.domain.access import Scope, checked_scopes
 from app.domain.audit import SOMEBODY, Action, Operator
 from app.domain.client import USUAL_GRACE, checked_grace, checked_name, checked_weight, is_name
-from app.domain.errors import InvalidRequestError, NotFoundError, bad_member
+from app.domain.errors import InvalidRequestError, NotFoundError, bad_member, client_erased
 from app.services.clients.authentication import API_KEY, HINT, digest, random_text
 from app.services.clients.vault import UnopenedSecretError, Vault
 from app.store.account import queues
-from app.store.clients import audit, clients
+from app.store.clients import audit, clients, erasure
 from app.store.engine import Connection, Database
 from app.store.signals import KEYS, announce_now
 
@@ -91,6 +91,8 @@ class Keys:
         )
 
         async def store(connection: Connection) -> Issued:
+            if await erasure.is_marked(connection, name):
+                raise client_erased(name)
             owner, kept = await clients.ensure_client(
                 connection, client_id=client_id, name=name, signing_secret=sealed
             )
@@ -118,6 +120,8 @@ class Keys:
 
         async def work(connection: Connection) -> datetime | None:
             found = await clients.lock_secret(connection, name) if is_name(name) else None
+            if found is not None and await erasure.is_marked(connection, name):
+                raise client_erased(name)
             if found is None:
                 detail = "There is no such client; see `kie-gateway clients list`."
                 raise NotFoundError(detail)

@@ -15,16 +15,19 @@ from app.domain.client import (
     url_host,
 )
 from app.domain.delivery import EventType
-from app.domain.errors import bad_member
+from app.domain.errors import bad_member, client_erased
 from app.domain.limits import LIMITS, checked_limit
 from app.outbound.guard import Guard
 from app.store.account import admission, queues
-from app.store.clients import audit, clients
+from app.store.clients import audit, clients, erasure
 from app.store.engine import Connection, Database
 from app.store.signals import KEYS, announce_now
 
 AUDIT_SHOWN = 200
 """Entries of the audit in one answer."""
+
+AUDIT_KEPT = 30
+"""Days of the audit that nobody deletes by this program."""
 
 _URL = "/webhook_url"
 
@@ -82,6 +85,24 @@ class Clients:
         async with self._database.read() as connection:
             return [dict(row) for row in await audit.newest(connection, limit=AUDIT_SHOWN)]
 
+    async def prune_audit(self, operator: Operator, *, days: int) -> int:
+        """Delete entries of the audit that are older; returns how many.
+
+        Only the tables' owner may: raises `NotPermittedError` for every other role, and
+        `InvalidRequestError` for less than `AUDIT_KEPT` days.
+        """
+        if days < AUDIT_KEPT:
+            where = "/older_than"
+            raise bad_member(where, f"should be at least {AUDIT_KEPT} days")
+
+        async def work(connection: Connection) -> int:
+            before, pruned = await audit.prune(connection, days=days)
+            detail = {"entries": str(pruned), "before": before.isoformat(timespec="seconds")}
+            await audit.note(connection, Action.AUDIT_PRUNED, operator=operator, detail=detail)
+            return pruned
+
+        return await self._database.run(work)
+
     async def change(self, operator: Operator, name: str, change: ClientChange) -> None:
         """Change a client, all of it or nothing; counts for what happens from then on.
 
@@ -108,6 +129,8 @@ class Clients:
             before = await clients.lock_webhooks(connection, name) if is_name(name) else None
             if before is None:
                 raise no_such_client(name)
+            if await erasure.is_marked(connection, name):
+                raise client_erased(name)
             self._check_url({**before, **values})
             await _store(connection, name, change, values)
             await _note(connection, operator, name, change, values)

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from app.domain.client import goes_to_listed
 from app.domain.delivery import webhook_id
-from app.domain.errors import NotFoundError, UrlDisabledError, no_such_task
+from app.domain.errors import BodyDeletedError, NotFoundError, UrlDisabledError
 from app.domain.paging import Chosen
 from app.services.consequences import Consequences, Transact
 from app.services.deliveries.budget import Budget
+from app.services.missing import missing
 from app.store.clients import clients
 from app.store.deliveries import history, urls
 from app.store.deliveries.history import ANSWERED
@@ -68,7 +69,8 @@ class Deliveries:
     ) -> tuple[list[Columns], UUID | None]:
         """Return a page with all attempts, newest first, and where the next one begins.
 
-        Raises `NotFoundError` where a task is named that is not the client's.
+        Raises `NotFoundError` where a task is named that is not the client's, `TaskErasedError`
+        where it was.
         """
         async with self._database.read(client_id) as connection:
             if chosen.task_id is not None:
@@ -118,7 +120,8 @@ class Deliveries:
     async def redeliver(self, client_id: UUID, delivery_id: UUID) -> Repetition:
         """Repeat one, in whatever state.
 
-        Raises `NotFoundError`, `UrlDisabledError`, and `RateLimitedError` over the budget.
+        Raises `NotFoundError`, `UrlDisabledError`, `BodyDeletedError`, and `RateLimitedError` over
+        the budget.
         """
         new_id = self._new_id()
 
@@ -129,6 +132,11 @@ class Deliveries:
             if found["disabled"]:
                 detail = "Its URL is disabled and not called: enable it, then repeat this."
                 raise UrlDisabledError(detail)
+            if found["deleted"]:
+                detail = (
+                    "Its body was deleted, because it was old. GET /v1/tasks/{id} has the task."
+                )
+                raise BodyDeletedError(detail)
             await history.repeat(connection, client_id, {delivery_id: new_id})
             consequences.wake(DELIVER)
             return Repetition(id=new_id, origin_id=found["origin_id"])
@@ -177,7 +185,7 @@ class Deliveries:
 
     async def _require_task(self, connection: Connection, client_id: UUID, task_id: UUID) -> None:
         if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
-            raise no_such_task()
+            raise await missing(connection, client_id, task_id)
 
 
 async def _shown(

@@ -4,12 +4,13 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
-from app.domain.errors import NotCancelableError, NotRefreshableError, no_such_task
+from app.domain.errors import NotCancelableError, NotRefreshableError
 from app.domain.limits import Limited
 from app.domain.task import Standing, State
 from app.metrics import Metrics
 from app.services.consequences import Consequences
 from app.services.limits.refusals import LimitRefusals
+from app.services.missing import missing
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.engine import Connection, Database
 from app.store.signals import POLL, Signals
@@ -90,8 +91,8 @@ class Commands:
 
     async def _locked(self, connection: Connection, client_id: UUID, task_id: UUID) -> Standing:
         if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
-            raise no_such_task()
+            raise await missing(connection, client_id, task_id)
         standing = await rows.lock_task(connection, task_id)
         if standing is None:
-            raise no_such_task()
+            raise await missing(connection, client_id, task_id)
         return standing

@@ -15,6 +15,7 @@ from app.domain.errors import (
     InvalidRequestError,
     QueueFullError,
     QueueTooLongError,
+    key_erased,
 )
 from app.domain.limits import Limited
 from app.domain.policy import Policy
@@ -33,7 +34,7 @@ from app.store.account.forecast import Forecast
 from app.store.account.sizes import Queued
 from app.store.engine import Columns, Connection
 from app.store.signals import QUEUE
-from app.store.tasks import rows, storing
+from app.store.tasks import rows, storing, tombstones
 from app.store.tasks.storing import NewTask, StoredTask
 
 
@@ -96,11 +97,11 @@ class Creates:
     async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
 
-        Raises `IdempotencyKeyReusedError`, `InvalidRequestError` for a URL to which nothing would
-        be delivered, `QueueFullError`, `QueueTooLongError`, `BudgetExceededError`, and
-        `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
-        found again by its ids; where the caller is told no before that, a task without a key is
-        withdrawn, not sent.
+        Raises `IdempotencyKeyReusedError`, `TaskErasedError`, `InvalidRequestError` for a URL to
+        which nothing would be delivered, `QueueFullError`, `QueueTooLongError`,
+        `BudgetExceededError`, and `DatabaseUnavailableError` when PostgreSQL stays away. A commit
+        whose answer was lost is found again by its ids; where the caller is told no before that, a
+        task without a key is withdrawn, not sent.
         """
         new = self._new_task(client_id, draft, key)
         claim = Claim(self._new_id())
@@ -188,6 +189,7 @@ class Creates:
         stored = await storing.insert_task(connection, new)
         if stored.row is not None:
             self._require_allowed(new.draft, stored.row.webhook_hosts)
+            await _require_unused(connection, new)
         claimed: Sequence[ClaimedTask] = []
         its_turn = held_back = False
         if stored.id == new.id:
@@ -247,6 +249,16 @@ async def _snapshot(
 
 _CLAIMED = ("submitted_at", "updated_at", "version")
 """What a claim changes of what a client sees, beside the state."""
+
+
+async def _require_unused(connection: Connection, new: NewTask) -> None:
+    """Raise `TaskErasedError` where the key was an erased task's.
+
+    After the insert: that waited for an erasure under way, and this sees what it left.
+    """
+    key = new.idempotency_key
+    if key is not None and await tombstones.key_is_erased(connection, new.client_id, key):
+        raise key_erased()
 
 
 def _is_among(claimed: Sequence[ClaimedTask], task_id: UUID) -> bool:

@@ -6,10 +6,11 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
-from app.domain.errors import cursor_lost, no_such_task
+from app.domain.errors import NotFoundError, TaskErasedError, cursor_lost
 from app.domain.paging import FeedPlace
 from app.domain.task import FINAL
 from app.services.limits.under_way import resting
+from app.services.missing import missing
 from app.services.tasks.streams import Streams
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
@@ -40,10 +41,10 @@ class Feed:
     async def history(
         self, client_id: UUID, task_id: UUID, *, after: int, limit: int
     ) -> list[Event]:
-        """Return the task's next events, oldest first; raises `NotFoundError`."""
+        """Return the task's next events, oldest first; raises as `Reader.task`."""
         async with self._database.read(client_id) as connection:
             if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
-                raise no_such_task()
+                raise await missing(connection, client_id, task_id)
             found = await events.read_history(connection, task_id, after=after, limit=limit)
         return [dict(row) for row in found]
 
@@ -68,10 +69,15 @@ class Feed:
     async def follow_task(
         self, client_id: UUID, task_id: UUID, *, after: int
     ) -> AsyncIterator[Batch]:
-        """Yield the task's events as they come, until its final state; batches may be empty."""
+        """Yield the task's events as they come, until its final state; batches may be empty.
+
+        Of one that is deleted meanwhile there are no more: that is its end too.
+        """
 
         async def page(last: int) -> list[Event]:
-            return await self.history(client_id, task_id, after=last, limit=BATCH)
+            with suppress(NotFoundError, TaskErasedError):
+                return await self.history(client_id, task_id, after=last, limit=BATCH)
+            return []
 
         def place(event: Event) -> int:
             found: int = event["id"]

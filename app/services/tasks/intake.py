@@ -38,7 +38,7 @@ from app.services.tasks.lifecycle import Lifecycle
 from app.store.clients import audit
 from app.store.engine import Connection
 from app.store.signals import DELIVER, POLL, QUEUE
-from app.store.tasks import callbacks, doubts, facts, polls, rows
+from app.store.tasks import callbacks, doubts, facts, polls, rows, tombstones
 
 _WITH_A_ROW = {Keep.WHOLE, Keep.HEAD}
 
@@ -129,6 +129,9 @@ class Intake:
         """Keep a statement as far as there is room; None: an earlier try has done it."""
         if not isinstance(said, Statement) or raw is None or not is_kept(said, judgement):
             return Keep.WHOLE
+        if standing is None and await tombstones.is_erased(connection, said.task_id):
+            consequences.count(partial(self._metrics.not_kept, Keep.ERASED))
+            return Keep.ERASED
         verdict = judgement.verdict
         changing = changes(standing, judgement)
         if changing and await callbacks.insert_first(connection, said, verdict, raw):

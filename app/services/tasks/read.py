@@ -7,12 +7,12 @@ from uuid import UUID
 
 from app.domain.admission import Limits
 from app.domain.callback_url import CallbackUrls
-from app.domain.errors import no_such_task
 from app.domain.paging import Filter, Place
 from app.domain.redact import redacted_body
 from app.domain.task import FINAL, State
 from app.services.limits.under_way import give_back, take
-from app.services.tasks.waiters import Awaited, Future, Waiters
+from app.services.missing import missing
+from app.services.tasks.waiters import Awaited, Future, Waiters, is_gone
 from app.store.account import forecast
 from app.store.engine import Columns, Connection, Database, Row
 from app.store.tasks import callbacks, lists, rows
@@ -43,11 +43,11 @@ class Reader:
         self._limits = limits
 
     async def task(self, client_id: UUID, task_id: UUID) -> Columns:
-        """Return the task; raises `NotFoundError`."""
+        """Return the task; raises `NotFoundError`, `TaskErasedError`."""
         async with self._database.read(client_id) as connection:
             row = await rows.read_task(connection, client_id=client_id, task_id=task_id)
             if row is None:
-                raise no_such_task()
+                raise await missing(connection, client_id, task_id)
             return (await self._with_forecast(connection, client_id, [row]))[0]
 
     async def _with_forecast(
@@ -79,7 +79,7 @@ class Reader:
     ) -> Columns:
         """Return the task in its final state, or as it is when the time is over.
 
-        Raises `NotFoundError`.
+        Raises `NotFoundError`, `TaskErasedError`.
         """
         found = await self.all_when_final(
             client_id, [task_id], mode="any", seconds=seconds, given_up=given_up
@@ -127,7 +127,8 @@ class Reader:
     ) -> None:
         """Wait until any or all of them have come, the time is over, or nobody waits any more."""
         while left := [future for future in futures if not future.done()]:
-            if mode == "any" and len(left) < len(futures):
+            done = [future for future in futures if future.done()]
+            if (mode == "any" and done) or any(map(is_gone, done)):
                 return
             if not await self._waiters.wait(left, until=until, given_up=given_up):
                 return
@@ -137,7 +138,7 @@ class Reader:
         async with self._database.read(client_id) as connection:
             found = await rows.read_many(connection, client_id=client_id, ids=ids)
             if len(found) < len(ids):
-                raise no_such_task()
+                raise await missing(connection, client_id, *ids)
             take(sum(map(_size, found)))
             return {
                 row["id"]: row for row in await self._with_forecast(connection, client_id, found)
@@ -170,11 +171,11 @@ class Reader:
     ) -> tuple[Sequence[Columns], UUID | None]:
         """Return kie.ai's statements about the task, newest first, and where the next page begins.
 
-        Raises `NotFoundError`.
+        Raises `NotFoundError`, `TaskErasedError`.
         """
         async with self._database.read(client_id) as connection:
             if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
-                raise no_such_task()
+                raise await missing(connection, client_id, task_id)
             found = await callbacks.read_callbacks(
                 connection,
                 task_id,

@@ -29,7 +29,9 @@ Newest = Callable[[Connection, Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
 class _Followed:
     """What is followed in this process, how far each was seen to be, and who is to be woken."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, begins_empty: bool) -> None:
+        """`begins_empty`: one of which nothing is found is new; else it is gone."""
+        self._begins_empty = begins_empty
         self._seen: dict[UUID, int] = {}
         self._streams: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
 
@@ -52,7 +54,8 @@ class _Followed:
     def note(self, asked: Sequence[UUID], found: Mapping[UUID, int]) -> None:
         """Wake the streams of whatever is further than when it was seen last, or gone."""
         for one in asked:
-            if self._seen.get(one) != found.get(one):
+            gone = one not in found and not self._begins_empty
+            if gone or self._seen.get(one) != found.get(one):
                 for event in self._streams.get(one, ()):
                     event.set()
             if one in self._streams and one in found:
@@ -65,8 +68,8 @@ class Streams:
     def __init__(self, database: Database, signals: Signals) -> None:
         self._database = database
         self._signals = signals
-        self._clients = _Followed()
-        self._tasks = _Followed()
+        self._clients = _Followed(begins_empty=True)
+        self._tasks = _Followed(begins_empty=False)
 
     @contextmanager
     def of_client(self, client_id: UUID) -> Iterator[asyncio.Event]:

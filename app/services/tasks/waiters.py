@@ -13,7 +13,7 @@ from uuid import UUID
 
 from app.services.limits.under_way import resting
 from app.store.engine import Database
-from app.store.signals import EVERYTHING, Signals
+from app.store.signals import EVERYTHING, Signals, erased_in
 from app.store.tasks import rows
 
 POLL = 2.0
@@ -121,10 +121,24 @@ class Waiters:
                     future.set_result(dict(row))
 
     def _note(self, topic: str) -> None:
-        if topic == EVERYTHING:
+        gone = erased_in(topic)
+        if gone is not None:
+            self._end(gone)
+        elif topic == EVERYTHING:
             self._announced |= self._waiting.keys()
         elif len(topic) == len(UUID(int=0).hex):
             self._announced.add(UUID(hex=topic))
         else:
             return
         self._woken.set()
+
+    def _end(self, task_id: UUID) -> None:
+        """Let who waits for an erased task look at once: there is nothing to wait for."""
+        for future in self._waiting.get(task_id, ()):
+            if not future.done():
+                future.set_result({"id": task_id, "input": None})
+
+
+def is_gone(future: Future) -> bool:
+    """Tell of a future that is done whether its task was erased."""
+    return "state" not in future.result()

@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Uuid, bindparam, cast, select, update
+from sqlalchemy import Uuid, bindparam, cast, exc, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import GATEWAY, Action, Actor, Operator
+from app.domain.errors import NotPermittedError
 from app.store.engine import after_commit
 from app.store.tables import AuditEntry, BulkRun
 
 log = structlog.get_logger(__name__)
+
+_MAY_NOT = "42501"
+"""SQLSTATE insufficient_privilege."""
 
 _NOTE = insert(AuditEntry)
 
@@ -114,6 +119,37 @@ async def note_foreign_id(connection: AsyncConnection, task_id: UUID) -> None:
     """Note once that kie.ai gave this task an id that it has for another one."""
     if not await connection.scalar(_IS_NOTED, {"task_id": task_id}):
         await note(connection, Action.FOREIGN_ID, task_id=task_id)
+
+
+_PRUNE = text(
+    """
+WITH bound AS (SELECT clock_timestamp() - make_interval(days => :days) AS before),
+pruned AS (
+    DELETE FROM audit_entries USING bound WHERE at < bound.before RETURNING detail->>'run' AS run
+), runs AS (
+    DELETE FROM bulk_runs WHERE id IN (SELECT run::uuid FROM pruned WHERE run IS NOT NULL)
+)
+SELECT before, (SELECT count(*) FROM pruned) AS entries FROM bound
+"""
+)
+
+
+async def prune(connection: AsyncConnection, *, days: int) -> tuple[datetime, int]:
+    """Delete older entries, with what is counted for them; returns before when, and how many.
+
+    Raises `NotPermittedError` for who does not own the table: see migration 0010.
+    """
+    try:
+        row = (await connection.execute(_PRUNE, {"days": days})).one()
+    except exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _MAY_NOT:
+            raise
+        detail = (
+            "Only the role that owns the tables may delete from the audit: give its URL as "
+            "GATEWAY_DATABASE_URL."
+        )
+        raise NotPermittedError(detail) from None
+    return row.before, row.entries
 
 
 _RUN = cast(AuditEntry.detail["run"].astext, Uuid)

@@ -23,7 +23,7 @@ from sqlalchemy.orm import aliased
 from app.domain.delivery import DeliveryState
 from app.domain.paging import Chosen
 from app.store.sql import NOW
-from app.store.tables import Client, Delivery, DeliveryAttempt, DisabledUrl
+from app.store.tables import Client, Delivery, DeliveryAttempt, DisabledUrl, Task
 
 ANSWERED = (
     "id",
@@ -128,6 +128,7 @@ _SENT_AGAIN = (
 )
 _FIRST = (
     Delivery.origin_id.is_(None),
+    Delivery.raw_deleted_at.is_(None),
     Delivery.state != DeliveryState.PENDING.value,
     or_(Delivery.state == DeliveryState.DELIVERED.value, ~_SENT_AGAIN),
 )
@@ -167,7 +168,11 @@ async def left_out(connection: AsyncConnection, client_id: UUID, chosen: Chosen)
 
 
 _ORIGIN = func.coalesce(Delivery.origin_id, Delivery.id)
-_REPEATABLE = select(_ORIGIN.label("origin_id"), _DISABLED.label("disabled")).where(
+_REPEATABLE = select(
+    _ORIGIN.label("origin_id"),
+    _DISABLED.label("disabled"),
+    Delivery.raw_deleted_at.is_not(None).label("deleted"),
+).where(
     Delivery.id == bindparam("wanted", type_=Uuid),
     Delivery.client_id == bindparam("of_client", type_=Uuid),
 )
@@ -176,7 +181,7 @@ _REPEATABLE = select(_ORIGIN.label("origin_id"), _DISABLED.label("disabled")).wh
 async def repeatable(
     connection: AsyncConnection, client_id: UUID, delivery_id: UUID
 ) -> RowMapping | None:
-    """Return `origin_id` and whether its URL is `disabled`; None: the client has no such."""
+    """Return `origin_id`, whether its URL is `disabled`, and its body `deleted`; None: no such."""
     parameters = {"wanted": delivery_id, "of_client": client_id}
     return (await connection.execute(_REPEATABLE, parameters)).mappings().one_or_none()
 
@@ -205,10 +210,15 @@ _REPEAT = (
             literal(DeliveryState.PENDING.value),
             NOW,
             _ORIGIN,
-        ).where(
+        )
+        .where(
             Delivery.id == _PAIRS.c.origin,
             Delivery.client_id == bindparam("of_client", type_=Uuid),
-        ),
+            Delivery.raw_deleted_at.is_(None),
+            Task.id == Delivery.task_id,
+        )
+        # Of a task that is being deleted nothing is repeated, and it waits for who does it.
+        .with_for_update(read=True, key_share=True, of=Task),
     )
     .on_conflict_do_nothing()
 )

@@ -4,15 +4,20 @@ No settlement waits for another: each appends a row, and `folding` sums them up.
 task counted before and how it counts after, so it needs no look at what was booked earlier.
 """
 
+from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
     Boolean,
     ColumnElement,
     Date,
     Numeric,
     SQLColumnExpression,
+    Uuid,
+    any_,
     bindparam,
     case,
     cast,
@@ -20,9 +25,12 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    null,
     or_,
     select,
+    update,
 )
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.domain.spend import RELEASED
@@ -148,3 +156,30 @@ RESERVED = func.coalesce(HIGHEST_COST, bindparam("unknown_cost", type_=Numeric))
 def has_budget(client_id: ColumnElement[Any]) -> ColumnElement[bool]:
     """Return whether anything bounds what the client may spend."""
     return cast(exists(Budget.client_id).where(Budget.client_id == client_id), Boolean)
+
+
+_IDS = bindparam("ids", type_=ARRAY(Uuid))
+_LET_GO = insert(UsageEntry).from_select(
+    ["client_id", "task_id", "day", "created_day", "model", "reserved"],
+    select(
+        *(Task.client_id, Task.id, utc_day(NOW), utc_day(Task.created_at), Task.model),
+        -held(Task),
+    ).where(Task.id == any_(_IDS), held(Task) > 0),
+)
+
+
+async def let_go(connection: AsyncConnection, ids: Collection[UUID]) -> None:
+    """Give back the reserves of tasks that are about to be deleted: nothing settles them later."""
+    await connection.execute(_LET_GO, {"ids": list(ids)})
+
+
+_FORGET = (
+    update(UsageEntry)
+    .where(UsageEntry.task_id == any_(_IDS), UsageEntry.metadata_.is_not(None))
+    .values(metadata_=null())
+)
+
+
+async def forget(connection: AsyncConnection, ids: Collection[UUID]) -> None:
+    """Drop the metadata of tasks that are erased from what is not folded yet."""
+    await connection.execute(_FORGET, {"ids": list(ids)})

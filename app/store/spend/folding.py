@@ -19,6 +19,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    null,
     select,
     text,
     update,
@@ -27,19 +28,33 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.task import FINAL, State
-from app.domain.usage import ENDS, Entry, Sums, UsageRow
+from app.domain.usage import ENDS, METADATA, Entry, Sums, UsageRow
 from app.store.spend.entries import BOOKED, ended
 from app.store.tables import SpendDay, Task, UsageDay, UsageEntry
 
 _FOLDERS = 0x5BE4D
 """The advisory lock of whoever folds."""
 
+_CLIENT = bindparam("of_client", type_=Uuid)
 _BECOME_FOLDER = select(func.pg_try_advisory_xact_lock(_FOLDERS, type_=Boolean))
 
 
 async def become_folder(connection: AsyncConnection) -> bool:
     """Return whether this transaction is the one that folds, until it ends."""
     return bool(await connection.scalar(_BECOME_FOLDER))
+
+
+_FORGET = (
+    select(func.pg_advisory_xact_lock(_FOLDERS)),
+    update(UsageEntry).where(UsageEntry.client_id == _CLIENT).values(metadata_=null()),
+    delete(UsageDay).where(UsageDay.client_id == _CLIENT, UsageDay.key.startswith(METADATA)),
+)
+
+
+async def forget_client(connection: AsyncConnection, client_id: UUID) -> None:
+    """Drop what a client's metadata said of its usage; waits for a folding under way."""
+    for statement in _FORGET:
+        await connection.execute(statement, {"of_client": client_id})
 
 
 _SOME = select(UsageEntry.client_id, UsageEntry.id).limit(bindparam("limit")).cte("some")

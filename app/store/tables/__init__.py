@@ -18,6 +18,7 @@ from app.store.tables.deliveries import (
     DisabledUrl,
     FailingUrl,
 )
+from app.store.tables.erasure import ErasedTask
 from app.store.tables.feed import FeedEntry, FeedWriter
 from app.store.tables.schema import SchemaRelease
 from app.store.tables.spend import Budget, SpendDay, UsageDay, UsageEntry
@@ -40,6 +41,7 @@ __all__ = [
     "DeliveryHost",
     "DeliveryUrl",
     "DisabledUrl",
+    "ErasedTask",
     "FailingUrl",
     "FeedEntry",
     "FeedWriter",

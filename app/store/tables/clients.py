@@ -50,6 +50,10 @@ class Client(Base):
     """NULL, as of the next two: what the settings allow each client."""
     streams: Mapped[int | None]
     waits: Mapped[int | None]
+    erasing_at: Mapped[datetime | None]
+    """Since when it is being erased: its keys open nothing, and its tasks go."""
+    erased_at: Mapped[datetime | None]
+    """When nothing was left of it but its name."""
 
     __table_args__ = (
         CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),

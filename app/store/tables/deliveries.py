@@ -45,6 +45,8 @@ class Delivery(Base):
     finished_at: Mapped[datetime | None]
     origin_id: Mapped[UUID | None]
     """The delivery that this one repeats at somebody's wish; of several the first."""
+    raw_deleted_at: Mapped[datetime | None]
+    """Since when the body and the receiver's answers are empty, because they were old."""
 
     __table_args__ = (
         one_of("event", EventType),
@@ -74,6 +76,11 @@ class Delivery(Base):
             postgresql_where=text("state = 'pending' AND leased_until IS NOT NULL"),
         ),
         Index("deliveries_task", "task_id", "id"),
+        Index(
+            "deliveries_raw",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL AND raw_deleted_at IS NULL"),
+        ),
         Index("deliveries_listed", "client_id", "id"),
         Index("deliveries_listed_by_state", "client_id", "state", "id"),
         Index("deliveries_origin", "origin_id", postgresql_where=text("origin_id IS NOT NULL")),

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Integer, SmallInteger, text
+from sqlalchemy import BigInteger, CheckConstraint, Index, Integer, SmallInteger, text
 from sqlalchemy.dialects.postgresql import INT8MULTIRANGE, Range
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -26,6 +26,8 @@ class FeedEntry(Base):
     event_id: Mapped[int] = mapped_column(BigInteger)
     token: Mapped[int] = mapped_column(Integer)
     """Chance's: a database that was restored gives the same positions out again, with others."""
+
+    __table_args__ = (Index("feed_event", "event_id"),)
 
 
 class FeedWriter(Base):

@@ -181,6 +181,7 @@ class Task(Base):
         Index(
             "tasks_expires", "state", "expires_at", postgresql_where=text("expires_at IS NOT NULL")
         ),
+        Index("tasks_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("tasks_listed", "client_id", "created_at", "id"),
         Index("tasks_listed_by_state", "client_id", "state", "created_at", "id"),
         Index(
@@ -276,10 +277,13 @@ class Callback(Base):
     fail_message: Mapped[str | None]
     credits_consumed: Mapped[Decimal | None]
     duration_seconds: Mapped[Decimal | None]
+    raw_deleted_at: Mapped[datetime | None]
+    """Since when body and headers are empty, because they were old."""
 
     __table_args__ = (
         one_of("source", Source),
         one_of("signature", Signature),
         one_of("verdict", Verdict),
         Index("callbacks_task", "task_id", "id"),
+        Index("callbacks_raw", "received_at", postgresql_where=text("raw_deleted_at IS NULL")),
     )

@@ -262,6 +262,7 @@ ANSWERED = (
     "sha256",
     "size",
     "whole",
+    "raw_deleted_at",
     "body",
 )
 """The columns of the answer, in its order; `body` becomes the redacted `raw`."""

@@ -1,6 +1,7 @@
 """What ends by itself: leases of the dead, and states whose bound has passed."""
 
 from dataclasses import asdict
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    false,
     func,
     literal,
     literal_column,
@@ -107,17 +109,26 @@ async def unreleased(connection: AsyncConnection, *, limit: int) -> list[UUID]:
     return list((await connection.scalars(_UNRELEASED, {"limit": limit})).all())
 
 
-def is_over(state: State) -> ColumnElement[bool]:
-    """Tell whether a task's bound in the state has passed."""
-    bound = Task.submit_by if state is State.QUEUED else Task.expires_at
-    return and_(Task.state == state_literal(state), bound <= ONCE)
+def _bound(state: State) -> ColumnElement[datetime | None]:
+    columns = Task.__table__.c
+    return columns.submit_by if state is State.QUEUED else columns.expires_at
+
+
+def any_over(state: State) -> ColumnElement[bool]:
+    """Tell whether the bound of any task in the state has passed.
+
+    The earliest is read from its index: how many there are is guessed, and a wrong guess would have
+    the whole table read.
+    """
+    earliest = select(func.min(_bound(state))).where(Task.state == state_literal(state))
+    return func.coalesce(earliest.scalar_subquery() <= ONCE, false())
 
 
 def _expiring(state: State, deadline: Deadline) -> Select[tuple[UUID]]:
-    bound = Task.submit_by if state is State.QUEUED else Task.expires_at
+    bound = _bound(state)
     over = (
         select(Task.id)
-        .where(is_over(state))
+        .where(Task.state == state_literal(state), bound <= ONCE)
         .order_by(bound)
         .limit(bindparam("limit"))
         .with_for_update(skip_locked=True)

@@ -1,0 +1,13 @@
+"""What is said of a task that is not there: its own client hears whether it was erased."""
+
+from uuid import UUID
+
+from app.domain.errors import GatewayError, no_such_task, task_erased
+from app.store.engine import Connection
+from app.store.tasks import tombstones
+
+
+async def missing(connection: Connection, client_id: UUID, *ids: UUID) -> GatewayError:
+    """Return the refusal for tasks of which one is not the client's, or not any more."""
+    erased = await tombstones.any_erased(connection, client_id, ids)
+    return task_erased() if erased else no_such_task()
