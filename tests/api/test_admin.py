@@ -78,8 +78,20 @@ def operator(url: httpx.URL, key: str = ADMIN_KEY) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=30)
 
 
+@pytest.fixture(scope="module")
+def module_settings() -> Mapping[str, Any]:
+    return {"admin_key": SecretStr(ADMIN_KEY)}
+
+
 @pytest_asyncio.fixture
-async def admin(start_gateway: StartGateway) -> AsyncIterator[Admin]:
+async def admin(shared_gateway: Gateway) -> AsyncIterator[Admin]:
+    async with operator(shared_gateway.http.base_url) as http:
+        yield Admin(shared_gateway, http)
+
+
+@pytest_asyncio.fixture
+async def guessed(start_gateway: StartGateway) -> AsyncIterator[Admin]:
+    """A gateway of the test's own: it remembers from where wrong keys came."""
     gateway = await start_gateway(admin_key=SecretStr(ADMIN_KEY))
     async with operator(gateway.http.base_url) as http:
         yield Admin(gateway, http)
@@ -426,13 +438,13 @@ NO_GUESS = {"none", "empty", "Basic", "twice"}
 
 @pytest.mark.parametrize("name", WRONG)
 async def test_without_the_key_nothing_is_done_or_said(
-    admin: Admin, upstream: Upstream, sql: Sql, name: str
+    guessed: Admin, upstream: Upstream, sql: Sql, name: str
 ) -> None:
     """401 comes before anything about the body, the path or the parameters; then the wait."""
-    fields = [(n.encode(), v.encode("latin-1")) for n, v in WRONG[name](admin.gateway.api_key)]
+    fields = [(n.encode(), v.encode("latin-1")) for n, v in WRONG[name](guessed.gateway.api_key)]
     entries = await sql.fetchval("SELECT count(*) FROM audit_entries")
     seen: list[str] = []
-    async with operator(admin.gateway.http.base_url, "") as http:
+    async with operator(guessed.gateway.http.base_url, "") as http:
         for method, path in (*PATHS, ("GET", "/audit?x=1"), ("DELETE", "/keys/x")):
             answer = await http.request(method, f"/v1/admin{path}", headers=fields, content=b"{")
             content = problem(answer)
