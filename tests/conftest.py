@@ -39,7 +39,7 @@ GIVEN = "GATEWAY_TEST_DATABASE_URL"
 HYPOTHESIS = "KIE_GATEWAY_TESTS_EXAMPLES"
 """Names the profile: how many examples a property is tried with."""
 
-for name, examples in (("quick", 20), ("full", 100), ("long", 500)):
+for name, examples in (("quick", 10), ("full", 100), ("long", 500)):
     hypothesis.settings.register_profile(
         name, max_examples=examples, deadline=None, print_blob=True
     )

@@ -79,7 +79,16 @@ def operator(url: httpx.URL, key: str = ADMIN_KEY) -> httpx.AsyncClient:
 
 
 @pytest_asyncio.fixture
-async def admin(start_gateway: StartGateway) -> AsyncIterator[Admin]:
+async def admin(start_shared: StartGateway) -> AsyncIterator[Admin]:
+    """The one gateway of most of these tests: they leave nothing in it but rows."""
+    gateway = await start_shared(admin_key=SecretStr(ADMIN_KEY))
+    async with operator(gateway.http.base_url) as http:
+        yield Admin(gateway, http)
+
+
+@pytest_asyncio.fixture
+async def guessed(start_gateway: StartGateway) -> AsyncIterator[Admin]:
+    """A gateway of the test's own: it remembers from where wrong keys came."""
     gateway = await start_gateway(admin_key=SecretStr(ADMIN_KEY))
     async with operator(gateway.http.base_url) as http:
         yield Admin(gateway, http)
@@ -428,13 +437,13 @@ NO_GUESS = {"none", "empty", "Basic", "twice"}
 
 @pytest.mark.parametrize("name", WRONG)
 async def test_without_the_key_nothing_is_done_or_said(
-    admin: Admin, upstream: Upstream, sql: Sql, name: str
+    guessed: Admin, upstream: Upstream, sql: Sql, name: str
 ) -> None:
     """401 comes before anything about the body, the path or the parameters; then the wait."""
-    fields = [(n.encode(), v.encode("latin-1")) for n, v in WRONG[name](admin.gateway.api_key)]
+    fields = [(n.encode(), v.encode("latin-1")) for n, v in WRONG[name](guessed.gateway.api_key)]
     entries = await sql.fetchval("SELECT count(*) FROM audit_entries")
     seen: list[str] = []
-    async with operator(admin.gateway.http.base_url, "") as http:
+    async with operator(guessed.gateway.http.base_url, "") as http:
         for method, path in (*PATHS, ("GET", "/audit?x=1"), ("DELETE", "/keys/x")):
             answer = await http.request(method, f"/v1/admin{path}", headers=fields, content=b"{")
             content = problem(answer)

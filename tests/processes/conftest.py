@@ -13,7 +13,8 @@ import pytest_asyncio
 from app.config import Settings
 from tests.database import emptied
 from tests.gateway import SECRET, Gateway
-from tests.processes.stage import KIE_API_KEY, Running, Stage
+from tests.processes.forks import forks
+from tests.processes.stage import KIE_API_KEY, Running, Stage, bare_environment
 from tests.upstream import Upstream
 
 Start = Callable[..., Awaitable[Running]]
@@ -39,8 +40,9 @@ def stage(
         "GATEWAY_LOG_LEVEL": "debug",
         "GATEWAY_SHUTDOWN_LINGER": "0",
     }
-    stage = Stage(tmp_path_factory.mktemp("logs"), settings)
-    yield stage
+    with forks(bare_environment()) as forking:
+        stage = Stage(tmp_path_factory.mktemp("logs"), settings, forks=forking)
+        yield stage
     assert stage.leaks() == []
 
 

@@ -7,16 +7,18 @@ import os
 import re
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+import tempfile
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import psutil
 
 from tests.gateway import SECRET
+from tests.processes.forks import Forked, Forks
 from tests.stage import eventually
 
 PATIENCE = 60.0
@@ -59,7 +61,7 @@ class Ended:
 class Running:
     """A process of ours under way, everything that it says in one file."""
 
-    process: Process
+    process: Process | Forked
     log: Path
 
     @property
@@ -115,6 +117,9 @@ class Running:
             return await self.process.wait()
 
 
+FRESH = {"demo", "dev"}
+"""Commands that import for themselves: what they start is looked for by what it was told."""
+
 OF_TESTS = {
     "GATEWAY_ALLOW_UNSAFE_FSYNC": "true",  # as the tests' own server is
     "GATEWAY_CLIENT_REQUESTS_PER_SECOND": "100000",  # tests call as fast as they can
@@ -131,6 +136,8 @@ class Stage:
     settings: Mapping[str, str]
     checkout: Path | None = None
     """Whose commands these are; None: this one's."""
+    forks: Forks | None = None
+    """Starts all but `FRESH`; None: every process imports for itself."""
     secrets: set[str] = field(default_factory=lambda: {SECRET, KIE_API_KEY})
     """Values that no log may hold; tests add what they were given."""
     _started: int = 0
@@ -143,14 +150,9 @@ class Stage:
         """
         self._started += 1
         log = self.directory / f"{self._started:03}-{arguments[0]}.log"
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "app.cli", *arguments),
-                cwd=self.checkout,
-                env=self.environment(**changed),
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
+        with log.open("wb") as output, tempfile.TemporaryFile() as nothing:
+            process = await self._process(
+                "app.cli", arguments, self.environment(**changed), (nothing, output, output)
             )
         try:
             yield Running(process, log)
@@ -175,24 +177,44 @@ class Stage:
         return ended
 
     async def _run(self, module: str, *arguments: str, stdin: str, **changed: str | None) -> Ended:
-        process = await asyncio.create_subprocess_exec(
+        environment = self.environment(**{"GATEWAY_LOG_LEVEL": None, **changed})
+        with contextlib.ExitStack() as closing:
+            given, out, err = (closing.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+            given.write(stdin.encode())
+            given.seek(0)
+            process = await self._process(module, arguments, environment, (given, out, err))
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    status = await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            for written in (out, err):
+                written.seek(0)
+            said, complained = out.read().decode(), err.read().decode()
+        self._keep(arguments[0] if arguments else module, complained)
+        return Ended(status=status, out=said, err=complained)
+
+    async def _process(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        streams: tuple[IO[bytes], IO[bytes], IO[bytes]],
+    ) -> Process | Forked:
+        if self.forks and self.checkout is None and not FRESH.intersection(arguments[:1]):
+            return await self.forks.start(module, arguments, environment, streams)
+        given, out, err = streams
+        return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *arguments),
             cwd=self.checkout,
-            env=self.environment(**{"GATEWAY_LOG_LEVEL": None, **changed}),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
+            env=environment,
+            stdin=given,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
         )
-        try:
-            async with asyncio.timeout(PATIENCE):
-                out, err = await process.communicate(stdin.encode())
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        self._keep(arguments[0] if arguments else module, err.decode())
-        assert process.returncode is not None
-        return Ended(status=process.returncode, out=out.decode(), err=err.decode())
 
     def _keep(self, name: str, err: str) -> None:
         self._started += 1

@@ -27,6 +27,7 @@ def _nothing_kept(room: Path) -> bool:
     return list(room.iterdir()) == [] and left_behind(room) == {}
 
 
+@pytest.mark.long  # test_tour.py has `dev` come up from nothing for every change
 async def test_demo(stage: Stage, room: Path) -> None:
     ended = await stage.run("demo", TMPDIR=str(room), **A_USERS_SHELL)
 

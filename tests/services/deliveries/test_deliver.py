@@ -37,8 +37,9 @@ async def caller() -> AsyncIterator[Caller]:
 
 
 @pytest_asyncio.fixture
-async def gateway(start_gateway: StartGateway) -> Gateway:
-    return await start_gateway(delivery_allow_loopback=True, submit_wait=5)
+async def gateway(start_shared: StartGateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return await start_shared(delivery_allow_loopback=True, submit_wait=5)
 
 
 @pytest_asyncio.fixture

@@ -54,9 +54,9 @@ class KieStage(Stage):
 
 @pytest_asyncio.fixture
 async def stage(
-    start_gateway: StartGateway, wire: Wire, upstream: Upstream, sql: Any
+    start_shared: StartGateway, wire: Wire, upstream: Upstream, sql: Any
 ) -> AsyncIterator[KieStage]:
-    gateway: Gateway = await start_gateway(delivery_allow_loopback=True, submit_wait=5)
+    gateway: Gateway = await start_shared(delivery_allow_loopback=True, submit_wait=5)
     services: Services = await wire(delivery_allow_loopback=True)
     async with listening() as caller:
         yield KieStage(gateway, services, upstream, caller, sql)

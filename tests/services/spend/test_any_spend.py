@@ -299,7 +299,7 @@ def test_the_books_are_right_whatever_comes(
     run_state_machine_as_test(
         AnySpend,
         settings=settings(
-            max_examples=max(3, settings().max_examples // 5),
+            max_examples=max(2, settings().max_examples // 5),
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

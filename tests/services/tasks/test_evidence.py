@@ -98,14 +98,14 @@ def pictures(kie_task_id: str, *urls: str, **members: Any) -> dict[str, Any]:
 
 
 async def staged(
-    start_gateway: StartGateway,
+    start_shared: StartGateway,
     wire: Wire,
     upstream: Upstream,
     sql: Any,
     events: list[str] | None = None,
     **settings: Any,
 ) -> Stage:
-    gateway = await start_gateway(**settings)
+    gateway = await start_shared(**settings)
     services = await wire(**settings)
     await sql.execute(
         "UPDATE clients SET webhook_url = 'https://caller.test/hook', webhook_events = $1", events
@@ -114,8 +114,8 @@ async def staged(
 
 
 @pytest.fixture
-async def stage(start_gateway: StartGateway, wire: Wire, upstream: Upstream, sql: Any) -> Stage:
-    return await staged(start_gateway, wire, upstream, sql)
+async def stage(start_shared: StartGateway, wire: Wire, upstream: Upstream, sql: Any) -> Stage:
+    return await staged(start_shared, wire, upstream, sql)
 
 
 # -- fill
@@ -151,10 +151,10 @@ async def test_a_success_that_never_shows_a_result_settles_as_it_is(stage: Stage
 
 
 async def test_credits_that_only_the_record_has_are_told_as_an_update(
-    start_gateway: StartGateway, wire: Wire, upstream: Upstream, sql: Any
+    start_shared: StartGateway, wire: Wire, upstream: Upstream, sql: Any
 ) -> None:
     events = ["task.succeeded", "task.updated"]
-    stage = await staged(start_gateway, wire, upstream, sql, events)
+    stage = await staged(start_shared, wire, upstream, sql, events)
     bare = {"consumeCredits": None, "costTime": None, "createTime": None, "completeTime": None}
     await stage.call_back(pictures(stage.kie_task_id, TRUE, **bare))
     before = await stage.now()
@@ -280,9 +280,9 @@ async def test_an_expired_task_is_not_held(stage: Stage) -> None:
 
 
 async def test_a_callback_is_believed_once_kie_has_not_been_reached_for_a_minute(
-    start_gateway: StartGateway, wire: Wire, upstream: Upstream, sql: Any
+    start_shared: StartGateway, wire: Wire, upstream: Upstream, sql: Any
 ) -> None:
-    stage = await staged(start_gateway, wire, upstream, sql, kie_confirm="before")
+    stage = await staged(start_shared, wire, upstream, sql, kie_confirm="before")
     await stage.call_back(pictures(stage.kie_task_id, TRUE))
     away = {"code": 500, "msg": "Server exception", "data": None}
     await stage.record(away)
@@ -313,12 +313,12 @@ async def test_a_callback_is_believed_once_kie_has_not_been_reached_for_a_minute
 )
 async def test_as_long_as_kie_is_there_only_its_record_counts(
     answer: dict[str, Any],
-    start_gateway: StartGateway,
+    start_shared: StartGateway,
     wire: Wire,
     upstream: Upstream,
     sql: Any,
 ) -> None:
-    stage = await staged(start_gateway, wire, upstream, sql, kie_confirm="before")
+    stage = await staged(start_shared, wire, upstream, sql, kie_confirm="before")
     await stage.call_back(pictures(stage.kie_task_id, TRUE))
     if answer["code"] == 200:
         answer = running(stage.kie_task_id)
@@ -346,7 +346,7 @@ async def test_a_forged_result_is_never_the_last_word(
     said: str,
     when: str,
     signed: bool,  # noqa: FBT001  # a column of the table
-    start_gateway: StartGateway,
+    start_shared: StartGateway,
     wire: Wire,
     upstream: Upstream,
     sql: Any,
@@ -358,7 +358,7 @@ async def test_a_forged_result_is_never_the_last_word(
     """
     keys = (SecretStr(HMAC_KEY),) if signed else ()
     stage = await staged(
-        *(start_gateway, wire, upstream, sql),
+        *(start_shared, wire, upstream, sql),
         kie_confirm="auto",
         kie_webhook_hmac_keys=keys,
     )

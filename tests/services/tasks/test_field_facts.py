@@ -18,6 +18,13 @@ from tests.gateway import Gateway
 from tests.services.stage import ask, due_now
 from tests.upstream import Upstream
 
+
+@pytest.fixture
+def start_gateway(start_shared: StartGateway) -> StartGateway:
+    """Few for all of these tests: they leave nothing in a gateway but rows."""
+    return start_shared
+
+
 A, B = "https://tempfile.test/a.png", "https://tempfile.test/b.mp4"
 TURNED = {"state": "fail", "failCode": "524", "failMsg": "generate task timeout."}
 REASON = "Content review failed, please change the prompt."
