@@ -3,16 +3,13 @@
 Nothing about the planner is changed: what is asserted is what production gets.
 """
 
-import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import event
 
 from app.domain.evidence import Verdict
 from app.domain.keeping import raw
@@ -26,6 +23,7 @@ from app.store.clients import clients
 from app.store.engine import Connection, Database
 from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, storing, stuck, sweep
 from tests.database import with_database
+from tests.store.explained import Work, plans
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
@@ -128,40 +126,6 @@ async def crowd(dsn: str, template: str, sql_connection: Sql) -> AsyncIterator[D
     finally:
         await database.dispose()
         await sql_connection.execute(f"DROP DATABASE {own} WITH (FORCE)")
-
-
-Work = Callable[[Connection], Awaitable[object]]
-
-
-async def plans(
-    database: Database, work: Work, explain: str = "EXPLAIN (FORMAT JSON)"
-) -> list[list[dict[str, Any]]]:
-    """Carry out `work`, undo it, and return the nodes of the plan of every statement it sent."""
-    sent: list[tuple[str, Any]] = []
-
-    def note(*about: Any) -> None:
-        _, _, statement, parameters, *_ = about
-        sent.append((statement, parameters))
-
-    async with database.begin() as connection:
-        assert connection.sync_connection is not None
-        event.listen(connection.sync_connection, "before_cursor_execute", note)
-        await work(connection)
-        event.remove(connection.sync_connection, "before_cursor_execute", note)
-        found = [
-            await connection.exec_driver_sql(f"{explain} {statement}", parameters)
-            for statement, parameters in sent
-        ]
-        explained = [result.scalar_one() for result in found]
-        await connection.rollback()
-    trees = [json.loads(plan) if isinstance(plan, str) else plan for plan in explained]
-    return [list(nodes(tree["Plan"])) for (tree,) in trees]
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", ()):
-        yield from nodes(part)
 
 
 def expire(state: State) -> Work:
@@ -269,7 +233,10 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     ),
     "over": (
         bounds.over,
-        {"tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires", "tasks_queue"},
+        {
+            *("tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires"),
+            *("tasks_queue", "tasks_unbooked"),
+        },
     ),
 }
 

@@ -16,8 +16,9 @@ from app.store.engine import Database
 from app.store.tasks import events, feed
 from app.store.tasks.lists import list_tasks
 from app.store.tasks.rows import read_finished
+from tests.store.explained import Work, plans
 from tests.store.stage import Sql
-from tests.store.test_plans import SEED, TABLES, Work, plans
+from tests.store.test_plans import SEED, TABLES
 
 CLIENT, TASK = UUID(int=5), UUID(int=7_005)
 EVENTS = """
