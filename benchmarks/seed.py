@@ -40,7 +40,9 @@ FROM generate_series(0, $1::int - 1) n
 QUEUES = "INSERT INTO client_queues (client_id) SELECT id FROM clients ON CONFLICT DO NOTHING"
 
 FINISHED = """
-WITH given AS (SELECT $1::int AS first, $2::int AS last, $3::int AS tasks, $4::timestamptz AS until),
+WITH given AS (
+    SELECT $1::int AS first, $2::int AS last, $3::int AS tasks, $4::timestamptz AS until
+),
 numbered AS MATERIALIZED (
     SELECT n, lpad(to_hex(n % 10), 32, '0')::uuid AS client_id,
            until - make_interval(days => 30) * (tasks - n + 1) / tasks AS at,
@@ -130,7 +132,9 @@ INSERT INTO usage_daily (client_id, day, model, key, value, succeeded, failed, c
 SELECT client_id, (finished_at AT TIME ZONE 'UTC')::date, model, key, value,
        count(*) FILTER (WHERE state = 'succeeded'), count(*) FILTER (WHERE state = 'failed'),
        0, 0, sum(credits_consumed), sum(duration_seconds)
-FROM tasks CROSS JOIN LATERAL (VALUES ('', ''), ('metadata.shop', metadata ->> 'shop')) of (key, value)
+FROM tasks CROSS JOIN LATERAL (
+    VALUES ('', ''), ('metadata.shop', metadata ->> 'shop')
+) counted (key, value)
 GROUP BY 1, 2, 3, 4, 5
 """,
     """
@@ -161,6 +165,7 @@ async def seed(dsn: str, tasks: int) -> None:
             message = "the database has tasks already: seed an empty one"
             raise SystemExit(message)
         await sql.execute("SET synchronous_commit = off")
+        await sql.execute("SET session_replication_role = replica")  # our own rows: no checks
         await sql.execute(IDS)
         await sql.execute(HELD, CLIENTS)
         await sql.execute(QUEUES)
