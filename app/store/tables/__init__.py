@@ -21,11 +21,10 @@ from app.store.tables.deliveries import (
 from app.store.tables.feed import FeedEntry, FeedWriter
 from app.store.tables.schema import SchemaRelease
 from app.store.tables.spend import Budget, SpendDay, UsageDay, UsageEntry
-from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
+from app.store.tables.tasks import CHANGED, Callback, Task, TaskEvent
 
 __all__ = [
     "CHANGED",
-    "RESULT_URLS_CUT",
     "AdminKey",
     "ApiKey",
     "AuditEntry",

@@ -1,6 +1,7 @@
 """What ends by itself: leases of the dead, and states whose bound has passed."""
 
 from dataclasses import asdict
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    false,
     func,
     literal,
     literal_column,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.domain.admission import Call
 from app.domain.failure import classify
@@ -107,17 +110,27 @@ async def unreleased(connection: AsyncConnection, *, limit: int) -> list[UUID]:
     return list((await connection.scalars(_UNRELEASED, {"limit": limit})).all())
 
 
-def is_over(state: State) -> ColumnElement[bool]:
-    """Tell whether a task's bound in the state has passed."""
-    bound = Task.submit_by if state is State.QUEUED else Task.expires_at
-    return and_(Task.state == state_literal(state), bound <= ONCE)
+def bound_of(state: State) -> InstrumentedAttribute[Any]:
+    """Return the column that bounds the state."""
+    return Task.submit_by if state is State.QUEUED else Task.expires_at
+
+
+def is_one_over(state: State) -> ColumnElement[bool]:
+    """Tell whether the bound of any task in the state has passed.
+
+    The earliest decides, which an index has; to look for any, PostgreSQL may read the table.
+    """
+    bound = bound_of(state)
+    here = (Task.state == state_literal(state), bound.is_not(None))
+    earliest = select(func.min(bound)).where(*here).scalar_subquery()
+    return func.coalesce(earliest <= NOW, false())
 
 
 def _expiring(state: State, deadline: Deadline) -> Select[tuple[UUID]]:
-    bound = Task.submit_by if state is State.QUEUED else Task.expires_at
+    bound = bound_of(state)
     over = (
         select(Task.id)
-        .where(is_over(state))
+        .where(Task.state == state_literal(state), bound <= ONCE)
         .order_by(bound)
         .limit(bindparam("limit"))
         .with_for_update(skip_locked=True)

@@ -74,10 +74,6 @@ IN_ORDER: dict[str, tuple[Work, set[str]]] = {
         lambda connection: feed.knows(connection, CLIENT, FeedPlace(position=20_000)),
         {"feed_pkey"},
     ),
-    "a history": (
-        lambda connection: events.read_history(connection, TASK, after=0, limit=200),
-        {"task_events_task"},
-    ),
 }
 
 
@@ -108,6 +104,10 @@ async def test_numbering_reads_what_is_new_and_the_gaps_by_index(
 
 
 SELECTIVE: dict[str, tuple[Work, set[str]]] = {
+    "a history": (
+        lambda connection: events.read_history(connection, TASK, after=0, limit=200),
+        {"task_events_task"},
+    ),
     "a rare pair": (listing(Filter(metadata={"order": "A-7005"})), {"tasks_metadata"}),
     "a rare pair in a state": (
         listing(Filter(metadata={"order": "A-7005"}, states=[State.RUNNING])),
