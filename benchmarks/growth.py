@@ -13,7 +13,7 @@ import asyncio
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,10 @@ SELECT indrelid::regclass::text AS of, count(*) AS count FROM pg_index GROUP BY 
 """
 
 
-async def _place(dsn: str, tasks: int, queued: int) -> Place:
+async def _place(dsn: str, tasks: int) -> Place:
     sql = await asyncpg.connect(dsn)
     try:
         await hot.open_some(sql)
-        await sql.execute(hot.QUEUED_OF_ONE, queued)
         await sql.execute("VACUUM (ANALYZE)")
         await sql.execute("CHECKPOINT")
         about = await hot.known(sql, tasks)
@@ -95,6 +94,15 @@ async def _place(dsn: str, tasks: int, queued: int) -> Place:
         paths=hot.hot_paths(about),
         indexes=counted,
     )
+
+
+async def _queue(dsn: str, queued: int) -> None:
+    sql = await asyncpg.connect(dsn)
+    try:
+        await sql.execute(hot.QUEUED_OF_ONE, queued)
+        await sql.execute("VACUUM (ANALYZE)")
+    finally:
+        await sql.close()
 
 
 async def _sent(place: Place, name: str) -> Sent:
@@ -133,7 +141,7 @@ async def _compared(name: str, places: Sequence[Place]) -> Row:
         for place, statements, found in zip(places, sent, costs, strict=True):
             found.append(await _cost(place, statements))
     kept = [found[WARM:] for found in costs]
-    small, large = kept
+    small, large = kept[0], kept[-1]
     return Row(
         name=name,
         buffers=(_median(small, "buffers"), _median(large, "buffers")),
@@ -150,20 +158,36 @@ def _ms(found: Sequence[Cost]) -> float:
     return statistics.median(cost.ms for cost in found)
 
 
-async def _measured(
-    dsns: Sequence[str], tasks: Sequence[int], queued: int
-) -> tuple[list[Row], list[dict[str, float]]]:
+async def _measured(dsns: Sequence[str], tasks: Sequence[int], queued: int) -> dict[str, Any]:
     sizes = [await _sizes(dsn, count) for dsn, count in zip(dsns, tasks, strict=True)]
-    places = [await _place(dsn, count, queued) for dsn, count in zip(dsns, tasks, strict=True)]
-    found = []
+    places = [await _place(dsn, count) for dsn, count in zip(dsns, tasks, strict=True)]
     try:
-        for name in places[0].paths:
-            found.append(await _compared(name, places))
-            say(" | ".join(_cells(found[-1])))
+        grown = await _each(places[0].paths, places)
+        say(f"{queued:,} queued tasks of one client in the larger one")
+        await _queue(dsns[1], queued)
+        crowded = await _each(hot.OF_QUEUE, [places[1]])
     finally:
         for place in places:
             await place.pool.dispose()
-    return found, sizes
+    before = {row.name: row for row in grown}
+    beside = [
+        Row(
+            name=row.name,
+            buffers=(before[row.name].buffers[1], row.buffers[1]),
+            ms=(before[row.name].ms[1], row.ms[1]),
+            descents=row.descents,
+        )
+        for row in crowded
+    ]
+    return {"bytes_per_task": sizes, "grown": grown, "queued": beside}
+
+
+async def _each(names: Iterable[str], places: Sequence[Place]) -> list[Row]:
+    found = []
+    for name in names:
+        found.append(await _compared(name, places))
+        say(" | ".join(_cells(found[-1])))
+    return found
 
 
 async def _sizes(dsn: str, tasks: int) -> dict[str, float]:
@@ -189,23 +213,31 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _tables(result: Mapping[str, Any], rows: Sequence[Row]) -> Iterator[str]:
-    small, large = result["tasks"]
-    yield f"| | pages, {small:,} | {large:,} | ratio | ms, {small:,} | {large:,} | ratio | |"
+def _table(rows: Iterable[Row], left: str, right: str) -> Iterator[str]:
+    yield f"| | pages, {left} | {right} | ratio | ms, {left} | {right} | ratio | |"
     yield "| --- | --: | --: | --: | --: | --: | --: | --- |"
     for row in rows:
         yield f"| {' | '.join(_cells(row))} |"
     yield ""
-    yield f"| Bytes per task | of {small:,} | of {large:,} |"
-    yield "| --- | --: | --: |"
+
+
+def _tables(result: Mapping[str, Any]) -> Iterator[str]:
+    small, large = (f"{tasks:,}" for tasks in result["tasks"])
+    yield from _table(result["grown"], small, large)
+    queue = f"{result['queued_of_one']:,} of one client"
+    yield f"The same among {large} with {queue} queued beside the 900 of all, and without:"
+    yield ""
+    yield from _table(result["queued"], "without", "with")
     less, more = result["bytes_per_task"]
+    yield f"| Bytes per task | of {small} | of {large} |"
+    yield "| --- | --: | --: |"
     for name, size in more.items():
         if size >= 1:
             shown = f"**{name}**" if name in seed.TABLES else f"`{name}`"
             yield f"| {shown} | {less[name]:.0f} | {size:.0f} |"
     yield f"| in all | {sum(less.values()):.0f} | {sum(more.values()):.0f} |"
     yield ""
-    yield f"Load of the machine: {result['load']} (of 2 cores)."
+    yield f"PostgreSQL {result['postgres']}, load of the machine {result['load']} on 2 cores."
 
 
 def _keep(text: str) -> None:
@@ -218,7 +250,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--small", type=int, default=10_000)
     parser.add_argument("--large", type=int, default=1_000_000)
-    parser.add_argument("--queued", type=int, default=0, help="of one client, besides")
+    parser.add_argument("--queued", type=int, default=10_000, help="of one client")
     parser.add_argument("--keep", action="store_true", help="write the tables into the page")
     given = parser.parse_args()
     tasks = (given.small, given.large)
@@ -230,22 +262,20 @@ def main() -> int:
         for dsn, count in zip((small, large), tasks, strict=True):
             seed.fill(dsn, count)
         began = load()
-        rows, sizes = asyncio.run(_measured((small, large), tasks, given.queued))
-    result = {
-        "tasks": tasks,
-        "queued": given.queued,
-        "postgres": postgres.version,
-        "load": f"{began} to {load()}",
-        "bytes_per_task": sizes,
-        "paths": [{**asdict(row), "verdict": row.verdict} for row in rows],
-    }
+        found = asyncio.run(_measured((small, large), tasks, given.queued))
+    result = {"tasks": tasks, "queued_of_one": given.queued, **found}
+    result |= {"postgres": postgres.version, "load": f"{began} to {load()}"}
     OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(result, indent=1) + "\n")
-    text = "\n".join(_tables(result, rows))
+    OUTPUT.write_text(json.dumps(result, indent=1, default=_as_json) + "\n")
+    text = "\n".join(_tables(result))
     print(text)
     if given.keep:
         _keep(text)
-    return int(any(row.verdict == "MISSED" for row in rows))
+    return int(any(row.verdict == "MISSED" for row in found["grown"]))
+
+
+def _as_json(row: Row) -> dict[str, Any]:
+    return {**asdict(row), "verdict": row.verdict}
 
 
 if __name__ == "__main__":

@@ -64,6 +64,12 @@ SELECT lpad(to_hex(1000000 + n), 32, '0')::uuid, lpad(to_hex(1), 32, '0')::uuid,
 FROM generate_series(1, $1::int) n
 """
 SETTLED = "SELECT id, created_at, kie_task_id FROM tasks WHERE kie_task_id = md5('kie ' || $1::int)"
+OF_QUEUE = (
+    *("create: insert", "create: its place in the queue", "admission: claim of 20"),
+    *("callback: keep, settle, notify", "sweep: look", "metrics: backlog"),
+    *("status of the account", "list: first page"),
+)
+"""The paths that might read a queue."""
 RUNNING, QUEUED = UUID(int=500), UUID(int=501)
 """Of the open ones."""
 CLIENT = UUID(int=1)
