@@ -711,8 +711,8 @@ SABOTAGES = (
         8,
         "everybodys-results",
         "app/store/tasks/rows.py",
-        '        Task.client_id == bindparam("client_id", type_=Uuid),\n        literal_column(',
-        "        literal_column(",
+        '        _NAMED.c.client_id == bindparam("client_id", type_=Uuid),\n',
+        "",
         ("tests/api/test_dropin.py::test_another_clients_result_is_foreign",),
     ),
     Sabotage(
