@@ -3,7 +3,7 @@
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -12,18 +12,13 @@ from uuid import UUID
 
 import aiohttp
 import httpx
-from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
-from app.config import Settings, variable
-from app.domain.admission import Limit, Limits, QueueBounds
+from app.config import Settings
 from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
-from app.domain.limits import ClientLimits, Limited
-from app.domain.load import Bounds
+from app.domain.limits import Limited
 from app.domain.pace import Paces
-from app.domain.policy import Confirm, Policy
-from app.domain.replicas import SHARED_SETTINGS, fingerprint
 from app.domain.retention import retention
 from app.domain.uploads import UploadTerms
 from app.kie.client import KieClient, http_client
@@ -32,14 +27,13 @@ from app.metrics import Metrics
 from app.outbound.archive import Archive
 from app.outbound.connections import session
 from app.outbound.fetch import Fetcher as ResultFetcher
-from app.outbound.guard import Guard, PrivateNetworks, PublicGuard
 from app.outbound.sender import Sender
 from app.outbound.uploads import Fetcher
 from app.services.account.admission import Admission
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
 from app.services.account.restores import Restores
-from app.services.account.witness import Self, Witness
+from app.services.account.witness import Witness
 from app.services.clients.admin_keys import AdminKeys
 from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
@@ -55,7 +49,7 @@ from app.services.deliveries.history import Deliveries
 from app.services.deliveries.outbox import Outbox
 from app.services.deliveries.signing import Signing
 from app.services.dropin import DropIn
-from app.services.files.archiver import Archiver, Terms
+from app.services.files.archiver import Archiver
 from app.services.files.handout import Handout
 from app.services.files.renewal import Renewal
 from app.services.files.uploads import Uploads
@@ -63,7 +57,7 @@ from app.services.health import Health
 from app.services.limits.refusals import LimitRefusals
 from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
-from app.services.services import ApiSettings, Services
+from app.services.services import Services
 from app.services.shutdown import Shutdown
 from app.services.spend.bookkeeping import Bookkeeping
 from app.services.spend.budgets import Budgets
@@ -93,6 +87,18 @@ from app.services.tasks.sweep import Sweeper
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Pools
 from app.store.signals import Signals
+from app.terms import (
+    api_settings,
+    archive_terms,
+    bounds,
+    ca_bundle,
+    client_limits,
+    files_guard,
+    guard_of,
+    ourselves_as,
+    policy_of,
+    public_guard,
+)
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
@@ -152,12 +158,12 @@ async def wired(
         async with (
             _kie_http(settings) as http,
             session(
-                _guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
+                guard_of(settings), connect=CONNECT_TIMEOUT, ca_bundle=ca_bundle(settings)
             ) as callers,
             _files_http(settings) as results,
-            upload_session(connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)) as uploading,
+            upload_session(connect=CONNECT_TIMEOUT, ca_bundle=ca_bundle(settings)) as uploading,
             session(
-                _public_guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=_ca_bundle(settings)
+                public_guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=ca_bundle(settings)
             ) as fetching,
         ):
             outside = Outside(
@@ -172,42 +178,15 @@ async def wired(
         await pools.dispose()
 
 
-def _guard(settings: Settings) -> Guard:
-    return Guard(
-        allow_loopback=settings.delivery_allow_loopback,
-        blocked=settings.delivery_blocked_networks,
-        private=PrivateNetworks(settings.delivery_private_networks),
-    )
-
-
-def _files_guard(settings: Settings) -> PublicGuard:
-    return PublicGuard(
-        allow_loopback=settings.archive_allow_loopback, blocked=settings.delivery_blocked_networks
-    )
-
-
 @asynccontextmanager
 async def _files_http(settings: Settings) -> AsyncIterator[aiohttp.ClientSession | None]:
     """Lend the client that fetches results; None where nothing is fetched."""
     if settings.archive_url is None:
         yield None
         return
-    guard = _files_guard(settings)
+    guard = files_guard(settings)
     async with session(guard, connect=CONNECT_TIMEOUT, fetches=True) as files:
         yield files
-
-
-def _public_guard(settings: Settings) -> Guard:
-    """Judge addresses that files are fetched from: what is inside stays closed."""
-    return Guard(
-        allow_loopback=settings.upload_allow_loopback,
-        blocked=settings.delivery_blocked_networks,
-        private=PrivateNetworks.CLOSED,
-    )
-
-
-def _ca_bundle(settings: Settings) -> str | None:
-    return str(settings.ca_bundle) if settings.ca_bundle else None
 
 
 def _kie_http(settings: Settings) -> httpx.AsyncClient:
@@ -217,7 +196,7 @@ def _kie_http(settings: Settings) -> httpx.AsyncClient:
         read=None,
         write=settings.kie_timeout,
         pool=settings.kie_timeout,
-        ca_bundle=_ca_bundle(settings),
+        ca_bundle=ca_bundle(settings),
         proxy=proxy.get_secret_value() if proxy else None,
     )
 
@@ -234,7 +213,7 @@ def build(
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
     hmac_keys = [key.get_secret_value().encode() for key in settings.kie_webhook_hmac_keys]
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
-    policy = _policy(settings)
+    policy = policy_of(settings)
     callback_keys = [secret.get_secret_value() for secret in settings.callback_keys]
     tokens = [derive(secret, "callback-token") for secret in (*callback_keys, *secret_keys)]
     urls = CallbackUrls(tokens, settings.public_url)
@@ -247,18 +226,18 @@ def build(
     )
     database, working = pools.callers, pools.working
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
-    under_way = UnderWay(_bounds(settings), _overloaded(metrics))
+    under_way = UnderWay(bounds(settings), _overloaded(metrics))
     leases = Leases(working, policy.lease)
     waiters = Waiters(working, signals)
     streams = Streams(working, signals)
     uses = Uses(working)
     known_keys = KnownKeys(metrics.now)
     signals.tap(known_keys.hear)
-    guard = _guard(settings)
+    guard = guard_of(settings)
     vault = Vault(secret_keys)
     chance = random.SystemRandom().random
-    ourselves = _ourselves(settings, new_id(), utc_now())
-    clients_limits = ClientsLimits(_client_limits(settings), metrics)
+    ourselves = ourselves_as(settings, new_id(), utc_now())
+    clients_limits = ClientsLimits(client_limits(settings), metrics)
     outbox = Outbox(new_id, settings.delivery_schedule[0], metrics)
     health = Health(working, monotonic, policy.limits)
     paces = Paces()
@@ -281,7 +260,7 @@ def build(
     budgets = Budgets(database)
     fetcher = ResultFetcher(
         outside.results or outside.callers,
-        _files_guard(settings),
+        files_guard(settings),
         stall=settings.archive_stall,
         most=settings.archive_max_bytes,
     )
@@ -328,7 +307,7 @@ def build(
         ),
         archiver=Archiver(
             *(working, lifecycle.run, archive if outside.results else None, fetcher),
-            *(_archive_terms(settings), lifecycle.files.archived, chance, metrics),
+            *(archive_terms(settings), lifecycle.files.archived, chance, metrics),
         ),
         handout=handout,
         archive=archive,
@@ -376,7 +355,7 @@ def build(
             pools, under_way, health, metrics, monotonic, policy.limits, kept_for
         ),
         kie=kie,
-        api=_api(settings),
+        api=api_settings(settings),
     )
 
 
@@ -389,15 +368,6 @@ def _overloaded(metrics: Metrics) -> Callable[[Hashable], None]:
         refusals.note(Limited.OVERLOADED, whose)
 
     return note
-
-
-def _archive_terms(settings: Settings) -> Terms:
-    return Terms(
-        concurrency=settings.archive_concurrency,
-        bytes_in_flight=settings.archive_bytes_in_flight,
-        timeout=settings.archive_timeout,
-        schedule=settings.archive_schedule,
-    )
 
 
 def _uploads(
@@ -419,84 +389,8 @@ def _uploads(
         stall=settings.upload_stall_timeout,
         types=settings.upload_types,
     )
-    fetcher = Fetcher(outside.fetching, _public_guard(settings))
+    fetcher = Fetcher(outside.fetching, public_guard(settings))
     return (
         Uploads(pools.callers, kie, fetcher, archive, terms, new_id, metrics),
         Renewal(pools.working, kie, archive, terms),
-    )
-
-
-def _bounds(settings: Settings) -> Bounds:
-    return Bounds(requests=settings.max_concurrent_requests, size=settings.max_bytes_in_flight)
-
-
-def _api(settings: Settings) -> ApiSettings:
-    return ApiSettings(
-        max_body_bytes=settings.max_body_bytes,
-        max_json_values=settings.max_json_values,
-        max_callback_bytes=settings.kie_max_answer_bytes,
-        submit_wait=settings.submit_wait,
-    )
-
-
-def _client_limits(settings: Settings) -> ClientLimits:
-    return ClientLimits(
-        requests_per_second=settings.client_requests_per_second,
-        streams=settings.client_streams,
-        waits=settings.client_waits,
-        uploads=settings.client_uploads,
-        max_held=settings.max_held,
-    )
-
-
-def _ourselves(settings: Settings, me: UUID, started_at: datetime) -> Self:
-    """Return what the process tells the others of itself: so they notice where they differ."""
-    found = {name: getattr(settings, name) for name in Settings.model_fields}
-    shared = {name: found[name] for name in found if variable(name) in SHARED_SETTINGS}
-    secrets_of = {name: shared.pop(name) for name in ("secret_keys", "callback_keys")}
-    kie_api_key = shared.pop("kie_api_key")
-    # Whose limits they are matters only where kie.ai is called.
-    values = {} if settings.receives_only else {name: str(value) for name, value in shared.items()}
-    if settings.secret_keys:
-        values["secret_keys"] = _fingerprint_of(secrets_of["secret_keys"])
-    # Who has none signs with the others: that differs from who has some.
-    values["callback_keys"] = _fingerprint_of(secrets_of["callback_keys"])
-    if kie_api_key is not None:
-        values["kie_api_key"] = fingerprint(kie_api_key.get_secret_value())
-    return Self(
-        id=me,
-        version=metadata.version("kie-gateway"),
-        started_at=started_at,
-        fingerprints={variable(name): value for name, value in values.items()},
-    )
-
-
-def _fingerprint_of(keys: Sequence[SecretStr]) -> str:
-    return fingerprint(" ".join(key.get_secret_value() for key in keys))
-
-
-def _confirm(settings: Settings) -> Confirm:
-    asked = Confirm(settings.kie_confirm)
-    if asked is not Confirm.AUTO:
-        return asked
-    return Confirm.AFTER if settings.kie_webhook_hmac_keys else Confirm.BEFORE
-
-
-def _policy(settings: Settings) -> Policy:
-    return Policy(
-        submit_within=settings.submit_within,
-        task_expires_after=settings.task_expires_after,
-        unconfirmed_expires_after=settings.unconfirmed_expires_after,
-        confirm=_confirm(settings),
-        callbacks_expected=settings.public_url is not None or settings.receives_only,
-        limits=Limits(
-            creates=Limit(calls=settings.kie_creates_per_10s, window=settings.kie_create_window),
-            queries=Limit.per_second(settings.kie_queries_per_second),
-            running=settings.kie_max_running,
-            running_share=settings.client_running_share,
-        ),
-        queue=QueueBounds(tasks=settings.client_queued_tasks, bytes=settings.client_queued_bytes),
-        call=settings.kie_timeout,
-        unknown_cost=settings.budget_unknown_model_cost,
-        archives=settings.archive_url is not None,
     )

@@ -98,7 +98,7 @@ PARTS = (
     _sabotaged(10, 240),
     _sabotaged(11, 150),
     _sabotaged(12, 90),
-    _sabotaged(13, 90),
+    _sabotaged(13, 150),
     Part(
         name="properties with all examples",
         seconds=180,

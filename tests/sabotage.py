@@ -99,7 +99,7 @@ SABOTAGES = (
     Sabotage(
         9,
         "fetch-from-inside",
-        "app/wiring.py",
+        "app/terms.py",
         "private=PrivateNetworks.CLOSED,",
         "private=PrivateNetworks.OPEN,",
         ("tests/api/test_uploads.py::test_only_public_urls_are_fetched",),
@@ -341,7 +341,7 @@ SABOTAGES = (
     Sabotage(
         5,
         "believe-whoever-calls",
-        "app/wiring.py",
+        "app/terms.py",
         "    return Confirm.AFTER if settings.kie_webhook_hmac_keys else Confirm.BEFORE",
         "    return Confirm.AFTER",
         ("tests/services/tasks/test_evidence.py",),
@@ -777,8 +777,8 @@ SABOTAGES = (
         8,
         "everybodys-results",
         "app/store/tasks/rows.py",
-        '        Task.client_id == bindparam("client_id", type_=Uuid),\n        literal_column(',
-        "        literal_column(",
+        '        _NAMED.c.client_id == bindparam("client_id", type_=Uuid),\n',
+        "",
         ("tests/api/test_dropin.py::test_another_clients_result_is_foreign",),
     ),
     Sabotage(

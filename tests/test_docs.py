@@ -41,15 +41,10 @@ def test_each_setting_has_its_row() -> None:
     assert sorted(rows) == sorted(name.upper() for name in Settings.model_fields)
 
 
-def test_the_table_marks_secrets_and_what_has_no_effect_yet() -> None:
+def test_the_table_marks_secrets() -> None:
     rows = settings_table().splitlines()
     secret = {row.split("`")[1] for row in rows if "(secret)" in row}
     assert secret == {f"GATEWAY_{name}" for name in SECRETS}
-    idle = {row.split("`")[1] for row in rows if "(not in effect yet)" in row}
-    assert "GATEWAY_KIE_UPLOAD_URL" in idle
-    assert not [name for name in idle if name.startswith("GATEWAY_DELIVERY")]
-    assert not {"GATEWAY_EGRESS_PROXY", "GATEWAY_KIE_CREATES_PER_10S"} & idle
-    assert not {"GATEWAY_KIE_MAX_RUNNING", "GATEWAY_ADMIN_KEY"} & idle
 
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:

@@ -18,6 +18,7 @@ MAY_SLEEP = {
     "tests/postgres.py": "the same, where it blocks",
     "tests/stage.py": "patience: it looks again until there is something to see",
     "tests/outbound/stage.py": "a receiver's own pace is what some tests are about",
+    "tests/processes/test_uploads.py": "the same, of a sender",
 }
 """Tests wait for conditions, never for a time; these few are how they wait."""
 SLEEPS = re.compile(r"(?<!\w)sleep\(")

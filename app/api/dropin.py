@@ -25,7 +25,7 @@ from app.api.schemas.dropin import (
     kie_validated,
 )
 from app.api.tasks import created_task
-from app.domain import errors
+from app.domain import errors, file_errors
 from app.domain.access import Scope
 from app.domain.dialect import Dialect
 from app.domain.draft import Draft
@@ -40,12 +40,12 @@ router = APIRouter(prefix=PREFIX.rstrip("/"), tags=["drop-in"])
 
 CODES: Mapping[type[GatewayError], int] = {
     errors.MalformedBodyError: 422,
-    errors.MalformedMultipartError: 400,
-    errors.UnsupportedFileTypeError: 400,
-    errors.UploadRefusedError: 400,
-    errors.UploadStalledError: 408,
-    errors.FileNotFetchableError: 400,
-    errors.FileExpiredError: 422,
+    file_errors.MalformedMultipartError: 400,
+    file_errors.UnsupportedFileTypeError: 400,
+    file_errors.UploadRefusedError: 400,
+    file_errors.UploadStalledError: 408,
+    file_errors.FileNotFetchableError: 400,
+    file_errors.FileExpiredError: 422,
     errors.InvalidIdempotencyKeyError: 422,
     errors.InvalidRequestError: 422,
     errors.IdempotencyKeyReusedError: 422,
@@ -63,7 +63,7 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.RateLimitedError: 429,
     errors.TooManyStreamsError: 429,
     errors.TooManyWaitsError: 429,
-    errors.TooManyUploadsError: 429,
+    file_errors.TooManyUploadsError: 429,
     errors.QueueFullError: 429,
     errors.OverloadedError: 429,
     errors.TooManyValuesError: 413,
@@ -80,9 +80,9 @@ CODES: Mapping[type[GatewayError], int] = {
     errors.ClientErasedError: 422,
     errors.BodyDeletedError: 422,
     errors.NotErasableError: 422,
-    errors.ArtifactNotStoredError: 422,
-    errors.RangeNotSatisfiableError: 422,
-    errors.ArchiveAwayError: 455,
+    file_errors.ArtifactNotStoredError: 422,
+    file_errors.RangeNotSatisfiableError: 422,
+    file_errors.ArchiveAwayError: 455,
 }
 """kie.ai's code for each of our errors; `docs/migrating.md` shows those that can happen here."""
 

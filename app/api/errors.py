@@ -12,12 +12,12 @@ from starlette.routing import compile_path
 from starlette.types import Scope
 
 from app.api.answers import ExactJSON
-from app.domain import errors
+from app.domain import errors, file_errors
 from app.domain.errors import Flaw, GatewayError
 
 STATUS: Mapping[type[GatewayError], int] = {
     errors.MalformedBodyError: 400,
-    errors.MalformedMultipartError: 400,
+    file_errors.MalformedMultipartError: 400,
     errors.InvalidIdempotencyKeyError: 400,
     errors.UnauthenticatedError: 401,
     errors.BudgetExceededError: 402,
@@ -28,37 +28,37 @@ STATUS: Mapping[type[GatewayError], int] = {
     errors.NotPermittedError: 403,
     errors.NotFoundError: 404,
     errors.MethodNotAllowedError: 405,
-    errors.UploadStalledError: 408,
+    file_errors.UploadStalledError: 408,
     errors.NotCancelableError: 409,
     errors.NotRefreshableError: 409,
     errors.NotErasableError: 409,
     errors.NotStuckError: 409,
     errors.PaidTwiceRiskError: 409,
     errors.UrlDisabledError: 409,
-    errors.ArtifactNotStoredError: 409,
+    file_errors.ArtifactNotStoredError: 409,
     errors.CursorLostError: 410,
     errors.TaskErasedError: 410,
     errors.ClientErasedError: 410,
     errors.BodyDeletedError: 410,
     errors.BodyTooLargeError: 413,
-    errors.UnsupportedFileTypeError: 415,
-    errors.RangeNotSatisfiableError: 416,
+    file_errors.UnsupportedFileTypeError: 415,
+    file_errors.RangeNotSatisfiableError: 416,
     errors.InvalidRequestError: 422,
-    errors.UploadRefusedError: 422,
-    errors.FileNotFetchableError: 422,
-    errors.FileExpiredError: 422,
+    file_errors.UploadRefusedError: 422,
+    file_errors.FileNotFetchableError: 422,
+    file_errors.FileExpiredError: 422,
     errors.TooManyValuesError: 422,
     errors.IdempotencyKeyReusedError: 422,
     errors.RateLimitedError: 429,
     errors.TooManyStreamsError: 429,
     errors.TooManyWaitsError: 429,
-    errors.TooManyUploadsError: 429,
+    file_errors.TooManyUploadsError: 429,
     errors.QueueFullError: 429,
     errors.OverloadedError: 429,
     errors.InternalError: 500,
     errors.KieNotAnsweringError: 502,
     errors.DatabaseUnavailableError: 503,
-    errors.ArchiveAwayError: 503,
+    file_errors.ArchiveAwayError: 503,
     errors.QueueTooLongError: 503,
 }
 """Every code's status; `docs/errors.md` shows the same table, and tests compare the three."""

@@ -12,7 +12,7 @@ from app.api.deps import ClientDep, ServicesDep, needs
 from app.api.openapi import refusals
 from app.api.parameters import only_known_parameters
 from app.domain.access import Scope
-from app.domain.errors import RangeNotSatisfiableError
+from app.domain.file_errors import RangeNotSatisfiableError
 from app.domain.files import DISPOSITION, EXTENSIONS, UNKNOWN_EXTENSION
 from app.services.files.handout import Handed
 

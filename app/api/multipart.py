@@ -14,8 +14,9 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from app.domain.errors import MalformedMultipartError, bad_member
+from app.domain.errors import bad_member
 from app.domain.exact_json import pointer
+from app.domain.file_errors import MalformedMultipartError
 from app.services.limits.under_way import give_back
 
 if TYPE_CHECKING:

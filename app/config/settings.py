@@ -13,7 +13,6 @@ from pydantic import (
     SecretStr,
     model_validator,
 )
-from pydantic.config import JsonDict
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
@@ -42,9 +41,6 @@ from app.config.values import (
 )
 
 PREFIX = "GATEWAY_"
-
-RESERVED: JsonDict = {"reserved": True}
-"""Marks a setting that is read and checked, but that nothing uses in this version."""
 
 
 class Settings(ArchiveSettings, UploadSettings, BaseSettings):

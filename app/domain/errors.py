@@ -94,13 +94,6 @@ class TooManyWaitsError(RateLimitedError):
     title = "Too many held waits"
 
 
-class TooManyUploadsError(RateLimitedError):
-    """The client has as many uploads under way as it may."""
-
-    code = "too_many_uploads"
-    title = "Too many uploads"
-
-
 class NotFoundError(GatewayError):
     """Nothing there for this caller; also said of what belongs to somebody else."""
 
@@ -136,48 +129,6 @@ class BodyTooLargeError(GatewayError):
     title = "The body is too large"
 
 
-class MalformedMultipartError(GatewayError):
-    """The body is not `multipart/form-data` with one file."""
-
-    code = "malformed_multipart"
-    title = "The body is not a usable multipart form"
-
-
-class UnsupportedFileTypeError(GatewayError):
-    """A file of a type that is not taken, or whose bytes are of another than it says."""
-
-    code = "unsupported_file_type"
-    title = "Files of this type are not taken"
-
-
-class UploadStalledError(GatewayError):
-    """No byte of an upload came for `GATEWAY_UPLOAD_STALL_TIMEOUT` seconds."""
-
-    code = "upload_stalled"
-    title = "The upload came to a standstill"
-
-
-class UploadRefusedError(GatewayError):
-    """kie.ai does not take the file; `detail` has its words."""
-
-    code = "upload_refused"
-    title = "kie.ai does not take the file"
-
-
-class FileNotFetchableError(GatewayError):
-    """The URL of a file cannot be fetched, or must not be."""
-
-    code = "file_not_fetchable"
-    title = "The file cannot be fetched"
-
-
-class FileExpiredError(GatewayError):
-    """kie.ai has deleted the file, and nobody else has a copy."""
-
-    code = "file_expired"
-    title = "The file has expired"
-
-
 class InvalidIdempotencyKeyError(GatewayError):
     """Empty, longer than 255 characters, or not printable ASCII."""
 
@@ -190,27 +141,6 @@ class IdempotencyKeyReusedError(GatewayError):
 
     code = "idempotency_key_reused"
     title = "The Idempotency-Key was used with another body"
-
-
-class ArtifactNotStoredError(GatewayError):
-    """The archive does not have the file: not yet, or not any more."""
-
-    code = "artifact_not_stored"
-    title = "The archive does not have this file"
-
-
-class ArchiveAwayError(GatewayError):
-    """The archive does not answer."""
-
-    code = "archive_unavailable"
-    title = "The archive is away"
-
-
-class RangeNotSatisfiableError(GatewayError):
-    """A range of bytes that the file does not have."""
-
-    code = "range_not_satisfiable"
-    title = "The file has no such bytes"
 
 
 class CursorLostError(GatewayError):
@@ -407,12 +337,6 @@ def cursor_lost() -> CursorLostError:
         "GET /v1/tasks?created_after=."
     )
     return CursorLostError(detail)
-
-
-def no_such_file() -> NotFoundError:
-    """Say the same of no file at all and of another client's."""
-    detail = "There is no file with this id."
-    return NotFoundError(detail)
 
 
 def no_such_task() -> NotFoundError:

@@ -8,13 +8,8 @@ import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from app.domain.errors import (
-    RateLimitedError,
-    TooManyStreamsError,
-    TooManyUploadsError,
-    TooManyWaitsError,
-    bad_member,
-)
+from app.domain.errors import RateLimitedError, TooManyStreamsError, TooManyWaitsError, bad_member
+from app.domain.file_errors import TooManyUploadsError
 
 WINDOW = 2
 """Seconds in which an empty bucket is full again: so it holds twice the requests of a second."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
-from app.domain.errors import UnsupportedFileTypeError
+from app.domain.file_errors import UnsupportedFileTypeError
 
 UPLOADS_LIVE = timedelta(days=3)
 """kie.ai's own words: uploaded files are deleted after it."""

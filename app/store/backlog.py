@@ -109,14 +109,8 @@ _COUNTS: Mapping[State, ScalarSelect[int]] = {
 _ROOMS = rooms(waiting(), seated())
 _ROOM_SINCE = case((_ROOMS.c.room < ALLOWED, ADMITTED_AT))
 """As `SEAT_SINCE`, of the client's own."""
-_ELIGIBLE_SINCE: ScalarSelect[datetime] = (
-    select(func.min(func.greatest(Task.due_at, KieBreaker.held_until, _ROOM_SINCE, type_=NOW.type)))
-    .join(ClientQueue, ClientQueue.client_id == Task.client_id)
-    .join(_ROOMS, _ROOMS.c.client_id == Task.client_id)
-    .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
-    .where(*ELIGIBLE, CLIENT_OPEN, _ROOMS.c.room > 0, ~func.coalesce(HELD_BACK, false()))
-    .correlate(KieAccount)
-    .scalar_subquery()
+_ELIGIBLE_SINCE = func.min(
+    func.greatest(Task.due_at, KieBreaker.held_until, _ROOM_SINCE, type_=NOW.type)
 )
 """Since when a task could have been sent: of a held pair, since its probe is due."""
 
@@ -124,7 +118,18 @@ _ELIGIBLE_SINCE: ScalarSelect[datetime] = (
 def _unsent() -> ColumnElement[float]:
     """Build the seconds for which both a task that may be sent and a place for it have waited."""
     since = func.greatest(_ELIGIBLE_SINCE, SLOT_SINCE, SEAT_SINCE, HELD_UNTIL, type_=NOW.type)
-    return case((MAY_SEND & _ELIGIBLE_SINCE.is_not(None), seconds_since(since)))
+    # The queue is read once: it may be long.
+    waited = (
+        select(case((_ELIGIBLE_SINCE.is_not(None), seconds_since(since))))
+        .select_from(Task)
+        .join(ClientQueue, ClientQueue.client_id == Task.client_id)
+        .join(_ROOMS, _ROOMS.c.client_id == Task.client_id)
+        .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
+        .where(*ELIGIBLE, CLIENT_OPEN, _ROOMS.c.room > 0, ~func.coalesce(HELD_BACK, false()))
+        .correlate(KieAccount)
+        .scalar_subquery()
+    )
+    return case((MAY_SEND, waited))
 
 
 def _undelivered_of(kind: Kind) -> Select[Any]:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from app.domain.errors import UnsupportedFileTypeError
+from app.domain.file_errors import UnsupportedFileTypeError
 from app.domain.uploads import (
     HEAD,
     MAX_NAME,

@@ -3,16 +3,13 @@
 Nothing about the planner is changed: what is asserted is what production gets.
 """
 
-import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import event
 
 from app.domain.evidence import Verdict
 from app.domain.keeping import raw
@@ -27,6 +24,8 @@ from app.store.engine import Connection, Database
 from app.store.files import claims, owed
 from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, storing, stuck, sweep
 from tests.database import with_database
+from tests.store import needed
+from tests.store.explained import Work, plans
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
 
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
@@ -48,7 +47,7 @@ FROM generate_series(1, 5000) n;
 -- most tasks are final, as after some weeks; a backlog waits, part of it due
 INSERT INTO tasks (id, client_id, state, model, input, metadata, priority, fingerprint,
                    idempotency_key, kie_task_id, submit_by, submitted_at, finished_at,
-                   due_at, leased_until, expires_at, result_urls, booked)
+                   due_at, leased_until, expires_at, result_urls, booked, credits_consumed)
 SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid, state, 'm',
        format('{"prompt": "%s"}', repeat('a cat ', 150))::json, '{}', 5, '\\x00',
        CASE WHEN n % 2 = 0 THEN 'key ' || n END,
@@ -62,7 +61,8 @@ SELECT lpad(to_hex(n), 32, '0')::uuid, lpad(to_hex(n % 10), 32, '0')::uuid, stat
        CASE WHEN state IN ('running', 'unconfirmed')
             THEN now() + make_interval(secs => n % 3600 - 60) END,
        CASE WHEN state = 'succeeded' THEN ARRAY['https://r.test/' || n] ELSE '{}' END,
-       CASE WHEN state IN ('succeeded', 'failed', 'canceled', 'expired') THEN true END
+       CASE WHEN state IN ('succeeded', 'failed', 'canceled', 'expired') THEN true END,
+       CASE WHEN state = 'succeeded' AND n % 50 <> 0 THEN n % 7 END
 FROM (SELECT n, (ARRAY['queued', 'queued', 'queued', 'submitting', 'unconfirmed', 'running',
                        'running', 'expired', 'failed', 'canceled'])[n % 20 + 1] AS found
       FROM generate_series(1, 20000) n) numbered
@@ -103,6 +103,10 @@ FROM (SELECT n, CASE n % 20 WHEN 0 THEN 'pending' WHEN 1 THEN 'exhausted' ELSE '
              AS state FROM generate_series(1, 20000) n) stated;
 
 UPDATE feed_writer SET seen = (SELECT max(id) FROM task_events);
+INSERT INTO feed (client_id, position, event_id, token)
+SELECT client_id, id, id, 0 FROM task_events;
+INSERT INTO delivery_attempts (delivery_id, number, seconds, answer)
+SELECT id, 1, 0.1, '' FROM deliveries WHERE state <> 'pending';
 """
 TABLES = "clients, api_keys, tasks, task_events, callbacks, kie_slots, artifacts"
 NOTHING_BY_ITSELF = """
@@ -128,47 +132,13 @@ async def crowd(dsn: str, template: str, sql_connection: Sql) -> AsyncIterator[D
                 SEED,
                 FLOOD,
                 OWED,
-                f"ANALYZE {TABLES}, deliveries",
+                f"ANALYZE {TABLES}, feed, deliveries, delivery_attempts",
             ):
                 await driver.execute(statements)
         yield database
     finally:
         await database.dispose()
         await sql_connection.execute(f"DROP DATABASE {own} WITH (FORCE)")
-
-
-Work = Callable[[Connection], Awaitable[object]]
-
-
-async def plans(
-    database: Database, work: Work, explain: str = "EXPLAIN (FORMAT JSON)"
-) -> list[list[dict[str, Any]]]:
-    """Carry out `work`, undo it, and return the nodes of the plan of every statement it sent."""
-    sent: list[tuple[str, Any]] = []
-
-    def note(*about: Any) -> None:
-        _, _, statement, parameters, *_ = about
-        sent.append((statement, parameters))
-
-    async with database.begin() as connection:
-        assert connection.sync_connection is not None
-        event.listen(connection.sync_connection, "before_cursor_execute", note)
-        await work(connection)
-        event.remove(connection.sync_connection, "before_cursor_execute", note)
-        found = [
-            await connection.exec_driver_sql(f"{explain} {statement}", parameters)
-            for statement, parameters in sent
-        ]
-        explained = [result.scalar_one() for result in found]
-        await connection.rollback()
-    trees = [json.loads(plan) if isinstance(plan, str) else plan for plan in explained]
-    return [list(nodes(tree["Plan"])) for (tree,) in trees]
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for part in plan.get("Plans", ()):
-        yield from nodes(part)
 
 
 def expire(state: State) -> Work:
@@ -285,8 +255,10 @@ HOT: dict[str, tuple[Work, set[str]]] = {
     ),
     "over": (
         bounds.over,
-        {"tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires", "tasks_queue"}
-        | {"tasks_unbooked"},
+        {
+            *("tasks_leases", "tasks_unreleased", "tasks_submit_by", "tasks_expires"),
+            *("tasks_queue", "tasks_unbooked"),
+        },
     ),
 }
 
@@ -384,12 +356,17 @@ BESIDE_A_HELD_PAIR: dict[str, Work] = {
 }
 
 
+def beside_a_held_pair(work: Work) -> Work:
+    async def held(connection: Connection) -> None:
+        await connection.exec_driver_sql(HOLD, (FLOODER,))
+        await work(connection)
+
+    return held
+
+
 @pytest.mark.parametrize("name", BESIDE_A_HELD_PAIR)
 async def test_nobody_reads_over_the_tasks_of_a_held_pair(crowd: Database, name: str) -> None:
-    async def work(connection: Connection) -> None:
-        await connection.exec_driver_sql(HOLD, (FLOODER,))
-        await BESIDE_A_HELD_PAIR[name](connection)
-
+    work = beside_a_held_pair(BESIDE_A_HELD_PAIR[name])
     *_, plan = await plans(crowd, work, "EXPLAIN (ANALYZE, FORMAT JSON)")
     queues = ("tasks_queue", "tasks_queue_by_model")
     read = [
@@ -399,6 +376,28 @@ async def test_nobody_reads_over_the_tasks_of_a_held_pair(crowd: Database, name:
     ]
     assert read
     assert max(read) < 1000  # of ten thousand
+
+
+STATEMENTS: Mapping[str, Work] = {
+    **{name: work for name, (work, _) in (HOT | LIMITED).items()},
+    "admit beside a held pair": beside_a_held_pair(BESIDE_A_HELD_PAIR["admit"]),
+    **needed.MORE,
+}
+
+
+async def test_every_index_is_named(crowd: Database) -> None:
+    async with crowd.read() as connection:
+        found = await connection.exec_driver_sql(
+            "SELECT indexname FROM pg_indexes WHERE tablename = ANY ($1)", (list(needed.TABLES),)
+        )
+        assert set(found.scalars()) == needed.NEEDED.keys()
+
+
+@pytest.mark.parametrize("index", needed.NEEDED)
+async def test_what_an_index_is_for_goes_by_it(crowd: Database, index: str) -> None:
+    for name in needed.NEEDED[index]:
+        found = await plans(crowd, STATEMENTS[name])
+        assert index in {node.get("Index Name") for plan in found for node in plan}, name
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,5 @@ def settings_table() -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    extra = field.json_schema_extra
-    idle = " (not in effect yet)" if isinstance(extra, dict) and extra.get("reserved") else ""
     lock = " (secret)" if is_secret(field) else ""
-    return f"| `{variable(name)}`{lock} | {shown(field)} | {field.description}{idle} |\n"
+    return f"| `{variable(name)}`{lock} | {shown(field)} | {field.description} |\n"

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.domain.errors import ArchiveAwayError, ArtifactNotStoredError, NotFoundError
+from app.domain.errors import NotFoundError
+from app.domain.file_errors import ArchiveAwayError, ArtifactNotStoredError
 from app.domain.files import UNKNOWN_TYPE, ArtifactState
 from app.outbound.archive import Archive, ArchiveError, Found, NoObjectError
 from app.store.engine import Database

@@ -5,7 +5,8 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.domain.errors import BodyTooLargeError, KieNotAnsweringError, UploadStalledError
+from app.domain.errors import BodyTooLargeError, KieNotAnsweringError
+from app.domain.file_errors import UploadStalledError
 from app.domain.uploads import HEAD, Digest
 from app.services.files.copies import Copy
 

@@ -15,11 +15,13 @@ import structlog
 from app.domain.errors import (
     BodyTooLargeError,
     DatabaseUnavailableError,
-    FileNotFetchableError,
     Flaw,
     GatewayError,
     InvalidRequestError,
     KieNotAnsweringError,
+)
+from app.domain.file_errors import (
+    FileNotFetchableError,
     UploadRefusedError,
     UploadStalledError,
     no_such_file,

@@ -11,8 +11,9 @@ from uuid import UUID
 import structlog
 
 from app.domain.draft import Draft
-from app.domain.errors import FileExpiredError, Flaw, GatewayError, KieNotAnsweringError
+from app.domain.errors import Flaw, GatewayError, KieNotAnsweringError
 from app.domain.exact_json import Verbatim
+from app.domain.file_errors import FileExpiredError
 from app.domain.references import SCHEME, flawed, named_in, references, replaced
 from app.domain.submission import Fault, Refused, Unsent
 from app.domain.task import FailCode

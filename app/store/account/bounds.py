@@ -13,7 +13,7 @@ from app.store.account.breakers import IS_OLD
 from app.store.account.sizes import UNCOUNTED_CLIENTS
 from app.store.spend.folding import IS_UNBOOKED
 from app.store.tables import Budget, KieBreaker, Task, UsageEntry
-from app.store.tasks.sweep import IS_LOST, IS_UNRELEASED, any_over
+from app.store.tasks.sweep import IS_LOST, IS_UNRELEASED, is_one_over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ _UNCOUNTED = UNCOUNTED_CLIENTS.subquery("uncounted")
 _LOOK = select(
     _any(IS_LOST).label("leases"),
     _any(IS_UNRELEASED).label("unreleased"),
-    *(any_over(state).label(state.value) for state in DEADLINES),
+    *(is_one_over(state).label(state.value) for state in DEADLINES),
     select(KieBreaker.model).where(IS_OLD).exists().label("breakers"),
     select(func.array_agg(_UNCOUNTED.c.client_id)).scalar_subquery().label("uncounted"),
     _any(IS_UNBOOKED).label("unbooked"),

@@ -31,12 +31,11 @@ from app.store.tables.spend import (
     UsageDay,
     UsageEntry,
 )
-from app.store.tables.tasks import CHANGED, RESULT_URLS_CUT, Callback, Task, TaskEvent
+from app.store.tables.tasks import CHANGED, Callback, Task, TaskEvent
 from app.store.tables.uploads import File
 
 __all__ = [
     "CHANGED",
-    "RESULT_URLS_CUT",
     "AdminKey",
     "ApiKey",
     "Artifact",

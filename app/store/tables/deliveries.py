@@ -67,15 +67,13 @@ class Delivery(Base):
             "due_at",
             postgresql_where=text("state = 'pending' AND (tries > 0 OR origin_id IS NOT NULL)"),
         ),
-        # Processes of releases before this index's successors claim by it: it goes with them.
-        Index("deliveries_due", "host", "due_at", postgresql_where=text("state = 'pending'")),
         Index(
             "deliveries_leased",
             "host",
             "leased_until",
             postgresql_where=text("state = 'pending' AND leased_until IS NOT NULL"),
         ),
-        Index("deliveries_task", "task_id", "id"),
+        Index("deliveries_task", "task_id"),
         Index(
             "deliveries_raw",
             "finished_at",

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    VARCHAR,
     BigInteger,
     CheckConstraint,
     ColumnElement,
@@ -17,7 +16,6 @@ from sqlalchemy import (
     SmallInteger,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.domain.dialect import Dialect
@@ -25,9 +23,6 @@ from app.domain.evidence import Signature, Verdict
 from app.domain.task import FINAL, Change, FailClass, FailSource, Source, State
 from app.store.sql import NOW
 from app.store.tables.base import Base, one_of
-
-RESULT_URLS_CUT = ARRAY(VARCHAR(500))
-"""URLs as they are indexed: one of more than 2,700 bytes would keep its task from being settled."""
 
 _FINAL = ", ".join(f"'{state.value}'" for state in State if state in FINAL)
 
@@ -205,7 +200,7 @@ class Task(Base):
         ),
         Index(
             "tasks_result_urls",
-            text("(result_urls::character varying(500)[])"),
+            text("url_hashes(result_urls)"),  # of equal length for URLs of any
             postgresql_using="gin",
             postgresql_where=text("state = 'succeeded'"),
         ),
@@ -236,7 +231,7 @@ class TaskEvent(Base):
         one_of("kind", Change),
         one_of("from_state", State),
         one_of("to_state", State),
-        Index("task_events_task", "task_id", "id"),
+        Index("task_events_task", "task_id"),
     )
 
 
@@ -284,6 +279,6 @@ class Callback(Base):
         one_of("source", Source),
         one_of("signature", Signature),
         one_of("verdict", Verdict),
-        Index("callbacks_task", "task_id", "id"),
+        Index("callbacks_task", "task_id"),
         Index("callbacks_raw", "received_at", postgresql_where=text("raw_deleted_at IS NULL")),
     )

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Boolean,
     ColumnElement,
     Label,
@@ -14,7 +15,6 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     case,
-    cast,
     false,
     func,
     literal_column,
@@ -22,6 +22,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import Row as Record
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
@@ -31,7 +32,7 @@ from app.domain.task import FINAL, FailSource, Source, Standing, State
 from app.store.engine import Row
 from app.store.prepared import Prepared
 from app.store.sql import NOW, interval, seconds_since, verbatim
-from app.store.tables import RESULT_URLS_CUT, Task
+from app.store.tables import Task
 from app.store.tasks.artifacts import ARTIFACTS
 
 _LOCK = (
@@ -229,13 +230,24 @@ async def read_by_kie_id(
 
 
 _URL = bindparam("url", type_=Text)
-_OWNS_RESULT = select(
-    select(Task.id)
+_HASHES = postgresql.ARRAY(BigInteger)
+_NAMED = (
+    select(Task.client_id, Task.result_urls)
     .where(
-        cast(Task.result_urls, RESULT_URLS_CUT).contains(cast(array([_URL]), RESULT_URLS_CUT)),
-        _URL == Task.result_urls.any_(),  # noqa: SIM300  # as SQL has it
-        Task.client_id == bindparam("client_id", type_=Uuid),
+        func.url_hashes(Task.result_urls, type_=_HASHES).contains(
+            func.url_hashes(array([_URL]), type_=_HASHES)
+        ),
         literal_column("tasks.state = 'succeeded'", Boolean),
+    )
+    .cte("named")
+    .prefix_with("MATERIALIZED")
+)
+"""PostgreSQL does not know how few these are: beside them, it would list all of the client's."""
+_OWNS_RESULT = select(
+    select(_NAMED.c.client_id)
+    .where(
+        _URL == _NAMED.c.result_urls.any_(),  # noqa: SIM300  # as SQL has it
+        _NAMED.c.client_id == bindparam("client_id", type_=Uuid),
     )
     .exists()
 )

@@ -1,7 +1,7 @@
 """What ends by itself: leases of the dead, and states whose bound has passed."""
 
 from dataclasses import asdict
-from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -18,6 +18,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.domain.admission import Call
 from app.domain.failure import classify
@@ -109,23 +110,24 @@ async def unreleased(connection: AsyncConnection, *, limit: int) -> list[UUID]:
     return list((await connection.scalars(_UNRELEASED, {"limit": limit})).all())
 
 
-def _bound(state: State) -> ColumnElement[datetime | None]:
-    columns = Task.__table__.c
-    return columns.submit_by if state is State.QUEUED else columns.expires_at
+def bound_of(state: State) -> InstrumentedAttribute[Any]:
+    """Return the column that bounds the state."""
+    return Task.submit_by if state is State.QUEUED else Task.expires_at
 
 
-def any_over(state: State) -> ColumnElement[bool]:
+def is_one_over(state: State) -> ColumnElement[bool]:
     """Tell whether the bound of any task in the state has passed.
 
-    The earliest is read from its index: how many there are is guessed, and a wrong guess would have
-    the whole table read.
+    The earliest decides, which an index has; to look for any, PostgreSQL may read the table.
     """
-    earliest = select(func.min(_bound(state))).where(Task.state == state_literal(state))
-    return func.coalesce(earliest.scalar_subquery() <= ONCE, false())
+    bound = bound_of(state)
+    here = (Task.state == state_literal(state), bound.is_not(None))
+    earliest = select(func.min(bound)).where(*here).scalar_subquery()
+    return func.coalesce(earliest <= NOW, false())
 
 
 def _expiring(state: State, deadline: Deadline) -> Select[tuple[UUID]]:
-    bound = _bound(state)
+    bound = bound_of(state)
     over = (
         select(Task.id)
         .where(Task.state == state_literal(state), bound <= ONCE)

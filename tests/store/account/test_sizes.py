@@ -12,8 +12,8 @@ from app.store.account import bounds, forecast, sizes
 from app.store.account.sizes import Queued
 from app.store.engine import Database
 from app.store.tasks import storing
+from tests.store.explained import plans
 from tests.store.stage import Sql, limits, new_task, put_breaker, put_client, put_queue
-from tests.store.test_plans import plans
 
 LONG = 1200
 NO_SLOTS = limits(creates=20)

@@ -13,8 +13,8 @@ from app.store.deliveries import attempts, outbox, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
 from app.store.engine import Connection, Database
 from tests.store.deliveries.stage import HOST, URL, attempt, claim, new, put, put_many, rows, settle
+from tests.store.explained import plans
 from tests.store.stage import Sql, around, put_client, put_task
-from tests.store.test_plans import plans
 
 
 async def test_only_what_is_due_is_claimed_and_once(
