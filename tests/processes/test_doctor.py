@@ -41,7 +41,7 @@ async def test_all_is_well(stage: Stage, replica_urls: tuple[str, str]) -> None:
     assert names == [
         *("secrets", "database", "version", "writes", "connections", "JIT", "disk"),
         *("schema", "durability", "identity", "clocks"),
-        *("processes", "seals", "keys", "work", "admission", "public URL", "kie.ai"),
+        *("processes", "seals", "keys", "retention", "work", "admission", "public URL", "kie.ai"),
     ]
 
 

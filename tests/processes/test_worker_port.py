@@ -31,7 +31,10 @@ async def test_a_worker_tells_how_it_is_and_nothing_else(start: Start) -> None:
         ("database", "schema", "admission", "loops"), "ok"
     )
     assert labels(page.text)["kie_gateway_loop_stuck"] == {
-        "loop": {"submit", "poll", "deliver", "probe", "sweep", "number", "retain"}
+        "loop": {
+            *("submit", "poll", "deliver", "probe", "sweep", "number", "retain"),
+            *("archive", "balance"),
+        }
     }
     for path in ("/v1/tasks", "/callbacks/kie/x/y", "/docs", "/openapi.json", "/"):
         answer = await _get(url, path)
