@@ -20,6 +20,7 @@ from typing import Any
 
 import asyncpg
 
+from app.store.account import sizes
 from app.store.engine import Database
 from benchmarks import hot, seed
 from benchmarks.against.postgres import server
@@ -96,10 +97,13 @@ async def _place(dsn: str, tasks: int) -> Place:
     )
 
 
-async def _queue(dsn: str, queued: int) -> None:
+async def _queue(dsn: str, pool: Database, queued: int) -> None:
+    """Queue so many tasks of one client, and count them as the sweep does each second."""
     sql = await asyncpg.connect(dsn)
     try:
         await sql.execute(hot.QUEUED_OF_ONE, queued)
+        async with pool.begin() as connection:
+            await sizes.count(connection, hot.CLIENT)
         await sql.execute("VACUUM (ANALYZE)")
     finally:
         await sql.close()
@@ -159,12 +163,12 @@ def _ms(found: Sequence[Cost]) -> float:
 
 
 async def _measured(dsns: Sequence[str], tasks: Sequence[int], queued: int) -> dict[str, Any]:
-    sizes = [await _sizes(dsn, count) for dsn, count in zip(dsns, tasks, strict=True)]
+    bytes_per_task = [await _sizes(dsn, count) for dsn, count in zip(dsns, tasks, strict=True)]
     places = [await _place(dsn, count) for dsn, count in zip(dsns, tasks, strict=True)]
     try:
         grown = await _each(places[0].paths, places)
         say(f"{queued:,} queued tasks of one client in the larger one")
-        await _queue(dsns[1], queued)
+        await _queue(dsns[1], places[1].pool, queued)
         crowded = await _each(hot.OF_QUEUE, [places[1]])
     finally:
         for place in places:
@@ -179,7 +183,7 @@ async def _measured(dsns: Sequence[str], tasks: Sequence[int], queued: int) -> d
         )
         for row in crowded
     ]
-    return {"bytes_per_task": sizes, "grown": grown, "queued": beside}
+    return {"bytes_per_task": bytes_per_task, "grown": grown, "queued": beside}
 
 
 async def _each(names: Iterable[str], places: Sequence[Place]) -> list[Row]:
