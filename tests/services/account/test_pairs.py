@@ -31,12 +31,6 @@ from tests.upstream import Upstream, accepted, refused
 OTHER = "another-model"
 
 
-@pytest.fixture
-def gateway(shared_gateway: Gateway) -> Gateway:
-    """One for most of these tests: they leave nothing in it but rows."""
-    return shared_gateway
-
-
 def by_model(answers: Mapping[str, Answer]) -> Any:
     """Answer creates by their model; those that are not here are accepted."""
     numbers = iter(range(1, 10_000))

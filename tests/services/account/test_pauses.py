@@ -30,12 +30,6 @@ BRAKES: Mapping[str, str | None] = {"admission_paused": None, "client_paused": "
 # -- pauses
 
 
-@pytest.fixture
-def gateway(shared_gateway: Gateway) -> Gateway:
-    """One for most of these tests: they leave nothing in it but rows."""
-    return shared_gateway
-
-
 @pytest.mark.parametrize("reason", BRAKES)
 async def test_a_pause_stops_spending_while_callbacks_and_questions_go_on(
     reason: str, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
