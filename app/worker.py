@@ -84,7 +84,7 @@ def loops(services: Services) -> tuple[Loop, ...]:
         Loop(name="sweep", turn=services.sweeper.sweep, every=5.0, topics=(SWEEP,)),
         Loop(name="balance", turn=services.reconciliation.turn, every=60.0, topics=()),
         number_loop(services),
-        Loop(name="retain", turn=services.retainer.retain, every=300.0, topics=(ERASE,)),
+        Loop(name="retain", turn=services.retainer.retain, every=600.0, topics=(ERASE,)),
     )
 
 

@@ -68,7 +68,7 @@ class Asked:
         return replace(found, after=read_group_cursor(self.cursor, len(found.by)))
 
 
-def asked(
+async def asked(
     first: Annotated[Day, Query(alias="from")] = None,
     last: Annotated[Day, Query(alias="to")] = None,
     group_by: Annotated[

@@ -597,8 +597,8 @@ async def test_what_cannot_be_done_is_refused(
 @pytest.mark.parametrize("operation", PATHS, ids=" ".join)
 async def test_no_parameter_is_passed_over(admin: Admin, operation: Operation) -> None:
     method, path = operation
-    answer = await admin.asks(method, f"{path}?client=tests", BODIES.get(operation))
-    says = bad_parameter("client: unknown parameter")
+    answer = await admin.asks(method, f"{path}?whose=tests", BODIES.get(operation))
+    says = bad_parameter("whose: unknown parameter")
     check_refusal(answer, says)
 
 
@@ -619,6 +619,7 @@ async def test_operators_see_names_and_no_secrets(
     admin: Admin, sql: Sql, upstream: Upstream
 ) -> None:
     task_id = await lost(admin, sql, upstream)
+    assert (await admin.asks("PUT", "/clients/tests/budgets/day", {"credits": 9})).is_success
     await admin.gateway.create(input={"prompt": PROMPT}, webhook_url=HOOK, metadata={"m": PROMPT})
     await sql.execute("UPDATE tasks SET parked_at = now()")
     token = upstream.creates[-1]["callBackUrl"].rpartition("/")[2]
@@ -723,6 +724,14 @@ SPELLED: tuple[Operation, ...] = (
     ("GET", "/admin-keys"),
     ("POST", "/admin-keys"),
     ("DELETE", "/admin-keys/{name}"),
+    ("GET", "/usage"),
+    ("GET", "/models"),
+    ("GET", "/reconciliation"),
+    ("GET", "/budgets"),
+    ("GET", "/clients/{name}/budgets"),
+    ("GET", "/clients/{name}/budgets/{period}"),
+    ("PUT", "/clients/{name}/budgets/{period}"),
+    ("DELETE", "/clients/{name}/budgets/{period}"),
 )
 
 
@@ -738,6 +747,7 @@ TRIED = [
     # Nothing can be wrong with a request that says nothing, or any name.
     if mode is GenerationMode.POSITIVE
     or (operation[0] != "GET" and operation != ("DELETE", "/admin-keys/{name}"))
+    or "{period}" in operation[1]
 ]
 
 
@@ -755,7 +765,7 @@ async def test_an_operation_keeps_to_the_document(
     """Whatever the document allows, and forbids, is sent."""
     task_id = await lost(admin, sql, upstream)
     method, path = operation[0], f"/v1/admin{operation[1]}"
-    real = {"task_id": task_id, "name": "tests", "key_id": NOBODY}
+    real = {"task_id": task_id, "name": "tests", "key_id": NOBODY, "period": "day"}
     at: list[Mapping[str, str] | None] = [None]
     if mode is GenerationMode.POSITIVE:
         at += [{name: real[name]} for name in real if f"{{{name}}}" in path]

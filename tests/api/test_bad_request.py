@@ -159,14 +159,14 @@ async def test_an_unknown_path_is_not_found(gateway: Gateway, path: str) -> None
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", f"/v1/tasks/{NOBODY}", {"GET"}),
+        ("PUT", f"/v1/tasks/{NOBODY}", {"GET", "DELETE"}),
         ("DELETE", "/v1/tasks", {"GET", "POST"}),
         ("PUT", "/v1/tasks/wait", {"POST"}),
         ("GET", f"/v1/tasks/{NOBODY}/cancel", {"POST"}),
         ("GET", f"/v1/tasks/{NOBODY}/refresh", {"POST"}),
         ("POST", f"/v1/tasks/{NOBODY}/events", {"GET"}),
         ("POST", "/v1/events", {"GET"}),
-        ("POST", f"/v1/tasks/{NOBODY}", {"GET"}),
+        ("POST", f"/v1/tasks/{NOBODY}", {"GET", "DELETE"}),
         ("PUT", f"/v1/tasks/{NOBODY}/callbacks", {"GET"}),
         ("PATCH", "/v1/tasks", {"GET", "POST"}),
         ("GET", f"/callbacks/kie/{NOBODY}/token", {"POST"}),

@@ -118,7 +118,7 @@ async def test_url_and_hosts_have_to_agree_whichever_is_new(admin: Admin) -> Non
 async def test_a_client_may_see_the_balance(admin: Admin) -> None:
     """Of a new one nothing is shown; null says nothing of it."""
     asking = admin.gateway.http
-    assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 401
+    assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 422
     shown = await admin.sets(sees_balance=True)
     assert shown["sees_balance"] is True
     assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 200
@@ -127,7 +127,7 @@ async def test_a_client_may_see_the_balance(admin: Admin) -> None:
         Refusal(status=422, code="invalid_request", pointer="/sees_balance", says="null"),
     )
     assert (await admin.sets(sees_balance=False))["sees_balance"] is False
-    assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 401
+    assert (await asking.get("/api/v1/chat/credit")).json()["code"] == 422
     assert await admin.audit() == [{"sees_balance": "yes"}, {"sees_balance": "no"}]
 
 

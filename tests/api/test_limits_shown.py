@@ -11,7 +11,9 @@ import pytest
 import structlog
 from sqlalchemy import text
 
-from app.domain.limits import Limited
+from app.domain.access import Caller
+from app.domain.limits import Held, Limited
+from app.services.clients.authentication import Sent
 from tests.api.conftest import Inside, StartInside
 from tests.api.streams import streaming
 from tests.api.test_errors_table import tables
@@ -67,6 +69,16 @@ async def _client(inside: Inside) -> Any:
         return await connection.scalar(text("SELECT id FROM clients"))
 
 
+async def _uploads(inside: Inside, stack: AsyncExitStack) -> httpx.Response:
+    inside.services.limits.take(await _caller(inside), Held.UPLOAD)
+    return await inside.gateway.http.post("/v1/files", json={"url": "https://files.test/a.png"})
+
+
+async def _caller(inside: Inside) -> Caller:
+    sent = Sent(inside.gateway.api_key, "127.0.0.1", "tests")
+    return (await inside.services.authentication.known(sent)).caller
+
+
 async def _overloaded(inside: Inside, stack: AsyncExitStack) -> httpx.Response:
     for _number in range(10):
         await half_sent(stack, inside.gateway)
@@ -93,6 +105,7 @@ MET = {
     ),
     Limited.STREAMS: Met(how=_streams, code="too_many_streams", settings={"client_streams": 1}),
     Limited.WAITS: Met(how=_waits, code="too_many_waits", settings={"client_waits": 1}),
+    Limited.UPLOADS: Met(how=_uploads, code="too_many_uploads", settings={"client_uploads": 1}),
     Limited.QUEUE_FULL: Met(
         how=_queue_full,
         code="queue_full",

@@ -185,6 +185,8 @@ SILENT = {
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/v1/deliveries/disabled-urls"),
+    ("GET", "/v1/budget"),
+    ("GET", "/v1/models"),
     ("GET", "/api/v1/jobs/recordInfo"),
     ("GET", "/api/v1/chat/credit"),
 }

@@ -9,7 +9,7 @@ import sys
 import httpx
 import pytest
 
-from tests.api.stage import Sql
+from tests.api.stage import NOBODY, Sql
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, SECRET, Gateway, issue_key
 from tests.stage import PATIENCE
@@ -58,7 +58,7 @@ async def _every_answer(gateway: Gateway, task_id: str) -> dict[str, httpx.Respo
     """Ask for everything that can be got, and for some things that cannot."""
     spec = (await gateway.http.get("/openapi.json")).json()
     (told, *_) = (await gateway.http.get("/v1/deliveries")).json()["data"]
-    filled = {"task_id": task_id, "delivery_id": told["id"]}
+    filled = {"task_id": task_id, "delivery_id": told["id"], "n": 1, "file_id": NOBODY}
     paths = [path.format(**filled) for path, item in spec["paths"].items() if "get" in item]
     paths += [f"/api/v1/jobs/recordInfo?taskId={task_id}", "/api/v1/jobs/recordInfo?taskId=x"]
     paths += ["/openapi.json", "/docs", "/docs/start.js", "/metrics", "/nowhere", "/v1/tasks/x"]

@@ -26,6 +26,8 @@ from tests.stage import serving, serving_at
 HELD = "AND held_since IS NOT NULL"
 HASTEN = {False: waking(f"{SKIP} {HELD}", "poll"), True: waking(f"{ASK_NOW} {HELD}", "poll")}
 """By a scenario's patience: skips the time for which an end is asked about, or asks at once."""
+ASK_ANEW = "UPDATE kie_account SET balance_at = NULL, balance = NULL"
+"""The loops read the balance as they start; what a client is told is of the moment then."""
 KIE_API_KEY = "kie-key-of-the-tests"
 HMAC_KEY = "webhook-hmac-key-not-to-be-shown"
 
@@ -86,7 +88,7 @@ async def sides(
         others = (
             direct.simulator,
             direct.receiver,
-            lambda scenario: sql.execute(HASTEN[scenario.patient]),
+            lambda scenario: sql.execute(f"{HASTEN[scenario.patient]}; {ASK_ANEW}"),
         )
         yield Sides(direct, Side(THROUGH, http, *keys, *others))
 

@@ -67,11 +67,12 @@ DIFFERENCES: Sequence[Difference] = (
         seen="another service",
     ),
     Difference(
-        what="`/api/v1/chat/credit` answers 401 unless the client may see the account's balance:"
-        " `kie-gateway clients set NAME --sees-balance`.",
+        what="`/api/v1/chat/credit` answers what is left of the client's own budget, or 422 where it"
+        " has none, unless it may see the account's balance: `kie-gateway clients set NAME"
+        " --sees-balance`.",
         why="The balance is the account's, not the service's.",
         where=("another service: other credit.*",),
-        through=(401, "You do not have access permissions: *", None),
+        through=(422, "this client may not see the account's credits*", None),
         page="clients set NAME --sees-balance",
         seen="another service",
     ),

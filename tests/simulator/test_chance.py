@@ -25,7 +25,7 @@ def names(drawn: RandomFaults, count: int) -> list[list[str]]:
 
 def test_names_are_plain() -> None:
     for name, fault in FAULTS.items():
-        assert re.fullmatch("(create|callback|result|record)(-[a-z0-9]+)+", name)
+        assert re.fullmatch("(create|callback|result|record|file)(-[a-z0-9]+)+", name)
         assert fault.name == name
         assert fault.description.endswith(".")
         assert "\n" not in fault.description

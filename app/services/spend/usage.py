@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from app.domain.client import no_such_client
+from app.domain.client import is_name, no_such_client
 from app.domain.usage import ENDS, Group, Wanted
 from app.store.engine import Database
 from app.store.spend import budgets, usage
@@ -65,8 +65,9 @@ class Usage:
         """Return all clients', or one's by its name; raises `NotFoundError`."""
         client_id = None
         if client is not None:
-            async with self._database.read() as connection:
-                client_id = await budgets.client_named(connection, client)
+            if is_name(client):
+                async with self._database.read() as connection:
+                    client_id = await budgets.client_named(connection, client)
             if client_id is None:
                 raise no_such_client(client)
         return await self._read(wanted, client_id)

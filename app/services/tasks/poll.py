@@ -41,6 +41,10 @@ POLL_ERROR_WAIT = 30.0
 log = structlog.get_logger(__name__)
 
 
+LOCKED_WAIT = 0.25
+"""Seconds until another look at what is due, and had its row locked by somebody just now."""
+
+
 class Poller:
     """Asks recordInfo, and says when to ask again."""
 
@@ -86,7 +90,7 @@ class Poller:
         for claim in claimed:
             due = replace(claim, pace=self._paces.of(claim.model))
             self._in_flight.start(self._poll(due), f"poll {due.id}")
-        return 0 if claimed else None
+        return 0 if claimed else LOCKED_WAIT
 
     async def drain(self) -> None:
         """Wait until every query that was started has recorded its answer."""

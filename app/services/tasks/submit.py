@@ -38,6 +38,9 @@ RECORD_PATIENCE = 600.0
 ADMIT_PATIENCE = 3.0
 """Seconds that a create waits for its turn to admit, once its task is stored."""
 
+LOCKED_WAIT = 1.0
+"""Seconds until another look at what might be admitted, and was locked, or barred in its turn."""
+
 BUSY_ADMITTING = "Other admissions of this process have waited too long for PostgreSQL."
 
 Sending: TypeAlias = InFlightWork[Columns | None]
@@ -91,7 +94,7 @@ class Submitter:
         self.is_waiting = chance.waits
         if chance.seconds is None or chance.seconds > 0:
             return chance.seconds
-        return 0 if await self.admit(limit, patience=RECORD_PATIENCE) else None
+        return 0 if await self.admit(limit, patience=RECORD_PATIENCE) else LOCKED_WAIT
 
     async def admit(
         self, limit: int = AT_ONCE, *, patience: float = ADMIT_PATIENCE

@@ -14,9 +14,11 @@ from sqlalchemy import (
     ARRAY,
     Boolean,
     Date,
+    Text,
     Uuid,
     and_,
     bindparam,
+    cast,
     delete,
     func,
     null,
@@ -27,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.exact_json import UnreadableDocumentError, read
 from app.domain.task import FINAL, State
 from app.domain.usage import ENDS, METADATA, Entry, Sums, UsageRow
 from app.store.spend.entries import BOOKED, ended
@@ -66,14 +69,34 @@ _SOME = select(UsageEntry.client_id, UsageEntry.id).limit(bindparam("limit")).ct
 _TAKE = (
     delete(UsageEntry)
     .where(UsageEntry.client_id == _SOME.c.client_id, UsageEntry.id == _SOME.c.id)
-    .returning(*(UsageEntry.__table__.c[name] for name in (field.name for field in fields(Entry))))
+    .returning(
+        *(
+            UsageEntry.__table__.c[field.name]
+            for field in fields(Entry)
+            if field.name != "metadata"
+        ),
+        cast(UsageEntry.metadata_, Text).label("metadata"),
+    )
 )
 
 
 async def take(connection: AsyncConnection, *, limit: int) -> Sequence[Entry]:
     """Take entries out, to be added to the sums in the same transaction by its folder."""
     rows = await connection.execute(_TAKE, {"limit": limit})
-    return [Entry(**row) for row in rows.mappings()]
+    return [
+        Entry(**{**row, "metadata": _read_metadata(row["metadata"])}) for row in rows.mappings()
+    ]
+
+
+def _read_metadata(written: str | None) -> Mapping[str, str] | None:
+    """Read it; what nobody can read, and no request can bring, is no reason to fold nothing."""
+    if written is None:
+        return None
+    try:
+        found = read(written)
+    except UnreadableDocumentError:
+        return None
+    return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
 _KEYS = (UsageDay.client_id, UsageDay.day, UsageDay.model, UsageDay.key, UsageDay.value)

@@ -176,6 +176,7 @@ def as_stored(new: NewTask, inserted: Inserted) -> dict[str, Any]:
         "state": State.QUEUED.value,
         "input": Verbatim(render(draft.input)),
         "result_urls": [],
+        "artifacts": Verbatim("[]"),
         "created_at": inserted.created_at,
         "updated_at": inserted.updated_at,
         "version": 1,

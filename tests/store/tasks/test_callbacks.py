@@ -63,6 +63,7 @@ async def test_a_report_is_kept_exactly(database: Database) -> None:
             "source": "query",
             "times_seen": 1,
             "last_seen_at": None,
+            "raw_deleted_at": None,
             "more": 0,
             "verdict": "applied",
             "signature": "unchecked",

@@ -51,15 +51,24 @@ def listing(narrowed: Filter, after: Place | None = None) -> Work:
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
 END = Place(created_at=NOW, id=TASK)
 IN_ORDER: dict[str, tuple[Work, set[str]]] = {
-    "all": (listing(Filter()), {"tasks_listed"}),
-    "the next page": (listing(Filter(), END), {"tasks_listed"}),
-    "a range": (listing(Filter(created_after=NOW, created_before=NOW)), {"tasks_listed"}),
-    "a state": (listing(Filter(states=[State.RUNNING])), {"tasks_listed_by_state"}),
+    "all": (listing(Filter()), {"tasks_listed", "artifacts_pkey"}),
+    "the next page": (listing(Filter(), END), {"tasks_listed", "artifacts_pkey"}),
+    "a range": (
+        listing(Filter(created_after=NOW, created_before=NOW)),
+        {"tasks_listed", "artifacts_pkey"},
+    ),
+    "a state": (
+        listing(Filter(states=[State.RUNNING])),
+        {"tasks_listed_by_state", "artifacts_pkey"},
+    ),
     "a state, the next page": (
         listing(Filter(states=[State.RUNNING]), END),
-        {"tasks_listed_by_state"},
+        {"tasks_listed_by_state", "artifacts_pkey"},
     ),
-    "a frequent pair": (listing(Filter(metadata={"shop": "one"})), {"tasks_listed"}),
+    "a frequent pair": (
+        listing(Filter(metadata={"shop": "one"})),
+        {"tasks_listed", "artifacts_pkey"},
+    ),
     "the feed": (
         lambda connection: feed.read(
             connection, CLIENT, after=FeedPlace(position=20_000), limit=200
