@@ -69,13 +69,13 @@ async def _client(inside: Inside) -> Any:
         return await connection.scalar(text("SELECT id FROM clients"))
 
 
-async def _uploads(inside: Inside, stack: AsyncExitStack) -> httpx.Response:
+async def _uploads(inside: Inside, _: AsyncExitStack) -> httpx.Response:
     inside.services.limits.take(await _caller(inside), Held.UPLOAD)
     return await inside.gateway.http.post("/v1/files", json={"url": "https://files.test/a.png"})
 
 
 async def _caller(inside: Inside) -> Caller:
-    sent = Sent(inside.gateway.api_key, "127.0.0.1", "tests")
+    sent = Sent(key=inside.gateway.api_key, address="127.0.0.1")
     return (await inside.services.authentication.known(sent)).caller
 
 

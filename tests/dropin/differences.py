@@ -67,8 +67,8 @@ DIFFERENCES: Sequence[Difference] = (
         seen="another service",
     ),
     Difference(
-        what="`/api/v1/chat/credit` answers what is left of the client's own budget, or 422 where it"
-        " has none, unless it may see the account's balance: `kie-gateway clients set NAME"
+        what="`/api/v1/chat/credit` answers what is left of the client's own budget, or 422 where"
+        " it has none, unless it may see the account's balance: `kie-gateway clients set NAME"
         " --sees-balance`.",
         why="The balance is the account's, not the service's.",
         where=("another service: other credit.*",),

@@ -39,7 +39,7 @@ BUDGETS = {
     "callback that settles": Cost(7, 1),
     "delivery": Cost(5, 2),
     "query that settles": Cost(11, 3),
-    "idle minute": Cost(179, 97),
+    "idle minute": Cost(180, 99),
 }
 """An issue may add two statements and no transaction to a use case; then it is written here."""
 
