@@ -1,7 +1,7 @@
 """Pools that go from gateway to gateway: opening connections was most of what starting one took.
 
 A connection costs a process of PostgreSQL's with cold caches, and each statement is parsed and
-planned anew on it. Who gets a pool has it for itself, and gives it back idle. Whoever cuts
+planned anew on it. Who gets a pool has it for itself, and gives it back idle. Who cuts
 connections or changes what a session starts with uses a database of its own, or a `Database`.
 """
 

@@ -18,9 +18,9 @@ class Statements:
     transactions: int = 0
     """Those that end with a word of their own, and each statement that is one by itself."""
 
-    def note(self, sql: str, *, alone: bool) -> None:
+    def note(self, sql: str, *, by_itself: bool) -> None:
         self.sent.append(" ".join(sql.split()))
-        self.transactions += alone
+        self.transactions += by_itself
 
 
 @contextmanager
@@ -33,13 +33,13 @@ def recorded() -> Iterator[Statements]:
         connection = await connect(*given, **options)
         # What is prepared is not logged by the driver: SQLAlchemy says it, below.
         connection.add_query_logger(
-            lambda record: found.note(record.query, alone=not record.query.startswith("BEGIN"))
+            lambda record: found.note(record.query, by_itself=not record.query.startswith("BEGIN"))
         )
         return connection
 
     def executing(connection: Any, _: object, sql: str, *__: object) -> None:
         level = connection.get_execution_options().get("isolation_level")
-        found.note(sql, alone=level == "AUTOCOMMIT")
+        found.note(sql, by_itself=level == "AUTOCOMMIT")
 
     asyncpg.connect = connecting
     event.listen(Engine, "before_cursor_execute", executing)

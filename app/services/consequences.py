@@ -22,7 +22,7 @@ class Consequences:
         self.counts: list[Callable[[], None]] = []
 
     def wake(self, *topics: str | UUID, after: float = 0.0) -> None:
-        """Wake whoever waits for these topics, where there is something to do `after` seconds.
+        """Wake who waits for these topics, where there is something to do `after` seconds.
 
         A task's topic is its id.
         """

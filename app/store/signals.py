@@ -131,7 +131,7 @@ class Signals:
     """Wakes who waits for a topic when something was committed about it.
 
     A topic is one of the constants above or a task's id as 32 hex digits; `after` says when there
-    will be something to do. A wake-up may be lost or come twice: whoever is woken looks again.
+    will be something to do. A wake-up may be lost or come twice: who is woken looks again.
     """
 
     def __init__(self, dsn: str) -> None:

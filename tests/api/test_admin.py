@@ -619,7 +619,8 @@ async def test_operators_see_names_and_no_secrets(
     admin: Admin, sql: Sql, upstream: Upstream
 ) -> None:
     task_id = await lost(admin, sql, upstream)
-    assert (await admin.asks("PUT", "/clients/tests/budgets/day", {"credits": 9})).is_success
+    budget = {"credits": 9, "mode": "warn"}
+    assert (await admin.asks("PUT", "/clients/tests/budgets/day", budget)).is_success
     await admin.gateway.create(input={"prompt": PROMPT}, webhook_url=HOOK, metadata={"m": PROMPT})
     await sql.execute("UPDATE tasks SET parked_at = now()")
     token = upstream.creates[-1]["callBackUrl"].rpartition("/")[2]

@@ -215,7 +215,7 @@ async def bound(sql: Connection, credits_: Decimal) -> None:
 
 
 async def settled(sql: Connection) -> None:
-    """Wait until kie.ai has stated each task's end and cost, whoever died meanwhile."""
+    """Wait until kie.ai has stated each task's end and cost, who died meanwhile."""
 
     async def look() -> bool | None:
         return await sql.fetchval(ENDED) or None

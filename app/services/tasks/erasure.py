@@ -80,7 +80,7 @@ class Erasure:
         cancel: bool = False,
         progress: Progress = lambda _: None,
     ) -> Erased:
-        """Erase a client: from here on it is marked, and whoever works goes on with it.
+        """Erase a client: from here on it is marked, and who works goes on with it.
 
         Tasks that kie.ai has are erased once they have ended. Raises `NotFoundError`, and, changing
         nothing, `NotErasableError` where tasks are not final, unless `cancel` says what with them.

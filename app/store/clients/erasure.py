@@ -24,7 +24,7 @@ async def lock(connection: AsyncConnection, name: str) -> RowMapping | None:
 
 
 async def begin(connection: AsyncConnection, name: str) -> None:
-    """Mark a client: whoever takes it up goes on from there."""
+    """Mark a client: who takes it up goes on from there."""
     await connection.execute(_BEGIN, {"client_name": name})
 
 

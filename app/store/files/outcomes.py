@@ -1,7 +1,7 @@
 """How copies end: stored, tried again, given up, removed.
 
-Whoever records the end of a copy has locked its task first: so the last of a task's files knows
-that it is the last, and whoever deletes the task is not met halfway.
+Who records the end of a copy has locked its task first: so the last of a task's files knows
+that it is the last, and who deletes the task is not met halfway.
 """
 
 from dataclasses import dataclass

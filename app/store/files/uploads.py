@@ -122,7 +122,7 @@ WITH gone AS (
 )
 SELECT count(*) FROM gone
 """
-"""Whoever removes copies of results removes these as well; until then a row says where they are."""
+"""Who removes copies of results removes these as well; until then a row says where they are."""
 _FORGET_OLD = text(
     _OWED.format(
         which="""id IN (

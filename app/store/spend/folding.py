@@ -36,7 +36,7 @@ from app.store.spend.entries import BOOKED, ended
 from app.store.tables import Model, ModelHour, SpendDay, Task, UsageDay, UsageEntry
 
 _FOLDERS = 0x5BE4D
-"""The advisory lock of whoever folds."""
+"""The advisory lock of who folds."""
 
 _CLIENT = bindparam("of_client", type_=Uuid)
 _BECOME_FOLDER = select(func.pg_try_advisory_xact_lock(_FOLDERS, type_=Boolean))

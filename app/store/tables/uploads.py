@@ -24,7 +24,7 @@ class File(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[Digest]
     url: Mapped[str]
-    """Where kie.ai has it, for whoever knows the URL."""
+    """Where kie.ai has it, for who knows the URL."""
     expires_at: Mapped[datetime]
     """When kie.ai deletes it."""
     object_name: Mapped[str | None]

@@ -94,7 +94,7 @@ IS_UNRELEASED = and_(
     Task.due_at.is_(None),
     Task.created_at < ONCE - interval(literal(RELEASED_WITHIN)),
 )
-"""Whoever stored it is gone, or said no."""
+"""Who stored it is gone, or said no."""
 
 _UNRELEASED = (
     select(Task.id)

@@ -135,4 +135,4 @@ async def test_files_are_forgotten_by_age_and_by_client(place: Place) -> None:
         assert await uploads.forget_clients(connection, place.client_id) == 1
     assert await place.sql.fetchval("SELECT count(*) FROM files") == 0
     left = "SELECT count(*) FROM artifacts WHERE state = 'deleting' AND object IS NOT NULL"
-    assert await place.sql.fetchval(left) == 3  # whoever removes copies of results finds them
+    assert await place.sql.fetchval(left) == 3  # who removes copies of results finds them

@@ -230,7 +230,7 @@ async def test_parallel_creates_are_never_more_than_the_budget_covers(
 
 
 async def test_a_settlement_waits_for_no_create(services: Services, sql: Sql) -> None:
-    """Whoever creates has the budgets' lock, and settling takes none of them."""
+    """Who creates has the budgets' lock, and settling takes none of them."""
     client_id = await client(services, sql)
     await bound(services, 100)
     task_id = await create(services, client_id)

@@ -1,4 +1,4 @@
-"""Erasing while others write: whoever comes first, nothing that was said is left."""
+"""Erasing while others write: who comes first, nothing that was said is left."""
 
 import asyncio
 import json
