@@ -94,6 +94,10 @@ ON CONFLICT DO NOTHING
 """
 ).bindparams(_IDS, bindparam("keep_keys", type_=Boolean))
 """As `tombstones.digest_of` has it."""
+_HOLD = text(
+    "SELECT id FROM deliveries WHERE task_id = ANY (:ids) ORDER BY id FOR UPDATE"
+).bindparams(_IDS)
+"""Whose attempt ends just now has noted its URL by then, or finds no delivery to note it for."""
 _URLS = """
 DELETE FROM {table} AS noted USING (
     SELECT client_id, webhook_url AS url FROM tasks WHERE id = ANY (:ids)
@@ -117,6 +121,7 @@ async def erase(connection: AsyncConnection, ids: Collection[UUID], *, keep_keys
     """
     await connection.execute(_BURY, {"ids": list(ids), "keep_keys": keep_keys})
     await entries.forget(connection, ids)
+    await connection.execute(_HOLD, {"ids": list(ids)})
     for statement in _NOTED_URLS:
         await connection.execute(statement, {"ids": list(ids)})
     await _delete_content(connection, ids)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.services.services import Services
+from app.services.tasks.submit import LOCKED_WAIT
 from tests.gateway import Gateway
 from tests.services.stage import ask
 from tests.upstream import Upstream, refused, succeeded
@@ -20,7 +21,7 @@ async def test_a_create_whose_process_died_is_unconfirmed_and_never_queued(
     )
     assert await services.sweeper.sweep() == 0
     assert (await gateway.task(task["id"]))["state"] == "unconfirmed"
-    assert await services.submitter.submit_due(10) is None
+    assert await services.submitter.submit_due(10) == LOCKED_WAIT  # it is not sent any more
     assert len(upstream.creates) == 1
     upstream.has("told-by-callback", succeeded("told-by-callback"))
     await gateway.call_back(upstream.callback_path, succeeded("told-by-callback"))

@@ -9,6 +9,7 @@ import pytest
 from app.domain.errors import DatabaseUnavailableError
 from app.domain.task import State
 from app.services.services import Services
+from app.services.tasks.submit import LOCKED_WAIT
 from app.store.tasks.sweep import RELEASED_WITHIN
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
@@ -71,7 +72,7 @@ async def test_what_nobody_released_is_withdrawn_and_nobody_else_sends_it(
         )
         for age in (RELEASED_WITHIN - 5, RELEASED_WITHIN + 1)
     ]
-    assert await services.submitter.submit_due(50) is None
+    assert await services.submitter.submit_due(50) == LOCKED_WAIT
     assert await services.submitter.admit() == {}
     await services.sweeper.sweep()
     states = dict(await sql.fetch("SELECT id, state FROM tasks"))
