@@ -21,7 +21,7 @@ async def test_a_create_whose_process_died_is_unconfirmed_and_never_queued(
     )
     assert await services.sweeper.sweep() == 0
     assert (await gateway.task(task["id"]))["state"] == "unconfirmed"
-    assert await services.submitter.submit_due(10) == LOCKED_WAIT  # it is not sent any more
+    assert await services.submitter.submit_due(10) is None
     assert len(upstream.creates) == 1
     upstream.has("told-by-callback", succeeded("told-by-callback"))
     await gateway.call_back(upstream.callback_path, succeeded("told-by-callback"))
@@ -64,7 +64,7 @@ async def test_a_task_that_could_not_be_sent_in_time(
     task = await gateway.create(submit_within=60)
     await sql.execute("UPDATE tasks SET submit_by = now(), due_at = now()")
     await sql.execute("UPDATE kie_account SET held_until = now()")
-    assert await services.submitter.submit_due(10) is None
+    assert await services.submitter.submit_due(10) == LOCKED_WAIT
     assert await services.sweeper.sweep() == 0
     after = await gateway.task(task["id"])
     assert (after["state"], after["fail_code"]) == ("failed", "submit_deadline")
