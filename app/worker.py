@@ -141,20 +141,21 @@ async def _stopped(shutdown: Shutdown, workers: Sequence["asyncio.Task[None]"]) 
 
 async def _turning(loop: Loop, services: Services, shutdown: Shutdown) -> None:
     tries, health = 0, services.health
-    health.beat(loop.name)
     with services.signals.alarm(*loop.topics, only_if=loop.only_if) as alarm:
         while True:
             alarm.clear(all_=loop.foresees)
+            health.beat(loop.name)
             try:
                 rest = await _whole(loop, shutdown)
                 tries = 0
             except Exception as error:  # noqa: BLE001  # a loop outlives whatever a turn meets
                 rest, tries = None, tries + 1
                 _log_trouble(loop.name, tries, error)
-            health.beat(loop.name)
             rest = loop.every if rest is None else min(rest, loop.every)
             if rest > 0 or tries > 0:
-                await alarm.wait(_spread(rest + _pause(tries)))
+                wait = _spread(rest + _pause(tries))
+                health.beat(loop.name, rests=wait)
+                await alarm.wait(wait)
 
 
 async def _whole(loop: Loop, shutdown: Shutdown) -> float | None:

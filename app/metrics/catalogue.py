@@ -279,7 +279,8 @@ LOOP_SILENT = Metric(
     name="kie_gateway_loop_silent_seconds",
     kind=Kind.GAUGE,
     labels={"loop": LOOPS},
-    meaning="Seconds since a loop of this process last came round; absent where none runs.",
+    meaning="Seconds for which a loop of this process has not come round, beyond the rest that it "
+    "meant to take; absent where none runs.",
 )
 LOOP_STUCK = Metric(
     name="kie_gateway_loop_stuck",

@@ -54,14 +54,14 @@ class Health:
         """Be unfit for work from now on: what balances must not send any more here."""
         self._ending = True
 
-    def beat(self, loop: str) -> None:
-        """Note that a loop has come round."""
-        self._beats[loop] = self._monotonic()
+    def beat(self, loop: str, *, rests: float = 0.0) -> None:
+        """Note that a loop has come round, and for how many seconds it means to rest."""
+        self._beats[loop] = self._monotonic() + rests
 
     def silences(self) -> Mapping[str, float]:
-        """Return the seconds since each loop's last beat."""
+        """Return for how many seconds each loop has been silent beyond its rest."""
         now = self._monotonic()
-        return {name: now - at for name, at in self._beats.items()}
+        return {name: max(0.0, now - at) for name, at in self._beats.items()}
 
     def stuck(self) -> frozenset[str]:
         """Return the loops that are stuck; logs each once as it hangs and once as it is back."""

@@ -72,12 +72,13 @@ async def working(
     make_settings: Callable[..., Settings],
     dsn: str,
 ) -> AsyncIterator[Working]:
-    """Two loops at work under a clock that stands still, one about to hang."""
+    """Loops at work under a clock that stands still: one is about to hang, one rests for long."""
     clock, hanging, turning = Clock(), Turns(), Turns()
     hanging.go.clear()
     loops = [
         Loop(name="poll", turn=hanging, every=0.01, topics=(POLL,)),
         Loop(name="sweep", turn=turning, every=0.01, topics=(SWEEP,)),
+        Loop(name="retain", turn=Turns(), every=10 * SILENT_AFTER, topics=()),
     ]
     async with wired(make_settings(), dsn, monotonic=clock) as services:
         app = FastAPI()
@@ -118,6 +119,8 @@ async def test_a_loop_that_hangs_is_told_of_once_and_once_when_it_is_back(
         assert await working.loop_metrics() == {
             'silent_seconds{loop="poll"}': SILENT_AFTER + 1,
             'silent_seconds{loop="sweep"}': 0,
+            'silent_seconds{loop="retain"}': 0,
+            'stuck{loop="retain"}': 0,
             'stuck{loop="poll"}': 1,
             'stuck{loop="sweep"}': 0,
         }
