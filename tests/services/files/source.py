@@ -51,21 +51,27 @@ class Source:
     go: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared: answers under /held wait."""
     port: int = 0
+    serving: "set[asyncio.Task[None] | None]" = field(default_factory=set)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-            headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
-            path = request.split(" ")[1]
-            self.asked.append((path, headers))
-            if path.startswith("/held"):
-                await self.go.wait()
-            await self.files.get(path, whole(b"no", status="404 Not Found"))(writer)
-            await writer.drain()
-        writer.close()
+        self.serving.add(asyncio.current_task())
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+                headers = dict(line.lower().split(": ", 1) for line in lines if ": " in line)
+                path = request.split(" ")[1]
+                self.asked.append((path, headers))
+                if path.startswith("/held"):
+                    await self.go.wait()
+                await self.files.get(path, whole(b"no", status="404 Not Found"))(writer)
+                await writer.drain()
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()  # before the event loop ends
 
 
 @asynccontextmanager
@@ -77,3 +83,7 @@ async def source() -> AsyncIterator[Source]:
         yield at
     finally:
         await closed(listener)
+        left = [task for task in at.serving if task is not None and not task.done()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
