@@ -32,7 +32,7 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "HTTP": (),
     "Processes": (),
 }
-"""Which metrics stand in which row, by the ends of their names; others go where they belong by
+"""Which metrics are in which row, by the ends of their names; others go where they belong by
 `_BEGINNINGS`, and the rest to the last row."""
 
 _BEGINNINGS = {
