@@ -15,7 +15,8 @@ Serve = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
 def head(status: str, *lines: str) -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode()
+    """Says that the connection ends, as it does: else a client asks twice on a reused one."""
+    return "\r\n".join([f"HTTP/1.1 {status}", "Connection: close", *lines, "", ""]).encode()
 
 
 def whole(body: bytes = PICTURE, kind: str = "image/png", status: str = "200 OK") -> Serve:

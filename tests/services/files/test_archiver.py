@@ -67,7 +67,7 @@ async def test_each_file_is_stored_once_with_its_hash(stage: Stage) -> None:
 
 LONG = head("200 OK", "Content-Type: image/png", "Content-Length: 2000000")
 HALF = head("200 OK", "Content-Type: image/png", "Content-Length: 1000") + b"x" * 500
-OPEN = head("200 OK", "Content-Type: image/png", "Connection: close") + b"x" * 500
+OPEN = head("200 OK", "Content-Type: image/png") + b"x" * 500
 ZIPPED = head("200 OK", "Content-Encoding: gzip", "Content-Length: 3") + b"abc"
 AWAY = head("302 Found", "Location: http://127.0.0.1/", "Content-Length: 0")
 
