@@ -16,6 +16,7 @@ from app.domain.errors import (
     InsufficientScopeError,
     UnauthenticatedError,
 )
+from app.domain.limits import Count
 from app.metrics import Metrics
 from app.services.clients.known_keys import KnownKeys
 from app.services.clients.limits import Known, Limits
@@ -92,8 +93,22 @@ class Authentication:
     # -- callers
 
     def whose(self, authorization: str, address: str) -> Hashable:
-        """Return for whom a request counts whose key is not checked yet: see `KnownDigests`."""
-        return self._good.line(digest(authorization.removeprefix("Bearer ")), address)
+        """Return for whom a request counts whose key is not checked yet.
+
+        The client, where the key was looked up a moment ago; else see `KnownDigests`.
+        """
+        hashed = digest(authorization.removeprefix("Bearer "))
+        found = self._known_keys.get(hashed)
+        return found.caller.client_id if found else self._good.line(hashed, address)
+
+    def count_refused(self, authorization: str) -> Count | None:
+        """Count a request that is refused before its key is checked; None: nobody knows whose."""
+        hashed = digest(authorization.removeprefix("Bearer "))
+        over = self._limits.still_over(hashed)
+        if over is not None:
+            return over.count
+        found = self._known_keys.get(hashed)
+        return self._limits.count(found.caller, hashed) if found else None
 
     async def known(self, sent: Sent) -> Known:
         """Return whose key it is, and count the request; `allowed` says what follows.

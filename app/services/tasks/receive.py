@@ -22,6 +22,7 @@ from app.metrics import Metrics
 from app.services.consequences import Consequences
 from app.services.tasks.intake import Intake
 from app.store.engine import Connection
+from app.store.sharing import ERRAND, SENDER_WAITS
 from app.store.tasks import rows
 
 PATIENCE = 12.0
@@ -88,6 +89,7 @@ class Receiver:
         kie.ai is asked. Raises `DatabaseUnavailableError` after `PATIENCE`, and `NotFoundError`
         where the URL has ended.
         """
+        ERRAND.set(SENDER_WAITS)
         content = await apart(read_callback, body) if whole else CUT_OFF
         callback = self._statement(task_id, body, headers, content)
 
