@@ -26,9 +26,8 @@ from app.kie.uploads import KieUploads, upload_session
 from app.metrics import Metrics
 from app.outbound.archive import Archive
 from app.outbound.connections import session
-from app.outbound.fetch import Fetcher as ResultFetcher
+from app.outbound.fetch import Fetcher
 from app.outbound.sender import Sender
-from app.outbound.uploads import Fetcher
 from app.services.account.admission import Admission
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
@@ -258,7 +257,7 @@ def build(
     submitter = Submitter(intake, kie, leases, urls, inputs, admission, new_id, metrics)
     account = Account(working, kie, lifecycle.run, policy, chance)
     budgets = Budgets(database)
-    fetcher = ResultFetcher(
+    fetcher = Fetcher(
         outside.results or outside.callers,
         files_guard(settings),
         stall=settings.archive_stall,
@@ -389,7 +388,9 @@ def _uploads(
         stall=settings.upload_stall_timeout,
         types=settings.upload_types,
     )
-    fetcher = Fetcher(outside.fetching, public_guard(settings))
+    fetcher = Fetcher(
+        outside.fetching, public_guard(settings), stall=terms.stall, most=terms.max_bytes
+    )
     return (
         Uploads(pools.callers, kie, fetcher, archive, terms, new_id, metrics),
         Renewal(pools.working, kie, archive, terms),
