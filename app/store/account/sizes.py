@@ -40,6 +40,7 @@ from sqlalchemy.orm import aliased
 from app.domain.admission import Limits, QueueBounds
 from app.store.account.limits import CLIENT_OPEN, MAY_SEND, QUEUED, given_limits
 from app.store.account.pairs import held_pair_of
+from app.store.prepared import Prepared
 from app.store.sql import NOW, interval, seconds
 from app.store.tables import Client, ClientQueue, KieAccount, KieBreaker, QueueSize, Task
 
@@ -280,7 +281,7 @@ def _queued() -> Select[int, int, int, int, bool]:
     )
 
 
-_QUEUED = _queued()
+_QUEUED = Prepared(_queued())
 
 
 async def queued(
@@ -293,5 +294,5 @@ async def queued(
         "queued_tasks": bounds.tasks,
         "queued_bytes": bounds.bytes,
     }
-    row = (await connection.execute(_QUEUED, parameters)).one()
-    return Queued(**row._mapping)  # noqa: SLF001  # its public accessor of names
+    (row,) = await _QUEUED.mappings(connection, parameters)
+    return Queued(**row)
