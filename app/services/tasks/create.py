@@ -239,7 +239,7 @@ class Creates:
         queued = await sizes.queued(connection, new.client_id, limits, self._policy.queue)
         if refuse and queued.is_over:
             raise _queue_full(queued, retry_after=limits.creates.window)
-        if queued.may_send and queued.tasks == 1:
+        if queued.may_send:
             return 0
         found = await forecast.forecast(connection, new.client_id, [new.id], limits)
         ahead = found.get(new.id)

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-NEXT = 2
-"""Transactions that wait in line: all others of the process's connections are for work."""
+NEXT = 4
+"""Transactions that wait in line at most."""
 
 PATIENCE = 0.25
 """Seconds that they wait."""
