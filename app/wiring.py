@@ -11,7 +11,6 @@ from importlib import metadata
 from uuid import UUID
 
 import aiohttp
-import httpx
 from uuid_utils.compat import uuid7
 
 from app.config import Settings
@@ -107,7 +106,7 @@ CONNECT_TIMEOUT = 5.0
 class Outside:
     """The connections of a process to all that is outside, but for PostgreSQL."""
 
-    kie: httpx.AsyncClient
+    kie: aiohttp.ClientSession
     callers: aiohttp.ClientSession
     uploading: aiohttp.ClientSession
     fetching: aiohttp.ClientSession
@@ -188,16 +187,17 @@ async def _files_http(settings: Settings) -> AsyncIterator[aiohttp.ClientSession
         yield files
 
 
-def _kie_http(settings: Settings) -> httpx.AsyncClient:
-    proxy = settings.egress_proxy
+def _kie_http(settings: Settings) -> aiohttp.ClientSession:
     return http_client(
         connect=CONNECT_TIMEOUT,
         read=None,
-        write=settings.kie_timeout,
         pool=settings.kie_timeout,
         ca_bundle=ca_bundle(settings),
-        proxy=proxy.get_secret_value() if proxy else None,
     )
+
+
+def _proxy(settings: Settings) -> str | None:
+    return settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
 
 
 def build(
@@ -222,6 +222,7 @@ def build(
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
         timeout=settings.kie_timeout,
         max_answer=settings.kie_max_answer_bytes,
+        proxy=_proxy(settings),
     )
     database, working = pools.callers, pools.working
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
@@ -376,12 +377,11 @@ def _uploads(
     archive: Archive | None,
     metrics: Metrics,
 ) -> tuple[Uploads, Renewal]:
-    proxy = settings.egress_proxy
     kie = KieUploads(
         outside.uploading,
         base_url=settings.kie_upload_url,
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
-        proxy=proxy.get_secret_value() if proxy else None,
+        proxy=_proxy(settings),
     )
     terms = UploadTerms(
         max_bytes=settings.max_upload_bytes,

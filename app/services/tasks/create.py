@@ -28,6 +28,7 @@ from app.services.limits.refusals import LimitRefusals
 from app.services.spend.spending import Spending
 from app.services.tasks.inputs import Inputs
 from app.services.tasks.lifecycle import Lifecycle
+from app.services.tasks.line import Place
 from app.services.tasks.submit import RECORD_PATIENCE, Sending, Submitter
 from app.store.account import forecast, sizes
 from app.store.account.admission import ClaimedTask
@@ -115,10 +116,11 @@ class Creates:
             async with (
                 self._spending.turn(client_id),
                 self._submitter.recovered(claim, unwanted=unwanted),
+                self._submitter.line.place() as place,
             ):
                 admitted = await self._lifecycle.run(
                     lambda connection, consequences: self._store(
-                        connection, consequences, new, claim, files
+                        connection, consequences, new, claim, files, place
                     )
                 )
         except DatabaseUnavailableError as error:
@@ -135,7 +137,7 @@ class Creates:
             await self._release(new)
         if admitted.its_turn:
             with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
-                sent |= await self._submitter.admit()
+                sent |= await self._submitter.admit(wanted=new.id)
         return Created(
             id=admitted.stored.id,
             snapshot=admitted.snapshot,
@@ -188,6 +190,7 @@ class Creates:
         new: NewTask,
         claim: Claim,
         files: Mapping[str, UUID],
+        place: Place,
     ) -> _Admitted:
         """Store and admit in one transaction.
 
@@ -208,6 +211,7 @@ class Creates:
             wait = await self._look_ahead(connection, new, refuse=stored.inserted)
             if stored.reserve is not None:
                 await self._spending.require(connection, new.client_id, new.id, stored.reserve)
+            await place.come()
             claimed = await self._submitter.claim(connection, claim)
             consequences.wake(new.id)
             if not _is_among(claimed, new.id):
@@ -235,7 +239,7 @@ class Creates:
         queued = await sizes.queued(connection, new.client_id, limits, self._policy.queue)
         if refuse and queued.is_over:
             raise _queue_full(queued, retry_after=limits.creates.window)
-        if queued.may_send and queued.tasks == 1:
+        if queued.may_send:
             return 0
         found = await forecast.forecast(connection, new.client_id, [new.id], limits)
         ahead = found.get(new.id)
