@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from app.api.answers import ExactJSON
 from app.api.bodies import client_body
 from app.api.cursors import id_cursor, page_cursor, read_id_cursor, read_page_cursor
-from app.api.deps import CallerDep, ClientDep, ServicesDep, needs
+from app.api.deps import CallerDep, ClientDep, ServicesDep, needs, services_of
 from app.api.holding import held, held_if_room
 from app.api.instants import Instant, query_instant
 from app.api.openapi import body_of, refusals
@@ -60,7 +60,7 @@ ERASED = {410: TaskErasedError}
 )
 @needs(Scope.TASKS_WRITE)
 async def create_task(
-    services: ServicesDep,
+    request: Request,
     caller: CallerDep,
     key: IdempotencyKeyDep,
     body: Annotated[TaskCreate, Depends(client_body(TaskCreate))],
@@ -70,6 +70,7 @@ async def create_task(
 
     The answer is 201 with the task in its current state, whatever kie.ai answered.
     """
+    services = services_of(request)
     draft = Draft(**{name: getattr(body, name) for name in TaskCreate.model_fields})
     created = await services.creates.create(caller.client_id, draft, key)
     with held_if_room(services, caller, wait) as granted:
@@ -192,11 +193,9 @@ async def wait_for_tasks(
     responses=refusals(401, 403, 404, 410, 422, 429, 503, as_in=ERASED),
 )
 @needs(Scope.TASKS_READ)
-async def read_task(
-    request: Request, services: ServicesDep, caller: CallerDep, task_id: UUID, wait: WaitDep
-) -> Response:
+async def read_task(request: Request, caller: CallerDep, task_id: UUID, wait: WaitDep) -> Response:
     """Return the task as it is, or, held by `wait`, once it is final or the time is over."""
-    client = caller.client_id
+    services, client = services_of(request), caller.client_id
     if wait.seconds:
         async with held(request, services, caller) as hung_up:
             waiting = services.reader.when_final(

@@ -65,7 +65,7 @@ class Prepared:
         """Run it; returns its rows."""
         found = await self._run(connection, parameters)
         if isinstance(found, Result):
-            return found.all() if found.returns_rows else ()
+            return found.all() if getattr(found, "returns_rows", True) else ()
         ready, records = found
         return [ready.row(ready.values(record)) for record in records]
 

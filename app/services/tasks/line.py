@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 NEXT = 4
 """Transactions that wait in line at most."""
 
-PATIENCE = 0.25
+PATIENCE = 1.0
 """Seconds that they wait."""
 
 
