@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from tools.docs.calling import calling_page
+from tools.docs.commands import commands_page
 from tools.docs.dashboard import dashboard
 from tools.docs.metrics import metrics_page
 from tools.docs.openapi import openapi_document
@@ -11,6 +12,7 @@ from tools.docs.states import states_page, states_picture
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "calling.md": calling_page,
+    "commands.md": commands_page,
     "dashboard.json": dashboard,
     "metrics.md": metrics_page,
     "openapi.json": openapi_document,

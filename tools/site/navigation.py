@@ -6,11 +6,18 @@ from pathlib import Path
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Start": ("index.md", "tour.md", "glossary.md"),
     "Call it": (
-        *("calling.md", "client.md", "receiving.md", "states.md", "errors.md", "uploads.md"),
-        *("migrating.md", "compat.md"),
+        *("calling.md", "client.md", "receiving.md", "api.md", "states.md", "errors.md"),
+        *("uploads.md", "migrating.md", "compat.md"),
     ),
     "Run it": (
-        *("deploying.md", "settings.md", "operating.md", "metrics.md", "spending.md"),
+        *(
+            "deploying.md",
+            "settings.md",
+            "commands.md",
+            "operating.md",
+            "metrics.md",
+            "spending.md",
+        ),
         *("retention.md", "archive.md", "leaks.md", "threat-model.md", "SECURITY.md"),
         "CHANGELOG.md",
     ),

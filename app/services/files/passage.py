@@ -92,7 +92,10 @@ class Passage:
         self._moved()
         self.bytes += len(chunk)
         if self.bytes > self._max_bytes:
-            detail = f"A file may have {self._max_bytes} bytes (GATEWAY_MAX_UPLOAD_BYTES)."
+            detail = (
+                f"A file may have {self._max_bytes} bytes (GATEWAY_MAX_UPLOAD_BYTES), and this one "
+                "has more."
+            )
             raise BodyTooLargeError(detail)
         return chunk
 
