@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SITE := build/site-env
 # Bytecode is kept, whatever the machine prefers: each process of the tests would compile all code anew.
 unexport PYTHONDONTWRITEBYTECODE
 # One worker for each core; each has a database, and a server admits only so many connections.
@@ -10,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 QUICK := tests/domain tests/kie tests/outbound tests/store $(filter-out tests/test_embedded.py,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events attacks sbom image-check bench compat lock docs clean
+.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events attacks sbom image-check bench compat lock docs site clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,10 +83,21 @@ docs: $(READY) ## write the pages that are made from the code
 	$(BIN)/python -m tools.docs
 	$(BIN)/python -m tests.tour
 
+site: $(SITE)/.ready ## build the documentation with navigation and search into build/site, and check its links
+	@$(SITE)/bin/python -m tools.site
+
+$(SITE)/.ready: requirements-site.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@echo "setup: the site's builder in $(SITE)"
+	@$(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-site.lock
+	@touch $@
+
 lock: $(READY) ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra archive --upgrade -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --extra dev -c requirements.lock --upgrade -o requirements-dev.lock pyproject.toml
+	echo zensical==0.0.50 | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements-site.lock -
 	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements-dev.lock -o requirements-build.lock -
 
 clean: ## remove the environment and the caches
-	rm -rf .venv .coverage build/compat .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .coverage build/compat build/site build/site-env build/site-source build/zensical.toml .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -23,6 +23,7 @@ from simulator.creates import CreateRecord
 from simulator.faults import FAULTS
 from simulator.latency import Delays, Latency
 from simulator.limits import Limits
+from simulator.models import Models
 from simulator.vendor import Query, Vendor
 
 Self = TypeVar("Self")
@@ -68,6 +69,7 @@ class Control:
         random_faults: RandomFaults,
         delays: Delays,
         vendor: Vendor,
+        models: Models,
     ) -> None:
         self._account = account
         self._callback_sender = callback_sender
@@ -75,6 +77,7 @@ class Control:
         self._random_faults = random_faults
         self._delays = delays
         self._vendor = vendor
+        self._models = models
 
     def routes(self) -> list[Route]:
         return [
@@ -88,6 +91,7 @@ class Control:
             Route("/simulator/account", self.change_account, methods=["PUT"]),
             Route("/simulator/prices", self.prices, methods=["GET"]),
             Route("/simulator/prices", self.set_prices, methods=["PUT"]),
+            Route("/simulator/models", self.models),
             Route("/simulator/ledger", self.ledger, methods=["GET"]),
             Route("/simulator/ledger", self.reset, methods=["DELETE"]),
             Route("/simulator/truth", self.truth),
@@ -160,6 +164,10 @@ class Control:
         """Set what creates of these models cost from now on, until the ledger is cleared."""
         self._account.prices |= _PRICES.validate_json(await request.body())
         return await self.prices(request)
+
+    async def models(self, _: Request) -> Response:
+        """Show the models that are known, and whether others are refused."""
+        return answer({"known": sorted(self._models.known), "strict": self._models.strict})
 
     async def ledger(self, _: Request) -> Response:
         """Show every create that was accepted, and what it cost."""

@@ -15,6 +15,7 @@ from simulator.bodies import RefusedError, read_create
 from simulator.chance import Plan, Plans
 from simulator.create_faults import CREATE_FAULTS, USUAL, Treatment
 from simulator.faults import Kind
+from simulator.models import WARNING, Models
 
 
 class Outcome(StrEnum):
@@ -49,6 +50,7 @@ class Creates:
         self,
         account: Account,
         plans: Plans,
+        models: Models,
         on_accepted: Callable[[Task], Awaitable[None]],
         *,
         check_key: Callable[[Request], None],
@@ -56,6 +58,7 @@ class Creates:
     ) -> None:
         self._account = account
         self._plans = plans
+        self._models = models
         self._on_accepted = on_accepted
         self._check_key = check_key
         self._base_url = base_url
@@ -79,6 +82,8 @@ class Creates:
             await self._on_accepted(task)
         named = task or self._repeated(treatment)
         usual = answer(envelopes.created(named)) if named else Response()
+        if task is not None and (warning := self._models.check(task.body.model)):
+            usual.headers[WARNING] = warning
         return await treatment.reply(request, usual, seconds)
 
     def _repeated(self, treatment: Treatment) -> Task | None:
@@ -106,7 +111,9 @@ class Creates:
         try:
             self._check_key(request)
             self._account.check_limits(now)
-            task = self._account.create(read_create(body), self._base_url(request), now, plan)
+            wanted = read_create(body)
+            self._models.check(wanted.model)
+            task = self._account.create(wanted, self._base_url(request), now, plan)
         except RefusedError as refusal:
             self._record(now, Outcome.REFUSED, refusal.code, bodies.callback_url(body))
             raise

@@ -25,6 +25,7 @@ from simulator.control import Control
 from simulator.envelopes import envelope
 from simulator.latency import Delays, Latency
 from simulator.limits import Limits
+from simulator.models import Models
 from simulator.uploads import Uploads
 from simulator.vendor import Vendor
 
@@ -69,6 +70,10 @@ class Options:
     """Seconds that the answer to a create takes, the least and the most. None: it comes at once."""
     query_latency: tuple[float, float] | None = None
     """The same for queries."""
+    models: tuple[str, ...] = ()
+    """Models that it knows besides its own list."""
+    strict_models: bool = False
+    """Whether a create with another model is refused, as kie.ai does; else it is only warned of."""
 
     def limits(self) -> Limits:
         """Raise ValueError where they make no sense."""
@@ -100,6 +105,7 @@ def create_app(options: Options) -> ASGIApp:
     callback_sender = CallbackSender(
         hmac_key=options.hmac_key, retry_delay=options.callback_retry_delay
     )
+    models = Models(options.models, strict=options.strict_models)
     delays = Delays(options.seed, options.latency())
     vendor = Vendor(
         account,
@@ -107,10 +113,11 @@ def create_app(options: Options) -> ASGIApp:
         plans,
         ApiKeyCheck(options.api_key),
         delays,
+        models,
         public_url=options.public_url,
         callback_delay=options.callback_delay,
     )
-    control = Control(account, callback_sender, plans, random_faults, delays, vendor)
+    control = Control(account, callback_sender, plans, random_faults, delays, vendor, models)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -18,6 +18,7 @@ from simulator.callbacks import CallbackSender
 from simulator.chance import Plans
 from simulator.creates import CreateRecord, Creates
 from simulator.latency import Call, Delays
+from simulator.models import Models
 
 LINK_SECONDS = 20 * 60
 """Seconds; not enforced here."""
@@ -43,6 +44,7 @@ class Vendor:
         plans: Plans,
         key_check: ApiKeyCheck,
         delays: Delays,
+        models: Models,
         *,
         public_url: str | None,
         callback_delay: float,
@@ -56,7 +58,12 @@ class Vendor:
         self.queries: list[Query] = []
         """In the order of their arrival."""
         self._creates = Creates(
-            account, plans, self._send_callbacks, check_key=key_check.check, base_url=self._base_url
+            account,
+            plans,
+            models,
+            self._send_callbacks,
+            check_key=key_check.check,
+            base_url=self._base_url,
         )
 
     @property

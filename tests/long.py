@@ -74,6 +74,11 @@ PARTS = (
         ),
     ),
     Part(
+        name="the documentation's site",
+        seconds=40,
+        command=("pytest", "-q", "-m", "long", "tests/test_site.py"),
+    ),
+    Part(
         name="what a database goes through, one event after the other: promise 10",
         seconds=840,
         command=("pytest", "-q", "-m", "long", EVENTS),

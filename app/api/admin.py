@@ -338,7 +338,7 @@ async def create_key(
 async def revoke_key(services: ServicesDep, operator: OperatorDep, key_id: UUID) -> Response:
     """Revoke a key at once and for good."""
     if not await services.keys.revoke(str(key_id), operator=operator):
-        detail = "There is no living key with this id."
+        detail = "There is no active key with this id; GET /v1/admin/keys lists all keys."
         raise NotFoundError(detail)
     return Response(status_code=204)
 

@@ -64,7 +64,10 @@ async def limited_body(request: Request, limit: int) -> bytes:
                 break
         else:
             return bytes(body)
-    detail = f"The body may have {limit} bytes (GATEWAY_MAX_BODY_BYTES)."
+    detail = (
+        f"The body may have {limit} bytes (GATEWAY_MAX_BODY_BYTES). Give files by URL, or upload "
+        "them by POST /v1/files."
+    )
     raise BodyTooLargeError(detail)
 
 

@@ -71,7 +71,9 @@ HEADERS: Mapping[int, Mapping[str, str]] = {
 
 _BY_STATUS: Mapping[int, GatewayError] = {
     404: errors.NotFoundError("There is nothing at this path; /docs lists what there is."),
-    405: errors.MethodNotAllowedError("This path does not speak this method; see /docs."),
+    405: errors.MethodNotAllowedError(
+        "This path does not have this method: `Allow` lists those that it has."
+    ),
 }
 """What the framework refuses on its own."""
 
@@ -177,4 +179,7 @@ def _methods(request: Request) -> set[str]:
     return set()
 
 
-SORRY = "This is a defect of the gateway; its log has the details under this request_id."
+SORRY = (
+    "This is a defect of the gateway. Report it with this request_id, under which the log has the "
+    "details. Repeating a create with its Idempotency-Key never creates a second task."
+)

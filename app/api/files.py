@@ -104,7 +104,7 @@ def _wanted(said: str | None, size: int) -> tuple[int, int]:
     if last is not None and int(last) < int(first):
         return 0, size
     if start >= end:
-        detail = f"The file has {size} bytes."
+        detail = f"The file has {size} bytes, and the Range begins behind them."
         raise RangeNotSatisfiableError(detail)
     return start, end
 

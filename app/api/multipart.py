@@ -65,7 +65,10 @@ class FileForm:
         """Read up to the file's own bytes; raises `MalformedMultipartError` where there is none."""
         found = await self._up_to_a_file()
         if found is None:
-            detail = f"The form has no part `{FILE}` with a file name."
+            detail = (
+                f"The form has no part `{FILE}` with a file name: send it as `curl -F "
+                f"{FILE}=@a.png` does."
+            )
             raise MalformedMultipartError(detail)
         self._begun = found
         return found

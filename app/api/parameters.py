@@ -153,7 +153,9 @@ async def idempotency_key(
         return None
     if 1 <= len(idempotency_key) <= MAX_KEY and all(" " <= c <= "~" for c in idempotency_key):
         return idempotency_key
-    detail = f"The Idempotency-Key should be 1 to {MAX_KEY} printable ASCII characters."
+    detail = (
+        f"The Idempotency-Key should be 1 to {MAX_KEY} printable ASCII characters: a UUID will do."
+    )
     raise InvalidIdempotencyKeyError(detail)
 
 

@@ -52,7 +52,6 @@ app = typer.Typer(
     settings cannot be used.
     """,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: drawing it would cost more than all else that it loads
 )

@@ -14,7 +14,13 @@ WIDE = 200
 
 
 def show(columns: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool = False) -> None:
-    """Print a table, to stderr if `err`; what others wrote is never taken for markup."""
+    """Print a table, to stderr if `err`; what others wrote is never taken for markup.
+
+    Without rows it says so on stderr, so that a pipe gets nothing.
+    """
+    if not rows:
+        typer.echo("nothing to list", err=True)
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

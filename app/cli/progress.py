@@ -1,6 +1,7 @@
 """How a task's progress is shown while a command waits for its end."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from app.cli.callers.client import Gateway
@@ -17,11 +18,38 @@ COLOURS: Mapping[str, str] = {
 }
 
 
-def follow(gateway: Gateway, task_id: str, console: "Console") -> dict[str, Any]:
-    """Print a line for each change, a living line below; return the task at its end."""
+class _Waiting:
+    """The living line: what the task waits for, and for how long; drawn anew by itself."""
+
+    def __init__(self, task_id: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since = clock()
+        self.task: Mapping[str, Any] = {"id": task_id}
+
+    def __rich__(self) -> "Text":
+        from rich.text import Text
+
+        task = self.task
+        reason = f": {task['hold_reason']}" if task.get("hold_reason") else ""
+        seconds = self._clock() - self._since
+        return Text(f"{task.get('state', 'task')}{reason}, {seconds:.0f} s  {task['id']}")
+
+
+def follow(
+    gateway: Gateway,
+    task_id: str,
+    console: "Console",
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """Print a line for each change, a living line below; return the task at its end.
+
+    Only a terminal shows the living line.
+    """
     task: dict[str, Any] = {}
-    with console.status(f"task {task_id}"):
+    waiting = _Waiting(task_id, clock)
+    with console.status(waiting):
         for task in gateway.watch(task_id):
+            waiting.task = task
             console.print(_line(task), soft_wrap=True)
     return task
 

@@ -51,7 +51,7 @@ class InsufficientScopeError(GatewayError):
     """The API key is valid, and was not made for this."""
 
     code = "insufficient_scope"
-    title = "This key is not for this"
+    title = "This API key may not do this"
 
 
 class InsufficientRoleError(GatewayError):
@@ -220,7 +220,7 @@ class KieNotAnsweringError(GatewayError):
     """kie.ai was asked while somebody waits, and did not say."""
 
     code = "kie_not_answering"
-    title = "kie.ai does not say"
+    title = "kie.ai does not answer"
 
 
 class UrlDisabledError(GatewayError):
@@ -340,8 +340,14 @@ def cursor_lost() -> CursorLostError:
 
 
 def no_such_task() -> NotFoundError:
-    """Say the same of no task at all and of another client's."""
+    """Say it to an operator."""
     detail = "There is no task with this id."
+    return NotFoundError(detail)
+
+
+def not_your_task() -> NotFoundError:
+    """Say the same of no task at all and of another client's."""
+    detail = "You have no task with this id: check the id, and whose API key you use."
     return NotFoundError(detail)
 
 

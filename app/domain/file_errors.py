@@ -75,5 +75,5 @@ class RangeNotSatisfiableError(GatewayError):
 
 def no_such_file() -> NotFoundError:
     """Say the same of no file at all and of another client's."""
-    detail = "There is no file with this id."
+    detail = "You have no file with this id: check the id, and whose API key you use."
     return NotFoundError(detail)

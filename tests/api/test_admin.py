@@ -271,7 +271,7 @@ async def test_a_task_that_was_set_aside_is_released(admin: Admin, sql: Sql) -> 
     released = await admin.post(f"/tasks/{task['id']}/release")
     assert (released["why"], released["set_aside_at"]) == (None, None)
     answer = await admin.asks("POST", f"/tasks/{task['id']}/release")
-    check_refusal(answer, Refusal(status=409, code="not_stuck", says="not set aside"))
+    check_refusal(answer, Refusal(status=409, code="not_stuck", says="not parked"))
 
 
 # -- binding what is not the task's

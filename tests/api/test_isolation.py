@@ -84,7 +84,7 @@ async def test_a_key_is_for_its_scopes(made: Neighbours, route: str) -> None:
     refused = await made.ask(route, f"without {scope}", content=b"{")
     if " /api/" in route:
         words = f"401 You do not have access permissions: This needs a key with the scope {scope}."
-        assert code(refused) == words
+        assert code(refused).startswith(words)
     else:
         assert (refused.status_code, code(refused)) == (403, "insufficient_scope")
         assert scope in refused.json()["detail"]

@@ -93,7 +93,7 @@ DIFFERENCES: Sequence[Difference] = (
             "The request body is not readable JSON: *",
             "The request body must be a JSON object",
             "There is nothing at this path*",
-            "This path does not speak this method*",
+            "This path does not have this method*",
         ),
         page="`msg` may say more than kie.ai's",
         seen="keys",

@@ -251,7 +251,7 @@ async def test_a_task_that_was_set_aside_is_released(
         f"{task['id']} released; kie.ai is polled for it\n",
     )
     again = await stage.run("tasks", "release", task["id"])
-    assert again.said("not set aside", status=1), again
+    assert again.said("not parked", status=1), again
     upstream.records[task["kie_task_id"]] = succeeded(task["kie_task_id"])
     await (await start("worker")).ready()
     assert (await gateway.reaches(task["id"], "succeeded"))["settled_by"] == "query"

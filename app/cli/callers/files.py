@@ -82,5 +82,8 @@ def list_files(
     kie-gateway files list --limit 5
     """
     with calling(url, key) as gateway:
-        for file in gateway.files(limit):
-            typer.echo(pretty(file))
+        found = gateway.files(limit)
+    if not found:
+        typer.echo("you have no files", err=True)
+    for file in found:
+        typer.echo(pretty(file))

@@ -77,6 +77,19 @@ def create(
     input_: Annotated[
         str, typer.Option("--input", help="JSON, @FILE with JSON, or - for standard input.")
     ],
+    webhook_url: Annotated[
+        str | None, typer.Option(help="Notified of its end, instead of the client's own URL.")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A note of your own; repeatable."),
+    ] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=0, max=9, help="Among your own waiting tasks; 9 is first.")
+    ] = None,
+    submit_within: Annotated[
+        float | None, typer.Option(help="Seconds that it may wait to be sent; else it fails.")
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeat with the same key: the same task.")
     ] = None,
@@ -92,10 +105,18 @@ def create(
     \b
     kie-gateway tasks create --model google/nano-banana \\
         --input '{"prompt": "a banana"}' --watch
-    kie-gateway tasks create --model google/nano-banana --input @banana.json
+    kie-gateway tasks create --model google/nano-banana --input @banana.json \\
+        --metadata order=1017 --webhook-url https://shop.internal/kie
     … | kie-gateway tasks create --model google/nano-banana --input -
     """
+    given = {
+        "webhook_url": webhook_url,
+        "metadata": _pairs(metadata) if metadata else None,
+        "priority": priority,
+        "submit_within": submit_within,
+    }
     body = {"model": model, "input": _read(input_)}
+    body |= {name: value for name, value in given.items() if value is not None}
     with calling(url, key) as gateway:
         task = gateway.create(body, idempotency_key)
         if watch:
@@ -150,6 +171,8 @@ def list_tasks(
     if as_json:
         typer.echo(pretty(found))
         return
+    if not found:
+        typer.echo("no task of yours is like this", err=True)
     for task in found:
         created = task["created_at"][:19].replace("T", " ")
         typer.echo(f"{task['id']}  {created}  {task['state']:<11}  {task['model']}")
@@ -247,6 +270,13 @@ def _follow(gateway: Gateway, task_id: str) -> dict[str, Any]:
 def _exit_unless_succeeded(task: dict[str, Any]) -> None:
     if task["state"] != "succeeded":
         raise typer.Exit(1)
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    if wrong := [name for name, equals, _ in pairs if not equals or not name]:
+        give_up(f"--metadata: {wrong[0]!r} is not KEY=VALUE, such as order=1017", WRONG_USE)
+    return {name: value for name, _, value in pairs}
 
 
 def _read(given: str) -> object:

@@ -133,7 +133,7 @@ def _amount(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        give_up("CREDITS: should be a number", WRONG_USE)
+        give_up("CREDITS: should be a number, such as 500", WRONG_USE)
 
 
 def _cell(value: object) -> object:

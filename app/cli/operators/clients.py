@@ -276,7 +276,7 @@ def _bounds(**texts: str | None) -> dict[str, float | None]:
                 given[name] = None if text == "usual" else number(text)
             except ValueError:
                 option = name.replace("_", "-")
-                give_up(f"--{option}: should be a number, or `usual`", WRONG_USE)
+                give_up(f"--{option}: should be a number such as 50, or `usual`", WRONG_USE)
     return given
 
 

@@ -56,10 +56,11 @@ def dev(
 
 
 def _exports(stack: "Stack") -> Mapping[str, str]:
-    """Return what `tasks` and `deliveries` read, and two names for the lines of the docs."""
+    """Return what `tasks`, `deliveries` and `listen` read, and two names for the docs' lines."""
     return {
         "KIE_GATEWAY_URL": stack.url,
         "KIE_GATEWAY_API_KEY": stack.issued.api_key,
+        "KIE_GATEWAY_SIGNING_SECRET": stack.issued.signing_secret,
         "KEY": stack.issued.api_key,
         "SIMULATOR": stack.simulator_url,
     }

@@ -61,6 +61,14 @@ def simulator(
     ] = None,
     api_key: Annotated[str | None, typer.Option(help="The one right key; none: any key.")] = None,
     hmac_key: Annotated[str | None, typer.Option(help="Signs callbacks; none: unsigned.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="A model that it knows besides its own list; repeatable."),
+    ] = None,
+    strict_models: Annotated[
+        bool,
+        typer.Option("--strict-models", help="Refuse other models, as kie.ai; else only warn."),
+    ] = False,
 ) -> None:
     """Run a stand-in kie.ai: createTask, recordInfo, credit, callbacks and small real pictures.
 
@@ -92,6 +100,8 @@ def simulator(
         callback_delay=callback_delay,
         public_url=public_url,
         hmac_key=hmac_key,
+        models=tuple(models or ()),
+        strict_models=strict_models,
     )
     _run(host, port, options)
 

@@ -74,7 +74,10 @@ class AdminKeys:
         async with self._database.begin() as connection:
             hint = await admin_keys.revoke(connection, name) if is_name(name) else None
             if hint is None:
-                detail = "There is no living admin key of this name."
+                detail = (
+                    "There is no active admin key of this name; `kie-gateway admin-keys list` "
+                    "shows all."
+                )
                 raise NotFoundError(detail)
             about = {"name": name, "hint": hint}
             await audit.note(connection, Action.ADMIN_KEY_REVOKED, operator=operator, detail=about)

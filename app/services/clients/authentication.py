@@ -160,11 +160,14 @@ class Authentication:
     def _require_allowed(self, sent: Sent, known: Known, scope: Scope) -> None:
         if known.disabled:
             self._note(Surface.API, Reason.DISABLED, sent)
-            detail = "An operator of the gateway has disabled this client: ask there."
+            detail = "An operator of the gateway has disabled your client. Ask your operators."
             raise ClientDisabledError(detail)
         if known.scopes is not None and scope not in known.scopes:
             self._note(Surface.API, Reason.SCOPE, sent)
-            detail = f"This needs a key with the scope {scope}."
+            detail = (
+                f"This needs a key with the scope {scope}. Use another key of your client, or ask "
+                "your operators for one."
+            )
             raise InsufficientScopeError(detail)
 
     # -- operators
@@ -181,7 +184,10 @@ class Authentication:
         self._backoff.accepted(address)
         if not has.covers(role):
             self._note(Surface.ADMIN, Reason.ROLE, sent)
-            detail = f"This needs an admin key with the role {role}."
+            detail = (
+                f"This needs an admin key with the role {role}: `kie-gateway admin-keys create "
+                f"NAME --role {role}`."
+            )
             raise InsufficientRoleError(detail)
         return Operator(Actor.ADMIN_API, who, sent.address, sent.request_id)
 

@@ -77,7 +77,10 @@ class Uses:
         except TimeoutError:
             if hold is None or not hold.is_over:
                 raise
-        detail = "The key was revoked, has expired, or its client was disabled."
+        detail = (
+            "While this was held, the key was revoked, has expired, or its client was disabled. "
+            "Use another key."
+        )
         raise UnauthenticatedError(detail)
 
     async def run(self) -> None:

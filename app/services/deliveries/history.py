@@ -130,7 +130,10 @@ class Deliveries:
             if found is None:
                 raise _no_such_delivery()
             if found["disabled"]:
-                detail = "Its URL is disabled and not called: enable it, then repeat this."
+                detail = (
+                    "Its URL is disabled and not called. Enable it by POST /v1/deliveries/enable, "
+                    "then repeat this."
+                )
                 raise UrlDisabledError(detail)
             if found["deleted"]:
                 detail = (
@@ -180,7 +183,9 @@ class Deliveries:
         """Call a URL again that is disabled; raises `NotFoundError` where it is not disabled."""
         async with self._database.begin() as connection:
             if not await urls.enable(connection, client_id, url):
-                detail = "This URL is not disabled for you."
+                detail = (
+                    "This is no disabled URL of yours. GET /v1/deliveries/disabled-urls lists them."
+                )
                 raise NotFoundError(detail)
 
     async def _require_task(self, connection: Connection, client_id: UUID, task_id: UUID) -> None:
@@ -226,4 +231,4 @@ def _text(answer: bytes) -> str:
 
 
 def _no_such_delivery() -> NotFoundError:
-    return NotFoundError("You have no delivery with this id.")
+    return NotFoundError("You have no delivery with this id; GET /v1/deliveries lists yours.")

@@ -76,7 +76,9 @@ class Handout:
         try:
             return await self._require().get(name, start, end)
         except NoObjectError as error:
-            detail = "The archive has lost this file."
+            detail = (
+                "The archive has lost this file. Until result_expires_at it is at its source_url."
+            )
             raise ArtifactNotStoredError(detail) from error
         except ArchiveError as error:
             raise _away() from error

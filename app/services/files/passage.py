@@ -19,7 +19,7 @@ def stalled(seconds: float) -> UploadStalledError:
 
 def too_large(most: int) -> BodyTooLargeError:
     """Say how many bytes a file may have."""
-    detail = f"A file may have {most} bytes (GATEWAY_MAX_UPLOAD_BYTES)."
+    detail = f"A file may have {most} bytes (GATEWAY_MAX_UPLOAD_BYTES), and this one has more."
     return BodyTooLargeError(detail)
 
 

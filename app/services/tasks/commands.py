@@ -43,7 +43,10 @@ class Commands:
             if standing.state is State.CANCELED:
                 return
             if standing.state is not State.QUEUED:
-                detail = f"The task is {standing.state}; only a queued task can be canceled."
+                detail = (
+                    f"The task is {standing.state}; only a queued task can be canceled, since "
+                    "kie.ai has no cancel. Ignore its result if you no longer want it."
+                )
                 raise NotCancelableError(detail)
             await self._lifecycle.cancel(connection, consequences, task_id)
 
@@ -60,11 +63,17 @@ class Commands:
         async def work(connection: Connection, consequences: Consequences) -> Refresh:
             standing = await self._locked(connection, client_id, task_id)
             if standing.kie_task_id is None:
-                detail = f"The task is {standing.state} and has no id at kie.ai to ask about."
+                detail = (
+                    f"The task is {standing.state} and has no id at kie.ai to ask about. Wait for "
+                    "it with ?wait=30, or follow its events: it moves on by itself."
+                )
                 raise NotRefreshableError(detail)
             found = await refreshes.refresh(connection, task_id, every=REFRESH_EVERY)
             if found is None:
-                detail = "The task cannot be asked about now; the gateway's operators see why."
+                detail = (
+                    "The task is parked: the gateway's operators have to act first. Ask them, or "
+                    "create another one."
+                )
                 raise NotRefreshableError(detail)
             if found.again_in is None:
                 consequences.wake(POLL)

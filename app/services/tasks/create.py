@@ -129,7 +129,10 @@ class Creates:
             self._refusals.note(Limited.QUEUE_FULL, client_id, **error.figures)
             raise
         if admitted.stored.fingerprint != new.fingerprint:
-            detail = "This Idempotency-Key belongs to a task with another body. Use a new key."
+            detail = (
+                "You used this Idempotency-Key for a task with another body; nothing was created. "
+                "Use a new key for a new task, or the same body to get the existing one."
+            )
             raise IdempotencyKeyReusedError(detail)
         # Others' too: they wait for nobody.
         sent = self._submitter.send(admitted.claimed, claim, awaited=new.id)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.domain.audit import Action, Operator
 from app.domain.client import is_name, no_such_client
-from app.domain.errors import NotErasableError, no_such_task
+from app.domain.errors import NotErasableError, not_your_task
 from app.domain.task import FINAL, State
 from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
@@ -68,7 +68,7 @@ class Erasure:
                     await self._removal.one(connection, consequences, task_id)
                     return
             if not await tombstones.any_erased(connection, client_id, [task_id]):
-                raise no_such_task()
+                raise not_your_task()
 
         await self._lifecycle.run(work)
 

@@ -152,7 +152,7 @@ class StuckTasks:
         async def work(connection: Connection, consequences: Consequences) -> None:
             await self._locked(connection, task_id)
             if not await polls.unpark(connection, task_id):
-                detail = "The task was not set aside."
+                detail = "The task is not parked: there is nothing to release."
                 raise NotStuckError(detail)
             await audit.note(connection, Action.TASK_RELEASED, operator=operator, task_id=task_id)
             consequences.wake(task_id, POLL)
