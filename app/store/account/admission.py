@@ -72,6 +72,7 @@ class ClaimedTask:
     submitted_at: datetime
     updated_at: datetime
     version: int
+    traceparent: str | None
 
     @property
     def pair(self) -> Pair:
@@ -139,6 +140,7 @@ def _moved(picked: CTE, free: CTE) -> CTE:
             Task.submitted_at,
             Task.updated_at,
             Task.version,
+            Task.traceparent,
             free.c.slot,
             picked.c.tag,
             picked.c.weight,

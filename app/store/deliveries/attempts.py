@@ -26,7 +26,7 @@ from app.domain.delivery import DeliveryState
 from app.store.deliveries.lanes import LANE, PENDING
 from app.store.deliveries.turns import FREE, choose
 from app.store.sql import NOW, later, seconds_since
-from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryUrl, FailingUrl
+from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryUrl, FailingUrl, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,8 @@ class DueDelivery:
     """Its client's URL has failed of late, or was slow."""
     failing: bool
     """No attempt at its URL has succeeded since one failed."""
+    traceparent: str | None
+    """Its task's."""
 
 
 _FAILING = (
@@ -67,6 +69,7 @@ _NOTED = (
     .where(DeliveryUrl.client_id == Delivery.client_id, DeliveryUrl.lane == LANE)
     .exists()
 )
+_TRACEPARENT = select(Task.traceparent).where(Task.id == Delivery.task_id).scalar_subquery()
 _PREVIOUS = case((Client.previous_secret_until > NOW, Client.previous_secret))
 
 
@@ -99,6 +102,7 @@ def _claim() -> Select[Any]:
             seconds_since(Delivery.created_at).label("age"),
             _NOTED.label("noted"),
             _FAILING.label("failing"),
+            _TRACEPARENT.label("traceparent"),
         )
         .cte("taken")
     )

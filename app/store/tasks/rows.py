@@ -50,6 +50,7 @@ _LOCK = (
         seconds_since(Task.unreached_since).label("unreached_for"),
         seconds_since(Task.finished_at).label("final_for"),
         Task.model,
+        Task.traceparent,
     )
     .where(Task.id == bindparam("id"))
     .with_for_update()
@@ -100,6 +101,7 @@ def _standing(row: Record[*tuple[Any, ...]]) -> Standing:
         unreached_for=row.unreached_for,
         final_for=row.final_for,
         model=row.model,
+        traceparent=row.traceparent,
     )
 
 
