@@ -8,6 +8,7 @@ from importlib import metadata
 
 import structlog
 from fastapi import APIRouter, FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.applications import Starlette
 from starlette.types import Lifespan
 
@@ -29,7 +30,6 @@ from app.api import (
     openapi,
     spend,
     tasks,
-    tracing,
     uploads,
 )
 from app.api.forwarded import TrustedProxies
@@ -51,6 +51,14 @@ seconds.
 Each client has limits: every answer to an API key carries `RateLimit-Policy` and `RateLimit`, and
 one over a limit is 429 with `Retry-After`.
 """
+
+UNTRACED: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI's own telemetry writes down URLs, and a callback's URL is its key: ours is app/traces."""
 
 logger = structlog.get_logger(__name__)
 
@@ -124,7 +132,7 @@ def create_app(
         description=DESCRIPTION,
         lifespan=_lifespan(settings, worker=worker),
         openapi_url=None,  # ours is served by app/api/docs.py
-        telemetry={"exclude": tracing.is_secret},
+        telemetry=UNTRACED,
         redirect_slashes=False,
     )
     errors.install(app, FORMS[surface])
@@ -149,7 +157,8 @@ def _routers(settings: Settings, surface: Surface) -> Iterator[APIRouter]:
 def _lifespan(settings: Settings, *, worker: bool, kind: str = "serve") -> Lifespan[FastAPI]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with wired(settings, _dsn(settings)) as services:
+        traced = config.exports_traces()
+        async with wired(settings, _dsn(settings), traced=traced) as services:
             trouble = await services.health.schema_trouble()
             if trouble is not None:
                 raise SchemaError(trouble)
@@ -195,7 +204,7 @@ def _bare(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
         title=title,
         lifespan=lifespan,
         openapi_url=None,
-        telemetry={"exclude": tracing.is_secret},
+        telemetry=UNTRACED,
         redirect_slashes=False,
     )
     errors.install(app)

@@ -97,6 +97,7 @@ from app.terms import (
     policy_of,
     public_guard,
 )
+from app.traces import Traces, opened
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
@@ -147,6 +148,7 @@ async def wired(
     *,
     monotonic: Callable[[], float] = time.monotonic,
     clocks: Callable[[], Instant] = both_clocks,
+    traced: bool = False,
 ) -> AsyncIterator[Services]:
     """Lend the services over the database at `dsn`; connections open when first needed."""
     pools = Pools.of(dsn, settings.database_pool_size)
@@ -171,7 +173,7 @@ async def wired(
                 fetching=fetching,
                 results=results,
             )
-            yield build(settings, pools, signals, outside, monotonic, clocks)
+            yield build(settings, pools, signals, outside, monotonic, clocks, traced=traced)
     finally:
         await pools.dispose()
 
@@ -207,6 +209,8 @@ def build(
     outside: Outside,
     monotonic: Callable[[], float] = time.monotonic,
     clocks: Callable[[], Instant] = both_clocks,
+    *,
+    traced: bool = False,
 ) -> Services:
     """Build the services upon what `wired` opens and closes."""
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
@@ -226,6 +230,7 @@ def build(
     )
     database, working = pools.callers, pools.working
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
+    traces = opened(metrics.traced) if traced else Traces()
     under_way = UnderWay(bounds(settings), _overloaded(metrics))
     leases = Leases(working, policy.lease)
     waiters = Waiters(working, signals)
@@ -255,7 +260,7 @@ def build(
     archive = Archive(settings.archive_url) if settings.archive_url else None
     uploads, renewal = _uploads(settings, pools, outside, archive, metrics)
     inputs = Inputs(database, working, renewal.renewed)
-    submitter = Submitter(intake, kie, leases, urls, inputs, admission, new_id, metrics)
+    submitter = Submitter(intake, kie, leases, urls, inputs, admission, new_id, metrics, traces)
     account = Account(working, kie, lifecycle.run, policy, chance)
     budgets = Budgets(database)
     fetcher = Fetcher(
@@ -280,15 +285,14 @@ def build(
         intake=intake,
         creates=Creates(
             *(for_callers, submitter, inputs, guard, policy, new_id),
-            Spending(metrics),
-            metrics,
+            *(Spending(metrics), metrics, traces),
         ),
         submitter=submitter,
         receiver=Receiver(
-            *(intake, urls, hmac_keys, new_id, utc_now, metrics),
+            *(intake, urls, hmac_keys, new_id, utc_now, metrics, traces),
             token_life=settings.callback_token_days * DAY,
         ),
-        poller=Poller(working, intake, kie, leases, policy, new_id, chance, metrics, paces),
+        poller=Poller(working, intake, kie, leases, policy, new_id, chance, metrics, paces, traces),
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),
         restores=Restores(lifecycle.run, witness),
@@ -302,8 +306,7 @@ def build(
             Sender(outside.callers, guard, settings.delivery_timeout),
             Signing(vault),
             Trying(schedule=settings.delivery_schedule, timeout=settings.delivery_timeout),
-            chance,
-            metrics,
+            *(chance, metrics, traces),
         ),
         archiver=Archiver(
             *(working, lifecycle.run, archive if outside.results else None, fetcher),
@@ -351,6 +354,7 @@ def build(
         shutdown=shutdown,
         under_way=under_way,
         metrics=metrics,
+        traces=traces,
         metrics_page=MetricsPage(
             pools, under_way, health, metrics, monotonic, policy.limits, kept_for
         ),

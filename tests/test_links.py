@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
 HISTORY = {"CHANGELOG.md"}
 """Pages that may name what is gone."""
-FOLDERS = "app|benchmarks|docs|migrations|simulator|tests"
+FOLDERS = "app|benchmarks|deploy|docs|migrations|simulator|tests"
 NAMED = re.compile(rf"`((?:{FOLDERS})/[\w./*-]*)(?:::\w+)?`")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

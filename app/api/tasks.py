@@ -34,6 +34,7 @@ from app.domain.exact_json import rfc3339
 from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
 from app.domain.task import FINAL, FailClass, State
+from app.domain.trace_context import traceparent_of
 from app.services.limits.under_way import take
 from app.services.services import Services
 from app.services.tasks.create import Created
@@ -72,7 +73,8 @@ async def create_task(
     """
     services = services_of(request)
     draft = Draft(**{name: getattr(body, name) for name in TaskCreate.model_fields})
-    created = await services.creates.create(caller.client_id, draft, key)
+    trace = traceparent_of(request.headers.getlist("traceparent"))
+    created = await services.creates.create(caller.client_id, draft, key, trace)
     with held_if_room(services, caller, wait) as granted:
         task = await created_task(services, caller.client_id, created, granted.seconds)
     headers = {"Location": task_urls(created.id)["self"], **granted.applied}

@@ -49,6 +49,7 @@ from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
 from app.services.tasks.waiters import Waiters
 from app.store.signals import Signals
+from app.traces import Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,7 @@ class Services:
     shutdown: Shutdown
     under_way: UnderWay
     metrics: Metrics
+    traces: Traces
     metrics_page: MetricsPage
     kie: KieClient
     api: ApiSettings

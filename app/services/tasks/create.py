@@ -38,6 +38,7 @@ from app.store.engine import Columns, Connection
 from app.store.signals import QUEUE
 from app.store.tasks import rows, storing, tombstones
 from app.store.tasks.storing import NewTask, StoredTask
+from app.traces import Step, Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,9 @@ class Creates:
         new_id: Callable[[], UUID],
         spending: Spending,
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
+        self._traces = traces
         self._lifecycle = lifecycle
         self._submitter = submitter
         self._inputs = inputs
@@ -98,7 +101,9 @@ class Creates:
         self._new_id = new_id
         self._refusals = LimitRefusals(metrics)
 
-    async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
+    async def create(
+        self, client_id: UUID, draft: Draft, key: str | None, traceparent: str | None = None
+    ) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
 
         Raises `IdempotencyKeyReusedError`, `TaskErasedError`, `InvalidRequestError` for a URL to
@@ -106,9 +111,18 @@ class Creates:
         `BudgetExceededError`, as `Inputs` for the files that it names, and
         `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
         found again by its ids; where the caller is told no before that, a task without a key is
-        withdrawn, not sent.
+        withdrawn, not sent. `traceparent`: the caller's span, validated.
         """
-        new = self._new_task(client_id, draft, key)
+        with self._traces.span(Step.CREATE, traceparent) as span:
+            span.note(client_id=client_id, model=draft.model)
+            new = self._new_task(client_id, draft, key, span.traceparent)
+            created = await self._create(new)
+            outcome = "replayed" if created.replayed else "created"
+            span.note(task_id=created.id, state=created.snapshot["state"], outcome=outcome)
+        return created
+
+    async def _create(self, new: NewTask) -> Created:
+        client_id, draft, key = new.client_id, new.draft, new.idempotency_key
         files = await self._inputs.prepare(client_id, draft, new.submit_within)
         claim = Claim(self._new_id())
         try:
@@ -161,7 +175,9 @@ class Creates:
             detail = f"{flaw.pointer} {flaw.detail}"
             raise InvalidRequestError(detail, [flaw])
 
-    def _new_task(self, client_id: UUID, draft: Draft, key: str | None) -> NewTask:
+    def _new_task(
+        self, client_id: UUID, draft: Draft, key: str | None, traceparent: str | None
+    ) -> NewTask:
         return NewTask(
             id=self._new_id(),
             client_id=client_id,
@@ -170,6 +186,7 @@ class Creates:
             fingerprint=fingerprint(draft),
             submit_within=draft.submit_within or self._policy.submit_within,
             unknown_cost=self._policy.unknown_cost,
+            traceparent=traceparent,
         )
 
     async def _release(self, new: NewTask) -> None:

@@ -28,6 +28,7 @@ from app.store.account.admission import ClaimedTask
 from app.store.engine import Columns, Connection
 from app.store.signals import ROOM
 from app.store.tasks import rows
+from app.traces import Step, Traces
 
 AT_ONCE = 50
 """Sendings that one process has under way at most."""
@@ -61,7 +62,9 @@ class Submitter:
         admission: Admission,
         new_id: Callable[[], UUID],
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
+        self._traces = traces
         self._intake = intake
         self._kie = kie
         self._leases = leases
@@ -203,12 +206,23 @@ class Submitter:
 
     async def _send(self, claimed: ClaimedTask, claim: Claim, *, awaited: bool) -> Columns | None:
         """Send it and record the outcome; returns the task as that left it, where it is awaited."""
-        with self._leases.hold(claimed.id), self._under_way(claimed.id):
+        with (
+            self._leases.hold(claimed.id),
+            self._under_way(claimed.id),
+            self._traces.span(Step.SUBMIT, claimed.traceparent) as span,
+        ):
             started = self._metrics.now()
             url = self._urls.url(claimed.id)
             outcome = await self._create(claimed, claim, url)
             answered = self._metrics.now()
             self._metrics.submitted(label(outcome), answered - started)
+            span.note(
+                task_id=claimed.id,
+                client_id=claimed.client_id,
+                model=claimed.model,
+                attempt=claimed.attempt,
+                outcome=label(outcome),
+            )
             log.info(
                 "task.sent",
                 task_id=str(claimed.id),

@@ -73,6 +73,7 @@ class ClaimedTask:
     submitted_at: datetime
     updated_at: datetime
     version: int
+    traceparent: str | None
 
     @property
     def pair(self) -> Pair:
@@ -140,6 +141,7 @@ def _moved(picked: CTE, free: CTE) -> CTE:
             Task.submitted_at,
             Task.updated_at,
             Task.version,
+            Task.traceparent,
             free.c.slot,
             picked.c.tag,
             picked.c.weight,

@@ -27,7 +27,7 @@ from app.store.deliveries.lanes import LANE, PENDING
 from app.store.deliveries.turns import FREE, choose
 from app.store.prepared import Prepared
 from app.store.sql import NOW, later, seconds_since
-from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryUrl, FailingUrl
+from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryUrl, FailingUrl, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,8 @@ class DueDelivery:
     """Its client's URL has failed of late, or was slow."""
     failing: bool
     """No attempt at its URL has succeeded since one failed."""
+    traceparent: str | None
+    """Its task's."""
 
 
 _FAILING = (
@@ -68,6 +70,7 @@ _NOTED = (
     .where(DeliveryUrl.client_id == Delivery.client_id, DeliveryUrl.lane == LANE)
     .exists()
 )
+_TRACEPARENT = select(Task.traceparent).where(Task.id == Delivery.task_id).scalar_subquery()
 _PREVIOUS = case((Client.previous_secret_until > NOW, Client.previous_secret))
 
 
@@ -100,6 +103,7 @@ def _claim() -> Select[Any]:
             seconds_since(Delivery.created_at).label("age"),
             _NOTED.label("noted"),
             _FAILING.label("failing"),
+            _TRACEPARENT.label("traceparent"),
         )
         .cte("taken")
     )

@@ -49,6 +49,7 @@ _LOCK = (
         seconds_since(Task.unreached_since).label("unreached_for"),
         seconds_since(Task.finished_at).label("final_for"),
         Task.model,
+        Task.traceparent,
     )
     .where(Task.id == bindparam("id"))
     .with_for_update()
@@ -104,6 +105,7 @@ def _standing(row: Any) -> Standing:  # noqa: ANN401  # a row of `_LOCK`
         unreached_for=row.unreached_for,
         final_for=row.final_for,
         model=row.model,
+        traceparent=row.traceparent,
     )
 
 

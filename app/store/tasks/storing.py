@@ -36,6 +36,8 @@ class NewTask:
     """Seconds that it may wait in the queue."""
     unknown_cost: Decimal | None = None
     """What is reserved for a model that has not cost anything yet; None: nobody knows."""
+    traceparent: str | None = None
+    """The span that its steps are children of; None: there is no trace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,7 @@ def _insert_new() -> Executable:
             due_at=NOW,
             submit_by=later("submit_within"),
             reserved=RESERVED,
+            traceparent=bindparam("traceparent"),
         )
         .on_conflict_do_nothing()
         .returning(*MOVED, *BOOKED, Task.updated_at)
