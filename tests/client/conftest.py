@@ -64,5 +64,6 @@ def spec() -> dict[str, Any]:
         database_url=SecretStr("postgresql://nobody@localhost/nothing"),
         secret_keys=(secret,),
         kie_api_key=secret,
+        admin_key=SecretStr("q8Wm3Zt6Rk1Vx9Lp4Ns7Bd2Hf5Gj0Yc"),
     )
     return create_app(settings, worker=False).openapi()
