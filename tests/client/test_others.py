@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
+from typing_extensions import override
 
 from kie_gateway_client import Conflict, Invalid, NotFound, OverBudget, UnexpectedAnswer
 from simulator.server import Options
@@ -62,7 +63,8 @@ class Pipe(io.RawIOBase):
         super().__init__()
         self._rest = io.BytesIO(PNG)
 
-    def read(self, size: int = -1) -> bytes:  # type: ignore[override]
+    @override
+    def read(self, size: int = -1) -> bytes:
         return self._rest.read(min(size, 5000))
 
 

@@ -42,12 +42,12 @@ def upload(
     """
     with calling(url, key) as gateway:
         if source.startswith(("http://", "https://")):
-            file = gateway.upload_from(source, name)
+            file = gateway.upload_url(source, name=name)
         else:
             path = Path(source)
             if not path.is_file():
                 give_up(f"{source} is no file of this machine, and no URL", WRONG_USE)
-            file = gateway.upload(path, name)
+            file = gateway.upload(path, name=name)
     typer.echo(pretty(file))
 
 
@@ -82,5 +82,5 @@ def list_files(
     kie-gateway files list --limit 5
     """
     with calling(url, key) as gateway:
-        for file in gateway.files(limit):
+        for file in gateway.files(most=limit):
             typer.echo(pretty(file))

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from app.cli.callers.client import Gateway, calling
+from app.cli.callers.client import calling
 from app.cli.exits import WRONG_USE, give_up
 from app.cli.operators import bulk, recovery, review
 from app.cli.options import HERE, AsJson, Key, OptionalKey, Url
@@ -95,9 +95,9 @@ def create(
     kie-gateway tasks create --model google/nano-banana --input @banana.json
     … | kie-gateway tasks create --model google/nano-banana --input -
     """
-    body = {"model": model, "input": _read(input_)}
+    given = _read(input_)
     with calling(url, key) as gateway:
-        task = gateway.create(body, idempotency_key)
+        task = gateway.create(model, given, idempotency_key=idempotency_key)
         if watch:
             task = _follow(gateway, task["id"])
     typer.echo(pretty(task))
@@ -115,7 +115,7 @@ def get(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     kie-gateway tasks get 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
     """
     with calling(url, key) as gateway:
-        task = gateway.task(task_id)
+        task = gateway.get(task_id)
     typer.echo(pretty(task))
 
 
@@ -142,11 +142,8 @@ def list_tasks(
     kie-gateway tasks list --fail-class content
     kie-gateway tasks list --json --limit 200 | jq -r '.[].result_urls[]'
     """
-    params: dict[str, Any] = {"limit": limit, "state": state or []}
-    params |= {"model": model} if model is not None else {}
-    params |= {"fail_class": fail_class} if fail_class is not None else {}
     with calling(url, key) as gateway:
-        found = gateway.tasks(params)
+        found = list(gateway.list(state=state, model=model, fail_class=fail_class, most=limit))
     if as_json:
         typer.echo(pretty(found))
         return
@@ -236,7 +233,7 @@ def watch(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     _exit_unless_succeeded(task)
 
 
-def _follow(gateway: Gateway, task_id: str) -> dict[str, Any]:
+def _follow(gateway: Any, task_id: str) -> dict[str, Any]:  # noqa: ANN401  # its answers are
     from rich.console import Console
 
     from app.cli.progress import follow

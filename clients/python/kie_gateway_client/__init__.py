@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Unavailable,
         UnexpectedAnswer,
         Unreachable,
+        Unusable,
         WebhookRejected,
     )
     from kie_gateway_client.models import (
@@ -82,6 +83,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "Unreachable",
+    "Unusable",
     "Usage",
     "WebhookEvent",
     "WebhookRejected",

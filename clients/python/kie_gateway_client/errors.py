@@ -27,7 +27,7 @@ class Flaw:
 
 
 class GatewayError(Exception):
-    """Anything that this package raises of its own, but for arguments that cannot be used."""
+    """Anything that this package raises of its own."""
 
     idempotency_key: str | None = None
     """Of a create: give it to the next one, and no second task is made."""
@@ -57,6 +57,10 @@ class GatewayError(Exception):
     def __str__(self) -> str:
         request = f" (request {self.request_id})" if self.request_id else ""
         return f"{self.code}: {self.detail}{request}" if self.code else self.detail
+
+
+class Unusable(GatewayError, ValueError):
+    """An argument that cannot be used: nothing was sent."""
 
 
 # -- the request was refused

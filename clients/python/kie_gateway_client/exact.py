@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from datetime import date, datetime, timezone
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Any
@@ -52,7 +52,7 @@ def rfc3339(moment: datetime) -> str:
     if moment.tzinfo is None:
         message = "a datetime needs a zone: datetime.now(timezone.utc), for example"
         raise ValueError(message)
-    return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def instant(value: object) -> datetime | None:

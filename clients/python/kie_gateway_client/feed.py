@@ -1,14 +1,19 @@
 """Events as they come: one stream, however often it breaks off."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from kie_gateway_client.errors import UnexpectedAnswer
 from kie_gateway_client.exact import NotJSONError, parse_object
-from kie_gateway_client.models import Event, Task
 from kie_gateway_client.reading import Calling, Id, rows
+from kie_gateway_client.shapes import EVENT, TASK
 from kie_gateway_client.steps import Answer, Call, Item, Items, Lost, Request, Sleep, opened, read
 from kie_gateway_client.terms import OK, Tries
 from kie_gateway_client.words import FINAL
+
+if TYPE_CHECKING:
+    from kie_gateway_client.models import Event
 
 MAX_EVENT = 2**20
 """Bytes of one event; the gateway's have a few hundred."""
@@ -22,7 +27,7 @@ EVENT_STREAM = "text/event-stream"
 class FeedCalls(Calling):
     """Calls about events."""
 
-    def events(self, task_id: Id | None = None, *, after: str | None = None) -> Items[Event]:
+    def events(self, task_id: Id | None = None, *, after: str | None = None) -> "Items[Event]":
         """Iterate over events as they happen: a task's until its end, else those of all tasks.
 
         Begins behind the event `after`, else with the first that is kept. A stream that breaks off
@@ -39,13 +44,13 @@ class FeedCalls(Calling):
                 continue
             self._require_stream(head)
             began = self.terms.clock()
-            last: Event | None = None
+            last: dict[str, Any] = {}
             reader = StreamReader()
             while isinstance(piece := (yield from read()), bytes) and piece:
                 for last in map(_event, reader.feed(piece)):
                     tries.succeeded()
-                    after = last.id
-                    yield Item(last)
+                    after = last["id"]
+                    yield Item(self.read(EVENT, last))
             if task_id is not None and (yield from self._is_over(task_id, last)):
                 return
             if self.terms.clock() - began > LASTED:
@@ -63,25 +68,25 @@ class FeedCalls(Calling):
         if not head.headers.get("content-type", "").startswith(EVENT_STREAM):
             raise self.terms.stranger(head.status)
 
-    def _is_over(self, task_id: Id, last: Event | None) -> Call[bool]:
+    def _is_over(self, task_id: Id, last: Mapping[str, Any]) -> Call[bool]:
         """Tell whether a task's stream ended because the task did."""
-        if last is not None:
-            return last.to_state in FINAL
-        task = yield from self.one(Task, self.terms.request("GET", "tasks", task_id))
-        return task.is_final
+        if last:
+            return last["to_state"] in FINAL
+        task = yield from self.raw(TASK, self.terms.request("GET", "tasks", task_id))
+        return task["state"] in FINAL
 
-    def past_events(self, task_id: Id | None = None, *, after: str | None = None) -> Items[Event]:
+    def past_events(self, task_id: Id | None = None, *, after: str | None = None) -> "Items[Event]":
         """Iterate over the events until now, oldest first; ends with the last."""
         path = ("events",) if task_id is None else ("tasks", task_id, "events")
         while True:
             request = self.terms.request("GET", *path, params={"after": after})
             page = yield from self.terms.document(request)
-            found = [Event.of(raw) for raw in rows(page)]
-            for event in found:
-                yield Item(event)
+            found = rows(page)
+            for raw in found:
+                yield Item(self.read(EVENT, raw))
             if not found:
                 return
-            after = found[-1].id
+            after = found[-1]["id"]
 
 
 class StreamReader:
@@ -121,10 +126,10 @@ class StreamReader:
             yield data
 
 
-def _event(data: bytes) -> Event:
-    try:
-        return Event.of(parse_object(data))
-    except NotJSONError:
-        pass
-    message = "an event that is no JSON object"
+def _event(data: bytes) -> dict[str, Any]:
+    with suppress(NotJSONError):
+        raw = parse_object(data)
+        if EVENT.fits(raw):
+            return raw
+    message = "an event that is none of the gateway's"
     raise UnexpectedAnswer(message)

@@ -1,9 +1,11 @@
 """Calls about files: what inputs name, and what results are."""
 
+from typing import TYPE_CHECKING
+
 from kie_gateway_client.errors import UnexpectedAnswer
 from kie_gateway_client.exact import render
-from kie_gateway_client.models import File
 from kie_gateway_client.reading import Calling, Id
+from kie_gateway_client.shapes import FILE
 from kie_gateway_client.steps import (
     Answer,
     Call,
@@ -17,6 +19,9 @@ from kie_gateway_client.steps import (
 )
 from kie_gateway_client.terms import OK, Tries
 
+if TYPE_CHECKING:
+    from kie_gateway_client.models import File
+
 FOUND_ELSEWHERE = frozenset({302, 303, 307, 308})
 MAX_FILE_BYTES = 2**30
 UPLOAD_HELD = 120.0
@@ -28,7 +33,7 @@ class FileCalls(Calling):
 
     def upload(
         self, source: Source, *, name: str | None = None, content_type: str | None = None
-    ) -> Call[File]:
+    ) -> "Call[File]":
         """Upload a file to kie.ai and return it; an input names it by its `reference`.
 
         `source` is a path, bytes, something open for reading, or an iterable of bytes; it is sent
@@ -39,21 +44,21 @@ class FileCalls(Calling):
         request = self.terms.request(
             "POST", "files", upload=upload, is_safe=False, held=UPLOAD_HELD
         )
-        return (yield from self.one(File, request))
+        return (yield from self.one(FILE, request))
 
-    def upload_url(self, url: str, *, name: str | None = None) -> Call[File]:
+    def upload_url(self, url: str, *, name: str | None = None) -> "Call[File]":
         """Have the gateway fetch a file from a public URL and upload it."""
         body = render({"url": url, **({} if name is None else {"name": name})})
         request = self.terms.request("POST", "files", body=body, is_safe=False, held=UPLOAD_HELD)
-        return (yield from self.one(File, request))
+        return (yield from self.one(FILE, request))
 
-    def file(self, file_id: Id) -> Call[File]:
+    def file(self, file_id: Id) -> "Call[File]":
         """Return one of your files."""
-        return (yield from self.one(File, self.terms.request("GET", "files", file_id)))
+        return (yield from self.one(FILE, self.terms.request("GET", "files", file_id)))
 
-    def files(self, *, most: int | None = None) -> Items[File]:
+    def files(self, *, most: int | None = None) -> "Items[File]":
         """Iterate over your files, newest first."""
-        yield from self.pages(File, "files", most=most)
+        yield from self.pages(FILE, "files", most=most)
 
     def artifact(self, task_id: Id, n: int, *, max_bytes: int = MAX_FILE_BYTES) -> Items[bytes]:
         """Iterate over the bytes of a task's result file, from the archive.

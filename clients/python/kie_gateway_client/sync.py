@@ -1,11 +1,11 @@
 """`Gateway`: the calls, performed while the caller waits."""
 
+import copy
 import functools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
@@ -109,9 +109,18 @@ class Gateway:
 
     def patient(self, seconds: float) -> "Gateway":
         """Return the same gateway, tried for another time; it shares the connections."""
-        terms = self.calls.terms
-        other = Gateway(terms.url, terms.key.decode(), patience=seconds, http=self._http)
-        other.calls = Calls(replace(terms, patience=seconds))
+        return self._but(self.calls.but(patience=seconds))
+
+    @property
+    def plain(self) -> Any:  # noqa: ANN401  # the types of the calls are not its
+        """The same gateway, but answers stay JSON objects as they came: no model is imported."""
+        return self._but(self.calls.but(is_plain=True))
+
+    def _but(self, calls: Calls) -> "Gateway":
+        """Share the connections, which stay this one's to close."""
+        other = copy.copy(self)
+        other.calls = calls
+        other._is_ours = False  # noqa: SLF001  # its own
         return other
 
     def close(self) -> None:

@@ -3,14 +3,17 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kie_gateway_client.errors import GatewayError, TaskFailed, TimedOut
+from kie_gateway_client.errors import GatewayError, TaskFailed, TimedOut, Unusable
 from kie_gateway_client.exact import render
-from kie_gateway_client.models import Callback, Task
-from kie_gateway_client.reading import Calling, Id, rows, spelled
+from kie_gateway_client.reading import Calling, Id, Rows, rows, spelled
+from kie_gateway_client.shapes import CALLBACK, TASK
 from kie_gateway_client.steps import Call, Items, Sleep
-from kie_gateway_client.words import FailClass, State
+from kie_gateway_client.words import FINAL, FailClass, State
+
+if TYPE_CHECKING:
+    from kie_gateway_client.models import Callback, Task
 
 HOLD = 50.0
 """Seconds for which one answer is held at most: the gateway and most proxies allow more."""
@@ -35,7 +38,7 @@ class TaskCalls(Calling):
         webhook_url: str | None = None,
         priority: int | None = None,
         submit_within: float | None = None,
-    ) -> Call[Task]:
+    ) -> "Call[Task]":
         """Create a task, wait for its end and return it, succeeded.
 
         Whatever is lost on the way, it is one task: each try has the same idempotency key, made
@@ -54,11 +57,11 @@ class TaskCalls(Calling):
             idempotency_key,
             left.hold(),
         )
-        if not task.is_final:
-            task = yield from self._waited(task.id, left)
-        if task.state is not State.SUCCEEDED:
-            raise TaskFailed(task)
-        return task
+        if task["state"] not in FINAL:
+            task = yield from self._waited(task["id"], left)
+        if task["state"] != State.SUCCEEDED:
+            raise TaskFailed(TASK.of(task))
+        return self.read(TASK, task)
 
     def create(
         self,
@@ -70,7 +73,7 @@ class TaskCalls(Calling):
         webhook_url: str | None = None,
         priority: int | None = None,
         submit_within: float | None = None,
-    ) -> Call[Task]:
+    ) -> "Call[Task]":
         """Create a task and return it as it is then.
 
         Raises `Invalid`, `OverBudget`, `RateLimited`, `Unavailable` and the like; their
@@ -83,7 +86,8 @@ class TaskCalls(Calling):
             "submit_within": submit_within,
         }
         body = {"model": model, "input": input}
-        return (yield from self._created(body, options, idempotency_key, None))
+        task = yield from self._created(body, options, idempotency_key, None)
+        return self.read(TASK, task)
 
     def _created(
         self,
@@ -91,7 +95,7 @@ class TaskCalls(Calling):
         options: Mapping[str, Any],
         key: str | None,
         hold: float | None,
-    ) -> Call[Task]:
+    ) -> Call[dict[str, Any]]:
         key = key or str(uuid.uuid4())
         given = {name: value for name, value in options.items() if value is not None}
         request = self.terms.request(
@@ -103,34 +107,35 @@ class TaskCalls(Calling):
             held=hold or 0.0,
         )
         try:
-            return (yield from self.one(Task, request))
+            return (yield from self.raw(TASK, request))
         except GatewayError as error:
             error.idempotency_key = key
             raise
 
-    def get(self, task_id: Id) -> Call[Task]:
+    def get(self, task_id: Id) -> "Call[Task]":
         """Return a task as it is now; raises `NotFound`, and `Gone` where it was erased."""
-        return (yield from self.one(Task, self.terms.request("GET", "tasks", task_id)))
+        return (yield from self.one(TASK, self.terms.request("GET", "tasks", task_id)))
 
-    def wait(self, task_id: Id, *, timeout: float | None = None) -> Call[Task]:
+    def wait(self, task_id: Id, *, timeout: float | None = None) -> "Call[Task]":
         """Return a task once its state is final, whichever it is.
 
         Raises `TimedOut` after `timeout` seconds; None: the gateway ends every task.
         """
-        return (yield from self._waited(task_id, Left(self, timeout)))
+        task = yield from self._waited(task_id, Left(self, timeout))
+        return self.read(TASK, task)
 
-    def _waited(self, task_id: Id, left: "Left") -> Call[Task]:
+    def _waited(self, task_id: Id, left: "Left") -> Call[dict[str, Any]]:
         while True:
             hold = left.hold()
             began = self.terms.clock()
             request = self.terms.request(
                 "GET", "tasks", task_id, params={"wait": hold or None}, held=hold
             )
-            task = yield from self.one(Task, request)
-            if task.is_final:
+            task = yield from self.raw(TASK, request)
+            if task["state"] in FINAL:
                 return task
             if left.is_over():
-                raise TimedOut((task,))
+                raise TimedOut((TASK.of(task),))
             yield from self._unless_early(began)
 
     def _unless_early(self, began: float) -> Call[None]:
@@ -140,32 +145,32 @@ class TaskCalls(Calling):
 
     def wait_any(
         self, task_ids: Sequence[Id], *, timeout: float | None = None
-    ) -> Call[tuple[Task, ...]]:
+    ) -> "Call[tuple[Task, ...]]":
         """Return those of up to 100 tasks that are final, as soon as there is one.
 
         Raises `TimedOut` after `timeout` seconds.
         """
         if not 0 < len(task_ids) <= AT_ONCE:
             message = f"wait_any takes 1 to {AT_ONCE} ids"
-            raise ValueError(message)
+            raise Unusable(message)
         tasks = yield from self._several(task_ids, "any", Left(self, timeout))
-        return tuple(task for task in tasks if task.is_final)
+        return tuple(self.read(TASK, task) for task in tasks if task["state"] in FINAL)
 
     def wait_all(
         self, task_ids: Sequence[Id], *, timeout: float | None = None
-    ) -> Call[tuple[Task, ...]]:
+    ) -> "Call[tuple[Task, ...]]":
         """Return the tasks, in this order, once all are final.
 
         Raises `TimedOut` after `timeout` seconds: its `tasks` are those that were looked at last.
         """
         left = Left(self, timeout)
-        found: tuple[Task, ...] = ()
+        found: list[Any] = []
         for first in range(0, len(task_ids), AT_ONCE):
             some = task_ids[first : first + AT_ONCE]
             found += yield from self._several(some, "all", left)
-        return found
+        return tuple(self.read(TASK, task) for task in found)
 
-    def _several(self, task_ids: Sequence[Id], mode: str, left: "Left") -> Call[tuple[Task, ...]]:
+    def _several(self, task_ids: Sequence[Id], mode: str, left: "Left") -> Call[Rows]:
         ids = [str(task_id) for task_id in task_ids]
         while True:
             hold = left.hold()
@@ -173,12 +178,12 @@ class TaskCalls(Calling):
             body = render({"ids": ids, "mode": mode, "timeout": hold})
             request = self.terms.request("POST", "tasks", "wait", body=body, held=hold)
             answer = yield from self.terms.document(request)
-            tasks = tuple(Task.of(raw) for raw in rows(answer))
-            ended = [task.is_final for task in tasks]
+            tasks = rows(answer)
+            ended = [task["state"] in FINAL for task in tasks]
             if any(ended) if mode == "any" else all(ended):
                 return tasks
             if left.is_over():
-                raise TimedOut(tasks)
+                raise TimedOut(tuple(map(TASK.of, tasks)))
             yield from self._unless_early(began)
 
     def list(
@@ -192,7 +197,7 @@ class TaskCalls(Calling):
         metadata: Mapping[str, str] | None = None,
         with_input: bool = False,
         most: int | None = None,
-    ) -> Items[Task]:
+    ) -> "Items[Task]":
         """Iterate over your tasks, newest first, page by page; `most` is how many at most.
 
         Their `input` is empty unless `with_input`.
@@ -207,23 +212,23 @@ class TaskCalls(Calling):
             "include": "input" if with_input else None,
             **{f"metadata.{key}": value for key, value in (metadata or {}).items()},
         }
-        yield from self.pages(Task, "tasks", params=params, most=most)
+        yield from self.pages(TASK, "tasks", params=params, most=most)
 
-    def cancel(self, task_id: Id) -> Call[Task]:
+    def cancel(self, task_id: Id) -> "Call[Task]":
         """Cancel a task that is still queued; raises `Conflict` for one that was sent."""
-        return (yield from self.one(Task, self.terms.request("POST", "tasks", task_id, "cancel")))
+        return (yield from self.one(TASK, self.terms.request("POST", "tasks", task_id, "cancel")))
 
-    def refresh(self, task_id: Id) -> Call[Task]:
+    def refresh(self, task_id: Id) -> "Call[Task]":
         """Have kie.ai asked about a task now; raises `Conflict` where it cannot be."""
-        return (yield from self.one(Task, self.terms.request("POST", "tasks", task_id, "refresh")))
+        return (yield from self.one(TASK, self.terms.request("POST", "tasks", task_id, "refresh")))
 
     def erase(self, task_id: Id) -> Call[None]:
         """Erase a task in a final state, for good; raises `Conflict` for another."""
         yield from self.terms.answer(self.terms.request("DELETE", "tasks", task_id))
 
-    def callbacks(self, task_id: Id) -> Items[Callback]:
+    def callbacks(self, task_id: Id) -> "Items[Callback]":
         """Iterate over kie.ai's statements on a task, newest first."""
-        yield from self.pages(Callback, "tasks", task_id, "callbacks", is_sized=False)
+        yield from self.pages(CALLBACK, "tasks", task_id, "callbacks", is_sized=False)
 
 
 class Left:

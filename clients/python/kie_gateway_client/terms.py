@@ -15,6 +15,7 @@ from kie_gateway_client.errors import (
     RateLimited,
     UnexpectedAnswer,
     Unreachable,
+    Unusable,
     class_of,
 )
 from kie_gateway_client.exact import NotJSONError, parse_object
@@ -49,15 +50,15 @@ class Terms:
 
     @classmethod
     def given(cls, url: str | None, key: str | None, patience: float) -> "Terms":
-        """Take what is given, else the environment's; raises `ValueError` without the key in it."""
+        """Take what is given, else the environment's; raises `Unusable` without the key in it."""
         url = url or os.environ.get(URL_VARIABLE) or HERE
         key = (key or os.environ.get(KEY_VARIABLE) or "").strip()
         objection = _objection(url)
         if objection:
-            raise ValueError(objection)
+            raise Unusable(objection)
         if not key or any(ord(letter) < ord(" ") for letter in key):
             message = f"an API key is needed: give one, or set {KEY_VARIABLE}"
-            raise ValueError(message)
+            raise Unusable(message)
         return cls(url.rstrip("/"), key.encode(), patience)
 
     @property
@@ -80,7 +81,7 @@ class Terms:
         held: float = 0.0,
         is_safe: bool = True,
     ) -> Request:
-        """Describe a request below `/v1`, with the key; raises `ValueError` for no id."""
+        """Describe a request below `/v1`, with the key; raises `Unusable` for no id."""
         return Request(
             method,
             "/".join([f"{self.url}/v1", *map(_quoted, path)]),
@@ -212,7 +213,7 @@ def _quoted(part: object) -> str:
     text = quote(str(part), safe="")
     if not text.strip("."):
         message = "an id is needed"
-        raise ValueError(message)
+        raise Unusable(message)
     return text
 
 

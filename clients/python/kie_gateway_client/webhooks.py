@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kie_gateway_client.errors import WebhookRejected
+from kie_gateway_client.errors import Unusable, WebhookRejected
 from kie_gateway_client.exact import NotJSONError, instant, parse_object
 from kie_gateway_client.words import EventType
 
@@ -60,7 +60,7 @@ def verify_webhook(
     """Return the event, if one of the secrets signed these bytes a short time ago.
 
     `body` has the bytes as received; `secret` is `whsec_…`, or several while one replaces another.
-    `now` is in Unix seconds, else the clock's. Raises `WebhookRejected`, and `ValueError` for a
+    `now` is in Unix seconds, else the clock's. Raises `WebhookRejected`, and `Unusable` for a
     secret that is none.
     """
     keys = [_key(one) for one in ([secret] if isinstance(secret, str) else secret)]
@@ -127,7 +127,7 @@ def _key(secret: str) -> bytes:
         key = b""
     if not key:
         message = "a signing secret looks like whsec_… and then base64"
-        raise ValueError(message)
+        raise Unusable(message)
     return key
 
 
