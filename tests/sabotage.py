@@ -18,7 +18,16 @@ from pathlib import Path
 from app.embedded import running
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("app", "simulator", "migrations", "tests", "pyproject.toml", "alembic.ini", "docs")
+COPIED = (
+    "app",
+    "simulator",
+    "clients",
+    "migrations",
+    "tests",
+    "pyproject.toml",
+    "alembic.ini",
+    "docs",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from kie_gateway_client import __version__
 from kie_gateway_client.errors import (
     GatewayError,
     RateLimited,
@@ -24,7 +25,6 @@ from kie_gateway_client.steps import Answer, Call, Lost, Request, Sleep, Upload,
 URL_VARIABLE = "KIE_GATEWAY_URL"
 KEY_VARIABLE = "KIE_GATEWAY_API_KEY"
 HERE = "http://127.0.0.1:8000"
-VERSION = "0.1.0"
 
 PATIENCE = 60.0
 """Seconds for which a call is tried again after its first failure."""
@@ -221,7 +221,7 @@ def _headers(body: bytes | None) -> dict[str, str]:
     return {
         "Accept": "application/json",
         "Accept-Encoding": "identity",  # a small answer that becomes a large one is not asked for
-        "User-Agent": f"kie-gateway-client/{VERSION}",
+        "User-Agent": f"kie-gateway-client/{__version__}",
         **({} if body is None else {"Content-Type": "application/json"}),
     }
 
