@@ -18,7 +18,16 @@ from pathlib import Path
 from app.embedded import running
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("app", "simulator", "migrations", "tests", "pyproject.toml", "alembic.ini", "docs")
+COPIED = (
+    "app",
+    "simulator",
+    "clients",
+    "migrations",
+    "tests",
+    "pyproject.toml",
+    "alembic.ini",
+    "docs",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,33 @@ MODELS = "tests/api/test_models.py"
 SPEND = "tests/services/spend/test_spend.py"
 KNOWN_URL = "tests/services/tasks/test_known_url.py"
 
+CLIENT = "clients/python/kie_gateway_client/"
+
 SABOTAGES = (
+    Sabotage(
+        3,
+        "repeat-without-a-key",
+        f"{CLIENT}tasks.py",
+        'headers={"Idempotency-Key": key},',
+        "headers={},",
+        ("tests/client/test_trouble.py::test_whatever_is_lost_one_task_is_paid",),
+    ),
+    Sabotage(
+        6,
+        "believe-any-signature",
+        f"{CLIENT}webhooks.py",
+        "if not any(matches):",
+        "if not matches:",
+        ("tests/client/test_webhooks.py::test_anything_else_is_rejected",),
+    ),
+    Sabotage(
+        8,
+        "show-a-store-the-key",
+        f"{CLIENT}terms.py",
+        'Request("GET", url, headers=_headers(None))',
+        'Request("GET", url, headers={"Authorization": b"Bearer " + self.key})',
+        ("tests/client/test_others.py::test_a_link_to_a_store_is_followed_without_the_key",),
+    ),
     Sabotage(
         1,
         "record-what-was-cut-off",
