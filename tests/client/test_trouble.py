@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from kie_gateway_client import (
     Unavailable,
     UnexpectedAnswer,
     Unreachable,
+    Unusable,
 )
 from kie_gateway_client import Gateway as Client
 from tests.client.conftest import Connect
@@ -107,6 +109,27 @@ async def test_patience_ends(behind: Side, front: Front) -> None:
     front.turns.extend([Says(429, b"", ("Retry-After: 0",))] * 50)
     with pytest.raises(RateLimited):
         await behind.patient(0.5).call("get", NOBODY)
+
+
+async def test_what_ends_a_run_says_how_to_go_on(
+    behind: Side, front: Front, gateway: Gateway, upstream: Upstream
+) -> None:
+    """Also where the task is created, and it is the wait that fails."""
+    front.turns.extend((Passes(), refusal(429, "too_many_waits", "Retry-After: 60")))
+    with pytest.raises(RateLimited) as held:
+        await behind.call("run", MODEL, INPUT, timeout=0.1)
+    key = held.value.idempotency_key
+    await gateway.call_back(upstream.callback_path, succeeded(await create_came(upstream)))
+    task = await behind.call("run", MODEL, INPUT, idempotency_key=key)
+    assert [one.id for one in await behind.all("list")] == [task.id]
+
+
+@pytest.mark.parametrize(
+    "given", [{"x": float("nan")}, {"x": {1}}, {1: "x"}, {"x": "\ud800"}, {"x": Decimal("NaN")}]
+)
+def test_an_input_without_a_json_form_is_not_sent(given: Any) -> None:
+    with Client("http://127.0.0.1:9", "kgw_x") as gateway, pytest.raises(Unusable):
+        gateway.create(MODEL, given)
 
 
 async def test_nobody_there(connect: Connect, gateway: Gateway) -> None:

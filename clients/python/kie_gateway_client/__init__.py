@@ -102,9 +102,11 @@ _HOMES = {
 """Where names are; the others are errors."""
 
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        message = f"{__name__} has no {name}"
-        raise AttributeError(message)
-    home = next((home for home, names in _HOMES.items() if name in names), "errors")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+if not TYPE_CHECKING:  # or a misspelt name would have a type
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            message = f"{__name__} has no {name}"
+            raise AttributeError(message)
+        home = next((home for home, names in _HOMES.items() if name in names), "errors")
+        return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kie_gateway_client.errors import UnexpectedAnswer
-from kie_gateway_client.exact import render
-from kie_gateway_client.reading import Calling, Id
+from kie_gateway_client.reading import Calling, Id, written
 from kie_gateway_client.shapes import FILE
 from kie_gateway_client.steps import (
     Answer,
@@ -48,7 +47,7 @@ class FileCalls(Calling):
 
     def upload_url(self, url: str, *, name: str | None = None) -> "Call[File]":
         """Have the gateway fetch a file from a public URL and upload it."""
-        body = render({"url": url, **({} if name is None else {"name": name})})
+        body = written({"url": url, **({} if name is None else {"name": name})})
         request = self.terms.request("POST", "files", body=body, is_safe=False, held=UPLOAD_HELD)
         return (yield from self.one(FILE, request))
 

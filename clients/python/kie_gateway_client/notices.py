@@ -3,8 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from kie_gateway_client.exact import render
-from kie_gateway_client.reading import Calling, Id, spelled
+from kie_gateway_client.reading import Calling, Id, spelled, written
 from kie_gateway_client.shapes import DELIVERY, DISABLED_URL, REDELIVERED, REPETITION
 from kie_gateway_client.steps import Call, Item, Items
 from kie_gateway_client.words import DeliveryState
@@ -66,7 +65,7 @@ class DeliveryCalls(Calling):
         chosen = {name: value for name, value in given.items() if value is not None}
         cursor: dict[str, str] = {}
         while True:
-            body = render({**chosen, **cursor})
+            body = written({**chosen, **cursor})
             request = self.terms.request(
                 "POST", "deliveries", "redeliver", body=body, is_safe=False
             )
@@ -82,6 +81,6 @@ class DeliveryCalls(Calling):
 
     def enable_url(self, url: str) -> Call[None]:
         """Have a URL called again; raises `NotFound` where it is not disabled."""
-        body = render({"url": url})
+        body = written({"url": url})
         request = self.terms.request("POST", "deliveries", "enable", body=body, is_safe=False)
         yield from self.terms.answer(request)

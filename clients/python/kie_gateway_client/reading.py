@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from kie_gateway_client.errors import UnexpectedAnswer
-from kie_gateway_client.exact import rfc3339
+from kie_gateway_client.errors import UnexpectedAnswer, Unusable
+from kie_gateway_client.exact import render, rfc3339
 from kie_gateway_client.shapes import M, Shape
 from kie_gateway_client.steps import Call, Item, Items, Request
 from kie_gateway_client.terms import Params, Terms
@@ -94,4 +94,16 @@ def rows(page: Mapping[str, Any]) -> list[Any]:
 
 
 def spelled(moment: datetime | None) -> str | None:
-    return None if moment is None else rfc3339(moment)
+    """Spell an instant; raises `Unusable` for one without a zone."""
+    try:
+        return None if moment is None else rfc3339(moment)
+    except ValueError as error:
+        raise Unusable(str(error)) from None
+
+
+def written(body: Mapping[str, Any]) -> bytes:
+    """Write a body; raises `Unusable` for what has no JSON form."""
+    try:
+        return render(body)
+    except (TypeError, ValueError) as error:
+        raise Unusable(str(error)) from None

@@ -20,6 +20,8 @@ MAX_ANSWER_BYTES = 64 * 2**20
 """A page of tasks has 4 MiB; a hundred tasks that were waited for may have more."""
 CONNECT, WRITE, QUIET = 10.0, 30.0, 30.0
 """Seconds: to connect, to write a piece, and without a byte of an answer."""
+LIMITS = httpx.Limits(max_connections=1000, max_keepalive_connections=20)
+"""A wait holds a connection; how many there may be the gateway says."""
 SLOWEST = 300.0
 """Seconds after which an answer that still comes is given up."""
 CHUNK = 64 * 1024

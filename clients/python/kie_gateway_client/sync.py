@@ -11,6 +11,7 @@ import httpx
 
 from kie_gateway_client.calls import Calls
 from kie_gateway_client.steps import (
+    LIMITS,
     TROUBLE,
     Answer,
     Call,
@@ -104,7 +105,7 @@ class Gateway:
     ) -> None:
         terms = Terms.given(url, api_key, patience)
         self.calls = Calls(terms)
-        self._http = http or httpx.Client(trust_env=terms.trusts_environment)
+        self._http = http or httpx.Client(trust_env=terms.trusts_environment, limits=LIMITS)
         self._is_ours = http is None
 
     def patient(self, seconds: float) -> "Gateway":

@@ -3,17 +3,18 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kie_gateway_client.errors import GatewayError, TaskFailed, TimedOut, Unusable
-from kie_gateway_client.exact import render
-from kie_gateway_client.reading import Calling, Id, Rows, rows, spelled
+from kie_gateway_client.reading import Calling, Id, Rows, rows, spelled, written
 from kie_gateway_client.shapes import CALLBACK, TASK
 from kie_gateway_client.steps import Call, Items, Sleep
 from kie_gateway_client.words import FINAL, FailClass, State
 
 if TYPE_CHECKING:
     from kie_gateway_client.models import Callback, Task
+
+T = TypeVar("T")
 
 HOLD = 50.0
 """Seconds for which one answer is held at most: the gateway and most proxies allow more."""
@@ -45,23 +46,26 @@ class TaskCalls(Calling):
         here where none is given. Raises `TaskFailed` for any other end, `TimedOut` after `timeout`
         seconds (None: the gateway ends every task), and what `create` raises.
         """
-        left = Left(self, timeout)
-        task = yield from self._created(
-            {"model": model, "input": input},
-            {
-                "metadata": metadata,
-                "webhook_url": webhook_url,
-                "priority": priority,
-                "submit_within": submit_within,
-            },
-            idempotency_key,
-            left.hold(),
-        )
+        options = {
+            "metadata": metadata,
+            "webhook_url": webhook_url,
+            "priority": priority,
+            "submit_within": submit_within,
+        }
+        key = idempotency_key or str(uuid.uuid4())
+        body = {"model": model, "input": input}
+        task = yield from keyed(key, self._run(body, options, key, Left(self, timeout)))
+        return self.read(TASK, task)
+
+    def _run(
+        self, body: Mapping[str, Any], options: Mapping[str, Any], key: str, left: "Left"
+    ) -> Call[dict[str, Any]]:
+        task = yield from self._created(body, options, key, left.hold())
         if task["state"] not in FINAL:
             task = yield from self._waited(task["id"], left)
         if task["state"] != State.SUCCEEDED:
             raise TaskFailed(TASK.of(task))
-        return self.read(TASK, task)
+        return task
 
     def create(
         self,
@@ -85,32 +89,28 @@ class TaskCalls(Calling):
             "priority": priority,
             "submit_within": submit_within,
         }
+        key = idempotency_key or str(uuid.uuid4())
         body = {"model": model, "input": input}
-        task = yield from self._created(body, options, idempotency_key, None)
+        task = yield from keyed(key, self._created(body, options, key, None))
         return self.read(TASK, task)
 
     def _created(
         self,
         body: Mapping[str, Any],
         options: Mapping[str, Any],
-        key: str | None,
+        key: str,
         hold: float | None,
     ) -> Call[dict[str, Any]]:
-        key = key or str(uuid.uuid4())
         given = {name: value for name, value in options.items() if value is not None}
         request = self.terms.request(
             "POST",
             "tasks",
             params={"wait": hold},
             headers={"Idempotency-Key": key},
-            body=render({**body, **given}),
+            body=written({**body, **given}),
             held=hold or 0.0,
         )
-        try:
-            return (yield from self.raw(TASK, request))
-        except GatewayError as error:
-            error.idempotency_key = key
-            raise
+        return (yield from self.raw(TASK, request))
 
     def get(self, task_id: Id) -> "Call[Task]":
         """Return a task as it is now; raises `NotFound`, and `Gone` where it was erased."""
@@ -175,7 +175,7 @@ class TaskCalls(Calling):
         while True:
             hold = left.hold()
             began = self.terms.clock()
-            body = render({"ids": ids, "mode": mode, "timeout": hold})
+            body = written({"ids": ids, "mode": mode, "timeout": hold})
             request = self.terms.request("POST", "tasks", "wait", body=body, held=hold)
             answer = yield from self.terms.document(request)
             tasks = rows(answer)
@@ -229,6 +229,15 @@ class TaskCalls(Calling):
     def callbacks(self, task_id: Id) -> "Items[Callback]":
         """Iterate over kie.ai's statements on a task, newest first."""
         yield from self.pages(CALLBACK, "tasks", task_id, "callbacks", is_sized=False)
+
+
+def keyed(key: str, call: Call[T]) -> Call[T]:
+    """Have errors say by which key to go on."""
+    try:
+        return (yield from call)
+    except GatewayError as error:
+        error.idempotency_key = key
+        raise
 
 
 class Left:
