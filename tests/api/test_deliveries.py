@@ -32,7 +32,7 @@ from tests.upstream import Upstream, failed, succeeded
 HOOK = "https://h.test/hook"
 ADMIN_KEY = "an-admin-key-of-these-tests"
 BUSY = b"busy \xff\x00" + "é".encode() * 600
-DISABLED = Refusal(status=409, code="url_disabled", says="enable it")
+DISABLED = Refusal(status=409, code="url_disabled", says="Enable it")
 
 
 @pytest.fixture
