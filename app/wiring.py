@@ -91,6 +91,7 @@ from app.terms import (
     bounds,
     ca_bundle,
     client_limits,
+    egress_proxy,
     files_guard,
     guard_of,
     ourselves_as,
@@ -198,10 +199,6 @@ def _kie_http(settings: Settings) -> aiohttp.ClientSession:
     )
 
 
-def _proxy(settings: Settings) -> str | None:
-    return settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
-
-
 def build(
     settings: Settings,
     pools: Pools,
@@ -226,7 +223,7 @@ def build(
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
         timeout=settings.kie_timeout,
         max_answer=settings.kie_max_answer_bytes,
-        proxy=_proxy(settings),
+        proxy=egress_proxy(settings),
     )
     database, working = pools.callers, pools.working
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
@@ -385,7 +382,7 @@ def _uploads(
         outside.uploading,
         base_url=settings.kie_upload_url,
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
-        proxy=_proxy(settings),
+        proxy=egress_proxy(settings),
     )
     terms = UploadTerms(
         max_bytes=settings.max_upload_bytes,

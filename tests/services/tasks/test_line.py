@@ -12,7 +12,8 @@ async def lent(line: Line, stack: AsyncExitStack) -> Place:
     return await stack.enter_async_context(line.place())
 
 
-async def test_the_next_ones_wait_and_nobody_else() -> None:
+async def test_the_next_ones_wait_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.services.tasks.line.PATIENCE", 60)
     line = Line()
     came: list[int] = []
 
@@ -26,9 +27,9 @@ async def test_the_next_ones_wait_and_nobody_else() -> None:
         await first.come()
         await first.come()  # the transaction is tried again
         waiting = [asyncio.create_task(come(n, place)) for n, place in enumerate(others[:NEXT])]
-        await asyncio.sleep(0)
+        await asyncio.wait(waiting, timeout=0)
         assert line.waiting == NEXT
-        await asyncio.wait_for(others[NEXT].come(), 0.1)  # one too many: it goes on
+        await asyncio.wait_for(others[NEXT].come(), 30)  # one too many: it goes on
         others[NEXT].leave()
         assert came == []
         first.leave()
@@ -44,6 +45,6 @@ async def test_nobody_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
         await second.come()
         assert line.waiting == 0
     async with line.place() as third:
-        await asyncio.wait_for(third.come(), 0.1)  # who went on without a turn has ended none
+        await asyncio.wait_for(third.come(), 30)  # who went on without a turn has ended none
         with pytest.raises(TimeoutError):
             await line.begin(0.01)
