@@ -21,6 +21,7 @@ GATEWAY, TLS, LOGS = "tests.fixtures.gateway", "tests.fixtures.tls", "tests.fixt
 FOLDERS = {
     "api": (GATEWAY, TLS, LOGS),
     "cli": (LOGS,),
+    "console": (GATEWAY,),
     "dropin": (GATEWAY, TLS),
     "faults": (GATEWAY, TLS),
     "kie": (TLS,),
