@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 720, 180
-_TOP, _BOTTOM, _LEFT = 12, 24, 8
-_LABELS = 8
+WIDTH, HEIGHT = 520, 170
+_TOP, _BOTTOM, _LEFT = 22, 22, 4
+_LABELS = 6
 """Days that are named below a chart, about."""
 
 Number = Decimal | float | int
@@ -49,7 +49,7 @@ def columns(
     return Markup(
         '<svg class="chart" viewBox="0 0 {w} {h}" role="img" aria-label="{title}">'
         '<line class="axis-line" x1="{left}" x2="{right}" y1="{base}" y2="{base}"/>{drawn}{named}'
-        '<text class="axis" x="{left}" y="10">{most} {unit}</text></svg>'
+        '<text class="axis" x="{left}" y="12">{most} {unit}</text></svg>'
     ).format(
         w=WIDTH,
         h=HEIGHT,

@@ -3,11 +3,13 @@
 import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, TypeAlias
 
+import asyncpg
 import httpx
 from typing_extensions import override
 
+Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 ADMIN_KEY = "an-admin-key-not-to-be-shown"
 HOME = "/console"
 PAGES = (
