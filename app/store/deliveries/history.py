@@ -122,20 +122,22 @@ _OF_ALL = (
 
 @lru_cache(maxsize=32)
 def _page_of_all(given: frozenset[str]) -> TextClause:
-    """Return the statement for a page of all clients' deliveries: each one's by its own index."""
+    """Return the statement for a page: of each client, where states or one client are wanted."""
     own = "WHERE c.id = :client_id" if "client_id" in given else ""
-    narrowed = " AND ".join(
-        ("client_id = c.id", *(sql for name, sql in _NARROWING.items() if name in given))
-    )
+    each = {"client_id", "state"} & given
+    conditions = [sql for name, sql in _NARROWING.items() if name in given]
+    narrowed = " AND ".join((*(["client_id = c.id"] if each else []), *conditions)) or "true"
     if "unanswered" in given:
         narrowed += _UNANSWERED
+    page = (
+        f"SELECT client_id, {', '.join(_OF_ALL)} FROM deliveries o WHERE {narrowed}"  # noqa: S608  # our own words
+        " ORDER BY id DESC LIMIT :limit"
+    )
+    # With nothing to narrow it, the newest of all are the newest ids.
+    source = f"CROSS JOIN LATERAL ({page}) d" if each else f"JOIN ({page}) d ON d.client_id = c.id"
     return text(
-        f"""
-SELECT {", ".join(f"d.{name}" for name in _OF_ALL)}, c.name AS client
-FROM clients c CROSS JOIN LATERAL (
-    SELECT {", ".join(_OF_ALL)} FROM deliveries o WHERE {narrowed} ORDER BY id DESC LIMIT :limit
-) d {own} ORDER BY d.id DESC LIMIT :limit
-"""  # noqa: S608  # our own words
+        f"SELECT {', '.join(f'd.{name}' for name in _OF_ALL)}, c.name AS client"  # noqa: S608  # as above
+        f" FROM clients c {source} {own} ORDER BY d.id DESC LIMIT :limit"
     ).bindparams(*(bindparam(name, type_=_TYPES[name]) for name in sorted(given - {"unanswered"})))
 
 
