@@ -16,6 +16,7 @@ from app import config, log
 from app.api import (
     admin,
     admin_keys,
+    admin_tasks,
     bulk,
     callbacks,
     deliveries,
@@ -37,6 +38,7 @@ from app.api.load import LoadFrame
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
 from app.config.concerns import concerns
+from app.console import door
 from app.wiring import wired
 from app.worker import at_work, loops
 
@@ -100,7 +102,14 @@ ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
 }
 
-_ADMIN = (admin.router, admin_keys.router, bulk.router, spend.admin, models.admin)
+_ADMIN = (
+    admin.router,
+    admin_keys.router,
+    admin_tasks.router,
+    bulk.router,
+    spend.admin,
+    models.admin,
+)
 
 ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.ALL: _ADMIN,
@@ -109,11 +118,12 @@ ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
 }
 """The same with GATEWAY_ADMIN_KEY; without it, nothing shows that there are such paths."""
 
+_INSIDE = {door.PREFIX: door.refused}
 _KIES = {dropin.PREFIX: dropin.refused, dropin_uploads.PREFIX: dropin_uploads.refused}
 
 FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
-    Surface.ALL: _KIES,
-    Surface.INTERNAL: _KIES,
+    Surface.ALL: {**_KIES, **_INSIDE},
+    Surface.INTERNAL: {**_KIES, **_INSIDE},
     Surface.CALLBACKS: {},
 }
 """How refusals are written where they are no problem documents, by the beginning of the path."""
@@ -142,6 +152,8 @@ def create_app(
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     for router in _routers(settings, surface):
         app.include_router(router)
+    if surface is not Surface.CALLBACKS:
+        app.router.routes.append(door.route())
     return app
 
 

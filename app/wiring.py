@@ -38,6 +38,7 @@ from app.services.clients.keys import Keys
 from app.services.clients.known_keys import KnownKeys
 from app.services.clients.limits import Limits as ClientsLimits
 from app.services.clients.resealing import Resealing
+from app.services.clients.sessions import Sessions
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.clients.vault import Vault
@@ -73,6 +74,7 @@ from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.numbering import Numbering
+from app.services.tasks.overview import Overview
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
@@ -240,6 +242,7 @@ def build(
     chance = random.SystemRandom().random
     ourselves = ourselves_as(settings, new_id(), utc_now())
     clients_limits = ClientsLimits(client_limits(settings), metrics)
+    authentication = Authentication(database, uses, clients_limits, admin_key, metrics, known_keys)
     outbox = Outbox(new_id, settings.delivery_schedule[0], metrics)
     health = Health(working, monotonic, policy.limits)
     paces = Paces()
@@ -271,9 +274,8 @@ def build(
     for stop in (submitter.stop, health.end, waiters.close):
         shutdown.stops(stop)
     return Services(
-        authentication=Authentication(
-            database, uses, clients_limits, admin_key, metrics, known_keys
-        ),
+        authentication=authentication,
+        sessions=Sessions(database, authentication, secret_keys, utc_now, secrets.token_bytes),
         uses=uses,
         limits=clients_limits,
         keys=Keys(database, vault, new_id, secrets.token_bytes, known_keys.forget),
@@ -339,6 +341,7 @@ def build(
             lifecycle, removal, Erasure(working, lifecycle, removal), kept_for, metrics
         ),
         reader=Reader(database, waiters, urls, policy.limits, paces, utc_now),
+        overview=Overview(database),
         commands=Commands(database, signals, for_callers, metrics),
         feed=Feed(database, streams, waiters),
         streams=streams,

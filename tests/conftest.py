@@ -22,6 +22,7 @@ FOLDERS = {
     "api": (GATEWAY, TLS, LOGS),
     "cli": (LOGS,),
     "client": (GATEWAY,),
+    "console": (GATEWAY,),
     "dropin": (GATEWAY, TLS),
     "faults": (GATEWAY, TLS),
     "kie": (TLS,),

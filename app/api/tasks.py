@@ -20,6 +20,7 @@ from app.api.parameters import (
     WaitDep,
     metadata_filter,
     only_known_parameters,
+    without_nul,
 )
 from app.api.schemas.tasks import CallbackList, Task, TaskCreate, TaskList, TaskWait, WaitedTasks
 from app.domain.access import Scope
@@ -28,7 +29,6 @@ from app.domain.errors import (
     DatabaseUnavailableError,
     OverloadedError,
     TaskErasedError,
-    bad_parameter,
 )
 from app.domain.exact_json import rfc3339
 from app.domain.paging import Filter
@@ -133,7 +133,7 @@ async def list_tasks(
     """
     narrowed = Filter(
         states=state or (),
-        model=_without_nul(model),
+        model=without_nul("model", model),
         fail_class=fail_class,
         created_after=query_instant("created_after", created_after),
         created_before=query_instant("created_before", created_before),
@@ -150,13 +150,6 @@ async def list_tasks(
     )
     content = {"data": [task_answer(task) for task in page], "next_cursor": page_cursor(place)}
     return ExactJSON(content)
-
-
-def _without_nul(model: str | None) -> str | None:
-    if model is not None and "\0" in model:
-        name = "model"
-        raise bad_parameter(name, "has a NUL, which nothing here can have")
-    return model
 
 
 @router.post(
