@@ -81,6 +81,7 @@ compat: $(READY) ## run a public client of kie.ai, unmodified, against the gatew
 docs: $(READY) ## write the pages that are made from the code
 	$(BIN)/python -m tools.docs
 	$(BIN)/python -m tests.tour
+	$(BIN)/python -m tests.console.pictures
 
 lock: $(READY) ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra archive --upgrade -o requirements.lock pyproject.toml
