@@ -85,6 +85,7 @@ compat: $(READY) ## run a public client of kie.ai, unmodified, against the gatew
 docs: $(READY) ## write the pages that are made from the code
 	$(BIN)/python -m tools.docs
 	$(BIN)/python -m tests.tour
+	$(BIN)/python -m tests.console.pictures
 
 site: $(SITE)/.ready ## build the documentation with navigation and search into build/site, and check its links
 	@$(SITE)/bin/python -m tools.site

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 PYTEST = ("pytest", "-q", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 IN_PROCESS = (
     *("tests/domain", "tests/kie", "tests/outbound", "tests/store", "tests/services", "tests/api"),
+    "tests/console",
     *("tests/simulator", "tests/dropin", "tests/faults/test_limits.py", "tests/test_config.py"),
     *("tests/test_log.py", "tests/test_metrics.py", "tests/test_schema.py"),
 )
@@ -65,11 +66,12 @@ PARTS = (
     _sabotaged(2, 90),
     Part(
         name="the fault lab's short form, deaths, crowds: promises 3 to 7, 10 and 11",
-        seconds=480,
+        seconds=560,
         command=(
             *("pytest", "-q", "-n", "2", "-m", "long", "tests/faults", "tests/processes"),
             "tests/services/spend",
             "tests/api",
+            "tests/console",
             f"--ignore={EVENTS}",
         ),
     ),
