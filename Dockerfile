@@ -30,6 +30,7 @@ COPY pyproject.toml README.md ./
 COPY migrations migrations
 COPY app app
 COPY simulator simulator
+COPY clients/python/kie_gateway_client clients/python/kie_gateway_client
 RUN /opt/tools/bin/python -m hatchling build -t wheel -d /dist \
  && /opt/tools/bin/python -m pip --python /opt/kie-gateway/bin/python install --no-compile --no-deps --no-index \
       /dist/*.whl

@@ -11,10 +11,10 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 QUICK := tests/domain tests/kie tests/outbound tests/store $(filter-out tests/test_embedded.py,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events attacks sbom image-check bench compat lock docs site clean
+.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events attacks release-check sbom image-check bench compat lock docs site clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## install everything into .venv
 
@@ -66,6 +66,9 @@ events: $(READY) ## restart, stop, fill and cut off PostgreSQL under load; write
 
 attacks: $(READY) ## attack a gateway of this machine and look on: memory, other clients, what is left
 	$(BIN)/python -m tests.attacks
+
+release-check: $(READY) ## say what is missing before a release can be tagged
+	@$(BIN)/python -m tools.release
 
 sbom: $(READY) ## write build/sbom.cdx.json: what the image installs, as CycloneDX
 	@$(BIN)/python -m tools.sbom

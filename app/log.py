@@ -40,6 +40,7 @@ QUIET = {
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,
     "sqlalchemy": logging.WARNING,
+    "urllib3": logging.WARNING,
 }
 """Libraries that would log URLs, values of statements, or mere noise at the levels below."""
 

@@ -8,6 +8,7 @@ from importlib import metadata
 
 import structlog
 from fastapi import APIRouter, FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.applications import Starlette
 from starlette.types import Lifespan
 
@@ -15,6 +16,7 @@ from app import config, log
 from app.api import (
     admin,
     admin_keys,
+    admin_tasks,
     bulk,
     callbacks,
     deliveries,
@@ -29,7 +31,6 @@ from app.api import (
     openapi,
     spend,
     tasks,
-    tracing,
     uploads,
 )
 from app.api.forwarded import TrustedProxies
@@ -37,6 +38,7 @@ from app.api.load import LoadFrame
 from app.api.middleware import RequestFrame
 from app.config import Settings, SettingsError
 from app.config.concerns import concerns
+from app.console import door
 from app.wiring import wired
 from app.worker import at_work, loops
 
@@ -51,6 +53,14 @@ seconds.
 Each client has limits: every answer to an API key carries `RateLimit-Policy` and `RateLimit`, and
 one over a limit is 429 with `Retry-After`.
 """
+
+UNTRACED: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI's own telemetry writes down URLs, and a callback's URL is its key: ours is app/traces."""
 
 logger = structlog.get_logger(__name__)
 
@@ -92,7 +102,14 @@ ROUTERS: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.CALLBACKS: (callbacks.router, health.live, health.outside),
 }
 
-_ADMIN = (admin.router, admin_keys.router, bulk.router, spend.admin, models.admin)
+_ADMIN = (
+    admin.router,
+    admin_keys.router,
+    admin_tasks.router,
+    bulk.router,
+    spend.admin,
+    models.admin,
+)
 
 ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
     Surface.ALL: _ADMIN,
@@ -101,11 +118,12 @@ ADMIN: Mapping[Surface, Sequence[APIRouter]] = {
 }
 """The same with GATEWAY_ADMIN_KEY; without it, nothing shows that there are such paths."""
 
+_INSIDE = {door.PREFIX: door.refused}
 _KIES = {dropin.PREFIX: dropin.refused, dropin_uploads.PREFIX: dropin_uploads.refused}
 
 FORMS: Mapping[Surface, Mapping[str, errors.Form]] = {
-    Surface.ALL: _KIES,
-    Surface.INTERNAL: _KIES,
+    Surface.ALL: {**_KIES, **_INSIDE},
+    Surface.INTERNAL: {**_KIES, **_INSIDE},
     Surface.CALLBACKS: {},
 }
 """How refusals are written where they are no problem documents, by the beginning of the path."""
@@ -124,7 +142,7 @@ def create_app(
         description=DESCRIPTION,
         lifespan=_lifespan(settings, worker=worker),
         openapi_url=None,  # ours is served by app/api/docs.py
-        telemetry={"exclude": tracing.is_secret},
+        telemetry=UNTRACED,
         redirect_slashes=False,
     )
     errors.install(app, FORMS[surface])
@@ -134,6 +152,8 @@ def create_app(
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
     for router in _routers(settings, surface):
         app.include_router(router)
+    if surface is not Surface.CALLBACKS:
+        app.router.routes.append(door.route())
     return app
 
 
@@ -149,7 +169,8 @@ def _routers(settings: Settings, surface: Surface) -> Iterator[APIRouter]:
 def _lifespan(settings: Settings, *, worker: bool, kind: str = "serve") -> Lifespan[FastAPI]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with wired(settings, _dsn(settings)) as services:
+        traced = config.exports_traces()
+        async with wired(settings, _dsn(settings), traced=traced) as services:
             trouble = await services.health.schema_trouble()
             if trouble is not None:
                 raise SchemaError(trouble)
@@ -195,7 +216,7 @@ def _bare(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
         title=title,
         lifespan=lifespan,
         openapi_url=None,
-        telemetry={"exclude": tracing.is_secret},
+        telemetry=UNTRACED,
         redirect_slashes=False,
     )
     errors.install(app)

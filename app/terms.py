@@ -44,6 +44,11 @@ def public_guard(settings: Settings) -> Guard:
     )
 
 
+def egress_proxy(settings: Settings) -> str | None:
+    """Return the URL of the proxy that leads outside, with its credentials."""
+    return settings.egress_proxy.get_secret_value() if settings.egress_proxy else None
+
+
 def ca_bundle(settings: Settings) -> str | None:
     """Return the file of certificates to trust."""
     return str(settings.ca_bundle) if settings.ca_bundle else None

@@ -11,7 +11,6 @@ from importlib import metadata
 from uuid import UUID
 
 import aiohttp
-import httpx
 from uuid_utils.compat import uuid7
 
 from app.config import Settings
@@ -26,9 +25,8 @@ from app.kie.uploads import KieUploads, upload_session
 from app.metrics import Metrics
 from app.outbound.archive import Archive
 from app.outbound.connections import session
-from app.outbound.fetch import Fetcher as ResultFetcher
+from app.outbound.fetch import Fetcher
 from app.outbound.sender import Sender
-from app.outbound.uploads import Fetcher
 from app.services.account.admission import Admission
 from app.services.account.pauses import Pauses
 from app.services.account.probe import Account
@@ -40,6 +38,7 @@ from app.services.clients.keys import Keys
 from app.services.clients.known_keys import KnownKeys
 from app.services.clients.limits import Limits as ClientsLimits
 from app.services.clients.resealing import Resealing
+from app.services.clients.sessions import Sessions
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.clients.vault import Vault
@@ -75,6 +74,7 @@ from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.numbering import Numbering
+from app.services.tasks.overview import Overview
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
@@ -93,12 +93,14 @@ from app.terms import (
     bounds,
     ca_bundle,
     client_limits,
+    egress_proxy,
     files_guard,
     guard_of,
     ourselves_as,
     policy_of,
     public_guard,
 )
+from app.traces import Traces, opened
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for TCP and TLS with kie.ai: over it, the request is proved not to have been sent."""
@@ -108,7 +110,7 @@ CONNECT_TIMEOUT = 5.0
 class Outside:
     """The connections of a process to all that is outside, but for PostgreSQL."""
 
-    kie: httpx.AsyncClient
+    kie: aiohttp.ClientSession
     callers: aiohttp.ClientSession
     uploading: aiohttp.ClientSession
     fetching: aiohttp.ClientSession
@@ -149,6 +151,7 @@ async def wired(
     *,
     monotonic: Callable[[], float] = time.monotonic,
     clocks: Callable[[], Instant] = both_clocks,
+    traced: bool = False,
 ) -> AsyncIterator[Services]:
     """Lend the services over the database at `dsn`; connections open when first needed."""
     pools = Pools.of(dsn, settings.database_pool_size)
@@ -173,7 +176,7 @@ async def wired(
                 fetching=fetching,
                 results=results,
             )
-            yield build(settings, pools, signals, outside, monotonic, clocks)
+            yield build(settings, pools, signals, outside, monotonic, clocks, traced=traced)
     finally:
         await pools.dispose()
 
@@ -189,15 +192,12 @@ async def _files_http(settings: Settings) -> AsyncIterator[aiohttp.ClientSession
         yield files
 
 
-def _kie_http(settings: Settings) -> httpx.AsyncClient:
-    proxy = settings.egress_proxy
+def _kie_http(settings: Settings) -> aiohttp.ClientSession:
     return http_client(
         connect=CONNECT_TIMEOUT,
         read=None,
-        write=settings.kie_timeout,
         pool=settings.kie_timeout,
         ca_bundle=ca_bundle(settings),
-        proxy=proxy.get_secret_value() if proxy else None,
     )
 
 
@@ -208,6 +208,8 @@ def build(
     outside: Outside,
     monotonic: Callable[[], float] = time.monotonic,
     clocks: Callable[[], Instant] = both_clocks,
+    *,
+    traced: bool = False,
 ) -> Services:
     """Build the services upon what `wired` opens and closes."""
     secret_keys = [secret.get_secret_value() for secret in settings.secret_keys]
@@ -223,9 +225,11 @@ def build(
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
         timeout=settings.kie_timeout,
         max_answer=settings.kie_max_answer_bytes,
+        proxy=egress_proxy(settings),
     )
     database, working = pools.callers, pools.working
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
+    traces = opened(metrics.traced) if traced else Traces()
     under_way = UnderWay(bounds(settings), _overloaded(metrics))
     leases = Leases(working, policy.lease)
     waiters = Waiters(working, signals)
@@ -238,6 +242,7 @@ def build(
     chance = random.SystemRandom().random
     ourselves = ourselves_as(settings, new_id(), utc_now())
     clients_limits = ClientsLimits(client_limits(settings), metrics)
+    authentication = Authentication(database, uses, clients_limits, admin_key, metrics, known_keys)
     outbox = Outbox(new_id, settings.delivery_schedule[0], metrics)
     health = Health(working, monotonic, policy.limits)
     paces = Paces()
@@ -255,10 +260,10 @@ def build(
     archive = Archive(settings.archive_url) if settings.archive_url else None
     uploads, renewal = _uploads(settings, pools, outside, archive, metrics)
     inputs = Inputs(database, working, renewal.renewed)
-    submitter = Submitter(intake, kie, leases, urls, inputs, admission, new_id, metrics)
+    submitter = Submitter(intake, kie, leases, urls, inputs, admission, new_id, metrics, traces)
     account = Account(working, kie, lifecycle.run, policy, chance)
     budgets = Budgets(database)
-    fetcher = ResultFetcher(
+    fetcher = Fetcher(
         outside.results or outside.callers,
         files_guard(settings),
         stall=settings.archive_stall,
@@ -269,9 +274,8 @@ def build(
     for stop in (submitter.stop, health.end, waiters.close):
         shutdown.stops(stop)
     return Services(
-        authentication=Authentication(
-            database, uses, clients_limits, admin_key, metrics, known_keys
-        ),
+        authentication=authentication,
+        sessions=Sessions(database, authentication, secret_keys, utc_now, secrets.token_bytes),
         uses=uses,
         limits=clients_limits,
         keys=Keys(database, vault, new_id, secrets.token_bytes, known_keys.forget),
@@ -280,15 +284,14 @@ def build(
         intake=intake,
         creates=Creates(
             *(for_callers, submitter, inputs, guard, policy, new_id),
-            Spending(metrics),
-            metrics,
+            *(Spending(metrics), metrics, traces),
         ),
         submitter=submitter,
         receiver=Receiver(
-            *(intake, urls, hmac_keys, new_id, utc_now, metrics),
+            *(intake, urls, hmac_keys, new_id, utc_now, metrics, traces),
             token_life=settings.callback_token_days * DAY,
         ),
-        poller=Poller(working, intake, kie, leases, policy, new_id, chance, metrics, paces),
+        poller=Poller(working, intake, kie, leases, policy, new_id, chance, metrics, paces, traces),
         account=account,
         pauses=Pauses(database, lifecycle.run, policy),
         restores=Restores(lifecycle.run, witness),
@@ -302,8 +305,7 @@ def build(
             Sender(outside.callers, guard, settings.delivery_timeout),
             Signing(vault),
             Trying(schedule=settings.delivery_schedule, timeout=settings.delivery_timeout),
-            chance,
-            metrics,
+            *(chance, metrics, traces),
         ),
         archiver=Archiver(
             *(working, lifecycle.run, archive if outside.results else None, fetcher),
@@ -339,6 +341,7 @@ def build(
             lifecycle, removal, Erasure(working, lifecycle, removal), kept_for, metrics
         ),
         reader=Reader(database, waiters, urls, policy.limits, paces, utc_now),
+        overview=Overview(database),
         commands=Commands(database, signals, for_callers, metrics),
         feed=Feed(database, streams, waiters),
         streams=streams,
@@ -351,6 +354,7 @@ def build(
         shutdown=shutdown,
         under_way=under_way,
         metrics=metrics,
+        traces=traces,
         metrics_page=MetricsPage(
             pools, under_way, health, metrics, monotonic, policy.limits, kept_for
         ),
@@ -377,19 +381,20 @@ def _uploads(
     archive: Archive | None,
     metrics: Metrics,
 ) -> tuple[Uploads, Renewal]:
-    proxy = settings.egress_proxy
     kie = KieUploads(
         outside.uploading,
         base_url=settings.kie_upload_url,
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
-        proxy=proxy.get_secret_value() if proxy else None,
+        proxy=egress_proxy(settings),
     )
     terms = UploadTerms(
         max_bytes=settings.max_upload_bytes,
         stall=settings.upload_stall_timeout,
         types=settings.upload_types,
     )
-    fetcher = Fetcher(outside.fetching, public_guard(settings))
+    fetcher = Fetcher(
+        outside.fetching, public_guard(settings), stall=terms.stall, most=terms.max_bytes
+    )
     return (
         Uploads(pools.callers, kie, fetcher, archive, terms, new_id, metrics),
         Renewal(pools.working, kie, archive, terms),

@@ -131,6 +131,7 @@ async def at_work(
             await _drain(services)
             _cancel(keepers)
             await services.witness.leave()
+            await services.traces.close(services.shutdown.left)
 
 
 async def _stopped(shutdown: Shutdown, workers: Sequence["asyncio.Task[None]"]) -> None:

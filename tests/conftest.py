@@ -21,6 +21,8 @@ GATEWAY, TLS, LOGS = "tests.fixtures.gateway", "tests.fixtures.tls", "tests.fixt
 FOLDERS = {
     "api": (GATEWAY, TLS, LOGS),
     "cli": (LOGS,),
+    "client": (GATEWAY,),
+    "console": (GATEWAY,),
     "dropin": (GATEWAY, TLS),
     "faults": (GATEWAY, TLS),
     "kie": (TLS,),

@@ -18,7 +18,16 @@ from pathlib import Path
 from app.embedded import running
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("app", "simulator", "migrations", "tests", "pyproject.toml", "alembic.ini", "docs")
+COPIED = (
+    "app",
+    "simulator",
+    "clients",
+    "migrations",
+    "tests",
+    "pyproject.toml",
+    "alembic.ini",
+    "docs",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,33 @@ MODELS = "tests/api/test_models.py"
 SPEND = "tests/services/spend/test_spend.py"
 KNOWN_URL = "tests/services/tasks/test_known_url.py"
 
+CLIENT = "clients/python/kie_gateway_client/"
+
 SABOTAGES = (
+    Sabotage(
+        3,
+        "repeat-without-a-key",
+        f"{CLIENT}tasks.py",
+        'headers={"Idempotency-Key": key},',
+        "headers={},",
+        ("tests/client/test_trouble.py::test_whatever_is_lost_one_task_is_paid",),
+    ),
+    Sabotage(
+        6,
+        "believe-any-signature",
+        f"{CLIENT}webhooks.py",
+        "if not any(matches):",
+        "if not matches:",
+        ("tests/client/test_webhooks.py::test_anything_else_is_rejected",),
+    ),
+    Sabotage(
+        8,
+        "show-a-store-the-key",
+        f"{CLIENT}terms.py",
+        'Request("GET", url, headers=_headers(None))',
+        'Request("GET", url, headers={"Authorization": b"Bearer " + self.key})',
+        ("tests/client/test_others.py::test_a_link_to_a_store_is_followed_without_the_key",),
+    ),
     Sabotage(
         1,
         "record-what-was-cut-off",
@@ -108,8 +143,8 @@ SABOTAGES = (
         1,
         "answer-uncommitted",
         "app/store/engine.py",
-        "async with self._engine.begin() as connection:",
-        "async with self._engine.connect() as connection:",
+        "async with self._next(), self._engine.begin() as connection:",
+        "async with self._next(), self._engine.connect() as connection:",
         ("tests/services/tasks/test_receive.py::test_the_pages_success_callback",),
     ),
     Sabotage(
@@ -164,7 +199,8 @@ SABOTAGES = (
         2,
         "a-url-is-for-ever",
         "app/services/tasks/receive.py",
-        "            if await self._has_ended(connection, task_id):\n                return None\n",
+        "                if await self._has_ended(connection, task_id):\n"
+        "                    return None\n",
         "",
         (f"{KNOWN_URL}::test_a_url_ends_some_time_after_its_task",),
     ),
@@ -679,6 +715,30 @@ SABOTAGES = (
     ),
     Sabotage(
         7,
+        "callbacks-come-last",
+        "app/store/engine.py",
+        "self._connections.turn(ERRAND.get())",
+        "self._connections.turn(None)",
+        ("tests/store/test_engine.py::test_a_callback_does_not_come_after_all_that_is_to_be_sent",),
+    ),
+    Sabotage(
+        7,
+        "accepted-one-by-one",
+        "app/cli/processes/server.py",
+        "ACCEPTED_AT_ONCE = 16\n",
+        "ACCEPTED_AT_ONCE = 1\n",
+        ("tests/cli/test_server.py",),
+    ),
+    Sabotage(
+        7,
+        "refused-at-any-rate",
+        "app/services/limits/under_way.py",
+        "        loop.call_later(1 / REFUSALS_PER_SECOND, self._refusing.leave, whose)\n",
+        "        loop.call_soon(self._refusing.leave, whose)\n",
+        ("tests/services/limits/test_under_way.py",),
+    ),
+    Sabotage(
+        7,
         "all-begin-at-once",
         "app/services/limits/under_way.py",
         "        asyncio.get_running_loop().call_soon(self._door.leave, whose)\n",
@@ -929,10 +989,26 @@ SABOTAGES = (
     Sabotage(
         8,
         "trace-the-token",
-        "app/api/tracing.py",
-        "            return True\n        decoded",
-        "            return False\n        decoded",
+        "app/main.py",
+        '    "tracing": False,\n',
+        '    "tracing": True,\n',
         ("tests/api/test_tracing.py",),
+    ),
+    Sabotage(
+        8,
+        "trace-the-words",
+        "app/traces/recording.py",
+        'span.set_attribute("error.type", kind.__qualname__)',
+        'span.set_attribute("error.type", repr(error))',
+        ("tests/api/test_tracing.py",),
+    ),
+    Sabotage(
+        7,
+        "wait-for-the-collector",
+        "app/traces/batches.py",
+        "        if self._ending or len(self._waiting) >= MOST:",
+        "        if self._ending:",
+        ("tests/traces/test_batches.py",),
     ),
     Sabotage(
         8,

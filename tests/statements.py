@@ -9,6 +9,8 @@ import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from app.store.prepared import Prepared
+
 
 @dataclass
 class Statements:
@@ -24,6 +26,21 @@ class Statements:
 
 
 @contextmanager
+def through_sqlalchemy() -> Iterator[None]:
+    """Let SQLAlchemy run what is prepared too, so that its events see every statement."""
+    straight = Prepared._run
+
+    async def run(prepared: Any, connection: Any, parameters: Any) -> Any:
+        return await connection.execute(prepared.statement, dict(parameters))
+
+    Prepared._run = run  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        Prepared._run = straight  # type: ignore[method-assign]
+
+
+@contextmanager
 def recorded() -> Iterator[Statements]:
     """Note what connections send that are opened within the block."""
     found = Statements()
@@ -31,9 +48,9 @@ def recorded() -> Iterator[Statements]:
 
     async def connecting(*given: Any, **options: Any) -> Any:
         connection = await connect(*given, **options)
-        # What is prepared is not logged by the driver: SQLAlchemy says it, below.
+        # What SQLAlchemy prepares is not logged by the driver: it says it itself, below.
         connection.add_query_logger(
-            lambda record: found.note(record.query, by_itself=not record.query.startswith("BEGIN"))
+            lambda record: found.note(record.query, by_itself=not connection.is_in_transaction())
         )
         return connection
 

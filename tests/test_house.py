@@ -31,7 +31,7 @@ def files(*patterns: str) -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in found if "__pycache__" not in path.parts)
 
 
-SOURCES = files("app/**/*.py")
+SOURCES = files("app/**/*.py", "clients/**/*.py")
 TESTS = files("tests/**/*.py")
 DOCUMENTS = files(
     "*.md", "docs/**/*.md", "Makefile", "alembic.ini", "docker-compose.yml", "Dockerfile", "*.env*"

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
+PAGES = (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("clients/**/*.md"))
 HISTORY = {"CHANGELOG.md"}
 """Pages that may name what is gone."""
-FOLDERS = "app|benchmarks|docs|migrations|simulator|tests"
+FOLDERS = "app|benchmarks|clients|deploy|docs|migrations|simulator|tests"
 NAMED = re.compile(rf"`((?:{FOLDERS})/[\w./*-]*)(?:::\w+)?`")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

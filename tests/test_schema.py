@@ -148,6 +148,10 @@ def test_each_migration_says_which_releases_run_on_it() -> None:
     ), said
 
 
+def test_revisions_are_read_as_alembic_reads_them() -> None:
+    assert releases.known() == tuple(one.revision for one in releases.scripts().walk_revisions())
+
+
 async def test_the_feed_goes_on_in_the_order_that_it_had(scratch: str) -> None:
     await asyncio.to_thread(command.upgrade, config(scratch), "0004_undeliverable")
     connection = await asyncpg.connect(scratch)

@@ -27,6 +27,13 @@ DOCS_POLICY = (
 )
 """For the page at /docs: its viewer sets styles by attributes, and runs no script but files."""
 
+GUARDED: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "private, no-store",
+}
+"""For a result's file, which is a stranger's: no browser runs what is in it."""
+
 
 _RAW = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
 

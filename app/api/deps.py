@@ -34,9 +34,14 @@ def needs(what: Scope | Role) -> Callable[[Endpoint], Endpoint]:
     return state
 
 
-async def services(request: Request) -> Services:
+def services_of(request: Request) -> Services:
+    """Return the services; for hot routes: each dependency costs time."""
     found: Services = request.app.state.services
     return found
+
+
+async def services(request: Request) -> Services:
+    return services_of(request)
 
 
 ServicesDep = Annotated[Services, Depends(services)]
@@ -65,7 +70,7 @@ class CallersKey(SecurityBase):
         self.scheme_name = _bearer.scheme_name
 
     async def __call__(self, request: Request) -> Caller:
-        services: Services = request.app.state.services
+        services = services_of(request)
         scope = NEEDED[request.scope["endpoint"]]
         sent = _sent(request, await _bearer(request))
         known = await services.authentication.known(sent)

@@ -32,6 +32,7 @@ from app.domain.draft import Draft
 from app.domain.errors import Flaw, GatewayError
 from app.domain.shapes.kie import OK, created, envelope, record
 from app.domain.task import FailSource, State
+from app.domain.trace_context import traceparent_of
 from app.services.files.handout import Handed
 
 PREFIX = "/api/v1/"
@@ -140,6 +141,7 @@ def kie_body(model: type[KieBodyT]) -> Callable[..., Awaitable[KieBodyT]]:
 )
 @needs(Scope.TASKS_WRITE)
 async def create_kie_task(
+    request: Request,
     services: ServicesDep,
     client: ClientDep,
     key: IdempotencyKeyDep,
@@ -158,7 +160,8 @@ async def create_kie_task(
         submit_within=None,
         dialect=Dialect.KIE,
     )
-    stored = await services.creates.create(client, draft, key)
+    trace = traceparent_of(request.headers.getlist("traceparent"))
+    stored = await services.creates.create(client, draft, key, trace)
     task = await created_task(services, client, stored, None)
     headers = {TASK: str(stored.id)}
     if stored.replayed:

@@ -69,8 +69,10 @@ HEADERS: Mapping[int, Mapping[str, str]] = {
     503: {"Retry-After": "2"},
 }
 
+NOWHERE = errors.NotFoundError("There is nothing at this path; /docs lists what there is.")
+
 _BY_STATUS: Mapping[int, GatewayError] = {
-    404: errors.NotFoundError("There is nothing at this path; /docs lists what there is."),
+    404: NOWHERE,
     405: errors.MethodNotAllowedError(
         "This path does not have this method: `Allow` lists those that it has."
     ),

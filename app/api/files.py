@@ -1,13 +1,13 @@
 """`/v1/tasks/{id}/artifacts/{n}`: the files of results, from the archive."""
 
 import re
-from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Response
 from fastapi.responses import StreamingResponse
 
+from app.api.browsers import GUARDED
 from app.api.deps import ClientDep, ServicesDep, needs
 from app.api.openapi import refusals
 from app.api.parameters import only_known_parameters
@@ -19,13 +19,6 @@ from app.services.files.handout import Handed
 router = APIRouter(
     prefix="/v1/tasks", tags=["tasks"], dependencies=[Depends(only_known_parameters)]
 )
-
-GUARDED: Mapping[str, str] = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
-    "Cache-Control": "private, no-store",
-}
-"""A result is a stranger's file: no browser runs what is in it."""
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))")
 

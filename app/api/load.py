@@ -1,8 +1,11 @@
 """Counts what is under way: requests, the bytes of their bodies and those of their answers."""
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.callers import recognise
+from app.api.deps import COUNT
 from app.api.errors import refusal
 from app.domain.callback_url import CALLBACK_PATH
 from app.domain.errors import OverloadedError
@@ -40,6 +43,11 @@ class LoadFrame:
                 finally:
                     CURRENT.reset(token)
         except OverloadedError as error:  # at the door; behind it, the app answers
+            count = services.authentication.count_refused(authorization)
+            if count is not None:
+                recognise(Request(scope))
+                scope["state"][COUNT] = count
+            await services.under_way.may_refuse(whose)
             await refusal(scope, error)(scope, receive, send)
 
 

@@ -58,6 +58,13 @@ def _pair_trouble(key: str, value: str, before: Mapping[str, str]) -> str | None
     return None
 
 
+def without_nul(name: str, text: str | None) -> str | None:
+    """Return a parameter's text; raises `InvalidRequestError` for one that nothing can match."""
+    if text is not None and "\0" in text:
+        raise bad_parameter(name, "has a NUL, which nothing here can have")
+    return text
+
+
 async def only_known_parameters(request: Request, _: CallerDep) -> None:
     """Refuse a misspelt query parameter: a filter that is ignored answers another question.
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from app.api.answers import ExactJSON
 from app.api.bodies import client_body
 from app.api.cursors import id_cursor, page_cursor, read_id_cursor, read_page_cursor
-from app.api.deps import CallerDep, ClientDep, ServicesDep, needs
+from app.api.deps import CallerDep, ClientDep, ServicesDep, needs, services_of
 from app.api.holding import held, held_if_room
 from app.api.instants import Instant, query_instant
 from app.api.openapi import body_of, refusals
@@ -20,6 +20,7 @@ from app.api.parameters import (
     WaitDep,
     metadata_filter,
     only_known_parameters,
+    without_nul,
 )
 from app.api.schemas.tasks import CallbackList, Task, TaskCreate, TaskList, TaskWait, WaitedTasks
 from app.domain.access import Scope
@@ -28,12 +29,12 @@ from app.domain.errors import (
     DatabaseUnavailableError,
     OverloadedError,
     TaskErasedError,
-    bad_parameter,
 )
 from app.domain.exact_json import rfc3339
 from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
 from app.domain.task import FINAL, FailClass, State
+from app.domain.trace_context import traceparent_of
 from app.services.limits.under_way import take
 from app.services.services import Services
 from app.services.tasks.create import Created
@@ -60,7 +61,7 @@ ERASED = {410: TaskErasedError}
 )
 @needs(Scope.TASKS_WRITE)
 async def create_task(
-    services: ServicesDep,
+    request: Request,
     caller: CallerDep,
     key: IdempotencyKeyDep,
     body: Annotated[TaskCreate, Depends(client_body(TaskCreate))],
@@ -70,8 +71,10 @@ async def create_task(
 
     The answer is 201 with the task in its current state, whatever kie.ai answered.
     """
+    services = services_of(request)
     draft = Draft(**{name: getattr(body, name) for name in TaskCreate.model_fields})
-    created = await services.creates.create(caller.client_id, draft, key)
+    trace = traceparent_of(request.headers.getlist("traceparent"))
+    created = await services.creates.create(caller.client_id, draft, key, trace)
     with held_if_room(services, caller, wait) as granted:
         task = await created_task(services, caller.client_id, created, granted.seconds)
     headers = {"Location": task_urls(created.id)["self"], **granted.applied}
@@ -130,7 +133,7 @@ async def list_tasks(
     """
     narrowed = Filter(
         states=state or (),
-        model=_without_nul(model),
+        model=without_nul("model", model),
         fail_class=fail_class,
         created_after=query_instant("created_after", created_after),
         created_before=query_instant("created_before", created_before),
@@ -147,13 +150,6 @@ async def list_tasks(
     )
     content = {"data": [task_answer(task) for task in page], "next_cursor": page_cursor(place)}
     return ExactJSON(content)
-
-
-def _without_nul(model: str | None) -> str | None:
-    if model is not None and "\0" in model:
-        name = "model"
-        raise bad_parameter(name, "has a NUL, which nothing here can have")
-    return model
 
 
 @router.post(
@@ -192,11 +188,9 @@ async def wait_for_tasks(
     responses=refusals(401, 403, 404, 410, 422, 429, 503, as_in=ERASED),
 )
 @needs(Scope.TASKS_READ)
-async def read_task(
-    request: Request, services: ServicesDep, caller: CallerDep, task_id: UUID, wait: WaitDep
-) -> Response:
+async def read_task(request: Request, caller: CallerDep, task_id: UUID, wait: WaitDep) -> Response:
     """Return the task as it is, or, held by `wait`, once it is final or the time is over."""
-    client = caller.client_id
+    services, client = services_of(request), caller.client_id
     if wait.seconds:
         async with held(request, services, caller) as hung_up:
             waiting = services.reader.when_final(

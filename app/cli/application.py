@@ -1,6 +1,7 @@
 """How `serve` and `worker` run their application."""
 
 import contextlib
+import gc
 import socket
 from collections.abc import Iterator
 
@@ -84,6 +85,9 @@ def run(app: Starlette, listener: socket.socket, command: str, settings: Setting
             patience=lambda: services().shutdown.left - RECORDING,
             beside=beside,
         )
+        # What is there by now stays: no collection has to look at it again.
+        gc.collect()
+        gc.freeze()
         server.run(sockets=[listener])
     if not server.started:
         raise typer.Exit(1)

@@ -1,10 +1,10 @@
 """How a task's progress is shown while a command waits for its end."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from app.cli.callers.client import Gateway
+from app.domain.task import FINAL
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +16,12 @@ COLOURS: Mapping[str, str] = {
     "expired": "red",
     "canceled": "yellow",
 }
+
+LOOK_EVERY = 0.2
+AWAY_AT_MOST = 30.0
+"""Seconds for which a watched gateway may be away: one that is deployed anew comes back."""
+SHOWN = ("state", "kie_state", "hold_reason")
+"""What makes a change worth showing."""
 
 
 class _Waiting:
@@ -36,7 +42,7 @@ class _Waiting:
 
 
 def follow(
-    gateway: Gateway,
+    gateway: Any,  # noqa: ANN401  # its answers are
     task_id: str,
     console: "Console",
     clock: Callable[[], float] = time.monotonic,
@@ -48,10 +54,31 @@ def follow(
     task: dict[str, Any] = {}
     waiting = _Waiting(task_id, clock)
     with console.status(waiting):
-        for task in gateway.watch(task_id):
+        for task in watched(gateway, task_id):
             waiting.task = task
             console.print(_line(task), soft_wrap=True)
     return task
+
+
+def watched(
+    gateway: Any,  # noqa: ANN401  # its answers are
+    task_id: str,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[dict[str, Any]]:
+    """Yield the task now and whenever it looks different, until its state is final."""
+    task = gateway.get(task_id)
+    patient = gateway.patient(AWAY_AT_MOST)
+    seen: tuple[object, ...] = ()
+    while True:
+        looks = tuple(task.get(name) for name in SHOWN)
+        if looks != seen:
+            yield task
+            seen = looks
+        if task["state"] in FINAL:
+            return
+        sleep(LOOK_EVERY)
+        task = patient.get(task_id)
 
 
 def _line(task: dict[str, Any]) -> "Text":

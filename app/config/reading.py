@@ -15,6 +15,7 @@ from pydantic_settings import EnvSettingsSource
 
 from app.config.fields import is_secret, shown
 from app.config.settings import PREFIX, Settings, variable
+from app.config.tracing import trace_problems
 from app.config.values import SettingsError
 
 KUBERNETES = re.compile(r"GATEWAY_(SERVICE_.*|PORT|PORT_.*)")
@@ -31,7 +32,7 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
         for name, value in (os.environ if environ is None else environ).items()
         if name.upper().startswith(PREFIX)
     }
-    problems = [*_misspelt(given), *_take_files(given)]
+    problems = [*_misspelt(given), *_take_files(given), *trace_problems(environ)]
     source = EnvSettingsSource(Settings)
     source.env_vars = {name.lower(): value for name, value in given.items() if value}
     settings = None

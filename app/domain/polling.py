@@ -100,6 +100,7 @@ class DuePoll:
     model: str = ""
     pace: Pace | None = None
     """How long tasks of the model take; None: too little is known."""
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,6 +131,7 @@ class Standing:
     final_for: float | None = None
     """Seconds since it became final; None: it is open."""
     model: str | None = None
+    traceparent: str | None = None
 
 
 def move(standing: Standing, target: State, source: Source | None = None) -> State:

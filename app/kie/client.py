@@ -12,10 +12,9 @@ from importlib import metadata
 from typing import Any
 
 import aiohttp
-import httpx
 from aiohttp.connector import Connection
-from httpx_aiohttp import AiohttpTransport
 from typing_extensions import override
+from yarl import URL
 
 from app.domain.exact_json import Verbatim
 from app.domain.report import Answer, DownloadLink, NoAnswer
@@ -43,9 +42,8 @@ PROOF_OF_NOT_SENT: tuple[type[Exception], ...] = (
     aiohttp.InvalidURL,  # like the next: there is no address to connect to
     aiohttp.NonHttpUrlClientError,
 )
-"""aiohttp's own exceptions, never httpx's: the transport maps a disconnect *after* sending
-(ServerDisconnectedError, ClientOSError) to `httpx.ConnectTimeout`. Their relatives
-ClientConnectionError, ClientOSError and ServerTimeoutError prove nothing and must stay out."""
+"""A disconnect *after* sending is a ServerDisconnectedError or a ClientOSError: these and their
+relatives ClientConnectionError and ServerTimeoutError prove nothing and must stay out."""
 
 
 class TooLateError(Exception):
@@ -96,23 +94,32 @@ class KieClient:
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: aiohttp.ClientSession,
         *,
         base_url: str,
         api_key: str,
         timeout: float,
         max_answer: int,
+        proxy: str | None = None,
     ) -> None:
         """`timeout` is the most seconds that one call may take in all; `http` bounds its parts.
 
-        `max_answer`: the most bytes of an answer that are read; a compressed one is not.
+        `max_answer`: the most bytes of an answer that are read; a compressed one is not. `proxy` is
+        the URL of the one that leads to kie.ai.
         """
         if not (api_key.isascii() and api_key.isprintable()):
             reason = "the kie.ai API key holds characters that no HTTP header can carry"
-            raise ValueError(reason)  # here, because httpx would quote the key
+            raise ValueError(reason)  # here, because others would quote the key
         self._http = http
         self._base_url = base_url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {api_key}"}
+        # Not the session's: aiohttp would give those to the proxy too.
+        self._headers = {
+            "Authorization": f"Bearer {api_key}",
+            "User-Agent": f"kie-gateway/{metadata.version('kie-gateway')}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
+        self._through = {} if proxy is None else _through(proxy)
         self._timeout = timeout
         self._max_answer = max_answer
 
@@ -138,7 +145,7 @@ class KieClient:
                 return await apart(partial(wire.read_create, status), answer)
             case TooLateError():
                 return Unsent(reason=TOO_LATE, late=True)
-            case Exception() as error if isinstance(_original(error), PROOF_OF_NOT_SENT):
+            case Exception() as error if isinstance(error, PROOF_OF_NOT_SENT):
                 return Unsent(reason=_reason(error))
             case Exception() as error:
                 return Unknown(reason=_reason(error))
@@ -180,11 +187,17 @@ class KieClient:
         try:
             async with (
                 awake_timeout(self._timeout),
-                self._http.stream(
-                    method, self._base_url + path, content=content, params=params, headers=headers
+                self._http.request(
+                    method,
+                    self._base_url + path,
+                    data=content,
+                    params=params,
+                    headers=headers,
+                    allow_redirects=False,
+                    **self._through,
                 ) as response,
             ):
-                return response.status_code, await _read(response, self._max_answer)
+                return response.status, await _read(response, self._max_answer)
         except Exception as error:  # noqa: BLE001  # a paid create's outcome outlives any bug
             # aiohttp also lets its parser's own exceptions, ValueErrors and RuntimeErrors through.
             return error
@@ -194,85 +207,65 @@ def http_client(
     *,
     connect: float,
     read: float | None,
-    write: float,
     pool: float,
     max_connections: int = 100,
     ca_bundle: str | None = None,
-    proxy: str | None = None,
-) -> httpx.AsyncClient:
-    """Build the HTTP client that `KieClient` speaks through; timeouts in seconds.
+) -> aiohttp.ClientSession:
+    """Open the session that `KieClient` speaks through; timeouts in seconds.
 
     `read` is None where `KieClient` bounds it: after a standstill its timer would come before the
     answer that is there. `pool` bounds waiting for a connection and connecting together, so it is
-    at least `connect`. The transport ignores `write`; the total of `KieClient` covers it. Without
-    `ca_bundle` (a PEM file) the system's authorities are trusted. The environment's proxies are
-    ignored.
+    at least `connect`. Without `ca_bundle` (a PEM file) the system's authorities are trusted. The
+    environment's proxies are ignored.
     """
-    context = ssl.create_default_context(cafile=ca_bundle)
-
-    def session() -> aiohttp.ClientSession:
-        connector = _FencedConnector(
-            ssl=context, limit=max_connections, keepalive_timeout=KEEPALIVE_EXPIRY
-        )
-        return aiohttp.ClientSession(connector=connector)
-
-    transport = AiohttpTransport(
-        verify=context,
-        trust_env=False,
-        proxy=None if proxy is None else _proxy(proxy),
-        client=session,
+    connector = _FencedConnector(
+        ssl=ssl.create_default_context(cafile=ca_bundle),
+        limit=max_connections,
+        keepalive_timeout=KEEPALIVE_EXPIRY,
     )
-    return httpx.AsyncClient(
-        transport=transport,
-        timeout=httpx.Timeout(connect=connect, read=read, write=write, pool=pool),
-        follow_redirects=False,
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(
+            total=None, connect=pool, sock_connect=connect, sock_read=read
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        headers={
-            "User-Agent": f"kie-gateway/{metadata.version('kie-gateway')}",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-        },
+        auto_decompress=False,
     )
 
 
-def _proxy(url: str) -> httpx.Proxy:
+def _through(proxy: str) -> Mapping[str, Any]:
     """Move credentials from the URL to a header: aiohttp deprecates the other way."""
-    parsed = httpx.URL(url)
-    bare = parsed.copy_with(username=None, password=None)
-    if not parsed.userinfo:
-        return httpx.Proxy(bare)
-    credentials = aiohttp.encode_basic_auth(parsed.username, parsed.password)
-    return httpx.Proxy(bare, headers={"Proxy-Authorization": credentials})
+    url = URL(proxy)
+    bare = url.with_user(None)
+    if url.user is None and url.password is None:
+        return {"proxy": bare}
+    credentials = aiohttp.encode_basic_auth(url.user or "", url.password or "")
+    return {"proxy": bare, "proxy_headers": {"Proxy-Authorization": credentials}}
 
 
 PLAIN = frozenset({"", "identity"})
 """The only codings of a body that are read."""
 
 
-async def _read(response: httpx.Response, limit: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """Read as many bytes as came over the network, never more than they are."""
     codings = response.headers.get("Content-Encoding", "").lower().split(",")
     if not PLAIN.issuperset(coding.strip() for coding in codings):
         raise EncodedAnswerError
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > limit:
             raise OversizedAnswerError
     return bytes(body)
 
 
-def _original(error: Exception) -> BaseException:
-    """Unwrap aiohttp's exception where httpx's transport has wrapped one."""
-    return error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-
-
 def _reason(error: Exception) -> str:
-    """Name the original exception, with the system's words where it has some.
+    """Name the exception, with the system's words where it has some.
 
     Never its own text, which can quote URLs, headers and bodies.
     """
-    original = _original(error)
-    words = original.strerror if isinstance(original, OSError) else None
-    name = type(original).__name__
+    words = error.strerror if isinstance(error, OSError) else None
+    name = type(error).__name__
     return f"{name}: {words}"[:200] if words else name

@@ -328,6 +328,14 @@ OVERLOADED = Metric(
     kind=Kind.COUNTER,
     meaning="Requests refused (429 `overloaded`) because their client had most under way.",
 )
+SPANS = Metric(
+    name="kie_gateway_spans_total",
+    kind=Kind.COUNTER,
+    labels={"outcome": ("exported", "failed", "dropped")},
+    meaning="Spans of traces: taken by the collector; refused by it, or not taken in time; dropped "
+    "because too many waited. 0 without tracing.",
+    alert="`failed`, `dropped`: the collector is away, or slow",
+)
 BUILD = Metric(
     name="kie_gateway_build_info",
     kind=Kind.GAUGE,
@@ -381,5 +389,6 @@ CATALOGUE: tuple[Metric, ...] = (
     OVERLOADED,
     *keeping.METRICS,
     *files.METRICS,
+    SPANS,
     BUILD,
 )

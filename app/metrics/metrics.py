@@ -183,6 +183,10 @@ class Metrics:
         """Count what went because it was old, or was to be erased."""
         self._count(keeping.DELETED, kind, by=amount)
 
+    def traced(self, outcome: str, spans: int) -> None:
+        """Count spans by what became of them; from any thread."""
+        self._count(catalogue.SPANS, outcome, by=spans)
+
     # -- how things are
 
     def show_tasks(

@@ -50,10 +50,14 @@ class Fetcher:
         self._stall = stall
         self.most = most
 
+    def objection(self, url: str) -> str | None:
+        """Say what is wrong with the URL as far as it shows without resolving it."""
+        return self._guard.objection_to_url(url)
+
     @asynccontextmanager
     async def fetch(self, url: str) -> AsyncIterator[Fetched]:
         """Lend the file at the URL; raises `FetchError`. The caller bounds the whole."""
-        objection = self._guard.objection_to_url(url)
+        objection = self.objection(url)
         if objection is not None:
             raise FetchError(Trouble.BLOCKED, f"blocked: the URL {objection}")
         call = Call()

@@ -14,6 +14,7 @@ from app.services.clients.authentication import Authentication
 from app.services.clients.keys import Keys
 from app.services.clients.limits import Limits
 from app.services.clients.resealing import Resealing
+from app.services.clients.sessions import Sessions
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.deliveries.deliver import Deliverer
@@ -39,6 +40,7 @@ from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.numbering import Numbering
+from app.services.tasks.overview import Overview
 from app.services.tasks.poll import Poller
 from app.services.tasks.read import Reader
 from app.services.tasks.receive import Receiver
@@ -49,6 +51,7 @@ from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
 from app.services.tasks.waiters import Waiters
 from app.store.signals import Signals
+from app.traces import Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ class Services:
     """The use cases, and what they share; made by `app/wiring.py`."""
 
     authentication: Authentication
+    sessions: Sessions
     uses: Uses
     limits: Limits
     keys: Keys
@@ -101,6 +105,7 @@ class Services:
     erasure: Erasure
     retainer: Retainer
     reader: Reader
+    overview: Overview
     commands: Commands
     feed: Feed
     streams: Streams
@@ -113,6 +118,7 @@ class Services:
     shutdown: Shutdown
     under_way: UnderWay
     metrics: Metrics
+    traces: Traces
     metrics_page: MetricsPage
     kie: KieClient
     api: ApiSettings

@@ -97,6 +97,7 @@ class Connector:
             timeout=_CONNECT_TIMEOUT / min(2, len(self._servers)),
             command_timeout=self._command_timeout,
             server_settings=settings,
+            max_cacheable_statement_size=0,  # any size: our longest are the ones that must be kept
             **options,
         )
         return opened

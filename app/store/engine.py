@@ -16,7 +16,7 @@ from app.domain.errors import DatabaseUnavailableError, OverloadedError
 from app.domain.exact_json import read, render
 from app.domain.retry import backoff
 from app.store.connecting import DURABLE_TRANSACTION, Connector
-from app.store.sharing import ASKING, Turns
+from app.store.sharing import ASKING, ERRAND, Turns
 from app.store.trouble import MAYBE_AWAY, away, is_integrity, is_unusable
 
 Connection = AsyncConnection
@@ -64,6 +64,7 @@ class Database:
         self._reads = Turns(places, kept=int(places >= ENOUGH))
         self._look_ups = Turns(LOOK_UPS)
         self._writes = Turns(max(1, pool_size - 1))
+        self._connections = Turns(pool_size)
         self._connector = Connector(dsn, command_timeout=command_timeout)
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -101,7 +102,7 @@ class Database:
         """
         async with self._turn(self._writes, ASKING.get()):
             with _raising_unavailable():
-                async with self._engine.begin() as connection:
+                async with self._next(), self._engine.begin() as connection:
                     acts = connection.info[_AFTER_COMMIT] = []
                     if self._connector.is_pooled:
                         await connection.execute(_DURABLE)
@@ -132,8 +133,16 @@ class Database:
     async def _lent(self) -> AsyncIterator[AsyncConnection]:
         with _raising_unavailable():
             lent = self._reading.connect() if self._connector.prepares else self._engine.begin()
-            async with lent as connection:
+            async with self._next(), lent as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def _next(self) -> AsyncIterator[None]:
+        """Wait until it is this errand's turn to have a connection; raises `TimeoutError`."""
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(_POOL_TIMEOUT):
+                await stack.enter_async_context(self._connections.turn(ERRAND.get()))
+            yield
 
     @asynccontextmanager
     async def _turn(self, turns: Turns, whose: Hashable) -> AsyncIterator[None]:

@@ -44,10 +44,28 @@ def scripts() -> "ScriptDirectory":
     return ScriptDirectory.from_config(config)
 
 
+_REVISION = re.compile(r'^revision\b.*= "(\w+)"$', re.MULTILINE)
+_DOWN = re.compile(r'^down_revision\b.*= "(\w+)"$', re.MULTILINE)
+
+
 @cache
 def known() -> tuple[str, ...]:
-    """Return every revision in `migrations/`, the newest first."""
-    return tuple(script.revision for script in scripts().walk_revisions())
+    """Return every revision in `migrations/`, the newest first.
+
+    They are read as text: alembic runs them all, and would stay in every process.
+    """
+    after: dict[str | None, str] = {}
+    for path in (MIGRATIONS / "versions").glob("*.py"):
+        said = path.read_text(encoding="utf-8")
+        own, down = _REVISION.search(said), _DOWN.search(said)
+        if own is not None:
+            after[down[1] if down else None] = own[1]
+    found: list[str] = []
+    last: str | None = None
+    while last in after:
+        last = after[last]
+        found.append(last)
+    return tuple(reversed(found))
 
 
 def needed() -> str | None:

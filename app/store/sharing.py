@@ -12,6 +12,12 @@ _Line: TypeAlias = "deque[asyncio.Future[None]]"
 ASKING: ContextVar[Hashable] = ContextVar("asking", default=None)
 """The caller for whom this code uses a connection; None: nobody has to wait for it."""
 
+SENDER_WAITS = "its sender waits"
+
+ERRAND: ContextVar[Hashable] = ContextVar("errand", default=None)
+"""What this code uses a connection for. Each errand has a line of its own: a callback, whose sender
+waits, does not come after a hundred tasks that are to be sent."""
+
 
 class Turns:
     """So many places; who asks for one more waits behind its own, and beside the others."""

@@ -51,6 +51,8 @@ ERASE = "erase"
 EVERYTHING = "*"
 """Anything may have happened: the connection was away."""
 
+ANYTHING = (TASKS, QUEUE, ROOM, POLL, PROBE, DELIVER, ARCHIVE, KEYS, FEED, ERASE, EVERYTHING)
+"""All but the sweep, which rings whether or not there is something to do."""
 
 _AFTER = "+"
 _GRID = 0.1
@@ -154,16 +156,18 @@ class Signals:
             self._anything.set()
 
     @contextmanager
-    def subscribed(self, topic: str) -> Iterator[asyncio.Event]:
-        """Lend an event that is set when the topic is announced; the borrower clears it."""
+    def subscribed(self, *topics: str) -> Iterator[asyncio.Event]:
+        """Lend an event that is set when a topic is announced; the borrower clears it."""
         event = asyncio.Event()
-        self._waiting[topic].add(event)
+        for topic in topics:
+            self._waiting[topic].add(event)
         try:
             yield event
         finally:
-            self._waiting[topic].discard(event)
-            if not self._waiting[topic]:
-                del self._waiting[topic]
+            for topic in topics:
+                self._waiting[topic].discard(event)
+                if not self._waiting[topic]:
+                    del self._waiting[topic]
 
     @contextmanager
     def alarm(

@@ -79,6 +79,21 @@ def has_free(call: Call, calls: ColumnElement[int]) -> ColumnElement[bool]:
     )
 
 
+def have_free(
+    call: Call, calls: ColumnElement[int], wanted: ColumnElement[int]
+) -> ColumnElement[bool]:
+    """Tell whether so many slots may be taken now, by index; no more than these are counted."""
+    used = (
+        select(KieSlot.slot)
+        .where(KieSlot.kind == kind(call), KieSlot.slot <= calls, KieSlot.free_at <= ONCE)
+        .order_by(KieSlot.free_at)
+        .limit(wanted)
+        .subquery("free_again")
+    )
+    counted = select(func.count()).select_from(used).scalar_subquery()
+    return or_(newest(call) + wanted <= calls, calls - newest(call) + counted >= wanted)
+
+
 def some_free_slots(call: Call, calls: ColumnElement[int], most: ColumnElement[int]) -> CTE:
     """List up to `most` slots that may be taken now, numbered by `place`.
 

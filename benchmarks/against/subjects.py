@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -131,6 +132,7 @@ class LiteLLM(Subject):
     def started(self, place: Place) -> Iterator[Running]:
         python = environment_with(self.name, self.packages)
         port = free_port()
+        key = f"sk-{secrets.token_hex(32)}"
         through = {"path": "/v1/tasks", "target": f"{place.kie}/api/v1/jobs/createTask"}
         config = {"general_settings": {"pass_through_endpoints": [through]}}
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as written:
@@ -139,10 +141,14 @@ class LiteLLM(Subject):
             program = Path(python).with_name("litellm")
             command = [str(program), "--config", written.name, "--port", str(port)]
             command += ["--host", "127.0.0.1", "--num_workers", "1"]
-            env = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
+            env = os.environ | {
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+                "LITELLM_LOG": "ERROR",
+                "LITELLM_MASTER_KEY": key,  # else it does not start
+            }
             url = f"http://127.0.0.1:{port}"
             with run(command, env, f"{url}/health/liveliness", HERE) as pid:
-                yield Running(url=url, pid=pid)
+                yield Running(url=url, pid=pid, headers={"Authorization": f"Bearer {key}"})
 
 
 def environment_with(name: str, packages: Sequence[str]) -> str:

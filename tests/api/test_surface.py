@@ -42,6 +42,8 @@ SERVED: dict[str, tuple[str, ...]] = {
     "/v1/admin/models": ("all", "internal"),
     "/v1/admin/reconciliation": ("all", "internal"),
     "/v1/admin/admission": ("all", "internal"),
+    "/v1/admin/tasks": ("all", "internal"),
+    "/console/login": ("all", "internal"),
     "/v1/files": ("all", "internal"),
     "/api/v1/jobs/recordInfo": ("all", "internal"),
     "/api/v1/chat/credit": ("all", "internal"),

@@ -321,5 +321,5 @@ async def test_only_public_urls_are_fetched(gateway: Gateway, host: Host, sql: S
         says = Refusal(status=422, code="file_not_fetchable", pointer="/url")
         assert "cannot be reached" not in check_refusal(answered, says)["detail"]
     missing = await gateway.http.post("/v1/files", json={"url": f"{host.url}/uploads/none"})
-    assert "its host answered 404" in missing.json()["detail"]
+    assert "its source answered 404" in missing.json()["detail"]
     assert await sql.fetchval("SELECT count(*) FROM files") == 0

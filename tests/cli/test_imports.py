@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib.metadata import version
+from secrets import token_urlsafe
 from typing import get_args, get_type_hints
 
 import pytest
@@ -68,6 +69,34 @@ def test_wrong_settings_are_told_before_anything_is_imported(command: str) -> No
 
     assert "GATEWAY_NOT_A_SETTING: is not a setting" in done.stderr
     assert done.stdout.splitlines()[-1] == "imported:"
+
+
+UNUSED = ("alembic", "httpcore", "httpx", "mako", "obstore", "simulator")
+SERVE = f"""
+import asyncio, sys
+from pydantic import SecretStr
+from app.cli.application import run
+from app.config import Settings
+from app.main import create_app
+from app.store import releases
+from app.wiring import wired
+secret_keys = [SecretStr({token_urlsafe(40)!r})]
+settings = Settings(database_url=SecretStr("postgresql://h/d"), secret_keys=secret_keys)
+create_app(settings)
+async def start():
+    async with wired(settings, settings.dsn):
+        assert releases.needed()
+asyncio.run(start())
+print("imported:", *sorted({set(UNUSED)!r} & sys.modules.keys()))
+"""
+"""Does what `serve` does until it asks the database."""
+
+
+def test_a_process_that_serves_holds_only_what_it_uses() -> None:
+    done = subprocess.run(  # noqa: S603  # our own code
+        [sys.executable, "-c", SERVE], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "imported:\n", done.stderr
 
 
 def test_what_is_imported_is_seen() -> None:

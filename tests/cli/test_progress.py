@@ -1,12 +1,10 @@
 """What a waiting command shows: a living line on a terminal, plain lines in a pipe."""
 
 import io
-from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from rich.console import Console
 
-from app.cli.callers.client import Gateway
 from app.cli.progress import follow
 
 TASK = {"id": "t-1", "updated_at": "2026-11-22T06:00:00.000000Z", "state": "queued"}
@@ -22,13 +20,19 @@ class Watched:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._steps = iter(STEPS)
+        self._begun = False
         self.now = 0.0
 
-    def watch(self, _: str) -> Iterator[dict[str, Any]]:
-        for step in STEPS:
-            yield step
+    def get(self, _: str) -> dict[str, Any]:
+        if self._begun:
             self.now += 40
             self._draw()
+        self._begun = True
+        return next(self._steps)
+
+    def patient(self, _: float) -> Self:
+        return self
 
     def _draw(self) -> None:
         for live in self._console._live_stack:
@@ -44,7 +48,7 @@ def shown(*, terminal: bool) -> str:
         legacy_windows=False,
     )
     gateway = Watched(console)
-    task = follow(cast("Gateway", gateway), "t-1", console, lambda: gateway.now)
+    task = follow(gateway, "t-1", console, lambda: gateway.now)
     assert task["state"] == "succeeded"
     return cast("io.StringIO", console.file).getvalue()
 

@@ -50,9 +50,11 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 def sent(root: Path) -> Iterator[str]:
     """Yield the files under `root` that the engine would be sent, relative to it."""
-    ignored = Ignored.read((root / ".dockerignore").read_text(encoding="utf-8"))
+    text = (root / ".dockerignore").read_text(encoding="utf-8")
+    ignored = Ignored.read(text)
+    back = {line[1:].split("/")[0] for line in text.splitlines() if line.startswith("!")}
     for entry in sorted(root.iterdir()):
-        if entry.name in ignored:  # ours takes whole entries back in, nothing below an ignored one
+        if entry.name in ignored and entry.name not in back:  # nothing below it is taken back in
             continue
         for path in [entry, *sorted(entry.rglob("*"))]:
             name = path.relative_to(root).as_posix()

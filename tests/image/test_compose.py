@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import typer
+from ruamel.yaml import YAML
 
 from app import config
 from app.cli import app
@@ -145,6 +146,21 @@ def test_it_gets_no_right_that_it_does_not_need(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "user" not in service  # the image's
+
+
+def test_the_database_is_seen_by_those_that_use_it_only() -> None:
+    found = simulated()
+    seen = {name: service["networks"] for name, service in found.items()}
+    assert seen == {
+        "db": ["database"],
+        "migrate": ["database"],
+        "serve": ["database", "outside"],
+        "simulator": ["outside"],
+    }
+    networks = YAML(typ="safe").load(TEXT)["networks"]
+    assert networks == {"database": {"internal": True}, "outside": None}
+    assert found["db"]["cap_drop"] == ["ALL"]
+    assert found["db"]["security_opt"] == ["no-new-privileges:true"]
 
 
 def test_each_starts_when_the_one_before_is_fit_for_work() -> None:

@@ -11,6 +11,7 @@ OURS = Ignored.read((ROOT / ".dockerignore").read_text(encoding="utf-8"))
         *("gateway.env", "simulator.env", ".env", "secrets/kie_api_key", "app.env"),
         *(".git/config", ".venv/bin/python", ".kie-gateway/postgres/PG_VERSION"),
         *("tests/conftest.py", "docs/settings.md", "benchmarks/run.py", "requirements-dev.lock"),
+        *("clients/python/README.md", "clients/python/pyproject.toml"),
         *("app/__pycache__/main.cpython-311.pyc", "migrations/versions/__pycache__/a.pyc"),
         *("app/old.pyc", "dist/kie_gateway-0.1.0.tar.gz", "Dockerfile", "docker-compose.yml"),
     ],
@@ -20,7 +21,11 @@ def test_what_the_build_does_not_need_is_not_sent(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["app/main.py", "app/py.typed", "migrations/env.py", "pyproject.toml", "README.md"]
+    "path",
+    [
+        *("app/main.py", "app/py.typed", "migrations/env.py", "pyproject.toml", "README.md"),
+        "clients/python/kie_gateway_client/py.typed",
+    ],
 )
 def test_what_the_build_needs_is_sent(path: str) -> None:
     assert path not in OURS

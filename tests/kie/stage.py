@@ -144,11 +144,14 @@ async def kie(
     ca_bundle: str | None = None,
 ) -> AsyncIterator[KieClient]:
     """A client with ample timeouts unless a test is about one."""
-    async with http_client(
-        connect=connect, read=read, write=5, pool=5, proxy=proxy, ca_bundle=ca_bundle
-    ) as client:
+    async with http_client(connect=connect, read=read, pool=5, ca_bundle=ca_bundle) as client:
         yield KieClient(
-            client, base_url=base_url, api_key=KEY, timeout=total, max_answer=MAX_ANSWER
+            client,
+            base_url=base_url,
+            api_key=KEY,
+            timeout=total,
+            max_answer=MAX_ANSWER,
+            proxy=proxy,
         )
 
 

@@ -55,7 +55,7 @@ LOST: dict[str, tuple[Script, str]] = {
     "garbage": (answering(b"\x00\xff\xfe garbage\r\n\r\n"), "ClientResponseError"),
     "a redirect to nowhere": (
         answering(http(302, b"", "Location: http://host:no-port/")),
-        "RemoteProtocolError",
+        "HTTP 302 without a kie.ai envelope",
     ),
     "a body that swells": (
         answering(http(200, gzip.compress(b" " * 64 * MAX_ANSWER), "Content-Encoding: gzip")),
@@ -222,7 +222,7 @@ async def test_a_proxy_that_refuses_the_tunnel_is_unsent() -> None:
             assert await create(client) == Unsent(reason="ClientHttpProxyError")
     lines = proxy.requests[0].decode().splitlines()
     assert lines[0] == "CONNECT api.example:443 HTTP/1.1"
-    assert "proxy-authorization: Basic dXNlcjpwQHNz" in lines
+    assert "Proxy-Authorization: Basic dXNlcjpwQHNz" in lines
     assert KEY not in proxy.requests[0].decode()
 
 

@@ -4,14 +4,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
+import aiohttp
 import asyncpg
 import httpx
-from typing_extensions import override
 
 from app.config import Settings
 from app.domain.draft import Draft
@@ -113,9 +113,7 @@ class World:
         self._stack = AsyncExitStack()
         pools = Pools.of(self.dsn, 5)
         self._stack.push_async_callback(pools.dispose)
-        http = await self._stack.enter_async_context(
-            httpx.AsyncClient(transport=_Transport(self, self.process))
-        )
+        http = cast(aiohttp.ClientSession, _Session(self, self.process))
         callers = await self._stack.enter_async_context(
             session(Guard(allow_loopback=False, blocked=()), connect=1.0)
         )
@@ -172,7 +170,7 @@ class World:
         """Answer a create."""
         try:
             send.answer.set_result(give(send))
-        except httpx.TransportError as error:
+        except aiohttp.ClientError as error:
             send.answer.set_exception(error)
         await self.quiet()
 
@@ -193,35 +191,36 @@ class World:
         return list(getattr(self.services, service)._in_flight._under_way)
 
 
-class _Body(httpx.AsyncByteStream):
-    """A body that has yet to come, as over a network."""
+class _Answer:
+    """What KieClient reads of an answer; its body has yet to come, as over a network."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
+    def __init__(self, answer: httpx.Response) -> None:
+        self.status = answer.status_code
+        self.headers: Mapping[str, str] = {}
+        self.content = self
+        self._body = answer.content
 
-    @override
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def iter_any(self) -> AsyncIterator[bytes]:
         yield self._body
 
 
-class _Transport(httpx.AsyncBaseTransport):
+class _Session:
     """kie.ai as one process reaches it."""
 
     def __init__(self, world: World, process: int) -> None:
         self._world = world
         self._process = process
 
-    @override
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await self._answer(request)
-        return httpx.Response(answer.status_code, stream=_Body(answer.content))
-
-    async def _answer(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
-            return await self._create(await request.aread())
-        if "chat/credit" in request.url.path:
-            return httpx.Response(200, json={"code": 200, "msg": "success", "data": 10})
-        return self._record(request.url.params["taskId"])
+    @asynccontextmanager
+    async def request(
+        self, method: str, url: str, *, data: bytes | None, params: Any, **_: object
+    ) -> AsyncIterator[_Answer]:
+        if method == "POST":
+            yield _Answer(await self._create(data or b""))
+        elif "chat/credit" in url:
+            yield _Answer(httpx.Response(200, json={"code": 200, "msg": "success", "data": 10}))
+        else:
+            yield _Answer(self._record(params["taskId"]))
 
     async def _create(self, body: bytes) -> httpx.Response:
         url = json.loads(body)["callBackUrl"]
@@ -232,7 +231,7 @@ class _Transport(httpx.AsyncBaseTransport):
 
     def _record(self, kie_task_id: str) -> httpx.Response:
         if self._world.silent:
-            raise httpx.ReadTimeout(kie_task_id)
+            raise TimeoutError(kie_task_id)
         found = [one for one in self._world.billed if one.kie_task_id == kie_task_id]
         return httpx.Response(200, json=found[0].record)
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import event
 
 from app.store.engine import Connection, Database
+from tests.statements import through_sqlalchemy
 
 Work = Callable[[Connection], Awaitable[object]]
 Sent = Sequence[tuple[str, Any]]
@@ -28,7 +29,8 @@ async def sent_by(connection: Connection, work: Work) -> Sent:
     assert connection.sync_connection is not None
     event.listen(connection.sync_connection, "before_cursor_execute", note)
     try:
-        await work(connection)
+        with through_sqlalchemy():
+            await work(connection)
     finally:
         event.remove(connection.sync_connection, "before_cursor_execute", note)
     return sent

@@ -18,7 +18,7 @@ from app.domain.task import State
 from app.store import engine, server
 from app.store.connecting import Connector
 from app.store.engine import Connection, Database, Pools
-from app.store.sharing import ASKING
+from app.store.sharing import ASKING, ERRAND, SENDER_WAITS
 from app.store.tasks import moves, rows, storing
 from tests.proxy import between
 from tests.stage import eventually
@@ -510,6 +510,28 @@ async def test_keys_and_writes_of_one_client_hold_up_no_others(dsn: str, lent: L
 
 async def _is(found: int, expected: int) -> bool | None:
     return found == expected or None
+
+
+async def test_a_callback_does_not_come_after_all_that_is_to_be_sent(dsn: str) -> None:
+    database = Database(dsn, pool_size=1)
+    step = asyncio.Semaphore(0)
+    came: list[object] = []
+
+    async def work(errand: object) -> None:
+        ERRAND.set(errand)
+        async with database.begin():
+            came.append(errand)
+            await step.acquire()
+
+    sending = [asyncio.create_task(work(None)) for _ in range(20)]
+    await eventually(lambda: _is(len(came), 1))
+    callback = asyncio.create_task(work(SENDER_WAITS))
+    await asyncio.wait({callback}, timeout=0)
+    for _ in range(30):
+        step.release()
+    await asyncio.gather(callback, *sending)
+    assert SENDER_WAITS in came[:3]  # one was in the next line already
+    await database.dispose()
 
 
 async def test_whose_turn_does_not_come_hears_that_it_is_their_own_doing(

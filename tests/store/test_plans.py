@@ -5,24 +5,39 @@ Nothing about the planner is changed: what is asserted is what production gets.
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 
+from app.domain.delivery import DeliveryState
 from app.domain.evidence import Verdict
 from app.domain.keeping import raw
 from app.domain.move import Move
+from app.domain.paging import Chosen, Filter, Place
 from app.domain.polling import DuePoll
 from app.domain.task import State
 from app.store.account import admission, bounds, condition, forecast, queues
 from app.store.account.admission import ClaimedTask
 from app.store.backlog import read_backlog
 from app.store.clients import clients
+from app.store.deliveries import history
 from app.store.engine import Connection, Database
 from app.store.files import claims, owed
-from app.store.tasks import callbacks, doubts, leases, moves, polls, rows, storing, stuck, sweep
+from app.store.tasks import (
+    callbacks,
+    doubts,
+    leases,
+    moves,
+    overview,
+    polls,
+    rows,
+    storing,
+    stuck,
+    sweep,
+)
 from tests.database import with_database
 from tests.store import needed
 from tests.store.explained import Work, plans
@@ -376,6 +391,51 @@ async def test_nobody_reads_over_the_tasks_of_a_held_pair(crowd: Database, name:
     ]
     assert read
     assert max(read) < 1000  # of ten thousand
+
+
+def _overview(narrowed: Filter, client: uuid.UUID | None = None) -> Work:
+    after = Place(created_at=datetime(2100, 1, 1, tzinfo=UTC), id=TASK)
+    return lambda connection: overview.list_tasks(
+        connection, narrowed, client_id=client, after=after, limit=50
+    )
+
+
+OF_ALL: Mapping[str, Work] = {
+    "all tasks": _overview(Filter()),
+    "all in two states": _overview(Filter(states=(State.FAILED, State.RUNNING))),
+    "one client's in a state": _overview(Filter(states=(State.FAILED,)), CLIENT),
+    "all deliveries": lambda connection: history.read_page_of_all(
+        connection, Chosen(), client_id=None, before=LAST, limit=50
+    ),
+    "all exhausted": lambda connection: history.read_page_of_all(
+        connection,
+        Chosen(state=DeliveryState.EXHAUSTED),
+        client_id=None,
+        before=None,
+        limit=50,
+        unanswered=True,
+    ),
+}
+"""What operators see of all ten clients: a page of each is read, and no more."""
+
+
+async def test_a_page_of_all_clients_reads_a_page_of_each(crowd: Database) -> None:
+    for name, work in OF_ALL.items():
+        found = [
+            node
+            for plan in await plans(crowd, work, "EXPLAIN (ANALYZE, FORMAT JSON)")
+            for node in plan
+        ]
+        used = {node["Index Name"] for node in found if "Index Name" in node}
+        assert any("_listed" in index or index == "deliveries_pkey" for index in used), name
+        read = {node["Relation Name"] for node in found if node["Node Type"] == "Seq Scan"}
+        assert read <= SMALL, name
+        rows = sum(
+            (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            for node in found
+            if "Index Name" in node
+        )
+        assert rows < 3000, name  # of 30,000 tasks and 20,000 deliveries
 
 
 STATEMENTS: Mapping[str, Work] = {

@@ -5,16 +5,23 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import Integer, bindparam, literal_column, select
+from sqlalchemy import Integer, Text, bindparam, literal_column, select, text
+from sqlalchemy.exc import DBAPIError
 
 from app.domain.task import State
 from app.store.engine import Database
 from app.store.prepared import Prepared
 from app.store.tasks import rows
+from tests.statements import through_sqlalchemy
 from tests.store.stage import Sql, put_task
 
 ONE = literal_column("1", Integer)
 SLOW = Prepared(select(literal_column("pg_sleep(60)").label("slept")))
+LISTED = Prepared(
+    select(literal_column("7", Integer).label("n")).where(
+        bindparam("word", type_=Text).in_(["one", "two"])
+    )
+)
 BROKEN = Prepared(select((ONE / bindparam("by", type_=Integer)).label("share")))
 
 
@@ -32,8 +39,12 @@ async def test_a_task_reads_the_same_either_way(
     async with database.read() as connection:
         straight = await rows.read_task(connection, client_id=client_id, task_id=task_id)
     async with database.begin() as connection:
-        usual = await rows.read_task(connection, client_id=client_id, task_id=task_id)
+        within = await rows.read_task(connection, client_id=client_id, task_id=task_id)
+    with through_sqlalchemy():
+        async with database.begin() as connection:
+            usual = await rows.read_task(connection, client_id=client_id, task_id=task_id)
     assert straight is not None
+    assert straight == within
     assert usual is not None
     assert dict(straight) == dict(usual)
     assert {name: type(value) for name, value in straight.items()} == {
@@ -43,10 +54,13 @@ async def test_a_task_reads_the_same_either_way(
         assert await rows.read_task(connection, client_id=uuid4(), task_id=task_id) is None
 
 
-async def test_an_error_is_the_drivers_and_the_connection_goes_on(database: Database) -> None:
+async def test_an_error_is_sqlalchemys_and_the_connection_goes_on(database: Database) -> None:
     async with database.read() as connection:
-        with pytest.raises(asyncpg.DivisionByZeroError):
+        with pytest.raises(DBAPIError) as raised:
             await BROKEN.first(connection, {"by": 0})
+        assert raised.value.orig is not None
+        assert isinstance(raised.value.orig.__cause__, asyncpg.DivisionByZeroError)
+        assert not raised.value.connection_invalidated
         found = await BROKEN.first(connection, {"by": 1})
     assert found == {"share": 1}
 
@@ -58,3 +72,37 @@ async def test_a_cancelled_read_gives_its_connection_up(database: Database) -> N
     assert database.checked_out == 0
     async with database.read() as connection:
         assert await BROKEN.first(connection, {"by": 1}) == {"share": 1}
+
+
+async def test_a_transaction_is_begun_and_undone_around_it(database: Database, sql: Sql) -> None:
+    making = Prepared(text("CREATE TABLE made_by_prepared ()"))
+
+    async def both() -> None:
+        async with database.begin() as connection:
+            await making.all(connection)
+            await BROKEN.one(connection, {"by": 0})
+
+    with pytest.raises(DBAPIError):
+        await both()
+    assert await sql.fetchval("SELECT to_regclass('made_by_prepared')") is None
+    async with database.begin() as connection:
+        assert (await BROKEN.one(connection, {"by": 1})).share == 1
+
+
+async def test_lists_in_a_statement_are_written_out(database: Database) -> None:
+    async with database.read() as connection:
+        found = [await LISTED.scalar(connection, {"word": word}) for word in ("one", "two", "six")]
+        assert found == [7, 7, None]
+        with pytest.raises(KeyError):
+            await LISTED.scalar(connection, {})
+
+
+async def test_a_cancelled_statement_of_a_transaction_gives_its_connection_up(
+    database: Database,
+) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2), database.begin() as connection:
+            await SLOW.one(connection)
+    assert database.checked_out == 0
+    async with database.begin() as connection:
+        assert (await BROKEN.one(connection, {"by": 1})).share == 1

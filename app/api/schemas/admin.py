@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     Field,
     Strict,
@@ -16,6 +15,7 @@ from pydantic import (
 )
 
 from app.api.instants import BodyInstant
+from app.api.schemas.answers import AnswerBody
 from app.api.schemas.bodies import Name, Number, RequestBody, example, number
 from app.api.schemas.clients import AdminClient, ClientPatch
 from app.api.schemas.deliveries import DeliveryAttempt
@@ -120,7 +120,7 @@ ADMIN_BODIES = (
 """What `app/api/bodies.py` reads, and the OpenAPI document describes by name."""
 
 
-class HeldPair(BaseModel):
+class HeldPair(AnswerBody):
     """A client's model to which nothing is sent but a probe now and then."""
 
     client: str
@@ -132,7 +132,7 @@ class HeldPair(BaseModel):
     hold_tries: int = Field(description="Probes that failed in a row, the first trouble included.")
 
 
-class ClientSeats(BaseModel):
+class ClientSeats(AnswerBody):
     """What a client has of the seats, tasks that run at the same time."""
 
     client: str
@@ -145,7 +145,7 @@ class ClientSeats(BaseModel):
     )
 
 
-class AdmissionState(BaseModel):
+class AdmissionState(AnswerBody):
     """Whether anything may be sent to kie.ai, and who waits for it."""
 
     paused_at: datetime | None = Field(description="Nothing at all is sent since then.")
@@ -177,7 +177,7 @@ class AdminAttempt(DeliveryAttempt):
     answer: str | None = Field(description="The first 1 KiB of the answer's body.")
 
 
-class AdminDelivery(BaseModel):
+class AdminDelivery(AnswerBody):
     """A delivery of whichever client: of its URL only the host, the rest may be a secret."""
 
     client: str
@@ -195,7 +195,7 @@ class AdminDelivery(BaseModel):
     attempts: list[AdminAttempt]
 
 
-class AdminTask(BaseModel):
+class AdminTask(AnswerBody):
     """A task as operators see it."""
 
     id: UUID
@@ -215,14 +215,14 @@ class AdminTask(BaseModel):
     breakdown: str | None = Field(description="The defect that asking about it met last.")
 
 
-class AdminTaskList(BaseModel):
+class AdminTaskList(AnswerBody):
     """Tasks, the oldest first, 200 at most."""
 
     data: list[AdminTask]
     next_cursor: str | None
 
 
-class AuditEntry(BaseModel):
+class AuditEntry(AnswerBody):
     """What somebody did, or what the gateway found."""
 
     id: int
@@ -240,14 +240,14 @@ class AuditEntry(BaseModel):
     request_id: str | None = Field(description="That of the request, as in the log.")
 
 
-class AuditList(BaseModel):
+class AuditList(AnswerBody):
     """The newest 200 entries, newest first."""
 
     data: list[AuditEntry]
     next_cursor: str | None
 
 
-class AdminKey(BaseModel):
+class AdminKey(AnswerBody):
     """A key as lists show it: by its beginning."""
 
     client: str
@@ -260,14 +260,14 @@ class AdminKey(BaseModel):
     revoked_at: datetime | None
 
 
-class AdminKeyList(BaseModel):
+class AdminKeyList(AnswerBody):
     """All keys, revoked ones too."""
 
     data: list[AdminKey]
     next_cursor: str | None
 
 
-class IssuedKey(BaseModel):
+class IssuedKey(AnswerBody):
     """A new key, shown this once."""
 
     id: UUID
@@ -277,7 +277,7 @@ class IssuedKey(BaseModel):
     expires_at: datetime | None
 
 
-class RotatedSecret(BaseModel):
+class RotatedSecret(AnswerBody):
     """A new signing secret, shown this once."""
 
     client: str
@@ -287,7 +287,7 @@ class RotatedSecret(BaseModel):
     )
 
 
-class Balance(BaseModel):
+class Balance(AnswerBody):
     """kie.ai's answer just now."""
 
     balance: Number = Field(description="The account's credits.")

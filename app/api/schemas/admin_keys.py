@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import ConfigDict, Field, Strict, StringConstraints
 
+from app.api.schemas.answers import AnswerBody
 from app.api.schemas.bodies import RequestBody
 from app.domain.access import Role
 
@@ -28,7 +29,7 @@ ADMIN_KEY_BODIES = (AdminKeyCreate,)
 """What `app/api/bodies.py` reads, and the OpenAPI document describes by name."""
 
 
-class OperatorKey(BaseModel):
+class OperatorKey(AnswerBody):
     """An admin key as lists show it: by its beginning."""
 
     id: UUID
@@ -40,14 +41,14 @@ class OperatorKey(BaseModel):
     last_used_at: datetime | None = Field(description="To the minute.")
 
 
-class OperatorKeyList(BaseModel):
+class OperatorKeyList(AnswerBody):
     """All admin keys but GATEWAY_ADMIN_KEY, revoked ones too."""
 
     data: list[OperatorKey]
     next_cursor: str | None
 
 
-class IssuedOperatorKey(BaseModel):
+class IssuedOperatorKey(AnswerBody):
     """A new admin key, shown this once."""
 
     id: UUID

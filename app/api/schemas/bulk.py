@@ -3,8 +3,9 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, StringConstraints
 
+from app.api.schemas.answers import AnswerBody
 from app.api.schemas.bodies import Name, RequestBody, number
 from app.domain.bulk import MAX_AGE, MAX_IDS, MAX_REASON, Selection
 from app.domain.task import State
@@ -77,7 +78,7 @@ BULK_BODIES = (TasksCancel, TasksRequeue, TasksFail)
 """What `app/api/bodies.py` reads, and the OpenAPI document describes by name."""
 
 
-class TaskGroup(BaseModel):
+class TaskGroup(AnswerBody):
     """How many of the tasks that were meant have these in common."""
 
     client: str
@@ -86,7 +87,7 @@ class TaskGroup(BaseModel):
     tasks: int
 
 
-class BulkAnswer(BaseModel):
+class BulkAnswer(AnswerBody):
     """What was meant, and what was done."""
 
     dry_run: bool

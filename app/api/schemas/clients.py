@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Annotated, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     Field,
     Strict,
@@ -15,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.api.schemas.answers import AnswerBody
 from app.api.schemas.bodies import RequestBody, Url, example
 from app.domain.client import (
     MAX_ARCHIVE_DAYS,
@@ -108,7 +108,7 @@ class ClientPatch(RequestBody):
         return self
 
 
-class AdminClient(BaseModel):
+class AdminClient(AnswerBody):
     """A client's place in the fair queue, and how it is notified."""
 
     client: str
@@ -147,7 +147,7 @@ class AdminClient(BaseModel):
     created_at: datetime
 
 
-class AdminClientList(BaseModel):
+class AdminClientList(AnswerBody):
     """All clients, by name."""
 
     data: list[AdminClient]

@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     StringConstraints,
@@ -13,6 +12,7 @@ from pydantic import (
 )
 
 from app.api.instants import BodyInstant
+from app.api.schemas.answers import AnswerBody
 from app.api.schemas.bodies import RequestBody, Url
 from app.domain.delivery import DeliveryState, DisableReason, EventType
 
@@ -57,7 +57,7 @@ DELIVERY_BODIES = (Redelivery, UrlEnable)
 """What `app/api/bodies.py` reads, and the OpenAPI document describes by name."""
 
 
-class DeliveryAttempt(BaseModel):
+class DeliveryAttempt(AnswerBody):
     """One time that the URL was called."""
 
     number: int
@@ -76,7 +76,7 @@ class DeliveryAttempt(BaseModel):
     )
 
 
-class Delivery(BaseModel):
+class Delivery(AnswerBody):
     """Something that you were, or are to be, notified of."""
 
     id: UUID
@@ -97,21 +97,21 @@ class Delivery(BaseModel):
     attempts: list[DeliveryAttempt]
 
 
-class DeliveryList(BaseModel):
+class DeliveryList(AnswerBody):
     """A page of deliveries, newest first."""
 
     data: list[Delivery]
     next_cursor: str | None = Field(description="Give it as `cursor`; null: this was the last.")
 
 
-class Repetition(BaseModel):
+class Repetition(AnswerBody):
     """A new delivery of the same body; GET /v1/deliveries/{id} shows its state."""
 
     id: UUID
     origin_id: UUID = Field(description="The first delivery of this body.")
 
 
-class Redelivered(BaseModel):
+class Redelivered(AnswerBody):
     """The new deliveries, at most 1,000."""
 
     data: list[UUID]
@@ -123,7 +123,7 @@ class Redelivered(BaseModel):
     )
 
 
-class DisabledUrl(BaseModel):
+class DisabledUrl(AnswerBody):
     """A URL that is not called any more."""
 
     url: str
@@ -133,14 +133,14 @@ class DisabledUrl(BaseModel):
     disabled_at: datetime
 
 
-class DisabledUrlList(BaseModel):
+class DisabledUrlList(AnswerBody):
     """Your disabled URLs, newest first; `POST /v1/deliveries/enable` puts one back."""
 
     data: list[DisabledUrl]
     next_cursor: str | None
 
 
-class EnabledUrl(BaseModel):
+class EnabledUrl(AnswerBody):
     """A URL that is called again."""
 
     url: str

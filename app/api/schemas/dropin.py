@@ -14,6 +14,7 @@ from pydantic import (
     ValidationError,
 )
 
+from app.api.schemas.answers import AnswerBody
 from app.api.schemas.bodies import Number
 from app.domain.client import MAX_URL
 from app.domain.errors import Flaw, InvalidRequestError
@@ -149,14 +150,14 @@ def kie_validated(model: type[KieBodyT], value: object) -> KieBodyT:
     raise InvalidRequestError(model.WRONG[member])
 
 
-class Created(BaseModel):
+class Created(AnswerBody):
     """Both are the gateway's id, as 32 hex digits."""
 
     taskId: str
     recordId: str
 
 
-class Record(BaseModel):
+class Record(AnswerBody):
     """A task as kie.ai writes it."""
 
     taskId: str = Field(description="The gateway's id, as 32 hex digits.")
@@ -173,7 +174,7 @@ class Record(BaseModel):
     updateTime: int | None = Field(default=None, description="Of a failure.")
 
 
-class CreatedEnvelope(BaseModel):
+class CreatedEnvelope(AnswerBody):
     """The answer to a create; of a refusal `code` is not 200, and `data` is null."""
 
     code: int
@@ -181,7 +182,7 @@ class CreatedEnvelope(BaseModel):
     data: Created | None
 
 
-class RecordEnvelope(BaseModel):
+class RecordEnvelope(AnswerBody):
     """The answer to a query; of an id that is not yours `code` is 422, and `data` is null."""
 
     code: int
@@ -189,7 +190,7 @@ class RecordEnvelope(BaseModel):
     data: Record | None
 
 
-class CreditEnvelope(BaseModel):
+class CreditEnvelope(AnswerBody):
     """The account's credits, for clients that may see them."""
 
     code: int
@@ -197,7 +198,7 @@ class CreditEnvelope(BaseModel):
     data: Number | None
 
 
-class DownloadEnvelope(BaseModel):
+class DownloadEnvelope(AnswerBody):
     """A link that lives for 20 minutes."""
 
     code: int
@@ -205,7 +206,7 @@ class DownloadEnvelope(BaseModel):
     data: str | None
 
 
-class KieFile(BaseModel):
+class KieFile(AnswerBody):
     """A file that kie.ai has."""
 
     success: bool
@@ -217,7 +218,7 @@ class KieFile(BaseModel):
     uploadedAt: str
 
 
-class UploadEnvelope(BaseModel):
+class UploadEnvelope(AnswerBody):
     """The answer to an upload; of a refusal `success` is false, and `data` is null."""
 
     success: bool

@@ -3,12 +3,13 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from app.api.schemas.answers import AnswerBody
 from app.domain.task import State
 
 
-class Event(BaseModel):
+class Event(AnswerBody):
     """One change of a task."""
 
     id: str = Field(description="The event's place in this list: give it as `after`.")
@@ -24,7 +25,7 @@ class Event(BaseModel):
     at: datetime
 
 
-class EventList(BaseModel):
+class EventList(AnswerBody):
     """Events, oldest first."""
 
     data: list[Event]

@@ -2,17 +2,17 @@
 
 from typing import Literal
 
-from pydantic import BaseModel
+from app.api.schemas.answers import AnswerBody
 
 
-class Liveness(BaseModel):
+class Liveness(AnswerBody):
     """The process answers."""
 
     status: Literal["ok"]
     service: Literal["kie-gateway"]
 
 
-class Readiness(BaseModel):
+class Readiness(AnswerBody):
     """Each thing looked at: "ok", or what is wrong with it.
 
     `admission` shows the account's pause or hold, with which the process is fit all the same.

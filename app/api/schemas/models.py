@@ -2,10 +2,12 @@
 
 from datetime import date, datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from app.api.schemas.answers import AnswerBody
 
 
-class ModelSpan(BaseModel):
+class ModelSpan(AnswerBody):
     """How a model's tasks ended within a span of time; those that were canceled do not count."""
 
     tasks: int
@@ -13,28 +15,28 @@ class ModelSpan(BaseModel):
     success_share: float | None = Field(description="Of 1; null: there were no tasks.")
 
 
-class ModelCredits(BaseModel):
+class ModelCredits(AnswerBody):
     """What successes of the last 7 days cost, within half a percent."""
 
     p50: float | None
     p90: float | None
 
 
-class ModelSeconds(BaseModel):
+class ModelSeconds(AnswerBody):
     """How long kie.ai took for successes of the last 7 days, within 5 percent."""
 
     p50: float | None
     p95: float | None
 
 
-class ModelBreaker(BaseModel):
+class ModelBreaker(AnswerBody):
     """Why tasks of the model wait."""
 
     hold_reason: str
     held_until: datetime = Field(description="When the next one is tried.")
 
 
-class ModelStatistics(BaseModel):
+class ModelStatistics(AnswerBody):
     """What tasks say of their model; made anew each minute."""
 
     model: str
@@ -50,14 +52,14 @@ class ModelStatistics(BaseModel):
     breaker: ModelBreaker | None = Field(description="Null: its tasks are sent.")
 
 
-class ModelList(BaseModel):
+class ModelList(AnswerBody):
     """The models of the last 7 days, the most used first."""
 
     data: list[ModelStatistics]
     next_cursor: str | None
 
 
-class Reconciled(BaseModel):
+class Reconciled(AnswerBody):
     """What the account lost between two readings of its balance, in credits."""
 
     balance_start: float
@@ -83,7 +85,7 @@ class ReconciledDay(Reconciled):
     day: date
 
 
-class ReconciliationList(BaseModel):
+class ReconciliationList(AnswerBody):
     """The balance against the books, by day; days without two readings are left out."""
 
     model_config = ConfigDict(populate_by_name=True)

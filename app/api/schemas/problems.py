@@ -4,10 +4,12 @@ from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from app.api.schemas.answers import AnswerBody
 
 
-class FieldError(BaseModel):
+class FieldError(AnswerBody):
     """One thing wrong in a request: in its body, or in a parameter or header."""
 
     pointer: str | None = Field(
@@ -19,7 +21,7 @@ class FieldError(BaseModel):
     detail: str
 
 
-class ProblemDocument(BaseModel):
+class ProblemDocument(AnswerBody):
     """A refusal (RFC 9457). `code` is stable; `detail` says what to do."""
 
     EXAMPLE: ClassVar[dict[str, Any]] = {

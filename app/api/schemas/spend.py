@@ -4,8 +4,9 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, WithJsonSchema
 
+from app.api.schemas.answers import AnswerBody
 from app.api.schemas.bodies import RequestBody
 from app.domain.spend import MAX_CREDITS, MAX_THRESHOLD, MAX_THRESHOLDS, Mode, Period
 
@@ -45,7 +46,7 @@ SPEND_BODIES = (BudgetPut,)
 """What `app/api/bodies.py` reads, and the OpenAPI document describes by name."""
 
 
-class Budget(BaseModel):
+class Budget(AnswerBody):
     """A budget, and how it stands."""
 
     period: Period
@@ -62,7 +63,7 @@ class Budget(BaseModel):
     renews_at: datetime | None = Field(description="Null: never.")
 
 
-class BudgetList(BaseModel):
+class BudgetList(AnswerBody):
     """Your budgets; none: nothing bounds what you spend."""
 
     data: list[Budget]
@@ -75,14 +76,14 @@ class ClientBudget(Budget):
     client: str
 
 
-class ClientBudgetList(BaseModel):
+class ClientBudgetList(AnswerBody):
     """Budgets of clients, by their names."""
 
     data: list[ClientBudget]
     next_cursor: str | None
 
 
-class EndedTasks(BaseModel):
+class EndedTasks(AnswerBody):
     """How many tasks came to each final state."""
 
     succeeded: int
@@ -91,7 +92,7 @@ class EndedTasks(BaseModel):
     expired: int
 
 
-class UsageSums(BaseModel):
+class UsageSums(AnswerBody):
     """What tasks came to."""
 
     tasks: EndedTasks
@@ -110,7 +111,7 @@ class UsageGroup(UsageSums):
     fail_class: str | None = None
 
 
-class UsageList(BaseModel):
+class UsageList(AnswerBody):
     """Usage by group, and in all."""
 
     model_config = ConfigDict(populate_by_name=True)

@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
+from app.api.schemas.answers import AnswerBody
 from app.api.schemas.bodies import Number, RequestBody, Url, number
 from app.domain.admission import HoldReason
 from app.domain.evidence import Signature, Verdict
@@ -98,7 +99,7 @@ class TaskWait(RequestBody):
     ] = MAX_WAIT
 
 
-class TaskUrls(BaseModel):
+class TaskUrls(AnswerBody):
     """Where more about the task is found, relative to the gateway."""
 
     self: str
@@ -109,7 +110,7 @@ class TaskUrls(BaseModel):
     refresh: str
 
 
-class Artifact(BaseModel):
+class Artifact(AnswerBody):
     """One file of a result, and its copy in the gateway's archive."""
 
     n: int
@@ -125,7 +126,7 @@ class Artifact(BaseModel):
     url: str | None = Field(description="Where the copy is, relative to the gateway.")
 
 
-class Task(BaseModel):
+class Task(AnswerBody):
     """A task as its client sees it."""
 
     id: UUID
@@ -187,21 +188,21 @@ class ListedTask(Task):
     )
 
 
-class TaskList(BaseModel):
+class TaskList(AnswerBody):
     """A page of tasks, newest first."""
 
     data: list[ListedTask]
     next_cursor: str | None = Field(description="Give it as `cursor`; null: this was the last.")
 
 
-class WaitedTasks(BaseModel):
+class WaitedTasks(AnswerBody):
     """The tasks in the order asked for, and whether what was waited for has come."""
 
     data: list[Task]
     done: bool
 
 
-class Callback(BaseModel):
+class Callback(AnswerBody):
     """One statement of kie.ai about a task: exact, parsed, and what was made of it."""
 
     id: UUID
@@ -238,7 +239,7 @@ class Callback(BaseModel):
     )
 
 
-class CallbackList(BaseModel):
+class CallbackList(AnswerBody):
     """Statements, newest first."""
 
     data: list[Callback]

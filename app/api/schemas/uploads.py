@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
+from app.api.schemas.answers import AnswerBody
 from app.api.schemas.bodies import RequestBody, Url, example
 
 
@@ -27,7 +28,7 @@ class FileFromUrl(RequestBody):
 UPLOAD_BODIES = (FileFromUrl,)
 
 
-class File(BaseModel):
+class File(AnswerBody):
     """A file that kie.ai has."""
 
     model_config = example(
@@ -55,7 +56,7 @@ class File(BaseModel):
     )
 
 
-class FileList(BaseModel):
+class FileList(AnswerBody):
     """A page of files, newest first."""
 
     data: list[File]

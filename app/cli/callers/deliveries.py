@@ -1,11 +1,11 @@
 """`kie-gateway deliveries`: the webhooks that were sent, from a terminal."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from app.cli.callers.client import Gateway, calling
+from app.cli.callers.client import calling
 from app.cli.exits import WRONG_USE, give_up
 from app.cli.options import HERE, Key, Url
 from app.cli.output import pretty, show
@@ -24,6 +24,9 @@ app = typer.Typer(
     """,
     no_args_is_help=True,
 )
+
+ROOM_WITHIN = 60.0
+"""Seconds within which more may be repeated: the gateway says when."""
 
 Instant = Annotated[
     str | None, typer.Option(metavar="INSTANT", help="RFC 3339; without a zone UTC is meant.")
@@ -53,9 +56,8 @@ def list_deliveries(
     kie-gateway deliveries list --task 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
     kie-gateway deliveries list --json | jq '.[0].attempts'
     """
-    params: dict[str, Any] = {"limit": limit, **({"state": state} if state else {})}
     with calling(url, key) as gateway:
-        found = gateway.deliveries(params, task)
+        found = list(gateway.deliveries(task_id=task, state=state, most=limit))
     if as_json:
         typer.echo(pretty(found))
         return
@@ -106,12 +108,12 @@ def redeliver(
         if delivery_id is not None:
             typer.echo(gateway.redeliver(delivery_id)["id"])
             return
-        _redeliver_all(gateway, chosen)
+        _redeliver_all(gateway.patient(ROOM_WITHIN), chosen)
 
 
-def _redeliver_all(gateway: Gateway, chosen: dict[str, str]) -> None:
+def _redeliver_all(gateway: Any, chosen: dict[str, Any]) -> None:  # noqa: ANN401  # its answers are
     count, left_out = 0, set()
-    for answer in gateway.redeliver_all(chosen):
+    for answer in gateway.redeliver_many(**chosen):
         count += len(answer["data"])
         left_out |= set(answer["disabled_urls"])
         for new_id in answer["data"]:
@@ -137,11 +139,11 @@ def enable(
     kie-gateway deliveries redeliver --disabled
     """
     with calling(url, key) as gateway:
-        gateway.enable(which)
+        gateway.enable_url(which)
     typer.echo(f"enabled {which}")
 
 
-def _chosen(states: list[str], since: str | None, until: str | None) -> dict[str, str]:
+def _chosen(states: list[str], since: str | None, until: str | None) -> dict[str, Any]:
     if len(states) > 1:
         options = " and ".join(f"--{state}" for state in states)
         give_up(f"{options} are calls of their own", WRONG_USE)
@@ -153,7 +155,7 @@ def _chosen(states: list[str], since: str | None, until: str | None) -> dict[str
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _instant(name: str, text: str | None) -> str | None:
+def _instant(name: str, text: str | None) -> datetime | None:
     """Add the zone where there is none; ends the command where it is no instant."""
     if text is None:
         return None
@@ -161,7 +163,7 @@ def _instant(name: str, text: str | None) -> str | None:
         instant = datetime.fromisoformat(text)
     except ValueError:
         give_up(f"{name}: should be as 2026-11-22T06:00:00Z", WRONG_USE)
-    return instant.isoformat() if instant.tzinfo else f"{instant.isoformat()}Z"
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _row(delivery: dict[str, Any]) -> list[object]:

@@ -42,12 +42,12 @@ def upload(
     """
     with calling(url, key) as gateway:
         if source.startswith(("http://", "https://")):
-            file = gateway.upload_from(source, name)
+            file = gateway.upload_url(source, name=name)
         else:
             path = Path(source)
             if not path.is_file():
                 give_up(f"{source} is no file of this machine, and no URL", WRONG_USE)
-            file = gateway.upload(path, name)
+            file = gateway.upload(path, name=name)
     typer.echo(pretty(file))
 
 
@@ -82,7 +82,7 @@ def list_files(
     kie-gateway files list --limit 5
     """
     with calling(url, key) as gateway:
-        found = gateway.files(limit)
+        found = list(gateway.files(most=limit))
     if not found:
         typer.echo("you have no files", err=True)
     for file in found:

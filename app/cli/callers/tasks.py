@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from app.cli.callers.client import Gateway, calling
+from app.cli.callers.client import calling
 from app.cli.exits import WRONG_USE, give_up
 from app.cli.operators import bulk, recovery, review
 from app.cli.options import HERE, AsJson, Key, OptionalKey, Url
@@ -109,16 +109,15 @@ def create(
         --metadata order=1017 --webhook-url https://shop.internal/kie
     … | kie-gateway tasks create --model google/nano-banana --input -
     """
-    given = {
+    options = {
         "webhook_url": webhook_url,
         "metadata": _pairs(metadata) if metadata else None,
         "priority": priority,
         "submit_within": submit_within,
     }
-    body = {"model": model, "input": _read(input_)}
-    body |= {name: value for name, value in given.items() if value is not None}
+    given = _read(input_)
     with calling(url, key) as gateway:
-        task = gateway.create(body, idempotency_key)
+        task = gateway.create(model, given, idempotency_key=idempotency_key, **options)
         if watch:
             task = _follow(gateway, task["id"])
     typer.echo(pretty(task))
@@ -136,7 +135,7 @@ def get(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     kie-gateway tasks get 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
     """
     with calling(url, key) as gateway:
-        task = gateway.task(task_id)
+        task = gateway.get(task_id)
     typer.echo(pretty(task))
 
 
@@ -163,11 +162,8 @@ def list_tasks(
     kie-gateway tasks list --fail-class content
     kie-gateway tasks list --json --limit 200 | jq -r '.[].result_urls[]'
     """
-    params: dict[str, Any] = {"limit": limit, "state": state or []}
-    params |= {"model": model} if model is not None else {}
-    params |= {"fail_class": fail_class} if fail_class is not None else {}
     with calling(url, key) as gateway:
-        found = gateway.tasks(params)
+        found = list(gateway.list(state=state, model=model, fail_class=fail_class, most=limit))
     if as_json:
         typer.echo(pretty(found))
         return
@@ -259,7 +255,7 @@ def watch(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     _exit_unless_succeeded(task)
 
 
-def _follow(gateway: Gateway, task_id: str) -> dict[str, Any]:
+def _follow(gateway: Any, task_id: str) -> dict[str, Any]:  # noqa: ANN401  # its answers are
     from rich.console import Console
 
     from app.cli.progress import follow

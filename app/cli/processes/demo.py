@@ -75,16 +75,16 @@ def demo(
 
 
 def _one_task(stack: "Stack", console: "Console") -> dict[str, Any]:
-    from app.cli.callers.client import Gateway
+    from app.cli.callers.client import calling
     from app.cli.progress import follow
 
-    gateway = Gateway(stack.url, stack.issued.api_key)
     console.print(f"POST {stack.url}/v1/tasks  {EXAMPLE['model']}", soft_wrap=True)
-    task = follow(gateway, gateway.create(EXAMPLE)["id"], console)
-    for callback in reversed(gateway.callbacks(task["id"])):
-        console.print(
-            f"kie.ai's {callback['source']}: code {callback['code']}, {callback['verdict']}"
-        )
+    with calling(stack.url, stack.issued.api_key) as gateway:
+        task = follow(gateway, gateway.create(**EXAMPLE)["id"], console)
+        for callback in reversed(list(gateway.callbacks(task["id"]))):
+            console.print(
+                f"kie.ai's {callback['source']}: code {callback['code']}, {callback['verdict']}"
+            )
     return task
 
 

@@ -10,7 +10,6 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from app import config, log
-from app.cli.callers.client import CallFailedError
 from app.cli.context import with_services
 from app.cli.exits import give_up, reason
 from app.cli.identity import operator
@@ -50,7 +49,7 @@ def started(
     try:
         with _stack(data_dir, port=port, console=console, failure_rate=failure_rate) as stack:
             yield stack
-    except (ProcessFailedError, EmbeddedUnavailableError, CallFailedError) as error:
+    except (ProcessFailedError, EmbeddedUnavailableError) as error:
         give_up(str(error))
 
 

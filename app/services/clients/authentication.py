@@ -5,8 +5,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
+from uuid import UUID
 
 from app.domain.access import FIRST_ADMIN, Caller, Reason, Role, Scope, Surface
 from app.domain.audit import Actor, Operator
@@ -16,6 +17,7 @@ from app.domain.errors import (
     InsufficientScopeError,
     UnauthenticatedError,
 )
+from app.domain.limits import Count
 from app.metrics import Metrics
 from app.services.clients.known_keys import KnownKeys
 from app.services.clients.limits import Known, Limits
@@ -39,7 +41,16 @@ _RANDOM = r"[A-Za-z0-9_-]{43}"
 _API_KEY = re.compile(API_KEY + _RANDOM)
 _ADMIN_KEY = re.compile(ADMIN_KEY + _RANDOM)
 
-__all__ = ["ADMIN_KEY", "API_KEY", "HINT", "Authentication", "Sent", "digest", "random_text"]
+__all__ = [
+    "ADMIN_KEY",
+    "API_KEY",
+    "HINT",
+    "Authentication",
+    "LivingAdminKey",
+    "Sent",
+    "digest",
+    "random_text",
+]
 
 _SEND_KEY = "Send the header `Authorization: Bearer kgw_…` with a key of this gateway."
 _SEND_ADMIN_KEY = (
@@ -55,6 +66,23 @@ class Sent:
     key: str
     address: str | None
     request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivingAdminKey:
+    """An admin key that opens something."""
+
+    id: UUID | None
+    """None: the first, which is a setting and no row."""
+    name: str
+    role: Role
+    digest: bytes = field(repr=False)
+
+
+def _first(digest: bytes | None) -> LivingAdminKey | None:
+    if digest is None:
+        return None
+    return LivingAdminKey(id=None, name=FIRST_ADMIN, role=Role.KEYS, digest=digest)
 
 
 def random_text(random_bytes: Callable[[int], bytes]) -> str:
@@ -92,8 +120,22 @@ class Authentication:
     # -- callers
 
     def whose(self, authorization: str, address: str) -> Hashable:
-        """Return for whom a request counts whose key is not checked yet: see `KnownDigests`."""
-        return self._good.line(digest(authorization.removeprefix("Bearer ")), address)
+        """Return for whom a request counts whose key is not checked yet.
+
+        The client, where the key was looked up a moment ago; else see `KnownDigests`.
+        """
+        hashed = digest(authorization.removeprefix("Bearer "))
+        found = self._known_keys.get(hashed)
+        return found.caller.client_id if found else self._good.line(hashed, address)
+
+    def count_refused(self, authorization: str) -> Count | None:
+        """Count a request that is refused before its key is checked; None: nobody knows whose."""
+        hashed = digest(authorization.removeprefix("Bearer "))
+        over = self._limits.still_over(hashed)
+        if over is not None:
+            return over.count
+        found = self._known_keys.get(hashed)
+        return self._limits.count(found.caller, hashed) if found else None
 
     async def known(self, sent: Sent) -> Known:
         """Return whose key it is, and count the request; `allowed` says what follows.
@@ -163,24 +205,57 @@ class Authentication:
         Raises `UnauthenticatedError`, `InsufficientRoleError`, and `RateLimitedError` for an
         address that sent many wrong keys, whatever it sends now.
         """
-        address = sent.address or ""
-        self._backoff.check(address)
-        who, has = await self._operator(sent)
-        self._backoff.accepted(address)
-        if not has.covers(role):
+        found = await self.admin_key(sent)
+        self.require_role(found, sent, role)
+        return Operator(Actor.ADMIN_API, found.name, sent.address, sent.request_id)
+
+    def require_role(self, found: LivingAdminKey, sent: Sent, role: Role) -> None:
+        """Raise `InsufficientRoleError` where the key may not do this."""
+        if not found.role.covers(role):
             self._note(Surface.ADMIN, Reason.ROLE, sent)
             detail = (
                 f"This needs an admin key with the role {role}: `kie-gateway admin-keys create "
                 f"NAME --role {role}`."
             )
             raise InsufficientRoleError(detail)
-        return Operator(Actor.ADMIN_API, who, sent.address, sent.request_id)
 
-    async def _operator(self, sent: Sent) -> tuple[str, Role]:
+    async def admin_key(self, sent: Sent) -> LivingAdminKey:
+        """Return which admin key it is; raises as `operator`, but for roles."""
+        address = sent.address or ""
+        self._backoff.check(address)
+        found = await self._found_admin_key(sent)
+        self._backoff.accepted(address)
+        return found
+
+    async def living_admin_key(self, key_id: UUID | None) -> LivingAdminKey | None:
+        """Return an admin key by its id; None: it is revoked, or there is none.
+
+        Without an id it is the setting's.
+        """
+        if key_id is None:
+            return _first(self._admin_key)
+        async with self._database.read() as connection:
+            found = await admin_keys.find_living(connection, key_id)
+        if found is None:
+            return None
+        self._uses.note_admin_key(key_id)
+        return LivingAdminKey(
+            id=key_id, name=found["name"], role=Role(found["role"]), digest=found["digest"]
+        )
+
+    async def has_admin_keys(self, address: str | None) -> bool:
+        """Return whether anybody could sign in; `address` is whose request asks."""
+        if self._admin_key is not None:
+            return True
+        async with self._database.look_up(("unknown", address)) as connection:
+            return await admin_keys.any_living(connection)
+
+    async def _found_admin_key(self, sent: Sent) -> LivingAdminKey:
         hashed = digest(sent.key)
-        if self._admin_key is not None and hmac.compare_digest(hashed, self._admin_key):
-            return FIRST_ADMIN, Role.KEYS
-        if self._admin_key is None or not _ADMIN_KEY.fullmatch(sent.key):
+        first = _first(self._admin_key)
+        if first is not None and hmac.compare_digest(hashed, first.digest):
+            return first
+        if not _ADMIN_KEY.fullmatch(sent.key):
             self._no_operator(sent, Reason.MALFORMED)
         reason = self._refused.reason(hashed)
         if reason is not None:
@@ -192,7 +267,9 @@ class Authentication:
             self._refused.add(hashed, reason)
             self._no_operator(sent, reason)
         self._uses.note_admin_key(found["id"])
-        return found["name"], Role(found["role"])
+        return LivingAdminKey(
+            id=found["id"], name=found["name"], role=Role(found["role"]), digest=hashed
+        )
 
     def _no_operator(self, sent: Sent, reason: Reason) -> NoReturn:
         if sent.key:  # to send none is no guess

@@ -84,10 +84,13 @@ class Clients:
                 return shown(found)
         raise no_such_client(name)
 
-    async def audit(self) -> Sequence[Mapping[str, Any]]:
-        """Return what operators did last, the newest first."""
+    async def audit(
+        self, *, limit: int = AUDIT_SHOWN, before: int | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """Return what operators did last, the newest first, or what they did `before` an entry."""
         async with self._database.read() as connection:
-            return [dict(row) for row in await audit.newest(connection, limit=AUDIT_SHOWN)]
+            found = await audit.newest(connection, limit=limit, before=before)
+        return [dict(row) for row in found]
 
     async def prune_audit(self, operator: Operator, *, days: int) -> int:
         """Delete entries of the audit that are older; returns how many.

@@ -37,6 +37,7 @@ from app.store.deliveries import attempts, health, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
 from app.store.engine import Connection, Database, after_commit
 from app.store.signals import DELIVER
+from app.traces import Step, Traces
 
 AT_ONCE = 100
 """Deliveries that one process has under way at most."""
@@ -94,7 +95,9 @@ class Deliverer:
         trying: Trying,
         chance: Callable[[], float],
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
+        self._traces = traces
         self._database = database
         self._announce = announce
         self._sender = sender
@@ -173,16 +176,7 @@ class Deliverer:
         await asyncio.sleep(self._claimed_at + GATHER - asyncio.get_running_loop().time())
 
     async def _deliver(self, delivery: DueDelivery) -> None:
-        sent = await self._send(delivery)
-        tries = delivery.tries + 1
-        after = after_attempt(
-            sent.status,
-            tries,
-            self._schedule,
-            retry_after=sent.retry_after,
-            share=self._chance(),
-            hopeless=is_hopeless(sent.obstacle, Dialect(delivery.dialect), tries),
-        )
+        sent, after = await self._try(delivery)
         try:
             settled = await self._database.run(
                 lambda connection: self._settle(connection, delivery, sent, after),
@@ -200,7 +194,28 @@ class Deliverer:
             self._announce(DELIVER)  # what waited behind it may go
         self._count(delivery, sent, settled)
 
-    async def _send(self, delivery: DueDelivery) -> Sent:
+    async def _try(self, delivery: DueDelivery) -> tuple[Sent, After]:
+        """Send it once; returns what became of that, and what follows."""
+        tries = delivery.tries + 1
+        with self._traces.span(Step.DELIVERY, delivery.traceparent) as span:
+            sent = await self._send(delivery, span.traceparent)
+            after = after_attempt(
+                sent.status,
+                tries,
+                self._schedule,
+                retry_after=sent.retry_after,
+                share=self._chance(),
+                hopeless=is_hopeless(sent.obstacle, Dialect(delivery.dialect), tries),
+            )
+            span.note(
+                task_id=delivery.task_id,
+                client_id=delivery.client_id,
+                attempt=tries,
+                outcome=_label(sent, after),
+            )
+        return sent, after
+
+    async def _send(self, delivery: DueDelivery, traceparent: str | None) -> Sent:
         if delivery.dialect == Dialect.KIE and is_placeholder(delivery.host):
             return NOT_SENT
         now = delivery.claimed_at
@@ -211,6 +226,8 @@ class Deliverer:
             if delivery.dialect == Dialect.KIE and delivery.task_id is not None:
                 task_id, newest = delivery.task_id.hex, delivery.signing_secret
                 headers |= self._signing.kie_headers(task_id, now, newest)
+            if traceparent is not None:
+                headers["traceparent"] = traceparent
         except UnopenedSecretError:
             return Sent(seconds=0.0, error=UNSIGNED)
         # A native URL was vetted when its task was created: it is delivered to as it was then, but

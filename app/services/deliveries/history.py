@@ -1,19 +1,21 @@
 """What a client may ask about its deliveries: look back, repeat, enable a URL again."""
 
 import codecs
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.domain.client import goes_to_listed
+from app.domain.audit import Action, Operator
+from app.domain.client import goes_to_listed, is_name, no_such_client, url_host
 from app.domain.delivery import webhook_id
 from app.domain.errors import BodyDeletedError, NotFoundError, UrlDisabledError
 from app.domain.paging import Chosen
 from app.services.consequences import Consequences, Transact
 from app.services.deliveries.budget import Budget
 from app.services.missing import missing
-from app.store.clients import clients
+from app.store.clients import audit, clients
 from app.store.deliveries import history, urls
 from app.store.deliveries.history import ANSWERED
 from app.store.engine import Columns, Connection, Database, Row
@@ -111,14 +113,88 @@ class Deliveries:
             "attempts": [_attempt(one, MAX_ANSWER) for one in kept],
         }
 
+    async def page_of_all(
+        self,
+        chosen: Chosen,
+        *,
+        client: str | None = None,
+        before: UUID | None = None,
+        limit: int,
+        unanswered: bool = False,
+    ) -> tuple[list[Columns], UUID | None]:
+        """Return a page of all clients' deliveries, or of one's, as operators see them.
+
+        Newest first, and where the next one begins. With `unanswered` only those that were not
+        repeated since. Raises `NotFoundError` where there is no such client.
+        """
+        async with self._database.read() as connection:
+            client_id = None if client is None else await _named(connection, client)
+            rows = await history.read_page_of_all(
+                connection,
+                chosen,
+                client_id=client_id,
+                before=before,
+                limit=limit + 1,
+                unanswered=unanswered,
+            )
+        shown: list[Columns] = [dict(row) for row in rows[:limit]]
+        return shown, shown[-1]["id"] if len(rows) > limit else None
+
+    async def disabled_of_all(self, limit: int) -> list[Columns]:
+        """Return all clients' URLs that are not called, the newest first.
+
+        Of each the host, since the rest may be a secret, and a SHA-256 to name it by.
+        """
+        async with self._database.read() as connection:
+            found = await urls.disabled_of_all(connection, limit=limit)
+        return [
+            {
+                **{name: row[name] for name in ("client", "reason", "disabled_at")},
+                "host": url_host(row["url"]),
+                "sha256": hashlib.sha256(row["url"].encode()).hexdigest(),
+            }
+            for row in found
+        ]
+
+    async def enable_named(self, operator: Operator, client: str, sha256: str) -> None:
+        """Call a client's URL again, named by its SHA-256; raises `NotFoundError`."""
+
+        async def work(connection: Connection) -> None:
+            found = await urls.named(connection, client, _digest(sha256))
+            if found is None or not await urls.enable(connection, *found.values()):
+                detail = "This URL is not disabled."
+                raise NotFoundError(detail)
+            about = {"host": url_host(found["url"])}
+            await audit.note(
+                connection, Action.URL_ENABLED, operator=operator, client=client, detail=about
+            )
+
+        await self._database.run(work)
+
+    async def redeliver_of_any(self, operator: Operator, delivery_id: UUID) -> Repetition:
+        """Repeat a delivery of whichever client, within its budget; raises as `redeliver`."""
+        async with self._database.read() as connection:
+            client_id = await history.read_client(connection, delivery_id)
+        if client_id is None:
+            raise _no_such_delivery()
+        return await self.redeliver(client_id, delivery_id, operator=operator)
+
+    async def redeliver_all_of(self, operator: Operator, client: str, chosen: Chosen) -> Repeated:
+        """Repeat the chosen ones of a client, within its budget; raises as `redeliver_all`."""
+        async with self._database.read() as connection:
+            client_id = await _named(connection, client)
+        return await self.redeliver_all(client_id, chosen, operator=operator)
+
     async def disabled_urls(self, client_id: UUID) -> list[Columns]:
         """Return the client's URLs that are not called, the newest first."""
         async with self._database.read() as connection:
             found = await urls.disabled(connection, client_id, limit=MOST_DISABLED)
         return [dict(row) for row in found]
 
-    async def redeliver(self, client_id: UUID, delivery_id: UUID) -> Repetition:
-        """Repeat one, in whatever state.
+    async def redeliver(
+        self, client_id: UUID, delivery_id: UUID, *, operator: Operator | None = None
+    ) -> Repetition:
+        """Repeat one, in whatever state; it is audited where an `operator` says so.
 
         Raises `NotFoundError`, `UrlDisabledError`, `BodyDeletedError`, and `RateLimitedError` over
         the budget.
@@ -141,6 +217,8 @@ class Deliveries:
                 )
                 raise BodyDeletedError(detail)
             await history.repeat(connection, client_id, {delivery_id: new_id})
+            if operator is not None:
+                await _note(connection, operator, client_id, {"delivery_id": str(delivery_id)})
             consequences.wake(DELIVER)
             return Repetition(id=new_id, origin_id=found["origin_id"])
 
@@ -150,19 +228,29 @@ class Deliveries:
         return repeated
 
     async def redeliver_all(
-        self, client_id: UUID, chosen: Chosen, *, after: UUID | None = None
+        self,
+        client_id: UUID,
+        chosen: Chosen,
+        *,
+        after: UUID | None = None,
+        operator: Operator | None = None,
     ) -> Repeated:
         """Repeat the chosen ones behind `after`, the oldest first, as many as the budget has.
 
         `MOST_REPEATED` at most. Raises `RateLimitedError` where the budget has none.
         """
         with self._budget.spending(client_id, MOST_REPEATED) as spending:
-            repeated = await self._repeat(client_id, chosen, after, most=spending.granted)
+            repeated = await self._repeat(client_id, chosen, after, spending.granted, operator)
             spending.spent = len(repeated.ids)
         return repeated
 
     async def _repeat(
-        self, client_id: UUID, chosen: Chosen, after: UUID | None, *, most: int
+        self,
+        client_id: UUID,
+        chosen: Chosen,
+        after: UUID | None,
+        most: int,
+        operator: Operator | None,
     ) -> Repeated:
         new_ids = [self._new_id() for _ in range(most)]
 
@@ -170,6 +258,9 @@ class Deliveries:
             found = await history.choose(connection, client_id, chosen, after=after, limit=most + 1)
             repeats = dict(zip(found, new_ids, strict=False))
             await history.repeat(connection, client_id, repeats)
+            if operator is not None:
+                about = {"state": chosen.state or "any", "deliveries": str(len(repeats))}
+                await _note(connection, operator, client_id, about)
             consequences.wake(DELIVER)
             return Repeated(
                 ids=list(repeats.values()),
@@ -191,6 +282,30 @@ class Deliveries:
     async def _require_task(self, connection: Connection, client_id: UUID, task_id: UUID) -> None:
         if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
             raise await missing(connection, client_id, task_id)
+
+
+async def _named(connection: Connection, client: str) -> UUID:
+    found = await clients.find_client(connection, client) if is_name(client) else None
+    if found is None:
+        raise no_such_client(client)
+    return found
+
+
+async def _note(
+    connection: Connection, operator: Operator, client_id: UUID, detail: Mapping[str, str]
+) -> None:
+    name = await clients.name_of(connection, client_id)
+    await audit.note(
+        connection, Action.DELIVERIES_REPEATED, operator=operator, client=name, detail=detail
+    )
+
+
+def _digest(sha256: str) -> bytes:
+    """Read a SHA-256 in hex; of what is none return one that no URL has."""
+    try:
+        return bytes.fromhex(sha256)
+    except ValueError:
+        return b""
 
 
 async def _shown(

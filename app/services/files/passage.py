@@ -17,6 +17,12 @@ def stalled(seconds: float) -> UploadStalledError:
     return UploadStalledError(detail)
 
 
+def too_large(most: int) -> BodyTooLargeError:
+    """Say how many bytes a file may have."""
+    detail = f"A file may have {most} bytes (GATEWAY_MAX_UPLOAD_BYTES), and this one has more."
+    return BodyTooLargeError(detail)
+
+
 class Passage:
     """One upload: what comes from its source is handed on before more is asked for.
 
@@ -92,11 +98,7 @@ class Passage:
         self._moved()
         self.bytes += len(chunk)
         if self.bytes > self._max_bytes:
-            detail = (
-                f"A file may have {self._max_bytes} bytes (GATEWAY_MAX_UPLOAD_BYTES), and this one "
-                "has more."
-            )
-            raise BodyTooLargeError(detail)
+            raise too_large(self._max_bytes)
         return chunk
 
     def _moved(self) -> None:

@@ -13,7 +13,6 @@ from uuid import UUID
 import structlog
 
 from app.domain.errors import (
-    BodyTooLargeError,
     DatabaseUnavailableError,
     Flaw,
     GatewayError,
@@ -26,6 +25,7 @@ from app.domain.file_errors import (
     UploadStalledError,
     no_such_file,
 )
+from app.domain.files import Trouble
 from app.domain.report import NoAnswer
 from app.domain.uploads import (
     Incoming,
@@ -41,9 +41,9 @@ from app.domain.uploads import (
 )
 from app.kie.uploads import KieUploads
 from app.metrics import Metrics
-from app.outbound.uploads import Fetched, Fetcher, InterruptedFetchError
+from app.outbound.fetch import Fetcher, FetchError
 from app.services.files.copies import Archive, Copy
-from app.services.files.passage import Passage, stalled
+from app.services.files.passage import Passage, stalled, too_large
 from app.services.files.paths import LIVES, object_name, place_of
 from app.store.engine import Columns, Database
 from app.store.files import uploads
@@ -210,31 +210,21 @@ class Uploads:
 
         Raises `FileNotFetchableError` too; `pointer` says where in the body the URL is.
         """
-        async with self._fetched(url, pointer) as fetched:
-            if (fetched.length or 0) > self._terms.max_bytes:
-                detail = (
-                    f"A file may have {self._terms.max_bytes} bytes (GATEWAY_MAX_UPLOAD_BYTES)."
-                )
-                raise BodyTooLargeError(detail)
-            incoming = Incoming(
-                name=name or _last_of(url),
-                content_type=fetched.content_type,
-                chunks=fetched.chunks,
-            )
-            try:
-                return await self.upload(client_id, incoming, wishes)
-            except InterruptedFetchError:
-                raise _not_fetchable(pointer, "its host did not send all of it") from None
-
-    @asynccontextmanager
-    async def _fetched(self, url: str, pointer: str) -> AsyncIterator[Fetched]:
         objection = self._fetcher.objection(url)
         if objection is not None:
             raise _not_fetchable(pointer, objection)
-        async with self._fetcher.fetched(url, within=self._terms.stall) as found:
-            if isinstance(found, str):
-                raise _not_fetchable(pointer, found)
-            yield found
+        try:
+            async with self._fetcher.fetch(url) as fetched:
+                incoming = Incoming(
+                    name=name or _last_of(url),
+                    content_type=fetched.content_type,
+                    chunks=fetched.chunks,
+                )
+                return await self.upload(client_id, incoming, wishes)
+        except FetchError as error:
+            if error.trouble is Trouble.TOO_LARGE:
+                raise too_large(self._terms.max_bytes) from None
+            raise _not_fetchable(pointer, _said(error)) from None
 
     async def file(self, client_id: UUID, file_id: UUID) -> Columns:
         """Return a file of the client's; raises `NotFoundError`."""
@@ -278,6 +268,13 @@ def _taken(answer: Stored | Rejected | NoAnswer, passage: Passage) -> str:
 
 def _last_of(url: str) -> str:
     return url.partition("?")[0].partition("#")[0].rpartition("/")[2]
+
+
+def _said(error: FetchError) -> str:
+    """Say no address: where a name leads inside is not for callers."""
+    if error.trouble is Trouble.BLOCKED:
+        return "leads to an address that is not public"
+    return error.reason
 
 
 def _not_fetchable(pointer: str, trouble: str) -> FileNotFetchableError:

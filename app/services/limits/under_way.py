@@ -9,6 +9,10 @@ from app.domain.errors import OverloadedError
 from app.domain.load import Bounds, Load, is_too_much
 from app.store.sharing import ASKING, Turns
 
+REFUSALS_PER_SECOND = 200
+"""What is refused is often repeated at once, on hundreds of connections: so many refusals are said,
+and the others wait. Each takes half a millisecond (`python -m tests.attacks crowd`)."""
+
 
 class UnderWay:
     """Counts by caller: the client once its key is checked.
@@ -23,6 +27,7 @@ class UnderWay:
         self.total = Load()
         self._loads: dict[Hashable, Load] = {}
         self._door = Turns(1)
+        self._refusing = Turns(1)
 
     def of(self, whose: Hashable) -> Load:
         """Return what the caller has under way."""
@@ -45,6 +50,12 @@ class UnderWay:
         """
         await self._door.enter(whose)
         asyncio.get_running_loop().call_soon(self._door.leave, whose)
+
+    async def may_refuse(self, whose: Hashable) -> None:
+        """Wait until this refusal may be said: callers take turns, each a part of a second."""
+        await self._refusing.enter(whose)
+        loop = asyncio.get_running_loop()
+        loop.call_later(1 / REFUSALS_PER_SECOND, self._refusing.leave, whose)
 
     def change(self, whose: Hashable, *, requests: int = 0, size: int = 0) -> None:
         load = self._loads.setdefault(whose, Load())

@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from app.domain.policy import Policy
-from app.domain.reconciliation import by_day, days_wanted, total, unexplained
+from app.domain.reconciliation import Reading, by_day, days_wanted, total, unexplained
 from app.metrics import Metrics
 from app.services.account.admission import CALL_MARGIN
 from app.services.account.probe import Account
@@ -37,6 +37,18 @@ class ReadingPolicy:
     """Seconds."""
     alert: Decimal
     """Credits in 24 hours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceNow:
+    """The newest reading, and what the last day lost."""
+
+    last: Reading | None
+    """None: none was read in the last day."""
+    unexplained: Decimal
+    """Credits of the last 24 hours that no task explains."""
+    alert: Decimal
+    """So many of them are too many."""
 
 
 class Reconciliation:
@@ -110,6 +122,16 @@ class Reconciliation:
             about = {"credits": str(lost), "alert": str(alert), "hours": 24}
             log.warning("account.unexplained_loss", **about)
         self._was_over = over
+
+    async def standing(self) -> BalanceNow:
+        """Return the balance as it was last read, without asking kie.ai."""
+        async with self._database.read() as connection:
+            found = await readings.recent(connection, within=DAY.total_seconds())
+        return BalanceNow(
+            last=found[-1] if found else None,
+            unexplained=unexplained(found, DAY),
+            alert=self._reading.alert,
+        )
 
     async def by_day(self, first: date | None, last: date | None) -> dict[str, Any]:
         """Return what each day lost, and what explains it; both days are included.

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from uuid import UUID
 
+from app.domain.audit import Action, Operator
 from app.domain.errors import NotCancelableError, NotRefreshableError
 from app.domain.limits import Limited
 from app.domain.task import Standing, State
@@ -12,6 +13,7 @@ from app.services.consequences import Consequences
 from app.services.limits.refusals import LimitRefusals
 from app.services.missing import missing
 from app.services.tasks.lifecycle import Lifecycle
+from app.store.clients import audit
 from app.store.engine import Connection, Database
 from app.store.signals import POLL, Signals
 from app.store.tasks import polls, refreshes, rows
@@ -52,12 +54,19 @@ class Commands:
 
         await self._lifecycle.run(work)
 
-    async def refresh(self, client_id: UUID, task_id: UUID, *, seconds: float) -> Refresh:
+    async def refresh(
+        self,
+        client_id: UUID,
+        task_id: UUID,
+        *,
+        seconds: float,
+        operator: Operator | None = None,
+    ) -> Refresh:
         """Have kie.ai asked in the client's turn, and wait for its answer at most `seconds`.
 
         However many ask, one question is sent in `REFRESH_EVERY` seconds: a further one waits for
-        the answer to the last, or sees what that left. Raises `NotFoundError` and
-        `NotRefreshableError`.
+        the answer to the last, or sees what that left. It is audited where an `operator` says so.
+        Raises `NotFoundError` and `NotRefreshableError`.
         """
 
         async def work(connection: Connection, consequences: Consequences) -> Refresh:
@@ -75,6 +84,9 @@ class Commands:
                     "create another one."
                 )
                 raise NotRefreshableError(detail)
+            if operator is not None:
+                action = Action.TASK_REFRESHED
+                await audit.note(connection, action, operator=operator, task_id=task_id)
             if found.again_in is None:
                 consequences.wake(POLL)
             return found

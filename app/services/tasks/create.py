@@ -28,6 +28,7 @@ from app.services.limits.refusals import LimitRefusals
 from app.services.spend.spending import Spending
 from app.services.tasks.inputs import Inputs
 from app.services.tasks.lifecycle import Lifecycle
+from app.services.tasks.line import Place
 from app.services.tasks.submit import RECORD_PATIENCE, Sending, Submitter
 from app.store.account import forecast, sizes
 from app.store.account.admission import ClaimedTask
@@ -37,6 +38,7 @@ from app.store.engine import Columns, Connection
 from app.store.signals import QUEUE
 from app.store.tasks import rows, storing, tombstones
 from app.store.tasks.storing import NewTask, StoredTask
+from app.traces import Step, Traces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,9 @@ class Creates:
         new_id: Callable[[], UUID],
         spending: Spending,
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
+        self._traces = traces
         self._lifecycle = lifecycle
         self._submitter = submitter
         self._inputs = inputs
@@ -97,7 +101,9 @@ class Creates:
         self._new_id = new_id
         self._refusals = LimitRefusals(metrics)
 
-    async def create(self, client_id: UUID, draft: Draft, key: str | None) -> Created:
+    async def create(
+        self, client_id: UUID, draft: Draft, key: str | None, traceparent: str | None = None
+    ) -> Created:
         """Store the task, admit whoever's turn it is, and start their sending.
 
         Raises `IdempotencyKeyReusedError`, `TaskErasedError`, `InvalidRequestError` for a URL to
@@ -105,9 +111,18 @@ class Creates:
         `BudgetExceededError`, as `Inputs` for the files that it names, and
         `DatabaseUnavailableError` when PostgreSQL stays away. A commit whose answer was lost is
         found again by its ids; where the caller is told no before that, a task without a key is
-        withdrawn, not sent.
+        withdrawn, not sent. `traceparent`: the caller's span, validated.
         """
-        new = self._new_task(client_id, draft, key)
+        with self._traces.span(Step.CREATE, traceparent) as span:
+            span.note(client_id=client_id, model=draft.model)
+            new = self._new_task(client_id, draft, key, span.traceparent)
+            created = await self._create(new)
+            outcome = "replayed" if created.replayed else "created"
+            span.note(task_id=created.id, state=created.snapshot["state"], outcome=outcome)
+        return created
+
+    async def _create(self, new: NewTask) -> Created:
+        client_id, draft, key = new.client_id, new.draft, new.idempotency_key
         files = await self._inputs.prepare(client_id, draft, new.submit_within)
         claim = Claim(self._new_id())
         try:
@@ -115,10 +130,11 @@ class Creates:
             async with (
                 self._spending.turn(client_id),
                 self._submitter.recovered(claim, unwanted=unwanted),
+                self._submitter.line.place() as place,
             ):
                 admitted = await self._lifecycle.run(
                     lambda connection, consequences: self._store(
-                        connection, consequences, new, claim, files
+                        connection, consequences, new, claim, files, place
                     )
                 )
         except DatabaseUnavailableError as error:
@@ -138,7 +154,7 @@ class Creates:
             await self._release(new)
         if admitted.its_turn:
             with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
-                sent |= await self._submitter.admit()
+                sent |= await self._submitter.admit(wanted=new.id)
         return Created(
             id=admitted.stored.id,
             snapshot=admitted.snapshot,
@@ -159,7 +175,9 @@ class Creates:
             detail = f"{flaw.pointer} {flaw.detail}"
             raise InvalidRequestError(detail, [flaw])
 
-    def _new_task(self, client_id: UUID, draft: Draft, key: str | None) -> NewTask:
+    def _new_task(
+        self, client_id: UUID, draft: Draft, key: str | None, traceparent: str | None
+    ) -> NewTask:
         return NewTask(
             id=self._new_id(),
             client_id=client_id,
@@ -168,6 +186,7 @@ class Creates:
             fingerprint=fingerprint(draft),
             submit_within=draft.submit_within or self._policy.submit_within,
             unknown_cost=self._policy.unknown_cost,
+            traceparent=traceparent,
         )
 
     async def _release(self, new: NewTask) -> None:
@@ -191,6 +210,7 @@ class Creates:
         new: NewTask,
         claim: Claim,
         files: Mapping[str, UUID],
+        place: Place,
     ) -> _Admitted:
         """Store and admit in one transaction.
 
@@ -211,6 +231,7 @@ class Creates:
             wait = await self._look_ahead(connection, new, refuse=stored.inserted)
             if stored.reserve is not None:
                 await self._spending.require(connection, new.client_id, new.id, stored.reserve)
+            await place.come()
             claimed = await self._submitter.claim(connection, claim)
             consequences.wake(new.id)
             if not _is_among(claimed, new.id):
@@ -238,7 +259,7 @@ class Creates:
         queued = await sizes.queued(connection, new.client_id, limits, self._policy.queue)
         if refuse and queued.is_over:
             raise _queue_full(queued, retry_after=limits.creates.window)
-        if queued.may_send and queued.tasks == 1:
+        if queued.may_send:
             return 0
         found = await forecast.forecast(connection, new.client_id, [new.id], limits)
         ahead = found.get(new.id)

@@ -29,6 +29,7 @@ from app.store.engine import Connection, Database
 from app.store.signals import POLL
 from app.store.slots import Held
 from app.store.tasks import polls, rows
+from app.traces import Step, Traces
 
 ALLEGED_IDS = 3
 """How many ids that nobody vouched for are asked about, in turn."""
@@ -59,7 +60,9 @@ class Poller:
         chance: Callable[[], float],
         metrics: Metrics,
         paces: Paces,
+        traces: Traces,
     ) -> None:
+        self._traces = traces
         self._database = database
         self._intake = intake
         self._kie = kie
@@ -99,15 +102,16 @@ class Poller:
     async def _poll(self, due: DuePoll) -> None:
         """Query and record; a task that meets a defect of ours again and again is parked."""
         try:
-            with self._leases.hold(due.id):
-                await self._query_and_record(due)
+            with self._leases.hold(due.id), self._traces.span(Step.QUERY, due.traceparent) as span:
+                answer = await self._query_and_record(due)
+                span.note(task_id=due.id, model=due.model, outcome=_said(answer))
         except DatabaseUnavailableError:
             log.warning("poll.database_away", task_id=str(due.id))  # its lease runs out
         except Exception as error:  # whatever it is, the row must not be lost
             log.exception("poll.broken", task_id=str(due.id))
             await self._record_error(due, type(error).__name__)
 
-    async def _query_and_record(self, due: DuePoll) -> None:
+    async def _query_and_record(self, due: DuePoll) -> Statement | NotVisible | NoAnswer:
         asked = due.kie_task_id or await self._alleged_id(due)
         answer = await self._query(due, asked)
         answered = self._metrics.now()
@@ -122,6 +126,7 @@ class Poller:
             await self._release(connection, consequences, due, self._metrics.now() - answered)
 
         await self._intake.run(work)
+        return answer
 
     async def _record_error(self, due: DuePoll, name: str) -> None:
         async def work(connection: Connection, consequences: Consequences) -> None:
@@ -247,3 +252,10 @@ def _label(answer: Answer) -> str:
             return "not_visible"
         case NoAnswer(account=account):
             return "account" if account else "unanswered"
+
+
+def _said(answer: Statement | NotVisible | NoAnswer) -> str:
+    """Label what is kept of an answer, as it is counted."""
+    if not isinstance(answer, Statement):
+        return _label(answer)
+    return "unreadable" if answer.report is None else answer.report.progress

@@ -20,9 +20,11 @@ from app.kie.wire import read_callback
 from app.log import Sampled
 from app.metrics import Metrics
 from app.services.consequences import Consequences
-from app.services.tasks.intake import Intake
+from app.services.tasks.intake import Applied, Intake
 from app.store.engine import Connection
+from app.store.sharing import ERRAND, SENDER_WAITS
 from app.store.tasks import rows
+from app.traces import Span, Step, Traces
 
 PATIENCE = 12.0
 """Seconds to keep trying while PostgreSQL is away: kie.ai waits 15 for an answer."""
@@ -54,9 +56,11 @@ class Receiver:
         new_id: Callable[[], UUID],
         clock: Callable[[], datetime],
         metrics: Metrics,
+        traces: Traces,
         token_life: float,
     ) -> None:
         """`token_life`: seconds after its task's final state for which a callback URL is good."""
+        self._traces = traces
         self._intake = intake
         self._urls = urls
         self._hmac_keys = hmac_keys
@@ -88,20 +92,26 @@ class Receiver:
         kie.ai is asked. Raises `DatabaseUnavailableError` after `PATIENCE`, and `NotFoundError`
         where the URL has ended.
         """
-        content = await apart(read_callback, body) if whole else CUT_OFF
-        callback = self._statement(task_id, body, headers, content)
+        ERRAND.set(SENDER_WAITS)
+        with self._traces.span(Step.CALLBACK) as span:
+            content = await apart(read_callback, body) if whole else CUT_OFF
+            callback = self._statement(task_id, body, headers, content)
 
-        async def work(connection: Connection, consequences: Consequences) -> Verdict | None:
-            if await self._has_ended(connection, task_id):
-                return None
-            applied = await self._intake.apply(connection, consequences, callback)
-            verdict = applied.judgement.verdict
-            consequences.count(partial(self._metrics.called_back, verdict))
-            return verdict
+            async def work(
+                connection: Connection, consequences: Consequences
+            ) -> Applied[Statement] | None:
+                if await self._has_ended(connection, task_id):
+                    return None
+                applied = await self._intake.apply(connection, consequences, callback)
+                verdict = applied.judgement.verdict
+                consequences.count(partial(self._metrics.called_back, verdict))
+                return applied
 
-        verdict = await self._intake.run(work, patience=PATIENCE, insist=True)
-        if verdict is None:
-            self._refuse("callback.url_ended", task_id)
+            applied = await self._intake.run(work, patience=PATIENCE, insist=True)
+            if applied is None:
+                self._refuse("callback.url_ended", task_id)
+            _note(span, applied)
+        verdict = applied.judgement.verdict
         log.info("callback.received", task_id=str(task_id), verdict=verdict)
         return verdict
 
@@ -140,3 +150,12 @@ class Receiver:
                 self._clock(),
             ),
         )
+
+
+def _note(span: Span, applied: Applied[Statement]) -> None:
+    """Put a callback into its task's trace, now that the task was read."""
+    standing, judgement = applied.standing, applied.judgement
+    if standing is not None:
+        span.under(standing.traceparent)
+        span.note(model=standing.model, state=judgement.target or standing.state)
+    span.note(task_id=applied.said.task_id, outcome=judgement.verdict)

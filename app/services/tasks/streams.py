@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from app.store.engine import Connection, Database
-from app.store.signals import FEED, Signals
+from app.store.signals import ANYTHING, FEED, Signals
 from app.store.tasks import events, feed
 
 LOOK = 1.0
@@ -85,6 +85,12 @@ class Streams:
             self._signals.subscribed(task_id.hex) as event,
             self._tasks.entered(task_id, event),
         ):
+            yield event
+
+    @contextmanager
+    def of_all(self) -> Iterator[asyncio.Event]:
+        """Lend an event that is set when anything was announced; the borrower clears it."""
+        with self._signals.subscribed(*ANYTHING) as event:
             yield event
 
     async def run(self) -> None:

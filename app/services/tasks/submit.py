@@ -1,8 +1,7 @@
 """Sending queued tasks to kie.ai: claimed, sent once, recorded whatever happens."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TypeAlias
 from uuid import UUID
@@ -24,10 +23,12 @@ from app.services.inflight import InFlight, InFlightWork
 from app.services.tasks.inputs import Inputs
 from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
+from app.services.tasks.line import Line
 from app.store.account.admission import ClaimedTask
 from app.store.engine import Columns, Connection
 from app.store.signals import ROOM
 from app.store.tasks import rows
+from app.traces import Step, Traces
 
 AT_ONCE = 50
 """Sendings that one process has under way at most."""
@@ -61,7 +62,9 @@ class Submitter:
         admission: Admission,
         new_id: Callable[[], UUID],
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
+        self._traces = traces
         self._intake = intake
         self._kie = kie
         self._leases = leases
@@ -71,7 +74,8 @@ class Submitter:
         self._new_id = new_id
         self._metrics = metrics
         self._in_flight = InFlight()
-        self._admitting = asyncio.Lock()
+        self._sending: dict[UUID, Sending] = {}
+        self.line = Line()
         self._stopped = False
         self.is_waiting = False
         """Tasks waited for room when we looked last."""
@@ -97,21 +101,28 @@ class Submitter:
         return 0 if await self.admit(limit, patience=RECORD_PATIENCE) else LOCKED_WAIT
 
     async def admit(
-        self, limit: int = AT_ONCE, *, patience: float = ADMIT_PATIENCE
+        self,
+        limit: int = AT_ONCE,
+        *,
+        patience: float = ADMIT_PATIENCE,
+        wanted: UUID | None = None,
     ) -> dict[UUID, Sending]:
         """Claim the tasks whose turn it is and start their sending; returns it by task.
 
+        Nothing is done where the `wanted` one is under way by then: who was before in line took it.
         Raises `DatabaseUnavailableError`.
         """
         await self._turn_to_admit(patience)
         try:
+            if wanted is not None and wanted in self._sending:
+                return {wanted: self._sending[wanted]}
             async with self.recovered(claim := Claim(self._new_id())):
                 claimed = await self._intake.run(
                     lambda connection, _: self.claim(connection, claim, limit=limit, wait=True),
                     patience=patience,
                 )
         finally:
-            self._admitting.release()
+            self.line.end()
         return self.send(claimed, claim)
 
     async def _turn_to_admit(self, patience: float) -> None:
@@ -120,8 +131,7 @@ class Submitter:
         Raises `DatabaseUnavailableError` after `patience` seconds.
         """
         try:
-            async with asyncio.timeout(patience):
-                await self._admitting.acquire()
+            await self.line.begin(patience)
         except TimeoutError:
             raise DatabaseUnavailableError(BUSY_ADMITTING) from None
 
@@ -181,12 +191,14 @@ class Submitter:
         """
         if claimed:
             self._admission.committed(claim)
-        return {
+        started: dict[UUID, Sending] = {
             task.id: self._in_flight.start(
                 self._send(task, claim, awaited=task.id == awaited), f"submit {task.id}"
             )
             for task in claimed
         }
+        self._sending |= started
+        return started
 
     async def drain(self) -> None:
         """Wait until every sending that was started has recorded its outcome."""
@@ -194,12 +206,23 @@ class Submitter:
 
     async def _send(self, claimed: ClaimedTask, claim: Claim, *, awaited: bool) -> Columns | None:
         """Send it and record the outcome; returns the task as that left it, where it is awaited."""
-        with self._leases.hold(claimed.id):
+        with (
+            self._leases.hold(claimed.id),
+            self._under_way(claimed.id),
+            self._traces.span(Step.SUBMIT, claimed.traceparent) as span,
+        ):
             started = self._metrics.now()
             url = self._urls.url(claimed.id)
             outcome = await self._create(claimed, claim, url)
             answered = self._metrics.now()
             self._metrics.submitted(label(outcome), answered - started)
+            span.note(
+                task_id=claimed.id,
+                client_id=claimed.client_id,
+                model=claimed.model,
+                attempt=claimed.attempt,
+                outcome=label(outcome),
+            )
             log.info(
                 "task.sent",
                 task_id=str(claimed.id),
@@ -226,6 +249,13 @@ class Submitter:
                 named = {"task_id": str(claimed.id), "kie_task_id": named_id(outcome)}
                 log.exception("outcome.dropped", **named)
                 return None
+
+    @contextmanager
+    def _under_way(self, task_id: UUID) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._sending.pop(task_id, None)
 
     async def _create(self, claimed: ClaimedTask, claim: Claim, url: str | None) -> Outcome:
         """Send a create, unless a file that it names is gone."""

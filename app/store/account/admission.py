@@ -52,6 +52,7 @@ from app.store.account.pairs import has_task, queues
 from app.store.account.shares import seated
 from app.store.account.turns import IS_PLAIN, account_with, next_tasks, plain_account
 from app.store.account.witness import IS_KNOWN
+from app.store.prepared import Prepared
 from app.store.slots import kind, some_free_slots
 from app.store.sql import NOW, later, seconds, state_literal, verbatim
 from app.store.tables import CHANGED, ClientQueue, KieAccount, KieBreaker, KieSlot, Task
@@ -72,6 +73,7 @@ class ClaimedTask:
     submitted_at: datetime
     updated_at: datetime
     version: int
+    traceparent: str | None
 
     @property
     def pair(self) -> Pair:
@@ -102,7 +104,7 @@ def _lock(*, skip_locked: bool) -> Select[Any]:
     return found.with_for_update(skip_locked=skip_locked)
 
 
-_LOCKS = {wait: _lock(skip_locked=not wait) for wait in (False, True)}
+_LOCKS = {wait: Prepared(_lock(skip_locked=not wait)) for wait in (False, True)}
 
 
 async def lock_account(connection: AsyncConnection, *, wait: bool) -> Locked | None:
@@ -111,7 +113,7 @@ async def lock_account(connection: AsyncConnection, *, wait: bool) -> Locked | N
     Counting comes after it in a statement of its own: one statement for both counts by a snapshot
     from before the lock (measured: 280 running under a cap of 60).
     """
-    row = (await connection.execute(_LOCKS[wait])).one_or_none()
+    row = await _LOCKS[wait].one_or_none(connection)
     if row is None:
         return None
     return Locked(counter=row.counter, is_known=row.is_known, is_plain=row.is_plain)
@@ -139,6 +141,7 @@ def _moved(picked: CTE, free: CTE) -> CTE:
             Task.submitted_at,
             Task.updated_at,
             Task.version,
+            Task.traceparent,
             free.c.slot,
             picked.c.tag,
             picked.c.weight,
@@ -214,7 +217,7 @@ def _ticked(moved: CTE) -> CTE:
     )
 
 
-_ADMIT = {plain: _admit(plain=plain) for plain in (False, True)}
+_ADMIT = {plain: Prepared(_admit(plain=plain)) for plain in (False, True)}
 
 
 async def admit(
@@ -240,8 +243,7 @@ async def admit(
         "taken_for": taken_for,
         "new_claim": claim,
     }
-    rows = await connection.execute(_ADMIT[plain], parameters)
-    return [ClaimedTask(**row) for row in rows.mappings()]
+    return [ClaimedTask(**row) for row in await _ADMIT[plain].mappings(connection, parameters)]
 
 
 _OWN = [name for name in ClaimedTask.__slots__ if name not in ("input", "slot")]
@@ -307,21 +309,23 @@ class Chance:
 
 
 _IS_QUEUED = select(Task.id).where(QUEUED).exists()
-_NEXT_CHANCE = select(
-    _IS_QUEUED.label("waits"),
-    case(
-        (
-            and_(_IS_QUEUED, OPENS_BY_ITSELF, PROBE_TURN, HAS_SEAT),
-            func.greatest(
-                0.0,
-                seconds(HELD_UNTIL - NOW),
-                case((~HAS_SLOT, seconds(NEXT_FREE - NOW))),
-                type_=Float,
-            ),
-        )
-    ).label("seconds"),
-    exists(KieBreaker.client_id).label("has_breakers"),
-).select_from(KieAccount)
+_NEXT_CHANCE = Prepared(
+    select(
+        _IS_QUEUED.label("waits"),
+        case(
+            (
+                and_(_IS_QUEUED, OPENS_BY_ITSELF, PROBE_TURN, HAS_SEAT),
+                func.greatest(
+                    0.0,
+                    seconds(HELD_UNTIL - NOW),
+                    case((~HAS_SLOT, seconds(NEXT_FREE - NOW))),
+                    type_=Float,
+                ),
+            )
+        ).label("seconds"),
+        exists(KieBreaker.client_id).label("has_breakers"),
+    ).select_from(KieAccount)
+)
 
 _QUEUES = queues().cte("queues")
 _QUEUE_OPENS_IN = select(func.min(_QUEUES.c.opens_in)).where(has_task(_QUEUES, QUEUED))
@@ -333,7 +337,7 @@ async def next_chance(connection: AsyncConnection, limits: Limits) -> Chance:
     It takes no lock and reads no task: after 0 it may turn out that none is eligible. Where only
     pairs that are held wait, it is the time until the first of them is probed.
     """
-    found = (await connection.execute(_NEXT_CHANCE, given_limits(limits))).one()
+    found = await _NEXT_CHANCE.one(connection, given_limits(limits))
     if found.seconds is None or not found.has_breakers:
         return Chance(waits=found.waits, seconds=found.seconds)
     opens_in: float | None = await connection.scalar(_QUEUE_OPENS_IN)

@@ -31,7 +31,7 @@ from sqlalchemy.orm import aliased
 
 from app.domain.admission import BRAKES, Call, HoldReason, Limits
 from app.domain.task import State
-from app.store.slots import has_free, kind
+from app.store.slots import has_free, have_free, kind
 from app.store.sql import NOW, ONCE, interval, seconds_since, state_literal
 from app.store.tables import ClientQueue, KieAccount, KieSlot, Task
 
@@ -189,6 +189,13 @@ IS_ALL_OURS = ALLOWED >= CREATES
 HAS_SLOT = case((IS_ALL_OURS, has_free(Call.CREATE, CREATES)), else_=FREE_SLOTS > 0)
 HAS_SEAT = FREE_SEATS > 0
 MAY_SEND = and_(OPEN, PROBE_TURN, HAS_SLOT, HAS_SEAT)
+
+
+def may_send(tasks: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return whether so many tasks may be sent now, as far as the account is concerned."""
+    slots = case((IS_ALL_OURS, have_free(Call.CREATE, CREATES, tasks)), else_=tasks <= FREE_SLOTS)
+    return and_(OPEN, or_(~IS_HELD, and_(tasks == 1, SENDING == 0)), slots, tasks <= FREE_SEATS)
+
 
 # -- the queue: which tasks, and whose turn it is
 

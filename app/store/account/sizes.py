@@ -38,8 +38,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.domain.admission import Limits, QueueBounds
-from app.store.account.limits import CLIENT_OPEN, MAY_SEND, QUEUED, given_limits
+from app.store.account.limits import CLIENT_OPEN, QUEUED, given_limits, may_send
 from app.store.account.pairs import held_pair_of
+from app.store.prepared import Prepared
 from app.store.sql import NOW, interval, seconds
 from app.store.tables import Client, ClientQueue, KieAccount, KieBreaker, QueueSize, Task
 
@@ -217,7 +218,7 @@ class Queued:
     tasks_allowed: int
     bytes_allowed: int
     may_send: bool
-    """The account has a slot and a seat, and nothing holds it or the client."""
+    """The account has slots and seats for all of these, and nothing holds it or the client."""
 
     @property
     def is_over(self) -> bool:
@@ -228,11 +229,7 @@ _TASKS_ALLOWED = func.coalesce(Client.queued_tasks, bindparam("queued_tasks", ty
 _BYTES_ALLOWED = func.coalesce(Client.queued_bytes, bindparam("queued_bytes", type_=BigInteger))
 
 
-_MAY_SEND = and_(
-    MAY_SEND,
-    CLIENT_OPEN,
-    ~exists(KieBreaker.client_id).where(KieBreaker.client_id == ClientQueue.client_id),
-)
+_UNTROUBLED = ~exists(KieBreaker.client_id).where(KieBreaker.client_id == ClientQueue.client_id)
 
 
 def _queued() -> Select[int, int, int, int, bool]:
@@ -263,13 +260,14 @@ def _queued() -> Select[int, int, int, int, bool]:
         func.count().label("tasks"), func.coalesce(func.sum(newest.c.input_bytes), 0).label("bytes")
     ).select_from(newest)
     since_then = since.cte("since_then")
+    tasks = cast(size.c.tasks + since_then.c.tasks, BigInteger)
     return (
         select(
-            cast(size.c.tasks + since_then.c.tasks, BigInteger).label("tasks"),
+            tasks.label("tasks"),
             cast(size.c.bytes + since_then.c.bytes, BigInteger).label("bytes"),
             _TASKS_ALLOWED.label("tasks_allowed"),
             _BYTES_ALLOWED.label("bytes_allowed"),
-            _MAY_SEND.label("may_send"),
+            and_(may_send(tasks), CLIENT_OPEN, _UNTROUBLED).label("may_send"),
         )
         .select_from(Client)
         .join(ClientQueue, ClientQueue.client_id == Client.id)
@@ -280,7 +278,7 @@ def _queued() -> Select[int, int, int, int, bool]:
     )
 
 
-_QUEUED = _queued()
+_QUEUED = Prepared(_queued())
 
 
 async def queued(
@@ -293,5 +291,5 @@ async def queued(
         "queued_tasks": bounds.tasks,
         "queued_bytes": bounds.bytes,
     }
-    row = (await connection.execute(_QUEUED, parameters)).one()
-    return Queued(**row._mapping)  # noqa: SLF001  # its public accessor of names
+    (row,) = await _QUEUED.mappings(connection, parameters)
+    return Queued(**row)

@@ -25,6 +25,7 @@ from app.domain.admission import Condition, HoldReason, Pair, Run
 from app.domain.breaker import Breaker
 from app.domain.task import FINAL, State
 from app.store.account.pairs import of_pair
+from app.store.prepared import Prepared
 from app.store.slots import RELEASE, Held, released
 from app.store.sql import NOW, seconds_since, state_literal
 from app.store.tables import ClientQueue, KieAccount, KieBreaker, Task
@@ -124,7 +125,7 @@ _ALL_IS_WELL = (
     )
     .exists()
 )
-_RELEASE = RELEASE.where(_ALL_IS_WELL)
+_RELEASE = Prepared(RELEASE.where(_ALL_IS_WELL))
 
 
 async def release_where_all_is_well(
@@ -135,7 +136,7 @@ async def release_where_all_is_well(
     False: nothing is done, since there is something to learn, or it was freed before.
     """
     given = released(held, window=window, answered_ago=answered_ago)
-    return await connection.scalar(_RELEASE, {**_named(pair), **given}) is not None
+    return await _RELEASE.scalar(connection, {**_named(pair), **given}) is not None
 
 
 _HAS_OPEN_TASKS = or_(

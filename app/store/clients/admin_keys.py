@@ -24,6 +24,10 @@ _SHOWN = (
 _BY_DIGEST = select(
     AdminKey.id, AdminKey.name, AdminKey.role, AdminKey.revoked_at.is_not(None).label("revoked")
 ).where(AdminKey.digest == bindparam("digest"))
+_BY_ID = select(AdminKey.name, AdminKey.role, AdminKey.digest).where(
+    AdminKey.id == bindparam("key_id", type_=Uuid), AdminKey.revoked_at.is_(None)
+)
+_ANY_LIVING = select(select(AdminKey.id).where(AdminKey.revoked_at.is_(None)).exists())
 _LIST = select(*_SHOWN).order_by(AdminKey.created_at, AdminKey.name)
 _INSERT = insert(AdminKey).on_conflict_do_nothing().returning(AdminKey.id)
 _ID = select(AdminKey.id).where(AdminKey.name == bindparam("key_name"))
@@ -46,6 +50,17 @@ async def find(connection: AsyncConnection, digest: bytes) -> RowMapping | None:
     """Return `id`, `name`, `role` and `revoked` of the key with this SHA-256."""
     found = await connection.execute(_BY_DIGEST, {"digest": digest})
     return found.mappings().one_or_none()
+
+
+async def find_living(connection: AsyncConnection, key_id: UUID) -> RowMapping | None:
+    """Return `name`, `role` and `digest` of the key with this id; None: it is revoked, or none."""
+    found = await connection.execute(_BY_ID, {"key_id": key_id})
+    return found.mappings().one_or_none()
+
+
+async def any_living(connection: AsyncConnection) -> bool:
+    """Return whether there is a key that opens anything."""
+    return bool(await connection.scalar(_ANY_LIVING))
 
 
 async def list_all(connection: AsyncConnection) -> list[dict[str, Any]]:

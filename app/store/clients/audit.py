@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Uuid, bindparam, cast, exc, select, text, update
+from sqlalchemy import BigInteger, Uuid, bindparam, cast, exc, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -156,14 +156,20 @@ _RUN = cast(AuditEntry.detail["run"].astext, Uuid)
 _LIST = (
     select(*AuditEntry.__table__.c, BulkRun.batches, BulkRun.done)
     .outerjoin(BulkRun, BulkRun.id == _RUN)
+    .where(AuditEntry.id < func.coalesce(bindparam("before", type_=BigInteger), 2**63 - 1))
     .order_by(AuditEntry.id.desc())
     .limit(bindparam("limit"))
 )
 
 
-async def newest(connection: AsyncConnection, *, limit: int) -> Sequence[Mapping[str, Any]]:
-    """Return the entries, newest first; those of runs say how far they have come."""
-    rows = (await connection.execute(_LIST, {"limit": limit})).mappings()
+async def newest(
+    connection: AsyncConnection, *, limit: int, before: int | None = None
+) -> Sequence[Mapping[str, Any]]:
+    """Return the entries, newest first; those of runs say how far they have come.
+
+    `before`: the number of the entry where the page before ended.
+    """
+    rows = (await connection.execute(_LIST, {"limit": limit, "before": before})).mappings()
     return [_counted(dict(row)) for row in rows]
 
 

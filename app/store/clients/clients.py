@@ -119,7 +119,21 @@ async def sees_balance(connection: AsyncConnection, client_id: UUID) -> bool:
 
 
 _NAMED = Client.name == bindparam("client_name", type_=Text)
+_ID = select(Client.id).where(_NAMED)
+_NAME = select(Client.name).where(Client.id == bindparam("client_id", type_=Uuid))
 _WEBHOOKS = select(Client.webhook_url, Client.webhook_hosts).where(_NAMED).with_for_update()
+
+
+async def find_client(connection: AsyncConnection, name: str) -> UUID | None:
+    """Return the id of the client of this name; None: there is none."""
+    found: UUID | None = await connection.scalar(_ID, {"client_name": name})
+    return found
+
+
+async def name_of(connection: AsyncConnection, client_id: UUID) -> str | None:
+    """Return the name of the client with this id; None: there is none."""
+    found: str | None = await connection.scalar(_NAME, {"client_id": client_id})
+    return found
 
 
 async def lock_webhooks(connection: AsyncConnection, name: str) -> RowMapping | None:

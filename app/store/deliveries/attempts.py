@@ -25,8 +25,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.delivery import DeliveryState
 from app.store.deliveries.lanes import LANE, PENDING
 from app.store.deliveries.turns import FREE, choose
+from app.store.prepared import Prepared
 from app.store.sql import NOW, later, seconds_since
-from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryUrl, FailingUrl
+from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryUrl, FailingUrl, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,8 @@ class DueDelivery:
     """Its client's URL has failed of late, or was slow."""
     failing: bool
     """No attempt at its URL has succeeded since one failed."""
+    traceparent: str | None
+    """Its task's."""
 
 
 _FAILING = (
@@ -67,6 +70,7 @@ _NOTED = (
     .where(DeliveryUrl.client_id == Delivery.client_id, DeliveryUrl.lane == LANE)
     .exists()
 )
+_TRACEPARENT = select(Task.traceparent).where(Task.id == Delivery.task_id).scalar_subquery()
 _PREVIOUS = case((Client.previous_secret_until > NOW, Client.previous_secret))
 
 
@@ -99,6 +103,7 @@ def _claim() -> Select[Any]:
             seconds_since(Delivery.created_at).label("age"),
             _NOTED.label("noted"),
             _FAILING.label("failing"),
+            _TRACEPARENT.label("traceparent"),
         )
         .cte("taken")
     )
@@ -106,14 +111,16 @@ def _claim() -> Select[Any]:
     return select(count.c.waiting, taken).select_from(count.outerjoin(taken, true()))
 
 
-_CLAIM = _claim()
+_CLAIM = Prepared(_claim())
 
 _CLAIMERS = 0x6B67_6465
 """The advisory lock of whoever claims: who counts what is under way must see all of it."""
 
-_QUEUE_UP = select(
-    func.set_config("synchronous_commit", "off", True),
-    func.pg_advisory_xact_lock(_CLAIMERS),
+_QUEUE_UP = Prepared(
+    select(
+        func.set_config("synchronous_commit", "off", True),
+        func.pg_advisory_xact_lock(_CLAIMERS),
+    )
 )
 """A claim that PostgreSQL loses in a crash is a lease that ends early: not worth an fsync."""
 
@@ -134,10 +141,10 @@ async def claim_due(
     URLs those behind `start` are looked at, any hash. The transaction is the claim's own: claims
     go one after another, and nobody waits for the disk.
     """
-    await connection.execute(_QUEUE_UP)  # first: the next statement sees what those before it took
+    await _QUEUE_UP.all(connection)  # first: the next statement sees what those before it took
     of_one = per_host - per_host // 5
     given = {"room": room, "per_host": per_host, "of_one": of_one, "lease": lease, "start": start}
-    rows = (await connection.execute(_CLAIM, given)).mappings().all()
+    rows = await _CLAIM.mappings(connection, given)
     waiting = rows[0]["waiting"]
     due = [
         DueDelivery(**{name: row[name] for name in DueDelivery.__slots__})
@@ -191,7 +198,7 @@ _KEEP = (
     )
     .cte("kept")
 )
-_SETTLE = select(_SETTLED.c.id).add_cte(_KEEP)
+_SETTLE = Prepared(select(_SETTLED.c.id).add_cte(_KEEP))
 
 
 async def settle(
@@ -200,4 +207,4 @@ async def settle(
     """Keep the attempt and what follows from it; False: another process was faster."""
     values = {name: getattr(attempt, name) for name in attempt.__slots__}
     values |= {"new_state": state, "wait": wait}
-    return await connection.scalar(_SETTLE, values) is not None
+    return await _SETTLE.scalar(connection, values) is not None

@@ -1,13 +1,18 @@
 """Looking back at deliveries, and repeating them."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
+    TIMESTAMP,
+    Integer,
     RowMapping,
     Select,
+    Text,
+    TextClause,
     Uuid,
     bindparam,
     column,
@@ -15,6 +20,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -97,6 +103,88 @@ async def read_of_all(connection: AsyncConnection, delivery_id: UUID) -> RowMapp
     """Return a delivery of whichever client, with its `client` and `host`."""
     found = await connection.execute(_ONE_OF_ALL, {"wanted": delivery_id})
     return found.mappings().one_or_none()
+
+
+_WHOSE = select(Delivery.client_id).where(Delivery.id == bindparam("wanted", type_=Uuid))
+
+
+async def read_client(connection: AsyncConnection, delivery_id: UUID) -> UUID | None:
+    """Return whose delivery it is; None: there is no such."""
+    found: UUID | None = await connection.scalar(_WHOSE, {"wanted": delivery_id})
+    return found
+
+
+_OF_ALL = (
+    *(name for name in ANSWERED if name != "url"),
+    "host",
+)
+
+
+@lru_cache(maxsize=32)
+def _page_of_all(given: frozenset[str]) -> TextClause:
+    """Return the statement for a page: of each client, where states or one client are wanted."""
+    own = "WHERE c.id = :client_id" if "client_id" in given else ""
+    each = {"client_id", "state"} & given
+    conditions = [sql for name, sql in _NARROWING.items() if name in given]
+    narrowed = " AND ".join((*(["client_id = c.id"] if each else []), *conditions)) or "true"
+    if "unanswered" in given:
+        narrowed += _UNANSWERED
+    page = (
+        f"SELECT client_id, {', '.join(_OF_ALL)} FROM deliveries o WHERE {narrowed}"  # noqa: S608  # our own words
+        " ORDER BY id DESC LIMIT :limit"
+    )
+    # With nothing to narrow it, the newest of all are the newest ids.
+    source = f"CROSS JOIN LATERAL ({page}) d" if each else f"JOIN ({page}) d ON d.client_id = c.id"
+    return text(
+        f"SELECT {', '.join(f'd.{name}' for name in _OF_ALL)}, c.name AS client"  # noqa: S608  # as above
+        f" FROM clients c {source} {own} ORDER BY d.id DESC LIMIT :limit"
+    ).bindparams(*(bindparam(name, type_=_TYPES[name]) for name in sorted(given - {"unanswered"})))
+
+
+_NARROWING: Mapping[str, str] = {
+    "state": "state = :state",
+    "created_after": "created_at > :created_after",
+    "created_before": "created_at < :created_before",
+    "before": "id < :before",
+}
+_UNANSWERED = """ AND origin_id IS NULL AND NOT EXISTS (
+    SELECT FROM deliveries r WHERE r.origin_id = o.id AND r.state IN ('pending', 'delivered'))"""
+_TYPES: Mapping[str, Any] = {
+    "client_id": Uuid,
+    "state": Text,
+    "created_after": TIMESTAMP(timezone=True),
+    "created_before": TIMESTAMP(timezone=True),
+    "before": Uuid,
+    "limit": Integer,
+}
+
+
+async def read_page_of_all(
+    connection: AsyncConnection,
+    chosen: Chosen,
+    *,
+    client_id: UUID | None,
+    before: UUID | None,
+    limit: int,
+    unanswered: bool = False,
+) -> Sequence[RowMapping]:
+    """Return deliveries of all clients, or of one, newest first, each with its `client`.
+
+    Of the URL only the `host`. With `unanswered` only those of which no repetition is on its way
+    or has arrived. The task of `chosen` narrows nothing.
+    """
+    parameters = {
+        "client_id": client_id,
+        "state": chosen.state and chosen.state.value,
+        "created_after": chosen.created_after,
+        "created_before": chosen.created_before,
+        "before": before,
+        "limit": limit,
+    }
+    parameters = {name: value for name, value in parameters.items() if value is not None}
+    given = frozenset(parameters) | ({"unanswered"} if unanswered else frozenset())
+    found = await connection.execute(_page_of_all(given), parameters)
+    return found.mappings().all()
 
 
 _ATTEMPTS = (

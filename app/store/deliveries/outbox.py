@@ -8,7 +8,6 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
-    RowMapping,
     Select,
     Text,
     Uuid,
@@ -24,6 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery import USUAL_EVENTS, DeliveryState, EventType
 from app.domain.dialect import Dialect
+from app.store.engine import Row
+from app.store.prepared import Prepared
 from app.store.sql import NOW, later
 from app.store.tables import Client, Delivery, DisabledUrl, Task
 from app.store.tasks.rows import ANSWERED_COLUMNS
@@ -61,9 +62,9 @@ def _notifying(*columns: ColumnElement[Any]) -> Select[Any]:
     )
 
 
-_TO_NOTIFY = _notifying(*ANSWERED_COLUMNS)
-_TO_NOTIFY_BRIEFLY = _notifying(
-    Task.__table__.c.id, Task.__table__.c.state, Task.__table__.c.version
+_TO_NOTIFY = Prepared(_notifying(*ANSWERED_COLUMNS))
+_TO_NOTIFY_BRIEFLY = Prepared(
+    _notifying(Task.__table__.c.id, Task.__table__.c.state, Task.__table__.c.version)
 )
 
 _UNREADABLE = (ValueError, ArithmeticError, TypeError, RecursionError)
@@ -81,7 +82,7 @@ async def to_notify(
     *,
     event: EventType | None = None,
     briefly: bool = False,
-) -> Sequence[RowMapping]:
+) -> Sequence[Row]:
     """Return those of the tasks, as answered, of which somebody is to be notified.
 
     Without an event of its own it is of their present state. Raises `UnreadableRowError` where a
@@ -93,10 +94,9 @@ async def to_notify(
     statement = _TO_NOTIFY_BRIEFLY if briefly else _TO_NOTIFY
     given = {"ids": list(ids), "usual": _USUAL, "event": event}
     try:
-        found: Sequence[RowMapping] = (await connection.execute(statement, given)).mappings().all()
+        return await statement.mappings(connection, given)
     except _UNREADABLE as error:
         raise UnreadableRowError from error
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def _putting() -> Insert:
 
 
 _PUT_COLUMNS = NewDelivery.__slots__
-_PUT = _putting()
+_PUT = Prepared(_putting())
 
 
 async def put(
@@ -137,4 +137,4 @@ async def put(
     """
     for one in new:
         values = {name: getattr(one, name) for name in _PUT_COLUMNS}
-        await connection.execute(_PUT, {**values, "due_in": due_in})
+        await _PUT.all(connection, {**values, "due_in": due_in})

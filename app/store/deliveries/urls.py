@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Integer, RowMapping, Text, Uuid, bindparam, delete, select, update
+from sqlalchemy import Integer, RowMapping, Text, Uuid, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -149,3 +149,37 @@ async def disabled(
     """Return the client's URLs that are not called, the newest first."""
     rows = await connection.execute(_LISTED, {"of_client": client_id, "limit": limit})
     return rows.mappings().all()
+
+
+_OF_ALL = (
+    select(
+        Client.name.label("client"),
+        DisabledUrl.url,
+        DisabledUrl.reason,
+        DisabledUrl.disabled_at,
+    )
+    .join(Client, Client.id == DisabledUrl.client_id)
+    .order_by(DisabledUrl.disabled_at.desc(), DisabledUrl.url)
+    .limit(bindparam("limit"))
+)
+
+
+async def disabled_of_all(connection: AsyncConnection, *, limit: int) -> Sequence[RowMapping]:
+    """Return the URLs of all clients that are not called, newest first."""
+    return (await connection.execute(_OF_ALL, {"limit": limit})).mappings().all()
+
+
+_NAMED = (
+    select(DisabledUrl.client_id, DisabledUrl.url)
+    .join(Client, Client.id == DisabledUrl.client_id)
+    .where(
+        Client.name == bindparam("client_name"),
+        func.sha256(func.convert_to(DisabledUrl.url, "UTF8")) == bindparam("digest"),
+    )
+)
+
+
+async def named(connection: AsyncConnection, client: str, digest: bytes) -> RowMapping | None:
+    """Return `client_id` and `url` of a client's disabled URL by its SHA-256; None: no such."""
+    given = {"client_name": client, "digest": digest}
+    return (await connection.execute(_NAMED, given)).mappings().one_or_none()

@@ -108,6 +108,8 @@ class Task(Base):
     """The most that the model had cost when the task was created; NULL: no cost was known."""
     booked: Mapped[bool | None]
     """Its final state is counted in usage; NULL: it has none, or an older release ended it."""
+    traceparent: Mapped[str | None]
+    """The span that its steps are children of, as W3C's header has it; NULL: there is no trace."""
 
     __table_args__ = (
         one_of("state", State),

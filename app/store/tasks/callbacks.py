@@ -27,6 +27,7 @@ from app.domain.keeping import HEAD, Raw, Tally
 from app.domain.report import Report, Unreadable
 from app.domain.statement import Statement
 from app.domain.task import Source
+from app.store.prepared import Prepared
 from app.store.sql import NOW, as_given, given
 from app.store.tables import Callback
 
@@ -100,7 +101,7 @@ async def insert_callback(
 _WHOLE = (*_AS_IT_CAME, *Raw.__slots__, *_REPORTED, "result_urls", "kie_task_id")
 _WHOLE_COLUMNS = ("headers", "verdict", *_WHOLE)
 _ANY_KEPT = select(Callback.id).where(Callback.task_id == given("task_id", Uuid)).exists()
-_INSERT_FIRST = (
+_INSERT_FIRST = Prepared(
     insert(Callback)
     .from_select(
         _WHOLE_COLUMNS,
@@ -122,7 +123,7 @@ async def insert_first(
     values = _as_it_came(statement, verdict, raw)
     values |= {name: getattr(report, name) for name in _REPORTED}
     values |= {"result_urls": list(report.result_urls), "kie_task_id": _named(report)}
-    return await connection.scalar(_INSERT_FIRST, as_given(**values)) is not None
+    return await _INSERT_FIRST.scalar(connection, as_given(**values)) is not None
 
 
 async def insert_head(

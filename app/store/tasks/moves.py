@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     CTE,
     ColumnElement,
-    Executable,
     Integer,
-    Select,
     Text,
     Uuid,
     case,
@@ -31,6 +29,7 @@ from app.domain.failure import classify
 from app.domain.move import Move
 from app.domain.report import Facts, Report
 from app.domain.task import FINAL, FailCode, FailSource, Source, State
+from app.store.prepared import Prepared
 from app.store.spend.entries import BOOKED, booked
 from app.store.sql import NOW, as_given, given, later
 from app.store.tables import CHANGED, Client, Task
@@ -47,7 +46,7 @@ def _nothing(_: CTE) -> Sequence[ColumnElement[Any]]:
 
 def _moving(
     beside: Callable[[CTE], Sequence[ColumnElement[Any]]] = _nothing, /, **values: object
-) -> Select[Any]:
+) -> Prepared:
     """Build the statement of a move; every move sets anew what the row owes and until when.
 
     `beside`: what is read in the same look.
@@ -77,14 +76,14 @@ def _moving(
         .cte("moved")
     )
     events = logged(moved, left=given("left"), reason=given("reason"))
-    return select(moved.c.id, *beside(moved)).add_cte(events, booked(moved))
+    return Prepared(select(moved.c.id, *beside(moved)).add_cte(events, booked(moved)))
 
 
 async def _carried_out(
-    connection: AsyncConnection, statement: Executable, move: Move, **values: object
+    connection: AsyncConnection, statement: Prepared, move: Move, **values: object
 ) -> bool:
     parameters = as_given(**asdict(move), **values)
-    return await connection.scalar(statement, parameters) is not None
+    return await statement.scalar(connection, parameters) is not None
 
 
 _KIE_MESSAGE = func.coalesce(given("kie_message"), Task.kie_message)
@@ -147,7 +146,7 @@ async def start(
 ) -> Started | None:
     """Record that kie.ai has the task; None: the move was lost."""
     given = as_given(**asdict(move), kie_task_id=kie_task_id, kie_state=kie_state)
-    row = (await connection.execute(_START, given)).one_or_none()
+    row = await _START.one_or_none(connection, given)
     return None if row is None else Started(is_chosen=row.is_chosen, alleged=row.alleged)
 
 

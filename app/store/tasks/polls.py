@@ -126,6 +126,7 @@ def _claim() -> Select[Any]:
             seconds_since(func.coalesce(Task.submitted_at, Task.created_at)).label("age"),
             seconds_since(Task.finished_at).label("final_for"),
             Task.model,
+            Task.traceparent,
             slots.c.slot,
         )
         .cte("taken")

@@ -21,7 +21,6 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy import Row as Record
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,30 +49,36 @@ _LOCK = (
         seconds_since(Task.unreached_since).label("unreached_for"),
         seconds_since(Task.finished_at).label("final_for"),
         Task.model,
+        Task.traceparent,
     )
     .where(Task.id == bindparam("id"))
     .with_for_update()
 )
 
 
+_LOCK_IT = Prepared(_LOCK)
+
+
 async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | None:
     """Lock the row until the transaction ends and return what the rules read of it."""
-    row = (await connection.execute(_LOCK, {"id": task_id})).one_or_none()
+    row = await _LOCK_IT.one_or_none(connection, {"id": task_id})
     return None if row is None else _standing(row)
 
 
 _OTHER = aliased(Task)
-_LOCK_AND_COMPARE = _LOCK.add_columns(
-    case(
-        (
-            Task.kie_task_id.is_(None),
-            select(_OTHER.id)
-            .where(_OTHER.kie_task_id == bindparam("brought", type_=Text), _OTHER.id != Task.id)
-            .correlate(Task)
-            .exists(),
-        ),
-        else_=false(),
-    ).label("is_anothers")
+_LOCK_AND_COMPARE = Prepared(
+    _LOCK.add_columns(
+        case(
+            (
+                Task.kie_task_id.is_(None),
+                select(_OTHER.id)
+                .where(_OTHER.kie_task_id == bindparam("brought", type_=Text), _OTHER.id != Task.id)
+                .correlate(Task)
+                .exists(),
+            ),
+            else_=false(),
+        ).label("is_anothers")
+    )
 )
 
 
@@ -82,11 +87,11 @@ async def lock_and_compare(
 ) -> tuple[Standing | None, bool]:
     """Do the same; True: the task has no id of kie.ai's yet, and another has the one given."""
     parameters = {"id": task_id, "brought": kie_task_id}
-    row = (await connection.execute(_LOCK_AND_COMPARE, parameters)).one_or_none()
+    row = await _LOCK_AND_COMPARE.one_or_none(connection, parameters)
     return (None, False) if row is None else (_standing(row), row.is_anothers)
 
 
-def _standing(row: Record[*tuple[Any, ...]]) -> Standing:
+def _standing(row: Any) -> Standing:  # noqa: ANN401  # a row of `_LOCK`
     return Standing(
         state=State(row.state),
         attempt=row.attempt,
@@ -100,23 +105,26 @@ def _standing(row: Record[*tuple[Any, ...]]) -> Standing:
         unreached_for=row.unreached_for,
         final_for=row.final_for,
         model=row.model,
+        traceparent=row.traceparent,
     )
 
 
-_GOOD_YET = select(
-    select(Task.id)
-    .where(
-        Task.id == bindparam("id"),
-        or_(Task.finished_at.is_(None), Task.finished_at > NOW - interval("rested")),
+_GOOD_YET = Prepared(
+    select(
+        select(Task.id)
+        .where(
+            Task.id == bindparam("id"),
+            or_(Task.finished_at.is_(None), Task.finished_at > NOW - interval("rested")),
+        )
+        .exists()
     )
-    .exists()
 )
 
 
 async def has_rested(connection: AsyncConnection, task_id: UUID, *, seconds: float) -> bool:
     """Return whether the task has been final for so long, or is not kept any more."""
     parameters = {"id": task_id, "rested": seconds}
-    return not await connection.scalar(_GOOD_YET, parameters)
+    return not await _GOOD_YET.scalar(connection, parameters)
 
 
 _OF_ANOTHER = select(

@@ -15,6 +15,7 @@ from app.domain.draft import Draft
 from app.domain.exact_json import Verbatim, render
 from app.domain.spend import Reserve
 from app.domain.task import State
+from app.store.prepared import Prepared
 from app.store.spend.entries import BOOKED, RESERVED, has_budget, reserving
 from app.store.sql import NOW, later, state_literal
 from app.store.tables import Client, Task
@@ -35,6 +36,8 @@ class NewTask:
     """Seconds that it may wait in the queue."""
     unknown_cost: Decimal | None = None
     """What is reserved for a model that has not cost anything yet; None: nobody knows."""
+    traceparent: str | None = None
+    """The span that its steps are children of; None: there is no trace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,7 @@ def _insert_new() -> Executable:
             due_at=NOW,
             submit_by=later("submit_within"),
             reserved=RESERVED,
+            traceparent=bindparam("traceparent"),
         )
         .on_conflict_do_nothing()
         .returning(*MOVED, *BOOKED, Task.updated_at)
@@ -102,7 +106,7 @@ def _insert_new() -> Executable:
     )
 
 
-_INSERT = _insert_new()
+_INSERT = Prepared(_insert_new())
 
 _FIND_STORED = select(Task.id, Task.fingerprint).where(
     or_(
@@ -117,7 +121,7 @@ async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
     """Store `new` unless its id or its client's idempotency key is there already."""
     values: dict[str, Any] = {name: getattr(new.draft, name) for name in new.draft.__slots__}
     values |= {name: getattr(new, name) for name in new.__slots__ if name != "draft"}
-    inserted = (await connection.execute(_INSERT, values)).one_or_none()
+    inserted = await _INSERT.one_or_none(connection, values)
     if inserted is not None:
         found = Inserted(*inserted)
         cost = Reserve(at=found.created_at, model=new.draft.model, credits=found.reserved)

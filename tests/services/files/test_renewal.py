@@ -67,7 +67,7 @@ async def place(
         session = await stack.enter_async_context(aiohttp.ClientSession())
         pools = Pools.of(dsn, 4)
         stack.push_async_callback(pools.dispose)
-        outside = Outside(kie=http, callers=session, uploading=session, fetching=session)
+        outside = Outside(kie=session, callers=session, uploading=session, fetching=session)
         settings = make_settings(kie_upload_url=url, archive_url=f"file://{tmp_path}")
         services = build(settings, pools, Signals(dsn), outside)
         await services.keys.create("tests")

@@ -102,3 +102,19 @@ async def test_requests_begin_by_turns_and_not_all_at_once() -> None:
 
 async def _note(began: list[Hashable], what: Hashable) -> None:
     began.append(what)
+
+
+async def test_refusals_are_said_one_after_another_and_by_turns() -> None:
+    under_way, _ = counted()
+    said: list[Hashable] = []
+
+    async def refuse(whose: Hashable) -> None:
+        await under_way.may_refuse(whose)
+        said.append(whose)
+
+    refusing = [asyncio.create_task(refuse(whose)) for whose in [NOISY] * 10 + [QUIET]]
+    rounds = [asyncio.create_task(asyncio.wait({*refusing}, timeout=0)) for _ in range(20)]
+    await asyncio.gather(*rounds)
+    assert said == [NOISY]
+    await asyncio.gather(*refusing)
+    assert said[2] == QUIET  # one of the noisy was in the next line already

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 from hypothesis import HealthCheck, settings, strategies
@@ -98,7 +99,7 @@ class Market(World):
 
 
 def _lost(_: Send) -> httpx.Response:
-    raise httpx.ReadError(str(State.UNCONFIRMED))
+    raise aiohttp.ServerDisconnectedError
 
 
 def _refused(_: Send) -> httpx.Response:

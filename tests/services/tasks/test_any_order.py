@@ -31,11 +31,11 @@ def _envelope(code: int, message: str) -> httpx.Response:
 
 def _unsent(_: Send) -> httpx.Response:
     key: Any = None
-    raise httpx.ConnectError(str(key)) from aiohttp.ClientConnectorError(key, OSError("refused"))
+    raise aiohttp.ClientConnectorError(key, OSError("refused"))
 
 
 def _lost(_: Send) -> httpx.Response:
-    raise httpx.ReadError(str(State.UNCONFIRMED))
+    raise aiohttp.ServerDisconnectedError
 
 
 REFUSALS: dict[str, Callable[[Send], httpx.Response]] = {
