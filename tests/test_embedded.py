@@ -59,6 +59,22 @@ def room() -> Iterator[Path]:
         yield Path(directory)
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Path]:
+    """Lend a cluster that is stopped, to be copied: making one takes a second of CPU time."""
+    with tempfile.TemporaryDirectory(prefix="kie-gateway-embedded-") as directory:
+        with running(Path(directory)):
+            pass
+        yield Path(directory) / "postgres"
+
+
+@pytest.fixture
+def furnished(room: Path, cluster: Path) -> Path:
+    """Lend a directory with a cluster that ran before."""
+    subprocess.run(["cp", "-a", cluster, room], check=True)  # noqa: S603, S607  # with its owner
+    return room
+
+
 class Holder:
     """Another process inside `running()`, until told to leave."""
 
@@ -128,50 +144,50 @@ async def test_processes_share_it_and_the_last_one_stops_it(room: Path) -> None:
         assert server_pid(room) is None
 
 
-async def test_a_killed_holder_does_not_keep_it_alive(room: Path) -> None:
-    with holders(room, 2) as (killed, last):
+async def test_a_killed_holder_does_not_keep_it_alive(furnished: Path) -> None:
+    with holders(furnished, 2) as (killed, last):
         assert killed.dsn()
         dsn = last.dsn()
         killed.kill()
         assert await fetch(dsn, "SELECT 1") == 1
         last.leave()
-        assert server_pid(room) is None
+        assert server_pid(furnished) is None
 
 
-async def test_the_next_start_takes_over_the_server_of_killed_holders(room: Path) -> None:
-    with holders(room, 1) as (killed,):
+async def test_the_next_start_takes_over_the_server_of_killed_holders(furnished: Path) -> None:
+    with holders(furnished, 1) as (killed,):
         assert killed.dsn()
-        orphan = server_pid(room)
+        orphan = server_pid(furnished)
         killed.kill()
-        with running(room) as dsn:
-            assert server_pid(room) == orphan
+        with running(furnished) as dsn:
+            assert server_pid(furnished) == orphan
             assert await fetch(dsn, "SELECT 1") == 1
-        assert server_pid(room) is None
+        assert server_pid(furnished) is None
 
 
-async def test_data_survive_a_restart(room: Path) -> None:
-    with running(room) as dsn:
+async def test_data_survive_a_restart(furnished: Path) -> None:
+    with running(furnished) as dsn:
         await fetch(dsn, "CREATE TABLE kept AS SELECT 42 AS number")
         assert await fetch(dsn, "SHOW fsync") == "on"
         assert await fetch(dsn, "SHOW max_connections") == "200"
-    with running(room) as dsn:
+    with running(furnished) as dsn:
         assert await fetch(dsn, "SELECT number FROM kept") == 42
 
 
-async def test_it_recovers_though_a_bystander_has_the_dead_servers_pid(room: Path) -> None:
-    with running(room) as dsn:
+async def test_it_recovers_though_a_bystander_has_the_dead_servers_pid(furnished: Path) -> None:
+    with running(furnished) as dsn:
         await fetch(dsn, "CREATE TABLE kept AS SELECT 42 AS number")
-        dead = server_pid(room)
+        dead = server_pid(furnished)
         assert dead
         os.kill(dead, signal.SIGKILL)
-        file = room / "postgres" / "postmaster.pid"
+        file = furnished / "postgres" / "postmaster.pid"
         owner = file.stat().st_uid  # PostgreSQL heeds only processes of its own user's
         with bystanding(owner) as bystander:
             file.write_text(file.read_text().replace(str(dead), str(bystander.pid), 1))
-            with running(room) as again:
+            with running(furnished) as again:
                 assert await fetch(again, "SELECT number FROM kept") == 42
         assert bystander.returncode == 0, "the bystander was not harmed"
-    assert server_pid(room) is None
+    assert server_pid(furnished) is None
 
 
 def socket_dir_of(dsn: str) -> Path:
@@ -197,22 +213,23 @@ async def test_a_path_to_be_quoted(room: Path) -> None:
         assert mode_of(socket_dir_of(dsn)) == 0o700
 
 
-async def test_a_dropped_database_is_made_again(room: Path) -> None:
-    with running(room) as dsn:
+async def test_a_dropped_database_is_made_again(furnished: Path) -> None:
+    with running(furnished) as dsn:
         await fetch(dsn.replace("/kie_gateway?", "/postgres?"), "DROP DATABASE kie_gateway")
-        with running(room) as again:
+        with running(furnished) as again:
             assert await fetch(again, "SELECT 1") == 1
 
 
 async def test_the_shells_own_postgres_variables_do_not_matter(
-    room: Path, monkeypatch: pytest.MonkeyPatch
+    furnished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"PGPORT": "6543", "PGHOST": "db.example.com", "PGUSER": "other"}.items():
         monkeypatch.setenv(name, value)
-    with running(room) as dsn:
+    with running(furnished) as dsn:
         assert await fetch(dsn, "SELECT current_user") == "postgres"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests are run by an ordinary user then")
 def test_an_ordinary_user_can_run_it_too(room: Path) -> None:
     theirs = Path(tempfile.mkdtemp())
