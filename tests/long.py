@@ -33,6 +33,12 @@ PROPERTIES = (
 )
 EVENTS = "tests/faults/test_database_events.py"
 """What is measured in them is spoilt by other tests beside them."""
+OTHERS = (
+    *("tests/domain", "tests/store", "tests/services/account", "tests/services/tasks"),
+    *("tests/test_embedded.py", "tests/test_linear_time.py", "tests/test_postgres.py"),
+    "tests/test_schema.py",
+)
+"""Where tests are that `make test` leaves out, beside those of faults, processes and the API."""
 CLEARING = 20.0
 """Seconds for which a part that is cut off may clear away its servers."""
 ALL_EXAMPLES = {"KIE_GATEWAY_TESTS_EXAMPLES": "full"}
@@ -74,6 +80,11 @@ PARTS = (
             "tests/console",
             f"--ignore={EVENTS}",
         ),
+    ),
+    Part(
+        name="what else takes long: races, plans, hostile text",
+        seconds=150,
+        command=("pytest", "-q", "-n", "2", "-m", "long", *OTHERS),
     ),
     Part(
         name="the documentation's site",
