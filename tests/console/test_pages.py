@@ -179,8 +179,8 @@ async def test_deliveries_are_sent_again(
     await browser.act(f"/console/deliveries/{ids[0]}/redeliver")
     page = await browser.open("/console/needs-you")
     assert f"/console/deliveries/{ids[0]}/redeliver" not in page  # it is on its way
-    form = {"client": "tests", "state": "exhausted"}
-    answer = await browser.act("/console/deliveries/redeliver", 200, **form)
+    path = "/console/deliveries/redeliver"
+    answer = await browser.act(path, 200, client="tests", state="exhausted")
     assert "<strong>2</strong> deliveries" in answer.text
     await browser.act("/console/deliveries/redeliver", 400, state="exhausted")
     await browser.act("/console/deliveries/redeliver", 404, client="nobody")
@@ -324,8 +324,8 @@ async def test_only_pictures_are_shown_of_the_archive(
     answer = await browser.http.get(f"{base}/artifacts/1")
     assert (answer.content, answer.headers["content-type"]) == (png, "image/png")
     assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
-    for n in ("2", "3", "4", "x", "9" * 30):
-        await browser.open(f"{base}/artifacts/{n}", 404)
+    for wrong in ("2", "3", "4", "x", "9" * 30):
+        await browser.open(f"{base}/artifacts/{wrong}", 404)
 
 
 # -- live
