@@ -10,8 +10,8 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         *("uploads.md", "migrating.md", "compat.md"),
     ),
     "Run it": (
+        *("deploying.md", "kubernetes.md", "running.md"),
         *(
-            "deploying.md",
             "settings.md",
             "commands.md",
             "operating.md",
@@ -23,7 +23,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "Change it": (
         *("CONTRIBUTING.md", "architecture.md", "promises.md", "simulator.md", "performance.md"),
-        *("attacks.md", "fault-report.md", "database-events.md"),
+        *("attacks.md", "fault-report.md", "database-events.md", "releasing.md"),
     ),
 }
 """The pages that have a place; a new page that is not here comes last, under `More`."""
