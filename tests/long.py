@@ -70,6 +70,7 @@ PARTS = (
             *("pytest", "-q", "-n", "2", "-m", "long", "tests/faults", "tests/processes"),
             "tests/services/spend",
             "tests/api",
+            "tests/client",
             f"--ignore={EVENTS}",
         ),
     ),
