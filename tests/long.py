@@ -78,6 +78,7 @@ PARTS = (
             "tests/services/spend",
             "tests/api",
             "tests/console",
+            "tests/client",
             f"--ignore={EVENTS}",
         ),
     ),
