@@ -20,6 +20,7 @@ from tests.console import scene
 from tests.console.conftest import Browse, StartGateway
 from tests.console.stage import ADMIN_KEY, HOME, PAGES, Browser, Sql, read
 from tests.gateway import SECRET, Gateway
+from tests.stage import eventually
 from tests.upstream import Upstream, failed, succeeded
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -375,9 +376,11 @@ async def test_streams_are_bounded_and_given_back(
         assert stream.status_code == 200
         answer = await browser.http.get("/console/live")
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
-    async with asyncio.timeout(5):
-        while live._open:  # noqa: ASYNC110  # the server notices when it next writes
-            await asyncio.sleep(0.01)
+
+    async def look() -> bool | None:
+        return None if live._open else True
+
+    await eventually(look)  # the server notices when it next writes
 
 
 async def test_a_stream_ends_with_its_session(
