@@ -203,9 +203,10 @@ async def test_a_disabled_url_is_called_again_without_being_shown(
     await sql.execute("INSERT INTO disabled_urls SELECT client_id, url FROM deliveries")
     forms = read(await browser.open("/console/needs-you")).forms
     (form,) = [form for form in forms if form.action == "/console/enable-url"]
+    client, sha256 = form.fields["client"], form.fields["sha256"]
     for wrong in ("0" * 64, "x"):
-        await browser.act("/console/enable-url", 404, **{**form.fields, "sha256": wrong})
-    await browser.act("/console/enable-url", **form.fields)
+        await browser.act(form.action, 404, client=client, sha256=wrong)
+    await browser.act(form.action, client=client, sha256=sha256)
     assert await sql.fetchval("SELECT count(*) FROM disabled_urls") == 0
     assert await acts(sql) == ["url_enabled"]
 
