@@ -20,6 +20,7 @@ from tests.console import scene
 from tests.console.conftest import Browse, StartGateway
 from tests.console.stage import ADMIN_KEY, HOME, PAGES, Browser, Sql, read
 from tests.gateway import SECRET, Gateway
+from tests.stage import eventually
 from tests.upstream import Upstream, failed, succeeded
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -202,9 +203,10 @@ async def test_a_disabled_url_is_called_again_without_being_shown(
     await sql.execute("INSERT INTO disabled_urls SELECT client_id, url FROM deliveries")
     forms = read(await browser.open("/console/needs-you")).forms
     (form,) = [form for form in forms if form.action == "/console/enable-url"]
+    client, sha256 = form.fields["client"], form.fields["sha256"]
     for wrong in ("0" * 64, "x"):
-        await browser.act("/console/enable-url", 404, **{**form.fields, "sha256": wrong})
-    await browser.act("/console/enable-url", **form.fields)
+        await browser.act(form.action, 404, client=client, sha256=wrong)
+    await browser.act(form.action, client=client, sha256=sha256)
     assert await sql.fetchval("SELECT count(*) FROM disabled_urls") == 0
     assert await acts(sql) == ["url_enabled"]
 
@@ -375,9 +377,11 @@ async def test_streams_are_bounded_and_given_back(
         assert stream.status_code == 200
         answer = await browser.http.get("/console/live")
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
-    async with asyncio.timeout(5):
-        while live._open:  # noqa: ASYNC110  # the server notices when it next writes
-            await asyncio.sleep(0.01)
+
+    async def look() -> bool | None:
+        return None if live._open else True
+
+    await eventually(look)  # the server notices when it next writes
 
 
 async def test_a_stream_ends_with_its_session(

@@ -326,6 +326,7 @@ EITHER_COUNTS = {
 FIRST_FOUND = {"next_chance": {"tasks"}}
 """One queued task is enough: where a third of all tasks wait, the first page has some."""
 OPEN = {
+    "tasks_parked",
     "tasks_queue",
     "tasks_queue_by_model",
     "tasks_queue_newest",
