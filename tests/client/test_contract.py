@@ -85,7 +85,7 @@ LEFT_OUT = {
     "/v1/admin/": "for operators: kie-gateway's commands and the console",
     "/api/": "kie.ai's own API, for programs that were written for kie.ai",
     "/callbacks/": "for kie.ai",
-    "/livez": "for whoever runs the gateway",
+    "/livez": "for those who run the gateway",
     "/readyz": "the same",
     "/metrics": "the same",
 }
