@@ -44,11 +44,11 @@ def problems(root: Path = ROOT) -> Iterator[str]:
         found = re.findall(pattern, _text(root / name), re.MULTILINE)
         if found != [wanted] and (root / name).exists():
             yield f"{name}: has {', '.join(found) or 'no version'}, not {wanted}"
-    document = root / "openapi.json"
+    document = root / "docs" / "openapi.json"
     if document.exists():
         said = json.loads(document.read_text(encoding="utf-8"))["info"]["version"]
         if said != wanted:
-            yield f"openapi.json: has {said}, not {wanted}; make docs"
+            yield f"docs/openapi.json: has {said}, not {wanted}; make docs"
     newest = next((found[0] for found in _releases(root)), "none")
     if newest != wanted:
         yield f"CHANGELOG.md: its newest release is {newest}, not {wanted}"
