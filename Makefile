@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 QUICK := tests/domain tests/kie tests/outbound tests/store $(filter-out tests/test_embedded.py,$(wildcard tests/test_*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test quick check test-long lint fix sabotage faults events attacks release-check sbom image-check bench compat lock docs site clean
+.PHONY: help setup demo dev test quick quick-tests check test-long lint fix sabotage faults events attacks release-check sbom image-check bench compat lock docs site clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +38,11 @@ dev: $(READY) ## the same, stays up: prints a URL, a key and lines to paste
 test: $(READY) ## run the tests (all but the long ones) against a real PostgreSQL that is started for them
 	KIE_GATEWAY_TESTS_EXAMPLES=quick $(PYTEST) -m "not long"
 
-quick: lint ## linters, and the tests that need no gateway: within a minute
-	KIE_GATEWAY_TESTS_EXAMPLES=quick $(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/store/account/test_admission_race.py $(QUICK)
+quick: $(READY) ## linters, and the tests that need no gateway, side by side: within a minute
+	@$(MAKE) --no-print-directory --jobs 2 lint quick-tests
+
+quick-tests: $(READY)
+	KIE_GATEWAY_TESTS_EXAMPLES=quick $(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(QUICK)
 
 lint: $(READY) ## formatter, linter, types, import contracts
 	$(BIN)/ruff format --check .
@@ -86,6 +89,7 @@ compat: $(READY) ## run a public client of kie.ai, unmodified, against the gatew
 docs: $(READY) ## write the pages that are made from the code
 	$(BIN)/python -m tools.docs
 	$(BIN)/python -m tests.tour
+	$(BIN)/python -m tests.console.pictures
 
 site: $(SITE)/.ready ## build the documentation with navigation and search into build/site, and check its links
 	@$(SITE)/bin/python -m tools.site

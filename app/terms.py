@@ -13,6 +13,8 @@ from app.domain.limits import ClientLimits
 from app.domain.load import Bounds
 from app.domain.policy import Confirm, Policy
 from app.domain.replicas import SHARED_SETTINGS, fingerprint
+from app.domain.retention import Retention, retention
+from app.domain.uploads import UploadTerms
 from app.outbound.guard import Guard, PrivateNetworks, PublicGuard
 from app.services.account.witness import Self
 from app.services.files.archiver import Terms
@@ -61,6 +63,24 @@ def archive_terms(settings: Settings) -> Terms:
         bytes_in_flight=settings.archive_bytes_in_flight,
         timeout=settings.archive_timeout,
         schedule=settings.archive_schedule,
+    )
+
+
+def upload_terms(settings: Settings) -> UploadTerms:
+    """Return the bounds of uploads."""
+    return UploadTerms(
+        max_bytes=settings.max_upload_bytes,
+        stall=settings.upload_stall_timeout,
+        types=settings.upload_types,
+    )
+
+
+def retention_of(settings: Settings) -> Retention:
+    """Return how long things are kept."""
+    return retention(
+        days=settings.retention_days,
+        raw_days=settings.raw_retention_days,
+        token_days=settings.callback_token_days,
     )
 
 

@@ -18,8 +18,6 @@ from app.domain.callback_url import CallbackUrls, derive
 from app.domain.fence import Instant
 from app.domain.limits import Limited
 from app.domain.pace import Paces
-from app.domain.retention import retention
-from app.domain.uploads import UploadTerms
 from app.kie.client import KieClient, http_client
 from app.kie.uploads import KieUploads, upload_session
 from app.metrics import Metrics
@@ -99,6 +97,8 @@ from app.terms import (
     ourselves_as,
     policy_of,
     public_guard,
+    retention_of,
+    upload_terms,
 )
 from app.traces import Traces, opened
 
@@ -249,11 +249,7 @@ def build(
     for_callers = Lifecycle(database, signals, outbox, policy, chance, metrics, paces)
     lifecycle = Lifecycle(working, signals, outbox, policy, chance, metrics, paces)
     removal = Removal(metrics)
-    kept_for = retention(
-        days=settings.retention_days,
-        raw_days=settings.raw_retention_days,
-        token_days=settings.callback_token_days,
-    )
+    kept_for = retention_of(settings)
     witness = Witness(working, lifecycle.run, ourselves, utc_now, metrics)
     admission = Admission(working, policy, chance, witness, clocks)
     intake = Intake(lifecycle, urls, policy, metrics)
@@ -387,11 +383,7 @@ def _uploads(
         api_key=settings.kie_api_key.get_secret_value() if settings.kie_api_key else "",
         proxy=egress_proxy(settings),
     )
-    terms = UploadTerms(
-        max_bytes=settings.max_upload_bytes,
-        stall=settings.upload_stall_timeout,
-        types=settings.upload_types,
-    )
+    terms = upload_terms(settings)
     fetcher = Fetcher(
         outside.fetching, public_guard(settings), stall=terms.stall, most=terms.max_bytes
     )

@@ -4,6 +4,7 @@ Only what every folder may need is here, so that pure tests start at once. The r
 `tests/fixtures`, which `FOLDERS` loads when pytest is asked for a folder that uses them.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -48,6 +49,9 @@ for name, examples in (("quick", 10), ("full", 100), ("long", 500)):
 hypothesis.settings.load_profile(os.environ.get(HYPOTHESIS, "full"))
 
 
+gc.disable()  # until all is imported and collected, of which nothing is garbage
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if EMBEDDED not in os.environ:
         os.environ[EMBEDDED] = tempfile.mkdtemp(prefix="kie-gateway-tests-")
@@ -57,6 +61,14 @@ def pytest_configure(config: pytest.Config) -> None:
         if any(path.is_relative_to(one) or one.is_relative_to(path) for one in asked):
             for plugin in plugins:
                 config.pluginmanager.import_plugin(plugin)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Have the collector pass over what stays: it took a fifth of all time to look through it."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

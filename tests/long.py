@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 PYTEST = ("pytest", "-q", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
 IN_PROCESS = (
     *("tests/domain", "tests/kie", "tests/outbound", "tests/store", "tests/services", "tests/api"),
+    "tests/console",
     *("tests/simulator", "tests/dropin", "tests/faults/test_limits.py", "tests/test_config.py"),
     *("tests/test_log.py", "tests/test_metrics.py", "tests/test_schema.py"),
 )
@@ -32,6 +33,12 @@ PROPERTIES = (
 )
 EVENTS = "tests/faults/test_database_events.py"
 """What is measured in them is spoilt by other tests beside them."""
+OTHERS = (
+    *("tests/domain", "tests/store", "tests/services/account", "tests/services/tasks"),
+    *("tests/test_embedded.py", "tests/test_linear_time.py", "tests/test_postgres.py"),
+    "tests/test_schema.py",
+)
+"""Where tests are that `make test` leaves out, beside those of faults, processes and the API."""
 CLEARING = 20.0
 """Seconds for which a part that is cut off may clear away its servers."""
 ALL_EXAMPLES = {"KIE_GATEWAY_TESTS_EXAMPLES": "full"}
@@ -65,13 +72,20 @@ PARTS = (
     _sabotaged(2, 90),
     Part(
         name="the fault lab's short form, deaths, crowds: promises 3 to 7, 10 and 11",
-        seconds=480,
+        seconds=560,
         command=(
             *("pytest", "-q", "-n", "2", "-m", "long", "tests/faults", "tests/processes"),
             "tests/services/spend",
             "tests/api",
+            "tests/console",
+            "tests/client",
             f"--ignore={EVENTS}",
         ),
+    ),
+    Part(
+        name="what else takes long: races, plans, hostile text",
+        seconds=150,
+        command=("pytest", "-q", "-n", "2", "-m", "long", *OTHERS),
     ),
     Part(
         name="the documentation's site",

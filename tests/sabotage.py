@@ -870,7 +870,7 @@ SABOTAGES = (
         8,
         "any-role-will-do",
         "app/services/clients/authentication.py",
-        "if not has.covers(role):",
+        "if not found.role.covers(role):",
         "if False:",
         ("tests/api/test_isolation.py",),
     ),

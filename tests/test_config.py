@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from app.config import Address, Settings, SettingsError, load, normalise_database_url
 from app.config.concerns import concerns
+from tests.each import each
 
 ROOT = Path(__file__).parents[1]
 SECRET = "hunter2-tR7wq9ZcLpXv4s"
@@ -127,7 +128,7 @@ def test_settings_are_frozen() -> None:
         load({}).kie_timeout = 1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value", "expected"),
     [
         ("LISTEN", "8000", "should be host:port; write"),
@@ -364,7 +365,7 @@ NO_URLS = {
 }
 
 
-@pytest.mark.parametrize("console", URLS)
+@each("console", URLS)
 def test_database_urls_are_taken_as_consoles_print_them(console: str) -> None:
     printed, kept = URLS[console]
     assert normalise_database_url(printed) == kept
@@ -384,7 +385,7 @@ def parsed_by_asyncpg(dsn: str) -> Any:
     return connect_utils._parse_connect_dsn_and_args(dsn=dsn, **dict.fromkeys(names))
 
 
-@pytest.mark.parametrize("console", sorted(URLS.keys() - {"Amazon RDS"}))  # has no such file
+@each("console", sorted(URLS.keys() - {"Amazon RDS"}))  # has no such file
 def test_asyncpg_reads_the_result_and_sends_the_server_only_its_own_settings(console: str) -> None:
     addresses, parameters = parsed_by_asyncpg(URLS[console][1])
     assert addresses
@@ -398,7 +399,7 @@ def test_asyncpg_reads_the_odd_password_as_it_was_meant() -> None:
     assert parameters.password == "p@:%/&"
 
 
-@pytest.mark.parametrize("url", NO_URLS)
+@each("url", NO_URLS)
 def test_other_urls_are_refused_without_showing_them(url: str) -> None:
     with pytest.raises(ValueError, match=NO_URLS[url]) as caught:
         normalise_database_url(url)
@@ -414,7 +415,7 @@ def test_every_setting_is_described_in_one_sentence() -> None:
         assert "|" not in field.description
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "is_told"),
     [
         ("postgresql://me@db.example.com/app", True),
@@ -430,7 +431,7 @@ def test_every_setting_is_described_in_one_sentence() -> None:
         ("postgresql:///app?host=/var/run", False),
     ],
 )
-@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_LISTEN_URL"])
+@each("name", ["DATABASE_URL", "DATABASE_LISTEN_URL"])
 def test_postgresql_over_a_network_has_to_prove_itself(name: str, url: str, is_told: bool) -> None:  # noqa: FBT001  # a case
     near = {"DATABASE_URL": "postgresql://me@localhost/app"}
     found = concerns(load(environ(**{**near, name: url})))

@@ -1,10 +1,14 @@
 """The long tests leave nothing out, and say what they leave out."""
 
+import re
+
 import pytest
 
 from tests import long
 from tests.long import ROOT, Part
 from tests.sabotage import SABOTAGES
+
+LONG = re.compile(r"\bpytest\.mark\.long\b")
 
 
 def test_each_promise_is_sabotaged() -> None:
@@ -16,6 +20,15 @@ def test_each_promise_is_sabotaged() -> None:
 def test_each_path_exists() -> None:
     paths = [word for part in long.PARTS for word in part.command if word.startswith("tests/")]
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_each_long_test_is_carried_out() -> None:
+    runs = [part.command for part in long.PARTS if "long" in part.command]
+    paths = [ROOT / word for run in runs for word in run if word.startswith("tests/")]
+    marked = [file for file in ROOT.glob("tests/**/test_*.py") if LONG.search(file.read_text())]
+    assert len(marked) > len(paths)
+    left_out = [file for file in marked if not any(file.is_relative_to(path) for path in paths)]
+    assert left_out == []
 
 
 def test_what_does_not_fit_is_left_out_and_named(

@@ -3,14 +3,13 @@
 import re
 from pathlib import Path
 
-import pytest
-
+from tests.each import each
 from tests.sabotage import ROOT, SABOTAGES, Sabotage
 
 PAGE = (ROOT / "docs" / "promises.md").read_text()
 
 
-@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda one: one.name)
+@each("sabotage", SABOTAGES)
 def test_each_sabotage_still_fits(sabotage: Sabotage) -> None:
     assert (ROOT / sabotage.file).read_text().count(sabotage.old) == 1
     for test in (test for run in sabotage.runs for test in run):

@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 def test_each_place_that_disagrees_is_named(root: Path) -> None:
     file = root / "pyproject.toml"
     file.write_text(file.read_text().replace(f'version = "{version()}"', 'version = "0.2.0"', 1))
-    (root / "docs").mkdir(exist_ok=True)
+    (root / "docs").mkdir()
     (root / "docs" / "openapi.json").write_text('{"info": {"version": "0.1.0"}}')
     (root / "migrations" / "versions" / "0001.py").write_text('oldest_release: str = "0.3.0"\n')
     found = [problem.partition(":")[0] for problem in problems(root)]

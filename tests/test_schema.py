@@ -38,6 +38,7 @@ from app.store.account import admission
 from app.store.deliveries import history
 from app.store.engine import Database
 from app.store.tasks import callbacks, rows, storing
+from tests.each import each
 
 
 def config(dsn: str, stdout: TextIO = sys.stdout) -> Config:
@@ -123,6 +124,7 @@ async def migrator(dsn: str) -> int:
     return await process.wait()
 
 
+@pytest.mark.long
 async def test_migrators_that_come_together_all_end_well(scratch: str) -> None:
     assert await asyncio.gather(*(migrator(scratch) for _ in range(3))) == [0, 0, 0]
     assert await present(scratch) == schema.needed()
@@ -256,7 +258,7 @@ async def test_every_check_is_accounted_for(
     assert set(await checks(sql)) == set(WORDS) | OTHERS
 
 
-@pytest.mark.parametrize("column", WORDS)
+@each("column", WORDS)
 async def test_an_enum_is_the_check_of_its_column(
     sql: "asyncpg.Connection[asyncpg.Record]", column: str
 ) -> None:

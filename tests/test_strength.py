@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.config import Settings
 from app.config.strength import DISTINCT, ENOUGH, bits
+from tests.each import each
 
 WEAK = (
     "aaaaaaaaaaaaaaaa",
@@ -45,8 +46,8 @@ GENERATED: dict[str, Callable[[], str]] = {
 }
 
 
-@pytest.mark.parametrize("secret", WEAK)
-@pytest.mark.parametrize("name", ["secret_keys", "callback_keys", "admin_key"])
+@each("secret", WEAK)
+@each("name", ["secret_keys", "callback_keys", "admin_key"])
 def test_what_is_typed_in_a_hurry_is_refused(name: str, secret: str) -> None:
     value = SecretStr(secret)
     with pytest.raises(ValueError, match="secrets generate") as refusal:

@@ -24,7 +24,7 @@ _OLDEST = re.compile(r'^oldest_release: str = "([^"]+)"$', re.MULTILINE)
 COPIES = {
     "Dockerfile": r'image\.version="([^"]+)"',
     "deploy/kustomize/example/kustomization.yaml": r"newTag: (\S+)",
-    "clients/python/pyproject.toml": r'^version = "([^"]+)"',
+    "clients/python/kie_gateway_client/__init__.py": r'^__version__ = "([^"]+)"',
 }
 """Where the version is repeated, and how: a file that is not there repeats nothing."""
 

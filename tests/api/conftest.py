@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from simulator.server import Options
 from simulator.server import create_app as simulator
 from tests.api.stage import Sql
 from tests.database import with_database
-from tests.gateway import Gateway, issue_key
+from tests.gateway import Gateway, Served, issue_key
 from tests.proxy import between
 from tests.stage import serving
 from tests.uploads import Host
@@ -61,6 +61,18 @@ async def start_inside(
             return Inside(gateway=gateway, services=services)
 
         yield start
+
+
+@asynccontextmanager
+async def one_for_all(settings: Settings, refresh_wait: float) -> AsyncIterator[Served]:
+    """Serve one gateway for the tests of a module that leave nothing in it but rows."""
+    app = create_app(settings, worker=False)
+    async with serving(app) as url:
+        services: Services = app.state.services
+        brief = replace(services.api, refresh_wait=refresh_wait)
+        app.state.services = replace(services, api=brief)
+        yield url, settings, services
+        services.waiters.close()  # streams end before the server waits for them
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -32,6 +32,7 @@ from tests.api.stage import (
     problem,
 )
 from tests.api.test_schema import sent
+from tests.each import each
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, SECRET, Gateway, issue_key
 from tests.upstream import BALANCE, Upstream, failed, refused, running, succeeded
@@ -540,7 +541,7 @@ FLAWED: list[tuple[Operation, object, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "body", "pointer"), FLAWED)
+@each(("operation", "body", "pointer"), FLAWED)
 async def test_a_flaw_is_named(
     admin: Admin, operation: Operation, body: object, pointer: str
 ) -> None:
@@ -587,7 +588,7 @@ REFUSED: list[tuple[Operation, object, Refusal]] = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "body", "refusal"), REFUSED)
+@each(("operation", "body", "refusal"), REFUSED)
 async def test_what_cannot_be_done_is_refused(
     admin: Admin, operation: Operation, body: object, refusal: Refusal
 ) -> None:
@@ -595,7 +596,7 @@ async def test_what_cannot_be_done_is_refused(
     assert [one["action"] for one in await admin.list("/audit")] == ["key_created"]
 
 
-@pytest.mark.parametrize("operation", PATHS, ids=" ".join)
+@each("operation", PATHS)
 async def test_no_parameter_is_passed_over(admin: Admin, operation: Operation) -> None:
     method, path = operation
     answer = await admin.asks(method, f"{path}?whose=tests", BODIES.get(operation))

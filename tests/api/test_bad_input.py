@@ -10,6 +10,7 @@ from tests.api.stage import (
     check_nothing_happened,
     check_refusal,
 )
+from tests.each import each
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream
 
@@ -191,7 +192,7 @@ INVALID |= {
 }
 
 
-@pytest.mark.parametrize("name", NOT_JSON | INVALID)
+@each("name", NOT_JSON | INVALID)
 async def test_a_bad_body_is_refused(
     gateway: Gateway, sql: Sql, upstream: Upstream, name: str
 ) -> None:

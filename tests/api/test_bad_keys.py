@@ -21,6 +21,7 @@ from tests.api.stage import (
     problem,
     with_fields,
 )
+from tests.each import each
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream
 
@@ -64,7 +65,7 @@ def _one_off(key: str) -> str:
     return key[:4] + ("B" if key[4] == "A" else "A") + key[5:]
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@each("name", SCHEMES)
 async def test_without_a_valid_key_nothing_is_said_but_that(
     gateway: Gateway, sql: Sql, upstream: Upstream, name: str
 ) -> None:

@@ -16,6 +16,7 @@ from tests.api.stage import (
     check_refusal,
     with_fields,
 )
+from tests.each import each
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, succeeded
 
@@ -38,8 +39,8 @@ def gateway(shared_gateway: Gateway) -> Gateway:
     return shared_gateway
 
 
-@pytest.mark.parametrize("given", BAD_UUIDS)
-@pytest.mark.parametrize("path", UUID_PATHS)
+@each("given", BAD_UUIDS)
+@each("path", UUID_PATHS)
 async def test_a_bad_id_is_said_to_be_one(gateway: Gateway, path: str, given: str) -> None:
     method, url = path.format(given).split(" ", 1)
     answer = await gateway.http.request(method, url)
@@ -63,7 +64,7 @@ WAITS = {
 }
 
 
-@pytest.mark.parametrize("wait", WAITS)
+@each("wait", WAITS)
 async def test_a_bad_wait_creates_nothing(
     gateway: Gateway, sql: Sql, upstream: Upstream, wait: str
 ) -> None:
@@ -109,7 +110,7 @@ MISSPELT = {
 }
 
 
-@pytest.mark.parametrize("request_line", MISSPELT)
+@each("request_line", MISSPELT)
 async def test_an_unknown_parameter_is_refused_with_the_nearest_right_one(
     gateway: Gateway, sql: Sql, upstream: Upstream, request_line: str
 ) -> None:
@@ -148,7 +149,7 @@ NOWHERE = (
 )
 
 
-@pytest.mark.parametrize("path", NOWHERE)
+@each("path", NOWHERE)
 async def test_an_unknown_path_is_not_found(gateway: Gateway, path: str) -> None:
     url = f"{str(gateway.http.base_url).rstrip('/')}{path}"
     for method in ("GET", "POST"):
@@ -156,7 +157,7 @@ async def test_an_unknown_path_is_not_found(gateway: Gateway, path: str) -> None
         check_refusal(answer, Refusal(status=404, code="not_found", says="/docs"))
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "path", "allowed"),
     [
         ("PUT", f"/v1/tasks/{NOBODY}", {"GET", "DELETE"}),
@@ -205,8 +206,8 @@ PATHS = ("/v1/tasks/no-uuid", "/livez", "/nowhere")
 OURS = re.compile("[0-9a-f]{32}")
 
 
-@pytest.mark.parametrize("given", ["a", "A-b_c.9", "r" * 128])
-@pytest.mark.parametrize("path", PATHS)
+@each("given", ["a", "A-b_c.9", "r" * 128])
+@each("path", PATHS)
 async def test_a_callers_request_id_is_kept(gateway: Gateway, path: str, given: str) -> None:
     answer = await gateway.http.get(path, headers={"X-Request-ID": given})
     assert answer.headers["x-request-id"] == given
@@ -225,8 +226,8 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("path", PATHS)
+@each("name", HOSTILE)
+@each("path", PATHS)
 async def test_a_hostile_request_id_is_replaced(gateway: Gateway, path: str, name: str) -> None:
     answer = await gateway.http.get(path, headers=[(b"X-Request-ID", HOSTILE[name])])
     made = answer.headers["x-request-id"]

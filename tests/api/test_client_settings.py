@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
 from tests.api.stage import Refusal, Sql, check_refusal
+from tests.each import each
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import Gateway
 from tests.upstream import Upstream, succeeded
@@ -54,8 +54,8 @@ class Admin:
 
 
 @pytest_asyncio.fixture
-async def admin(start_gateway: StartGateway, upstream: Upstream, sql: Sql) -> AsyncIterator[Admin]:
-    gateway = await start_gateway(admin_key=SecretStr(ADMIN_KEY))
+async def admin(start_shared: StartGateway, upstream: Upstream, sql: Sql) -> AsyncIterator[Admin]:
+    gateway = await start_shared(admin_key=SecretStr(ADMIN_KEY))
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     async with httpx.AsyncClient(
         base_url=gateway.http.base_url, headers=headers, trust_env=False
@@ -182,7 +182,7 @@ FLAWED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "pointer", "says"), FLAWED)
+@each(("body", "pointer", "says"), FLAWED)
 async def test_a_flaw_is_named_and_nothing_is_changed(
     admin: Admin, body: dict[str, Any], pointer: str, says: str
 ) -> None:

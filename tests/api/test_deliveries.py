@@ -23,6 +23,7 @@ from tests.api.stage import (
     bad_parameter,
     check_refusal,
 )
+from tests.each import each
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import Gateway, issue_key
 from tests.hooks import Hook, listening
@@ -502,7 +503,7 @@ PARAMETERS = [
 ]
 
 
-@pytest.mark.parametrize(("path", "says"), PARAMETERS)
+@each(("path", "says"), PARAMETERS)
 async def test_a_wrong_parameter_is_named(gateway: Gateway, path: str, says: str) -> None:
     answer = await gateway.http.get(path)
     check_refusal(answer, bad_parameter(says))
@@ -550,8 +551,8 @@ async def test_a_cursor_in_a_body_is_one_of_ours_or_refused(outbox: Outbox) -> N
     assert "cursor: not one of" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/redeliver", "/enable"])
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"url": "\\u0000"}', b'{"a":1,"a":1}'])
+@each("path", ["/redeliver", "/enable"])
+@each("body", [b"", b"{", b"\xff", b'{"url": "\\u0000"}', b'{"a":1,"a":1}'])
 async def test_what_is_no_json_is_refused(outbox: Outbox, path: str, body: bytes) -> None:
     answer = await outbox.asks(path, body)
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_body")

@@ -17,6 +17,7 @@ from app.api.dropin import CODES
 from app.api.errors import STATUS
 from tests.api.conftest import IssueKey, Scratch
 from tests.api.stage import Sql, check_nothing_happened, with_fields
+from tests.each import each
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import Gateway
 from tests.services.stage import lost
@@ -273,7 +274,7 @@ BAD_BODIES: Mapping[str, tuple[object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("body", "says"), BAD_BODIES.values(), ids=BAD_BODIES.keys())
+@each(("body", "says"), BAD_BODIES.values())
 async def test_a_bad_create_is_422_and_nothing_happens(
     gateway: Gateway, sql: Sql, upstream: Upstream, body: object, says: str
 ) -> None:
@@ -292,8 +293,8 @@ BAD_KEYS: list[list[tuple[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize("fields", BAD_KEYS, ids=["none", "malformed", "basic", "unknown"])
-@pytest.mark.parametrize(("method", "path"), EVERY)
+@each("fields", BAD_KEYS)
+@each(("method", "path"), EVERY)
 async def test_without_a_valid_key_nothing_else_is_told(
     gateway: Gateway, method: str, path: str, fields: list[tuple[str, str]]
 ) -> None:
@@ -428,7 +429,7 @@ async def test_a_native_task_is_found_too(gateway: Gateway) -> None:
     assert json.loads(data["param"])["callBackUrl"] == HOOK
 
 
-@pytest.mark.parametrize(
+@each(
     "query",
     [
         "",

@@ -11,6 +11,7 @@ from app.services.services import Services
 from tests.api.conftest import IssueKey
 from tests.api.stage import CURSOR_LOST, NOBODY, NOT_FOUND, Sql, bad_parameter, check_refusal
 from tests.api.test_create import INSTANT
+from tests.each import each
 from tests.gateway import BODY, Gateway
 from tests.stage import eventually
 from tests.store.tasks.test_events import append
@@ -170,8 +171,8 @@ BAD_PLACES = (
 )
 
 
-@pytest.mark.parametrize("after", BAD_PLACES)
-@pytest.mark.parametrize("path", ["/v1/events", f"/v1/tasks/{NOBODY}/events"])
+@each("after", BAD_PLACES)
+@each("path", ["/v1/events", f"/v1/tasks/{NOBODY}/events"])
 async def test_a_place_that_is_not_ours_is_refused(gateway: Gateway, path: str, after: str) -> None:
     refusal = bad_parameter("after: not the id of an event")
     check_refusal(await gateway.http.get(path, params={"after": after}), refusal)
@@ -225,8 +226,8 @@ async def test_a_forged_place_harms_nobody(gateway: Gateway, upstream: Upstream)
         assert (await listed(gateway, task["urls"]["events"], after=after))["data"] == []
 
 
-@pytest.mark.parametrize("limit", ["0", "201", "-1", "x", ""])
-@pytest.mark.parametrize("path", ["/v1/events", f"/v1/tasks/{NOBODY}/events"])
+@each("limit", ["0", "201", "-1", "x", ""])
+@each("path", ["/v1/events", f"/v1/tasks/{NOBODY}/events"])
 async def test_a_bad_limit_is_refused(gateway: Gateway, path: str, limit: str) -> None:
     refusal = bad_parameter("limit: Input should be ")
     check_refusal(await gateway.http.get(path, params={"limit": limit}), refusal)

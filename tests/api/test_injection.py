@@ -19,6 +19,7 @@ from app.config import Settings
 from app.main import create_app
 from tests.api.neighbours import HOOK, OPEN, PROMPT, Neighbours, neighbours
 from tests.api.stage import NOBODY
+from tests.each import each
 from tests.upstream import Upstream
 
 HOSTILE: Mapping[str, str] = {
@@ -129,7 +130,7 @@ def _wrapped(example: Any, text: str) -> Any:
     return {text: text, "a": [text, {text: text}]} if isinstance(example, dict) else text
 
 
-@pytest.mark.parametrize("place", PLACES, ids=str)
+@each("place", PLACES)
 async def test_hostile_text_is_only_text(
     made: Neighbours, capfd: pytest.CaptureFixture[str], place: Place
 ) -> None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-import pytest
 import pytest_asyncio
 
 from app.api.deps import NEEDED
@@ -22,6 +21,7 @@ from tests.api.neighbours import (
     neighbours,
 )
 from tests.api.stage import NOBODY
+from tests.each import each
 from tests.upstream import Upstream
 
 
@@ -62,8 +62,8 @@ ENDED = {
 }
 
 
-@pytest.mark.parametrize("kind", ENDED)
-@pytest.mark.parametrize("route", CALLERS)
+@each("kind", ENDED)
+@each("route", CALLERS)
 async def test_a_key_that_has_ended_opens_nothing(made: Neighbours, route: str, kind: str) -> None:
     native, dropin = ENDED[kind]
     answer = await made.ask(route, kind, content=b"{")
@@ -78,7 +78,7 @@ def _same(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
     return answer.status_code, {**answer.json(), "request_id": None}
 
 
-@pytest.mark.parametrize("route", CALLERS)
+@each("route", CALLERS)
 async def test_a_key_is_for_its_scopes(made: Neighbours, route: str) -> None:
     scope = NEEDED[CALLERS[route].endpoint]
     refused = await made.ask(route, f"without {scope}", content=b"{")
@@ -97,15 +97,15 @@ async def test_a_key_is_for_its_scopes(made: Neighbours, route: str) -> None:
 # -- operators
 
 
-@pytest.mark.parametrize("kind", ["none", "victim", "gone"])
-@pytest.mark.parametrize("route", OPERATORS)
+@each("kind", ["none", "victim", "gone"])
+@each("route", OPERATORS)
 async def test_what_is_no_admin_key_opens_nothing(made: Neighbours, route: str, kind: str) -> None:
     made.services.authentication._backoff.accepted("127.0.0.1")
     assert code(await made.ask(route, kind, content=b"{")) == "unauthenticated"
 
 
-@pytest.mark.parametrize("role", Role)
-@pytest.mark.parametrize("route", OPERATORS)
+@each("role", Role)
+@each("route", OPERATORS)
 async def test_an_admin_key_is_for_its_role(made: Neighbours, route: str, role: Role) -> None:
     needed = Role(NEEDED[OPERATORS[route].endpoint])
     answer = await made.ask(route, f"role {role}", content=b"{")
@@ -121,8 +121,8 @@ async def test_an_admin_key_is_for_its_role(made: Neighbours, route: str, role: 
 WITH_ID = [name for name in CALLERS if "{" in name]
 
 
-@pytest.mark.parametrize("which", ["settled", "running", "settled at kie", "delivery"])
-@pytest.mark.parametrize("route", WITH_ID)
+@each("which", ["settled", "running", "settled at kie", "delivery"])
+@each("route", WITH_ID)
 async def test_anothers_id_is_as_good_as_none(made: Neighbours, route: str, which: str) -> None:
     """The same bytes as for an id that nobody has."""
     before = await made.victims()
@@ -181,7 +181,7 @@ def _texts(value: Any) -> set[str]:
     return {value} if isinstance(value, str) else set()
 
 
-@pytest.mark.parametrize("case", ELSEWHERE)
+@each("case", ELSEWHERE)
 async def test_nothing_elsewhere_is_anothers(made: Neighbours, case: str) -> None:
     route, options = ELSEWHERE[case]
     before = await made.victims()

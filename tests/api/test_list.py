@@ -11,6 +11,7 @@ import pytest
 
 from tests.api.conftest import IssueKey
 from tests.api.stage import Sql, bad_parameter, check_refusal
+from tests.each import each
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, refused, succeeded
 
@@ -185,7 +186,7 @@ CURSORS = {
 }
 
 
-@pytest.mark.parametrize("name", CURSORS)
+@each("name", CURSORS)
 async def test_a_cursor_that_is_not_ours_is_refused(gateway: Gateway, name: str) -> None:
     answer = await gateway.http.get("/v1/tasks", params={"cursor": CURSORS[name]})
     check_refusal(answer, bad_parameter("cursor: "))
@@ -229,7 +230,7 @@ BAD: dict[str, tuple[Params, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@each("name", BAD)
 async def test_a_bad_filter_is_refused(gateway: Gateway, name: str) -> None:
     params, says = BAD[name]
     check_refusal(await gateway.http.get("/v1/tasks", params=params), bad_parameter(says))

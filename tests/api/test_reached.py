@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +11,10 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from tests.api.conftest import Scratch, StartInside
+from tests.api.conftest import Scratch, one_for_all
 from tests.api.stage import NOBODY, Operation, Sql, dialled, head_of, operations, problem
-from tests.fixtures.gateway import StartGateway
-from tests.gateway import BODY, Gateway
+from tests.fixtures.gateway import StartGateway, settings_of_tests
+from tests.gateway import BODY, Gateway, Served
 from tests.upstream import Upstream, refused, succeeded
 
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -410,14 +409,27 @@ def test_every_documented_status_is_reached_below(spec: dict[str, Any]) -> None:
     }
 
 
+@pytest_asyncio.fixture(scope="module")
+async def inside(
+    dsn: str,
+    upstream_server: Upstream,
+    pools_are_lent: None,  # noqa: ARG001  # the gateway has such pools
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Served]:
+    archive = f"file://{tmp_path_factory.mktemp('reached')}/archive"
+    stall = {"upload_stall_timeout": 0.5, "archive_url": archive}
+    settings = settings_of_tests(dsn, upstream_server.url, **stall)
+    async with one_for_all(settings, refresh_wait=0.05) as served:
+        yield served
+
+
 @pytest_asyncio.fixture
-async def scene(start_inside: StartInside, upstream: Upstream, sql: Sql, tmp_path: Path) -> Scene:
-    inside = await start_inside(
-        refresh_wait=0.05, upload_stall_timeout=0.5, archive_url=f"file://{tmp_path}/archive"
-    )
-    await sql.execute("UPDATE clients SET archives = false")
-    scene = await _scene(inside.gateway, upstream, sql)
-    return replace(scene, services=inside.services)
+async def scene(inside: Served, upstream: Upstream, sql: Sql) -> AsyncIterator[Scene]:
+    url, settings, services = inside
+    async with Gateway.at(url, settings) as gateway:
+        await sql.execute("UPDATE clients SET archives = false")
+        yield replace(await _scene(gateway, upstream, sql), services=services)
+        await services.submitter.drain()
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

@@ -8,10 +8,17 @@ import pytest
 
 from app.services.tasks.waiters import POLL
 from tests.api.stage import NOBODY, NOT_FOUND, Sql, check_refusal, is_held
+from tests.each import each
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.stage import eventually
 from tests.upstream import Upstream, refused, succeeded
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
 
 
 async def _running(sql: Sql) -> str:
@@ -117,8 +124,8 @@ PREFERENCES: dict[str, str | None] = {
 """What is written and what is applied: a preference that is not understood is no error."""
 
 
-@pytest.mark.parametrize("prefer", PREFERENCES)
-@pytest.mark.parametrize("by", ["create", "read"])
+@each("prefer", PREFERENCES)
+@each("by", ["create", "read"])
 async def test_a_preference_is_met_as_far_as_possible(
     gateway: Gateway, upstream: Upstream, prefer: str, by: str
 ) -> None:

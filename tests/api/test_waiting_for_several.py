@@ -10,9 +10,16 @@ import pytest
 from app.services.tasks.waiters import POLL
 from tests.api.conftest import IssueKey
 from tests.api.stage import NOBODY, NOT_FOUND, Refusal, check_refusal, is_held
+from tests.each import each
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.upstream import Upstream, refused, succeeded
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
 
 
 async def _ask(gateway: Gateway, ids: list[str], **members: object) -> httpx.Response:
@@ -111,7 +118,7 @@ BAD_WAITS: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_WAITS)
+@each("name", BAD_WAITS)
 async def test_a_bad_wait_is_refused_with_its_place(gateway: Gateway, name: str) -> None:
     members, pointer, says = BAD_WAITS[name]
     answer = await gateway.http.post("/v1/tasks/wait", json=members)

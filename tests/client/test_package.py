@@ -7,6 +7,8 @@ import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 import kie_gateway_client
 from tests.cli.test_imports import SHOW
 
@@ -32,6 +34,7 @@ def test_it_needs_two_packages_and_python_3_10() -> None:
     assert kie_gateway_client.__version__ == version("kie-gateway")
 
 
+@pytest.mark.long
 def test_both_wheels_have_it(tmp_path: Path) -> None:
     for place in (ROOT, ROOT.parents[1]):
         build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]

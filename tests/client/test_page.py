@@ -23,6 +23,7 @@ EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| `(\w+)` \| (`[^|]*`) \|", re.MULTILINE)
 
 
+@pytest.mark.long
 async def test_the_examples_run(
     make_settings: Any,
     sql: Any,  # noqa: ARG001  # its rows go after the test

@@ -28,23 +28,26 @@ pytestmark = [
 
 DESK, PHONE = ViewportSize(width=1180, height=760), ViewportSize(width=360, height=740)
 SERIOUS = {"serious", "critical"}
+OPEN_ALL = "for (const one of document.querySelectorAll('details')) one.open = true"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-@pytest_asyncio.fixture
-async def chrome() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium.program(), args=chromium.ARGS
-        )
-        yield browser
-        await browser.close()
 
 
 @pytest_asyncio.fixture
 async def gateway(start_gateway: StartGateway, tmp_path: Path, dsn: str) -> Gateway:
     await scene.fill(dsn, tmp_path)
     return await start_gateway(admin_key=SecretStr(ADMIN_KEY), archive_url=f"file://{tmp_path}")
+
+
+@pytest_asyncio.fixture
+async def chrome(
+    gateway: Gateway,  # noqa: ARG001  # its streams end before it does
+) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium.program(), args=chromium.ARGS
+        )
+        yield browser
+        await browser.close()
 
 
 class Watch:
@@ -66,14 +69,17 @@ class Watch:
 
 
 async def test_every_page_in_every_look(chrome: Browser, gateway: Gateway, dsn: str) -> None:
-    """Nothing serious for axe, nothing on the console, nothing foreign, nothing beyond 360 px."""
+    """Nothing serious for axe, nothing on the console, nothing foreign, nothing beyond 360 px.
+
+    Light on a desk, and dark on a phone: between them every rule of the stylesheet is seen.
+    """
     url = str(gateway.http.base_url).rstrip("/")
     first = await chrome.new_page()
     await sign_in(first, url)
     session = await first.context.storage_state()
     tasks = [await scene.one(dsn, statement) for statement in (scene.LATEST, scene.LOST)]
     own = [f"/console/tasks/{task}" for task in tasks]
-    for dark, size in ((False, DESK), (True, DESK), (True, PHONE)):
+    for dark, size in ((False, DESK), (True, PHONE)):
         scheme: Any = "dark" if dark else "light"
         context = await chrome.new_context(
             color_scheme=scheme, viewport=size, storage_state=session
@@ -82,8 +88,7 @@ async def test_every_page_in_every_look(chrome: Browser, gateway: Gateway, dsn: 
         watch = Watch(page, url)
         for path in (*PAGES, *own, "/console/clients/shop", "/console/nothing"):
             await page.goto(url + path)
-            for details in await page.locator("details:not([open]) > summary").all():
-                await details.click()
+            await page.evaluate(OPEN_ALL)
             found = await Axe().run(page, options={"runOnly": TAGS})
             bad = [one for one in found.response["violations"] if one["impact"] in SERIOUS]
             assert not bad, (path, scheme, size, [(one["id"], one["nodes"][0]) for one in bad])

@@ -20,6 +20,7 @@ from tests.console import scene
 from tests.console.conftest import Browse, StartGateway
 from tests.console.stage import ADMIN_KEY, HOME, PAGES, Browser, Sql, read
 from tests.gateway import SECRET, Gateway
+from tests.stage import eventually
 from tests.upstream import Upstream, failed, succeeded
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -179,8 +180,8 @@ async def test_deliveries_are_sent_again(
     await browser.act(f"/console/deliveries/{ids[0]}/redeliver")
     page = await browser.open("/console/needs-you")
     assert f"/console/deliveries/{ids[0]}/redeliver" not in page  # it is on its way
-    form = {"client": "tests", "state": "exhausted"}
-    answer = await browser.act("/console/deliveries/redeliver", 200, **form)
+    path = "/console/deliveries/redeliver"
+    answer = await browser.act(path, 200, client="tests", state="exhausted")
     assert "<strong>2</strong> deliveries" in answer.text
     await browser.act("/console/deliveries/redeliver", 400, state="exhausted")
     await browser.act("/console/deliveries/redeliver", 404, client="nobody")
@@ -202,9 +203,10 @@ async def test_a_disabled_url_is_called_again_without_being_shown(
     await sql.execute("INSERT INTO disabled_urls SELECT client_id, url FROM deliveries")
     forms = read(await browser.open("/console/needs-you")).forms
     (form,) = [form for form in forms if form.action == "/console/enable-url"]
+    client, sha256 = form.fields["client"], form.fields["sha256"]
     for wrong in ("0" * 64, "x"):
-        await browser.act("/console/enable-url", 404, **{**form.fields, "sha256": wrong})
-    await browser.act("/console/enable-url", **form.fields)
+        await browser.act(form.action, 404, client=client, sha256=wrong)
+    await browser.act(form.action, client=client, sha256=sha256)
     assert await sql.fetchval("SELECT count(*) FROM disabled_urls") == 0
     assert await acts(sql) == ["url_enabled"]
 
@@ -324,8 +326,8 @@ async def test_only_pictures_are_shown_of_the_archive(
     answer = await browser.http.get(f"{base}/artifacts/1")
     assert (answer.content, answer.headers["content-type"]) == (png, "image/png")
     assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
-    for n in ("2", "3", "4", "x", "9" * 30):
-        await browser.open(f"{base}/artifacts/{n}", 404)
+    for wrong in ("2", "3", "4", "x", "9" * 30):
+        await browser.open(f"{base}/artifacts/{wrong}", 404)
 
 
 # -- live
@@ -375,9 +377,11 @@ async def test_streams_are_bounded_and_given_back(
         assert stream.status_code == 200
         answer = await browser.http.get("/console/live")
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
-    async with asyncio.timeout(5):
-        while live._open:  # noqa: ASYNC110  # the server notices when it next writes
-            await asyncio.sleep(0.01)
+
+    async def look() -> bool | None:
+        return None if live._open else True
+
+    await eventually(look)  # the server notices when it next writes
 
 
 async def test_a_stream_ends_with_its_session(

@@ -22,6 +22,7 @@ from app.domain.admission import (
     is_throttled,
 )
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown, Unsent
+from tests.each import each
 
 BUSY, ACCOUNT, AWAY, UNANSWERED = (
     HoldReason.KIE_BUSY,
@@ -83,7 +84,7 @@ def learned(before: Condition, name: str, *, probed: bool = True) -> Condition |
     return condition_after(before, OUTCOMES[name], PAIR, probed=probed, alone=False)
 
 
-@pytest.mark.parametrize(("reason", "spreads", "name"), CASES)
+@each(("reason", "spreads", "name"), CASES)
 def test_what_an_attempt_teaches_that_was_sent_since_the_hold(
     reason: HoldReason | None, name: str, *, spreads: bool
 ) -> None:
@@ -102,7 +103,7 @@ def test_what_an_attempt_teaches_that_was_sent_since_the_hold(
     assert (after.hold_reason, after.hold_tries) == (held, grown)
 
 
-@pytest.mark.parametrize(("reason", "spreads", "name"), CASES)
+@each(("reason", "spreads", "name"), CASES)
 def test_what_was_under_way_before_the_hold_proves_nothing_of_it(
     reason: HoldReason | None, name: str, *, spreads: bool
 ) -> None:
@@ -147,8 +148,8 @@ _, *SPREADS = (line.split() for line in SPREAD.strip().splitlines())
 BETWEEN = {"ok": "accepted", "wrong": "wrong", "large": "large", "busy": "busy"}
 
 
-@pytest.mark.parametrize("row", SPREADS, ids=" ".join)
-@pytest.mark.parametrize("alone", [True, False], ids=["alone", "others"])
+@each("row", SPREADS)
+@each("alone", [True, False])
 def test_the_account_is_held_where_a_trouble_is_spread(row: list[str], *, alone: bool) -> None:
     *steps, if_alone, if_others = row
     clients = {"a": SHOP, "b": BLOG}

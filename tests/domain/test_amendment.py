@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.domain.amendment import amend, is_empty
 from app.domain.report import Facts
 from app.domain.task import Change
+from tests.each import each
 
 A, B, EVIL = "https://kie/a.png", "https://kie/b.png", "https://evil/x.png"
 THEN = datetime(2026, 11, 28, tzinfo=UTC)
@@ -20,7 +21,7 @@ def pictures(*urls: str, **more: Any) -> Facts:
     return Facts(result={"resultUrls": list(urls)}, result_urls=urls, **more)
 
 
-@pytest.mark.parametrize(
+@each(
     ("known", "said", "wins", "filled", "corrected", "disagrees"),
     [
         # nothing was known

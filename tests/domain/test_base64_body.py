@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.base64_body import Base64Body
 from app.domain.errors import GatewayError
+from tests.each import each
 
 SHORT = ("uploadPath", "fileName")
 
@@ -64,7 +65,7 @@ BROKEN = (
 )
 
 
-@pytest.mark.parametrize("body", BROKEN)
+@each("body", BROKEN)
 def test_what_is_no_such_object_is_refused(body: bytes) -> None:
     for size in (1, 64, len(body) or 1):
         with pytest.raises(GatewayError):
@@ -73,9 +74,9 @@ def test_what_is_no_such_object_is_refused(body: bytes) -> None:
 
 def test_it_takes_linear_time() -> None:
     def seconds(n: int) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         read(b'{"base64Data":"' + b"\\/" * n + b"AA" * n + b'"}', 65_536)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     seconds(1000)
     assert seconds(1_000_000) < 1.5

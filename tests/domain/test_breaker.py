@@ -2,7 +2,6 @@
 
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from app.domain.admission import PAUSES, HoldReason
 from app.domain.breaker import CLOSED, UNKNOWNS_IN_A_ROW, Breaker, breaker_after
 from app.domain.submission import Outcome
 from tests.domain.test_admission import AWAY, BUSY, OUTCOMES, UNANSWERED
+from tests.each import each
 
 LESSONS = """
             accepted wrong  busy  account unsent large maintenance proxy unknown0    unknown1    unknown2
@@ -37,7 +37,7 @@ def standing(reason: HoldReason | None, unknowns: int) -> Breaker:
     return Breaker(hold_reason=reason, hold_tries=0 if reason is None else TRIES, unknowns=unknowns)
 
 
-@pytest.mark.parametrize(("reason", "name", "unknowns"), CASES)
+@each(("reason", "name", "unknowns"), CASES)
 def test_what_an_attempt_teaches_that_was_sent_since_the_hold(
     reason: HoldReason | None, name: str, unknowns: int
 ) -> None:
@@ -54,7 +54,7 @@ def test_what_an_attempt_teaches_that_was_sent_since_the_hold(
     assert after == {"-": None, "free": CLOSED, "same": before}.get(cell, other)
 
 
-@pytest.mark.parametrize(("reason", "name", "unknowns"), CASES)
+@each(("reason", "name", "unknowns"), CASES)
 def test_what_was_under_way_before_the_hold_proves_nothing_of_it(
     reason: HoldReason | None, name: str, unknowns: int
 ) -> None:

@@ -16,6 +16,7 @@ from app.domain.client import (
     url_objection,
 )
 from app.domain.errors import InvalidRequestError
+from tests.each import each
 
 HTTP = "should be an http or https URL with a host"
 PORT = "should have a port from 0 to 65535"
@@ -52,7 +53,7 @@ def test_bounds() -> None:
             checked_grace(seconds)
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "objection"),
     [
         ("https://hooks.example.com/kie?key=a", None),

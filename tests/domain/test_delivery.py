@@ -23,6 +23,7 @@ from app.domain.delivery import (
 )
 from app.domain.dialect import Dialect
 from app.domain.task import FINAL, State
+from tests.each import each
 
 SCHEDULE = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 
@@ -63,7 +64,7 @@ def test_all_else_is_tried_again(status: int | None, tries: int, share: float) -
     assert SCHEDULE[tries] <= found.wait <= SCHEDULE[tries] * (1 + JITTER)
 
 
-@pytest.mark.parametrize("status", [None, *(one for one in HTTPStatus if one // 100 != 2)])
+@each("status", [None, *(one for one in HTTPStatus if one // 100 != 2)])
 def test_the_known_statuses(status: int | None) -> None:
     expected = DeliveryState.DISABLED if status == 410 else DeliveryState.PENDING
     assert after(status, 1).state is expected
@@ -148,7 +149,7 @@ def test_the_id_has_no_dot() -> None:
     assert "." not in webhook_id("0" * 32)
 
 
-@pytest.mark.parametrize(
+@each(
     ("host", "placeholder"),
     [
         ("example.com", True),

@@ -21,6 +21,7 @@ from app.domain.evidence import (
 from app.domain.report import Facts, Progress, Report, Unreadable
 from app.domain.submission import Accepted, Outcome, Unknown
 from app.domain.task import FINAL, FailSource, Source, Standing, State, move, yields
+from tests.each import each
 
 QUERY, CALLBACK = Source.QUERY, Source.CALLBACK
 APPLIED, DUPLICATE, LATE, DISAGREED = (
@@ -101,7 +102,7 @@ def by_callback(
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("standing", "report", "expected"),
     [
         # an open task is moved, and bound where it has no id yet
@@ -168,7 +169,7 @@ def test_what_is_made_of_a_record(standing: Standing, report: Report, expected: 
     assert by_query(standing, report) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("standing", "report", "believed", "confirmed_first"),
     [
         # without an id nothing is believed: kie.ai's record proves whose an id is
@@ -344,7 +345,7 @@ def test_what_is_made_of_the_answer_to_a_create(
     assert judge_create(standing, attempt, outcome) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("statement", "signature", "standing", "confirm_first", "expected"),
     [
         # unreadable comes first, whoever signed it and whatever it is about
@@ -380,7 +381,7 @@ def test_the_order_of_the_rules_for_callbacks(
     assert by_callback(standing, statement, signature, confirm_first=confirm_first) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("signature", "standing"),
     list(
         itertools.product(

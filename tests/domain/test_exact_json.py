@@ -28,6 +28,7 @@ from app.domain.exact_json import (
     read,
     render,
 )
+from tests.each import each
 
 UNSTORABLE = "a NUL or a lone surrogate, which no database keeps"
 TOO_DEEP = "nested deeper than 100 levels"
@@ -78,7 +79,7 @@ def test_every_document_comes_out_as_it_went_in(
 
 
 @READERS
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "0.1",
@@ -97,7 +98,7 @@ def test_the_text_itself_survives(reader: Callable[[bytes], Any], text: str) -> 
 
 
 @READERS
-@pytest.mark.parametrize(
+@each(
     ("text", "value"),
     [
         (b"\xef\xbb\xbf{}", {}),  # RFC 8259 section 8.1 lets a parser ignore the mark
@@ -113,7 +114,7 @@ def test_odd_but_readable(reader: Callable[[bytes], Any], text: bytes, value: ob
 
 
 @READERS
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         nested(MAX_DEPTH),

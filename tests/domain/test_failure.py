@@ -4,11 +4,12 @@ import pytest
 
 from app.domain.failure import READ, classify
 from app.domain.task import FailClass, FailCode, FailSource
+from tests.each import each
 
 KIE, GATEWAY = FailSource.KIE, FailSource.GATEWAY
 
 
-@pytest.mark.parametrize(
+@each(
     ("code", "message", "fail_class", "retryable"),
     [
         ("1501", "Content review failed, please change the prompt.", "content", False),

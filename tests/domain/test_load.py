@@ -1,8 +1,7 @@
 """Who is refused when too much is under way."""
 
-import pytest
-
 from app.domain.load import Bounds, Load, is_too_much
+from tests.each import each
 
 BOUNDS = Bounds(requests=10, size=1000)
 
@@ -27,7 +26,7 @@ CASES: dict[str, tuple[Load, tuple[Load, ...], bool]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@each("name", CASES)
 def test_whoever_has_most_is_refused(name: str) -> None:
     mine, others, refused = CASES[name]
     everyone = (mine, *others)

@@ -17,6 +17,7 @@ from app.domain.reconciliation import (
     total,
     unexplained,
 )
+from tests.each import each
 
 BEGAN = datetime(2026, 11, 27, 23, 50, tzinfo=UTC)
 Row = tuple[float, float, float] | tuple[float, float, float, int]
@@ -62,7 +63,7 @@ COURSES: dict[str, tuple[list[Row], float, float]] = {
 }
 
 
-@pytest.mark.parametrize(("rows", "lost", "bought"), COURSES.values(), ids=COURSES)
+@each(("rows", "lost", "bought"), COURSES.values())
 def test_what_is_unexplained(rows: Sequence[Row], lost: float, bought: float) -> None:
     made = found(rows)
     assert made.unexplained == Decimal(str(lost))

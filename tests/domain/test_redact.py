@@ -25,6 +25,7 @@ from app.domain.statement import Statement, redacted
 from app.domain.submission import Unknown
 from app.domain.task import Source
 from app.kie.wire import read_callback
+from tests.each import each
 
 TOKEN, RETIRED = "6YufA4NH15rep1MT3_-5Kw", "ICy5YqxZB1uWSwcVLSNLcA"
 TOKENS = (TOKEN, RETIRED)
@@ -44,8 +45,8 @@ def within(text: str, levels: int) -> str:
     return text
 
 
-@pytest.mark.parametrize("levels", [0, 1, 2, 3])
-@pytest.mark.parametrize(
+@each("levels", [0, 1, 2, 3])
+@each(
     "spelled",
     [
         TOKEN,
@@ -54,7 +55,6 @@ def within(text: str, levels: int) -> str:
         by_number(TOKEN, str.upper),
         by_number(TOKEN[:3]) + TOKEN[3:],
     ],
-    ids=["in use", "retired", "by number", "by number in capitals", "in part by number"],
 )
 def test_a_token_is_taken_out_at_any_level(spelled: str, levels: int) -> None:
     secret, kept = (
@@ -71,8 +71,8 @@ def test_a_text_loses_every_token_and_keeps_the_rest() -> None:
     )
 
 
-@pytest.mark.parametrize("levels", [0, 1, 2, 3])
-@pytest.mark.parametrize(
+@each("levels", [0, 1, 2, 3])
+@each(
     ("body", "shown"),
     [
         ('{"a":1,"%s":2510330,"b":2}', '{"a":1,"%s":null,"b":2}'),
@@ -84,7 +84,7 @@ def test_a_text_loses_every_token_and_keeps_the_rest() -> None:
         ('[{"%s":2510330},{"%s":2510330}]', '[{"%s":null},{"%s":null}]'),
     ],
 )
-@pytest.mark.parametrize(
+@each(
     "name",
     [
         *("remainedCredits", "creditsRemaining", "RemainedCredits", "remained_credits"),

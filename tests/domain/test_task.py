@@ -24,6 +24,7 @@ from app.domain.task import (
     takes_outcome,
     yields,
 )
+from tests.each import each
 
 MATRIX = """
              queued submitting unconfirmed running expired succeeded failed canceled
@@ -53,8 +54,8 @@ def test_the_matrix_has_every_pair_of_states_once() -> None:
     assert sorted(cell[:2] for cell in CELLS) == sorted(itertools.product(State, State))
 
 
-@pytest.mark.parametrize("fail_source", FAIL_SOURCES)
-@pytest.mark.parametrize(("left", "target", "cell"), CELLS)
+@each("fail_source", FAIL_SOURCES)
+@each(("left", "target", "cell"), CELLS)
 def test_a_move_is_allowed_exactly_where_the_matrix_says(
     left: State, target: State, cell: str, fail_source: FailSource | None
 ) -> None:
@@ -66,7 +67,7 @@ def test_a_move_is_allowed_exactly_where_the_matrix_says(
             move(standing, target)
 
 
-@pytest.mark.parametrize(("left", "target", "cell"), CELLS)
+@each(("left", "target", "cell"), CELLS)
 def test_the_arrows_are_the_matrix(left: State, target: State, cell: str) -> None:
     assert (target in ARROWS[left]) is (cell != "-")
 
@@ -110,9 +111,9 @@ def test_only_kies_record_turns_an_end_that_kie_vouched_for(
             move(standing, target, source)
 
 
-@pytest.mark.parametrize("settled_by", [None, *Source])
-@pytest.mark.parametrize("fail_source", FAIL_SOURCES)
-@pytest.mark.parametrize("state", State)
+@each("settled_by", [None, *Source])
+@each("fail_source", FAIL_SOURCES)
+@each("state", State)
 def test_only_an_end_that_kie_vouched_for_never_yields(
     state: State, fail_source: FailSource | None, settled_by: Source | None
 ) -> None:
@@ -135,7 +136,7 @@ def test_kies_ends_and_ours() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@each(
     ("outcome", "state"),
     [
         (Accepted(kie_task_id="k"), State.RUNNING),
@@ -146,7 +147,7 @@ def test_kies_ends_and_ours() -> None:
         (Unknown(reason="reset"), State.UNCONFIRMED),
     ],
 )
-@pytest.mark.parametrize("left", [State.SUBMITTING, State.UNCONFIRMED])
+@each("left", [State.SUBMITTING, State.UNCONFIRMED])
 def test_where_an_outcome_leads(outcome: Outcome, state: State, left: State) -> None:
     """From both states in which an attempt may still speak; staying is no move."""
     assert state_after(outcome) is state
@@ -170,8 +171,8 @@ def test_what_a_proxy_finds_too_large_is_tried_three_times(tries: int, state: st
     assert state_after(Refused(fault=Fault.PROXY, code="404", message=""), 99) is State.QUEUED
 
 
-@pytest.mark.parametrize("attempt", [1, 2, 3])
-@pytest.mark.parametrize("state", State)
+@each("attempt", [1, 2, 3])
+@each("state", State)
 def test_only_the_newest_attempt_records_and_only_while_its_outcome_is_open(
     state: State, attempt: int
 ) -> None:

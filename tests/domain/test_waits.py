@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.polling import EXPECTING_CALLBACK, POLLING, PollSchedule, next_poll
 from app.domain.retry import backoff
+from tests.each import each
 
 SCHEDULES = (EXPECTING_CALLBACK, POLLING)
 ages = st.floats(0, 1e9)
@@ -16,7 +17,7 @@ tries_made = st.integers(0, 10_000)
 shares = st.floats(0, 1, exclude_max=True)
 
 
-@pytest.mark.parametrize(
+@each(
     ("schedule", "age", "seconds"),
     [
         (EXPECTING_CALLBACK, 0, 60),

@@ -1,9 +1,8 @@
 import json
 from typing import Any
 
-import pytest
-
 from tests.dropin.compare import NOTHING, Diff, Names, diffs
+from tests.each import each
 
 ONE, OTHER = "1" * 32, "2" * 32
 
@@ -12,7 +11,7 @@ def compared(direct: Any, through: Any) -> list[Diff]:
     return list(diffs(Names().name(direct), Names().name(through)))
 
 
-@pytest.mark.parametrize(
+@each(
     ("direct", "through"),
     [
         ({"taskId": ONE}, {"taskId": OTHER}),
@@ -29,7 +28,7 @@ def test_alike(direct: object, through: object) -> None:
     assert compared(direct, through) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("direct", "through", "found"),
     [
         ({"taskId": ONE, "recordId": ONE}, {"taskId": ONE, "recordId": OTHER}, "recordId"),

@@ -5,6 +5,7 @@ import pytest
 from tests.dropin.compare import diffs
 from tests.dropin.scenarios import SCENARIOS, USUAL, Key, Scenario
 from tests.dropin.sides import Side, authorization, signature
+from tests.each import each
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
@@ -13,7 +14,7 @@ def test_each_scenario_has_a_name_of_its_own() -> None:
     assert len(BY_NAME) == len(SCENARIOS)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@each("scenario", SCENARIOS)
 def test_each_request_has_a_label_of_its_own(scenario: Scenario) -> None:
     labels = [ask.label for ask in scenario.asks]
     assert len(set(labels)) == len(labels)

@@ -1,11 +1,12 @@
 import pytest
 
+from tests.each import each
 from tests.image.context import ROOT, Ignored, sent
 
 OURS = Ignored.read((ROOT / ".dockerignore").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     [
         *("gateway.env", "simulator.env", ".env", "secrets/kie_api_key", "app.env"),
@@ -32,7 +33,7 @@ def test_what_the_build_needs_is_sent(path: str) -> None:
     assert path in set(sent(ROOT))
 
 
-@pytest.mark.parametrize(
+@each(
     ("patterns", "path", "ignored"),
     [
         ("a", "a/b/c", True),

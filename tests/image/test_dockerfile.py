@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.config import Settings
+from tests.each import each
 from tests.image.compose import services
 from tests.image.context import ROOT, sent
 from tests.image.dockerfile import Stage, UnreadableError, read
@@ -142,7 +143,7 @@ async def probed(code: str, port: str) -> int:
     return await process.wait()
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "FROM a\nADD https://a.test/b /b\n",

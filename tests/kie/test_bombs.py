@@ -12,6 +12,7 @@ import pytest
 from app.domain.report import NoAnswer
 from app.domain.submission import Unknown
 from tests import memory
+from tests.each import each
 from tests.kie.stage import (
     CREATED,
     Connection,
@@ -72,8 +73,8 @@ async def _watched() -> AsyncIterator[list[float]]:
         watching = False
 
 
-@pytest.mark.parametrize("status", [200, 402, 429])
-@pytest.mark.parametrize("name", BOMBS)
+@each("status", [200, 402, 429])
+@each("name", BOMBS)
 async def test_a_compressed_answer_is_not_unpacked_and_proves_nothing(
     name: str, status: int
 ) -> None:

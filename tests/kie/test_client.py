@@ -12,6 +12,7 @@ from app.domain.report import Answered, DownloadLink, NoAnswer, NotVisible, Prog
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown, Unsent
 from app.kie.client import TOO_LATE, KieClient, http_client
 from app.kie.reading import AT_ONCE
+from tests.each import each
 from tests.kie.stage import (
     CALLBACK,
     CREATED,
@@ -127,7 +128,7 @@ CODES: list[tuple[int, Outcome]] = [
 ]
 
 
-@pytest.mark.parametrize(("code", "outcome"), CODES)
+@each(("code", "outcome"), CODES)
 async def test_each_envelope_code(code: int, outcome: Outcome) -> None:
     raw = http(200, envelope(code))
     async with serving(answering(raw)) as server, kie(server.url()) as client:

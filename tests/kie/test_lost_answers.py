@@ -13,6 +13,7 @@ import pytest
 
 from app.domain.report import NoAnswer
 from app.domain.submission import Accepted, Unknown, Unsent
+from tests.each import each
 from tests.kie.stage import (
     CREATED,
     KEY,
@@ -66,7 +67,7 @@ LOST: dict[str, tuple[Script, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", LOST)
+@each("name", LOST)
 async def test_a_lost_answer_is_unknown(name: str) -> None:
     script, reason = LOST[name]
     async with serving(script) as server, kie(server.url()) as client:

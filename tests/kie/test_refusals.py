@@ -8,6 +8,7 @@ from app.domain import exact_json
 from app.domain.submission import Fault, Refused, Unknown
 from app.kie import wire
 from app.kie.refusals import CODES, MAX_MATCHED, fault_of
+from tests.each import each
 
 REQUEST = """
     output_format is not within the range of allowed options
@@ -107,21 +108,21 @@ def answer(code: int, message: str) -> bytes:
     return exact_json.render({"code": code, "msg": message, "data": None}).encode()
 
 
-@pytest.mark.parametrize("message", lines(REQUEST))
+@each("message", lines(REQUEST))
 def test_a_parameter_error_under_500_is_refused(message: str) -> None:
     outcome = wire.read_create(200, answer(500, f"  {message}\n"))
     assert outcome == Refused(fault=Fault.REQUEST, code="500", message=message)
 
 
-@pytest.mark.parametrize("message", lines(UNKNOWN))
+@each("message", lines(UNKNOWN))
 def test_what_could_be_said_of_a_task_that_exists_is_not(message: str) -> None:
     outcome = wire.read_create(200, answer(500, message))
     assert isinstance(outcome, Unknown)
     assert outcome.message == message
 
 
-@pytest.mark.parametrize("message", lines(CREDITS))
-@pytest.mark.parametrize("code", [500, *CODES])
+@each("message", lines(CREDITS))
+@each("code", [500, *CODES])
 def test_words_about_money_are_the_accounts_under_any_refusing_code(
     code: int, message: str
 ) -> None:
@@ -129,8 +130,8 @@ def test_words_about_money_are_the_accounts_under_any_refusing_code(
     assert outcome == Refused(fault=Fault.ACCOUNT, code=str(code), message=message)
 
 
-@pytest.mark.parametrize("code", [200, 0, 403, 501, 502])
-@pytest.mark.parametrize("message", [*lines(CREDITS), *lines(REQUEST), *lines(MAINTENANCE)])
+@each("code", [200, 0, 403, 501, 502])
+@each("message", [*lines(CREDITS), *lines(REQUEST), *lines(MAINTENANCE)])
 def test_no_words_prove_anything_under_another_code(code: int, message: str) -> None:
     assert isinstance(wire.read_create(200, answer(code, message)), Unknown)
 
@@ -180,8 +181,8 @@ UNITS = (
 )
 
 
-@pytest.mark.parametrize("end", ["", " is", "!", " required by", "\0"])
-@pytest.mark.parametrize("unit", UNITS)
+@each("end", ["", " is", "!", " required by", "\0"])
+@each("unit", UNITS)
 def test_hostile_words_take_no_time(unit: str, end: str) -> None:
     for length in (MAX_MATCHED // 2, MAX_MATCHED):
         message = (unit * MAX_MATCHED)[: length - len(end)] + end

@@ -9,6 +9,7 @@ import pytest
 from app.domain import exact_json
 from app.domain.report import Answered, Progress, Report, Unreadable
 from app.kie import values, wire
+from tests.each import each
 
 ID = {"taskId": "t"}
 
@@ -66,7 +67,7 @@ STATES: list[tuple[str, object, Progress]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "word", "progress"), STATES)
+@each(("name", "word", "progress"), STATES)
 def test_each_familys_words(name: str, word: object, progress: Progress) -> None:
     for report in (told({name: word}), called({name: word, **ID}), called({name: word, **ID}, 501)):
         assert (report.progress, report.kie_state) == (progress, str(word))
@@ -77,8 +78,8 @@ SUCCESSES = ["succeeded", "succeed", "Successful", "completed", "complete", "don
 FAILURES = ["failed", "failure", "ERROR"]
 
 
-@pytest.mark.parametrize("name", ["state", "status"])
-@pytest.mark.parametrize("word", SUCCESSES)
+@each("name", ["state", "status"])
+@each("word", SUCCESSES)
 def test_a_tolerated_success_needs_a_result(word: str, name: str) -> None:
     assert called({**ID, name: word, **RESULT}).progress is Progress.SUCCEEDED
     assert told({**ID, name: word, **RESULT}).progress is Progress.SUCCEEDED
@@ -171,7 +172,7 @@ def test_half_an_id_is_none() -> None:
     assert told({"taskId": "x" * 201, "task_id": "", "state": "success"}).kie_task_ids == ()
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "result"),
     [
         ('{"resultUrls":["https://a/1"]}', {"resultUrls": ["https://a/1"]}),
@@ -233,7 +234,7 @@ def once(*urls: str) -> str:
     return exact_json.render(list(urls))
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "urls"),
     [
         ({"resultUrls": "https://a/1"}, ["https://a/1"]),
@@ -292,7 +293,7 @@ def test_only_failures_carry_failure_words(state: str) -> None:
     assert (report.fail_code, report.fail_message) == (None, None)
 
 
-@pytest.mark.parametrize(
+@each(
     ("said", "credits_consumed"),
     [
         (4, "4"),
@@ -317,7 +318,7 @@ def test_credits(said: object, credits_consumed: str | None) -> None:
     assert str(succeeded(creditsConsumed=said).credits_consumed) == str(expected)
 
 
-@pytest.mark.parametrize(
+@each(
     ("cost", "elapsed_ms", "duration"),
     [
         (12, 13_053, "12"),

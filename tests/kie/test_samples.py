@@ -5,8 +5,6 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
-import pytest
-
 from app.domain import exact_json
 from app.domain.report import (
     Answer,
@@ -19,6 +17,7 @@ from app.domain.report import (
 )
 from app.domain.submission import Accepted, Fault, Outcome, Refused, Unknown
 from app.kie import wire
+from tests.each import each
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -564,7 +563,7 @@ EXPECTED: dict[str, tuple[Callable[[bytes], Expected], Expected]] = {
 }
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@each("name", EXPECTED)
 def test_each_sample_is_read_as_written_here(name: str) -> None:
     read, expected = EXPECTED[name]
     assert read(body_of(name)) == expected

@@ -8,6 +8,7 @@ from app.domain import exact_json
 from app.domain.report import Answered, NoAnswer, NotVisible, Progress, Report
 from app.domain.submission import Accepted, Fault, Refused, Unknown
 from app.kie import wire
+from tests.each import each
 
 
 def envelope(code: object = 200, data: object = None, **more: object) -> bytes:
@@ -82,9 +83,9 @@ NO_ENVELOPES = [
 ]
 
 
-@pytest.mark.parametrize("http_status", [200, 400, 500])
-@pytest.mark.parametrize(("code", "fault"), CREATE_CODES.items())
-@pytest.mark.parametrize("as_text", [False, True])
+@each("http_status", [200, 400, 500])
+@each(("code", "fault"), CREATE_CODES.items())
+@each("as_text", [False, True])
 def test_the_envelopes_code_decides(
     code: int, fault: Fault | None, http_status: int, *, as_text: bool
 ) -> None:
@@ -97,8 +98,8 @@ def test_the_envelopes_code_decides(
         assert outcome == Refused(fault=fault, code=str(code), message="because")
 
 
-@pytest.mark.parametrize(("status", "fault"), HTTP_STATUSES.items())
-@pytest.mark.parametrize("body", NO_ENVELOPES)
+@each(("status", "fault"), HTTP_STATUSES.items())
+@each("body", NO_ENVELOPES)
 def test_the_http_status_decides_without_an_envelope(
     status: int, fault: Fault | None, body: bytes
 ) -> None:
@@ -146,7 +147,7 @@ def test_accepted_without_a_usable_id_is_unknown(data: object) -> None:
     assert wire.read_create(200, envelope(200, data)) == Unknown(reason=words, message=words)
 
 
-@pytest.mark.parametrize("code", [code for code in CREATE_CODES if code not in (0, 200)])
+@each("code", [code for code in CREATE_CODES if code not in (0, 200)])
 def test_a_refusal_that_names_a_task_proves_nothing(code: int) -> None:
     outcome = wire.read_create(200, envelope(code, {"taskId": "t"}, msg="no"))
     said = f"kie.ai answered code {code}: no"
@@ -157,8 +158,8 @@ HEX = "738a001e654c7be865970326162fdc65"
 UUID = "e32df5d7-d3a8-4661-a2fd-6c96114807f3"
 
 
-@pytest.mark.parametrize("code", [200, 0])
-@pytest.mark.parametrize(
+@each("code", [200, 0])
+@each(
     ("data", "root", "kie_task_id"),
     [
         ({"taskId": "t"}, {}, "t"),
@@ -178,10 +179,8 @@ def test_an_id_in_hand_is_never_thrown_away(
     assert wire.read_create(200, envelope(code, data, **root)) == accepted
 
 
-@pytest.mark.parametrize("code", [200, 0])
-@pytest.mark.parametrize(
-    "data", ["success", "OK", "12345", "https://a.test/12345678", "task 12345678", "x1" * 101]
-)
+@each("code", [200, 0])
+@each("data", ["success", "OK", "12345", "https://a.test/12345678", "task 12345678", "x1" * 101])
 def test_a_text_that_is_no_id_is_none(code: int, data: str) -> None:
     outcome = wire.read_create(200, envelope(code, data, msg="hm"))
     assert outcome == Unknown(reason=f"kie.ai answered code {code}: hm", message="hm")
@@ -230,8 +229,8 @@ def test_a_refusal_without_words_gets_some(body: bytes) -> None:
     assert wire.read_create(200, body) == expected
 
 
-@pytest.mark.parametrize("code", [200, 0, 404, 422])
-@pytest.mark.parametrize("data", [None, "", [], {}])
+@each("code", [200, 0, 404, 422])
+@each("data", [None, "", [], {}])
 def test_no_record_is_not_visible(code: int, data: object) -> None:
     assert wire.read_query(200, envelope(code, data)) == NotVisible()
 
@@ -263,8 +262,8 @@ def test_the_accounts_own_trouble_is_told_apart(code: int) -> None:
     assert wire.read_query(200, envelope(code, msg="no")) == expected
 
 
-@pytest.mark.parametrize("status", [200, 302, 401, 402, 403, 404, 422, 429, 500, 501, 503])
-@pytest.mark.parametrize("body", NO_ENVELOPES)
+@each("status", [200, 302, 401, 402, 403, 404, 422, 429, 500, 501, 503])
+@each("body", NO_ENVELOPES)
 def test_without_an_envelope_there_is_no_answer(status: int, body: bytes) -> None:
     reason = f"HTTP {status} without a kie.ai envelope"
     assert wire.read_query(status, body) == NoAnswer(reason=reason)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.outbound.guard import Guard
+from tests.each import each
 from tests.outbound.addresses import (
     AMBIGUOUS,
     CARRIED,
@@ -31,8 +32,8 @@ def test_a_forbidden_address_is_refused(kind: str, data: st.DataObject) -> None:
     assert GUARD.objection_to_address(address) is not None, address
 
 
-@pytest.mark.parametrize("carried", [*CARRIED, *AMBIGUOUS])
-@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.169.254", "100.100.100.200"])
+@each("carried", [*CARRIED, *AMBIGUOUS])
+@each("address", ["127.0.0.1", "169.254.169.254", "100.100.100.200"])
 def test_the_well_known_ones_in_every_disguise(address: str, carried: str) -> None:
     disguised = str({**CARRIED, **AMBIGUOUS}[carried](IPv4Address(address)))
     for spelled in (disguised, f"{disguised}%eth0", disguised.upper()):
@@ -44,8 +45,8 @@ def test_any_other_address_is_not(address: str) -> None:
     assert GUARD.objection_to_address(address) is None, address
 
 
-@pytest.mark.parametrize("carried", AMBIGUOUS)
-@pytest.mark.parametrize("address", ["8.8.8.8", "10.1.2.3", "192.168.200.7"])
+@each("carried", AMBIGUOUS)
+@each("address", ["8.8.8.8", "10.1.2.3", "192.168.200.7"])
 def test_behind_a_networks_own_translator(address: str, carried: str) -> None:
     assert GUARD.objection_to_address(str(AMBIGUOUS[carried](IPv4Address(address)))) is None
 
@@ -98,8 +99,8 @@ def test_a_forbidden_ipv6_host_is_refused_in_the_url(kind: str, data: st.DataObj
     assert GUARD.objection_to_url(f"https://[{address}]/hook") is not None, address
 
 
-@pytest.mark.parametrize("spelled", SPELLED)
-@pytest.mark.parametrize("address", ["8.8.8.8", "10.1.2.3"])
+@each("spelled", SPELLED)
+@each("address", ["8.8.8.8", "10.1.2.3"])
 def test_an_allowed_host_in_any_spelling_is_not(address: str, spelled: str) -> None:
     assert GUARD.objection_to_url(f"http://{SPELLED[spelled](IPv4Address(address))}/") is None
 
@@ -141,7 +142,7 @@ REFUSED_URLS = [
 ]
 
 
-@pytest.mark.parametrize(("url", "objection"), REFUSED_URLS)
+@each(("url", "objection"), REFUSED_URLS)
 def test_a_refused_url(url: str, objection: str) -> None:
     assert GUARD.objection_to_url(url) == objection
 

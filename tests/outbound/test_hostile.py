@@ -7,9 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
-
 from tests import memory
+from tests.each import each
 from tests.outbound.stage import Serve, pace, post, raw, request, sending
 
 PATIENCE = 0.4
@@ -115,7 +114,7 @@ RECEIVERS: Mapping[str, tuple[Serve, int | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", RECEIVERS)
+@each("name", RECEIVERS)
 async def test_a_hostile_receiver_is_bounded(name: str) -> None:
     serve, status = RECEIVERS[name]
     async with raw(serve) as port, sending(loopback=True, patience=PATIENCE) as sender:

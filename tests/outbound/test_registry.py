@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.outbound.guard import Guard, PrivateNetworks, meanings
 from app.outbound.registry import CLOSED, LINK_LOCAL, LOOPBACK, METADATA, NAT64, PRIVATE, within
+from tests.each import each
 
 OPEN = Guard(allow_loopback=False, blocked=())
 
@@ -29,7 +30,7 @@ SPECIAL = (
 ELSEWHERE = (*LOOPBACK, *LINK_LOCAL, *PRIVATE, *NAT64)
 
 
-@pytest.mark.parametrize("text", SPECIAL)
+@each("text", SPECIAL)
 def test_every_entry_of_the_registries_is_in_one_table(text: str) -> None:
     network = ip_network(text)
     tables = (*CLOSED, *ELSEWHERE)

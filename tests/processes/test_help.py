@@ -1,13 +1,14 @@
 """`--help` of every command: it works, says what the command needs, and shows how it is used."""
 
+import functools
 from collections.abc import Iterator
 
-import pytest
 import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
 from app.cli import app
+from tests.each import each
 
 SETTINGS = {
     "serve": (
@@ -81,13 +82,14 @@ def _walk(command: object, *path: str) -> Iterator[tuple[tuple[str, ...], object
 COMMANDS = list(_walk(typer.main.get_command(app)))
 
 
+@functools.cache
 def _help(path: tuple[str, ...]) -> str:
     shown = CliRunner().invoke(app, [*path, "--help"], prog_name="kie-gateway")
     assert shown.exit_code == 0, shown.output
     return shown.output
 
 
-@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(p) for p, _ in COMMANDS])
+@each(("path", "command"), COMMANDS)
 def test_help(path: tuple[str, ...], command: object) -> None:
     shown = _help(path)
 
@@ -98,7 +100,7 @@ def test_help(path: tuple[str, ...], command: object) -> None:
     assert "Usage: kie-gateway" in shown
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@each("name", SETTINGS)
 def test_help_names_the_settings(name: str) -> None:
     shown = _help(tuple(name.split()))
 

@@ -9,6 +9,7 @@ from simulator.chance import Plans, RandomFaults
 from simulator.choices import FAULT_RATES
 from simulator.faults import FAULTS
 from simulator.server import Options, create_app
+from tests.each import each
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Receiver, Simulator
 
@@ -133,7 +134,7 @@ async def test_a_request_comes_before_chance(simulator: Simulator) -> None:
     assert [row["faults"] for row in (await simulator.ledger())["data"]] == [["callback-late"], []]
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"",
@@ -161,7 +162,7 @@ async def test_refuses_rates_that_make_no_sense(simulator: Simulator, body: byte
     assert shown["set"] == {"callback-late": {"rate": 0.5}}
 
 
-@pytest.mark.parametrize(
+@each(
     "fault",
     [
         7,
@@ -176,7 +177,6 @@ async def test_refuses_rates_that_make_no_sense(simulator: Simulator, body: byte
         {"create-slow": {"second": 1}},
         {"create-slow": 1},
     ],
-    ids=repr,
 )
 async def test_refuses_requests_that_make_no_sense(simulator: Simulator, fault: object) -> None:
     response = await simulator.http.post("/simulator/next", json={"fault": fault})

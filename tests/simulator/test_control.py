@@ -1,6 +1,7 @@
 import pytest
 
 from simulator.server import Options
+from tests.each import each
 from tests.simulator.conftest import Simulate
 from tests.simulator.stage import Receiver, Simulator
 
@@ -199,7 +200,7 @@ async def test_an_id_can_be_given(simulator: Simulator, task_id: str) -> None:
     assert [row["taskId"] for row in (await simulator.ledger())["data"]] == [task_id] * 2
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         b"",
@@ -217,7 +218,6 @@ async def test_an_id_can_be_given(simulator: Simulator, task_id: str) -> None:
         b'{"taskId":""}',
         rb'{"taskId":"\ud800"}',
     ],
-    ids=lambda body: repr(body[:30]),
 )
 async def test_refuses_overrides_it_does_not_understand(simulator: Simulator, body: bytes) -> None:
     response = await simulator.http.post("/simulator/next", content=body)

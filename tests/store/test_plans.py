@@ -39,6 +39,7 @@ from app.store.tasks import (
     sweep,
 )
 from tests.database import with_database
+from tests.each import each
 from tests.store import needed
 from tests.store.explained import Work, plans
 from tests.store.stage import Sql, digest, limits, new_callback, new_task
@@ -278,7 +279,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("work", "indexes"), HOT.values(), ids=HOT.keys())
+@each(("work", "indexes"), HOT.values())
 async def test_a_hot_statement_goes_by_its_index(
     crowd: Database, work: Work, indexes: set[str]
 ) -> None:
@@ -325,6 +326,7 @@ EITHER_COUNTS = {
 FIRST_FOUND = {"next_chance": {"tasks"}}
 """One queued task is enough: where a third of all tasks wait, the first page has some."""
 OPEN = {
+    "tasks_parked",
     "tasks_queue",
     "tasks_queue_by_model",
     "tasks_queue_newest",
@@ -339,7 +341,7 @@ OPEN = {
 one that finds a client's tasks in one state, which may be `submitting`."""
 
 
-@pytest.mark.parametrize("name", LIMITED)
+@each("name", LIMITED)
 async def test_what_keeps_the_limits_reads_open_tasks_alone(crowd: Database, name: str) -> None:
     work, indexes = LIMITED[name]
     found = [node for plan in await plans(crowd, work) for node in plan]
@@ -453,7 +455,7 @@ async def test_every_index_is_named(crowd: Database) -> None:
         assert set(found.scalars()) == needed.NEEDED.keys()
 
 
-@pytest.mark.parametrize("index", needed.NEEDED)
+@each("index", needed.NEEDED)
 async def test_what_an_index_is_for_goes_by_it(crowd: Database, index: str) -> None:
     for name in needed.NEEDED[index]:
         found = await plans(crowd, STATEMENTS[name])

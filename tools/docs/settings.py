@@ -19,6 +19,7 @@ right one (`GATEWAY_SERVICE_*`, `GATEWAY_PORT` and `GATEWAY_PORT_*` are Kubernet
 - Database URLs are accepted as consoles print them: `postgres://`, `postgresql://` or
   `postgresql+asyncpg://`, `?sslmode=` and the like included. Parameters that only other drivers
   know, such as `channel_binding`, are left out.
+- Traces are set by OpenTelemetry's own variables (`OTEL_…`): [deploying.md](deploying.md#traces).
 
 {table}
 This page is made from the code: `make docs`.

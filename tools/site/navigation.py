@@ -10,14 +10,20 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         *("uploads.md", "migrating.md", "compat.md"),
     ),
     "Run it": (
-        *("deploying.md", "kubernetes.md", "running.md", "settings.md", "commands.md"),
-        *("operating.md", "metrics.md", "spending.md"),
+        *("deploying.md", "kubernetes.md", "running.md"),
+        *(
+            "settings.md",
+            "commands.md",
+            "operating.md",
+            "metrics.md",
+            "spending.md",
+        ),
         *("retention.md", "archive.md", "leaks.md", "threat-model.md", "SECURITY.md"),
         "CHANGELOG.md",
     ),
     "Change it": (
         *("CONTRIBUTING.md", "architecture.md", "promises.md", "simulator.md", "performance.md"),
-        *("releasing.md", "attacks.md", "fault-report.md", "database-events.md"),
+        *("attacks.md", "fault-report.md", "database-events.md", "releasing.md"),
     ),
 }
 """The pages that have a place; a new page that is not here comes last, under `More`."""

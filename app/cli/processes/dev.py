@@ -87,6 +87,7 @@ def _shown(stack: "Stack", file: Path) -> list[str]:
     body = json.dumps({"model": "google/nano-banana", "input": {"prompt": "a banana in space"}})
     ours = shlex.join(_command())
     return [
+        f"console        {stack.url}/console, with the key {stack.admin_key}",
         f"documentation  {stack.url}/docs",
         f"billed         {stack.simulator_url}/simulator/ledger",
         f"logs           {stack.logs}",

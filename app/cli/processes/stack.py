@@ -1,5 +1,6 @@
 """PostgreSQL, a stand-in kie.ai and the gateway on this machine, as `demo` and `dev` need them."""
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -36,6 +37,7 @@ class Stack:
     url: str
     simulator_url: str
     issued: Issued
+    admin_key: str
     data_dir: Path
     logs: Path
     processes: tuple[Process, ...]
@@ -78,7 +80,8 @@ def _stack(data_dir: Path, *, port: int, console: Console, failure_rate: float) 
         with console.status("starting the gateway"):
             gateway.until(lambda: is_ready(url))
         console.print(f"the gateway is up at {url}")
-        yield Stack(url, simulator_url, issued, data_dir, logs, (simulator, gateway))
+        admin_key = environment["GATEWAY_ADMIN_KEY"]
+        yield Stack(url, simulator_url, issued, admin_key, data_dir, logs, (simulator, gateway))
 
 
 def _port(port: int) -> int:
@@ -107,7 +110,8 @@ def _environment(data_dir: Path, url: str, simulator_url: str) -> dict[str, str]
     return {
         "GATEWAY_DATA_DIR": str(data_dir),
         "GATEWAY_PUBLIC_URL": url,
-        "GATEWAY_SECRET_KEYS": kept_secret(data_dir / "secret"),
+        "GATEWAY_SECRET_KEYS": json.dumps([kept_secret(data_dir / "secret")]),
+        "GATEWAY_ADMIN_KEY": kept_secret(data_dir / "admin-key"),
         "GATEWAY_KIE_API_KEY": "simulated",
         "GATEWAY_KIE_BASE_URL": simulator_url,
         "GATEWAY_KIE_UPLOAD_URL": simulator_url,

@@ -1,6 +1,5 @@
 """Our own commands as processes: started with a known environment, stopped gently."""
 
-import json
 import os
 import secrets
 import socket
@@ -105,8 +104,8 @@ def claimed_port(port: int) -> int:
 
 
 def kept_secret(path: Path) -> str:
-    """Return a settings value with one secret, made once: what it sealed must open next time."""
+    """Return a secret that is made once: what it sealed or opened, it must open next time."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(32))
-    return json.dumps([path.read_text().strip()])
+    return path.read_text().strip()

@@ -16,6 +16,7 @@ from app.services.clients.vault import Vault
 from app.services.services import Services
 from app.store.deliveries import attempts
 from app.wiring import wired
+from tests.each import each
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, SECRET, Gateway
 from tests.proxy import between
@@ -640,7 +641,7 @@ FORBIDDEN = [
 ]
 
 
-@pytest.mark.parametrize("url", FORBIDDEN)
+@each("url", FORBIDDEN)
 async def test_create_refuses_where_nothing_would_be_sent(
     url: str, start_gateway: StartGateway, upstream: Upstream, sql: Any
 ) -> None:

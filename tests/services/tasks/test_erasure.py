@@ -31,8 +31,8 @@ async def caller() -> AsyncIterator[Caller]:
 
 
 @pytest_asyncio.fixture
-async def gateway(start_gateway: StartGateway) -> Gateway:
-    return await start_gateway(delivery_allow_loopback=True)
+async def gateway(start_shared: StartGateway) -> Gateway:
+    return await start_shared(delivery_allow_loopback=True)
 
 
 @pytest_asyncio.fixture

@@ -14,6 +14,12 @@ from tests.gateway import Gateway
 from tests.upstream import Upstream, failed, refused, running, succeeded
 
 
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
+
+
 async def ask(services: Services, sql: Any) -> None:
     """Let the time of the next question come, and ask."""
     await sql.execute("UPDATE tasks SET due_at = now() WHERE due_at IS NOT NULL")

@@ -65,6 +65,12 @@ PAGE_FAILURE: Mapping[str, Any] = {
 }
 
 
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
+
+
 def _for(page: Mapping[str, Any], kie_task_id: str, **members: object) -> dict[str, Any]:
     return {**page, "data": {**page["data"], "taskId": kie_task_id, **members}}
 

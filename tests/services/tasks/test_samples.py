@@ -17,6 +17,12 @@ Seen = dict[str, Any]
 """Some of a task's fields."""
 
 
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
+
+
 def seen(state: str, **fields: object) -> Seen:
     return {
         "state": state,

@@ -20,6 +20,12 @@ from tests.upstream import Upstream, accepted, refused, succeeded
 Answer = Callable[[], Response]
 
 
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """One for all of these tests: they leave nothing in it but rows."""
+    return shared_gateway
+
+
 def says(code: int, message: str) -> Answer:
     return lambda: refused(code, message)
 

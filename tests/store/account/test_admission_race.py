@@ -140,12 +140,9 @@ async def put_all(sql: Sql) -> dict[UUID, int]:
     return weights
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    "given",
-    [
-        pytest.param(limits(creates=20, running=1000), marks=pytest.mark.long),
-        limits(creates=20, running=25),
-    ],
+    "given", [limits(creates=20, running=1000), limits(creates=20, running=25)]
 )
 async def test_many_admit_at_once_and_keep_every_limit(
     database: Database, sql: Sql, given: Limits

@@ -13,6 +13,7 @@ from app.domain.task import FINAL, State
 from app.store.account import admission, condition
 from app.store.account.standing import Standing, note_success, others_are_active, standing
 from app.store.engine import Database
+from tests.each import each
 from tests.store.stage import Sql, admit, around, limits, pass_time, put_client, put_queue, put_task
 
 BUSY, ACCOUNT = HoldReason.KIE_BUSY, HoldReason.KIE_ACCOUNT
@@ -66,8 +67,8 @@ async def now(sql: Sql) -> datetime:
 # -- the condition
 
 
-@pytest.mark.parametrize("lock", [True, False])
-@pytest.mark.parametrize(
+@each("lock", [True, False])
+@each(
     "kept",
     [
         FREE,

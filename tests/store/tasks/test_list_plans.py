@@ -16,6 +16,7 @@ from app.store.engine import Database
 from app.store.tasks import events, feed
 from app.store.tasks.lists import list_tasks
 from app.store.tasks.rows import read_finished
+from tests.each import each
 from tests.store.explained import Work, plans
 from tests.store.stage import Sql
 from tests.store.test_plans import SEED, TABLES
@@ -86,7 +87,7 @@ IN_ORDER: dict[str, tuple[Work, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("work", "indexes"), IN_ORDER.values(), ids=IN_ORDER.keys())
+@each(("work", "indexes"), IN_ORDER.values())
 async def test_it_goes_by_its_index_without_a_sort(
     crowd: Database, work: Work, indexes: set[str]
 ) -> None:
