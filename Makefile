@@ -18,12 +18,13 @@ help: ## show this
 
 setup: $(READY) ## install everything into .venv
 
+# Packages are compiled when they are first imported: most of them never are by `make demo`.
 $(READY): pyproject.toml requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	@echo "setup 1/3: a virtual environment in .venv"
 	@$(PYTHON) -m venv .venv
 	@echo "setup 2/3: the packages of requirements-dev.lock, by their hashes; this takes a minute or two"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@echo "setup 3/3: kie-gateway itself"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -97,7 +98,7 @@ $(SITE)/.ready: requirements-site.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	@echo "setup: the site's builder in $(SITE)"
 	@$(PYTHON) -m venv $(SITE)
-	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-site.lock
+	@$(SITE)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-site.lock
 	@touch $@
 
 lock: $(READY) ## resolve the dependencies anew
