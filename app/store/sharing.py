@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias
 
@@ -17,6 +17,16 @@ SENDER_WAITS = "its sender waits"
 ERRAND: ContextVar[Hashable] = ContextVar("errand", default=None)
 """What this code uses a connection for. Each errand has a line of its own: a callback, whose sender
 waits, does not come after a hundred tasks that are to be sent."""
+
+
+@contextmanager
+def errand(kind: Hashable) -> Iterator[None]:
+    """Use connections for an errand of this kind in the block."""
+    token = ERRAND.set(kind)
+    try:
+        yield
+    finally:
+        ERRAND.reset(token)
 
 
 class Turns:

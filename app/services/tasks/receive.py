@@ -22,7 +22,7 @@ from app.metrics import Metrics
 from app.services.consequences import Consequences
 from app.services.tasks.intake import Applied, Intake
 from app.store.engine import Connection
-from app.store.sharing import ERRAND, SENDER_WAITS
+from app.store.sharing import SENDER_WAITS, errand
 from app.store.tasks import rows
 from app.traces import Span, Step, Traces
 
@@ -92,8 +92,7 @@ class Receiver:
         kie.ai is asked. Raises `DatabaseUnavailableError` after `PATIENCE`, and `NotFoundError`
         where the URL has ended.
         """
-        ERRAND.set(SENDER_WAITS)
-        with self._traces.span(Step.CALLBACK) as span:
+        with errand(SENDER_WAITS), self._traces.span(Step.CALLBACK) as span:
             content = await apart(read_callback, body) if whole else CUT_OFF
             callback = self._statement(task_id, body, headers, content)
 

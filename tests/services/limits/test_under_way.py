@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Hashable
 from contextlib import ExitStack
+from contextvars import copy_context
 
 import pytest
 
 from app.domain.errors import OverloadedError
 from app.domain.load import Bounds, Load
-from app.services.limits.under_way import CURRENT, UnderWay, became, resting, take
+from app.services.limits.under_way import CURRENT, Place, UnderWay, became, resting, take
 
 NOISY, QUIET = "noisy", "quiet"
 
@@ -29,13 +30,16 @@ def test_what_has_ended_is_forgotten() -> None:
     assert under_way.of(NOISY) == under_way.total == Load()
 
 
+def _shows_its_key(place: Place) -> None:
+    CURRENT.set(place)
+    take(7)
+    became(QUIET)
+
+
 def test_a_request_becomes_its_clients() -> None:
     under_way, _ = counted()
     with under_way.request("127.0.0.1") as place:
-        token = CURRENT.set(place)
-        take(7)
-        became(QUIET)
-        CURRENT.reset(token)
+        copy_context().run(_shows_its_key, place)
         assert under_way.of("127.0.0.1") == Load()
         assert under_way.of(QUIET) == Load(requests=1, size=7)
     assert under_way.of(QUIET) == under_way.total == Load()
