@@ -154,7 +154,7 @@ class Database:
                 async with asyncio.timeout(_POOL_TIMEOUT):
                     await stack.enter_async_context(turns.turn(whose))
             except TimeoutError:
-                detail = "Your other requests keep the database busy. Send fewer at once."
+                detail = "The database is busy, and it was not your turn in time. Repeat it later."
                 raise OverloadedError(detail) from None
             yield
 
