@@ -878,7 +878,7 @@ SABOTAGES = (
         8,
         "any-form-will-do",
         "app/console/routing.py",
-        "    if request.method == \"POST\" and not session.made(given.get(\"form_token\", \"\")):\n",
+        """    if request.method == "POST" and not session.made(given.get("form_token", "")):\n""",
         "    if False:\n",
         ("tests/console/test_sessions.py::test_a_form_needs_the_token_of_its_session",),
     ),
