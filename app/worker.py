@@ -21,6 +21,9 @@ from app.services.tasks import numbering
 from app.services.tasks.submit import AT_ONCE
 from app.store.signals import ARCHIVE, DELIVER, ERASE, POLL, PROBE, QUEUE, ROOM, SWEEP, TASKS
 
+DEAF = 1.0
+"""Seconds at most in which nothing wakes a loop that broke: what does so would break it again."""
+
 MAX_SPREAD = 0.02
 """Seconds by which replicas are kept apart: more would leave the account's slots unused."""
 
@@ -154,8 +157,10 @@ async def _turning(loop: Loop, services: Services, shutdown: Shutdown) -> None:
                 _log_trouble(loop.name, tries, error)
             rest = loop.every if rest is None else min(rest, loop.every)
             if rest > 0 or tries > 0:
-                wait = _spread(rest + _pause(tries))
+                pause = _pause(tries)
+                wait = _spread(rest + pause)
                 health.beat(loop.name, rests=wait)
+                await asyncio.sleep(min(pause, DEAF))
                 await alarm.wait(wait)
 
 

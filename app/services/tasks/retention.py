@@ -20,8 +20,9 @@ from app.store.tasks import ageing, raw, tombstones
 BATCH = 100
 """Rows of the step's own table in one transaction."""
 
-REST = 1.5
-"""Seconds of rest for each second that a turn with more to do has taken."""
+REST = 20.0
+"""Seconds of rest for each second that a turn with more to do has taken: so fewer than one create
+in twenty meets a deletion, and their p95 stays (`python -m benchmarks.retention`)."""
 
 LEAST_REST = 0.05
 """Seconds."""
