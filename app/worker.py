@@ -158,10 +158,10 @@ async def _turning(loop: Loop, services: Services, shutdown: Shutdown) -> None:
             rest = loop.every if rest is None else min(rest, loop.every)
             if rest > 0 or tries > 0:
                 pause = _pause(tries)
-                wait = _spread(rest + pause)
+                deaf, wait = min(pause, DEAF), _spread(rest + pause)
                 health.beat(loop.name, rests=wait)
-                await asyncio.sleep(min(pause, DEAF))
-                await alarm.wait(wait)
+                await asyncio.sleep(deaf)
+                await alarm.wait(wait - deaf)
 
 
 async def _whole(loop: Loop, shutdown: Shutdown) -> float | None:

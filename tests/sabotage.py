@@ -715,6 +715,14 @@ SABOTAGES = (
     ),
     Sabotage(
         7,
+        "break-at-any-rate",
+        "app/worker.py",
+        "                await asyncio.sleep(deaf)\n",
+        "                await asyncio.sleep(0)\n",
+        ("tests/services/test_stuck_loops.py",),
+    ),
+    Sabotage(
+        7,
         "callbacks-come-last",
         "app/store/engine.py",
         "self._connections.turn(ERRAND.get())",

@@ -149,8 +149,8 @@ BETWEEN = {"ok": "accepted", "wrong": "wrong", "large": "large", "busy": "busy"}
 
 
 @each("row", SPREADS)
-@each("alone", [True, False])
-def test_the_account_is_held_where_a_trouble_is_spread(row: list[str], *, alone: bool) -> None:
+@each("one_client", [True, False])
+def test_the_account_is_held_where_a_trouble_is_spread(row: list[str], *, one_client: bool) -> None:
     *steps, if_alone, if_others = row
     clients = {"a": SHOP, "b": BLOG}
     condition = FREE
@@ -158,9 +158,9 @@ def test_the_account_is_held_where_a_trouble_is_spread(row: list[str], *, alone:
         client, _, model = step.partition("/")
         pair = Pair(client_id=clients.get(client, SHOP), model=model)
         outcome = OUTCOMES[BETWEEN.get(step, "unknown")]
-        after = condition_after(condition, outcome, pair, probed=True, alone=alone)
+        after = condition_after(condition, outcome, pair, probed=True, alone=one_client)
         condition = after or condition
-    whose = if_alone if alone else if_others
+    whose = if_alone if one_client else if_others
     if whose == "busy":
         assert (condition.hold_reason, condition.hold_client_id) == (BUSY, None)
         return

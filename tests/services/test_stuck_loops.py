@@ -162,6 +162,22 @@ async def test_a_loop_whose_turns_break_is_not_stuck(services: Services) -> None
         assert services.health.stuck() == frozenset()
 
 
+async def test_what_wakes_a_loop_does_not_break_it_at_any_rate(services: Services) -> None:
+    """Its pauses are 0.2 and 0.4 s at least, however often it is woken."""
+    clock = asyncio.get_running_loop().time
+    turned: list[float] = []
+
+    async def turn() -> None:
+        turned.append(clock())
+        services.signals.announce(POLL)
+        raise ConnectionError
+
+    async with at_work(services, [Loop(name="poll", turn=turn, every=0, topics=(POLL,))]):
+        await another(lambda: len(turned))
+        await another(lambda: len(turned))
+    assert turned[2] - turned[0] >= 0.6
+
+
 def test_it_is_stuck_after_the_bound_and_not_at_it(services: Services) -> None:
     clock = Clock()
     health = Health(services.health._database, clock, Limits())

@@ -21,8 +21,8 @@ BATCH = 100
 """Rows of the step's own table in one transaction."""
 
 REST = 20.0
-"""Seconds of rest for each second that a turn with more to do has taken: so fewer than one create
-in twenty meets a deletion, and their p95 stays (`python -m benchmarks.retention`)."""
+"""Seconds of rest for each second that a turn with more to do has taken: so it deletes for
+less than a twentieth of the time (`python -m benchmarks.retention`)."""
 
 LEAST_REST = 0.05
 """Seconds."""
