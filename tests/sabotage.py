@@ -717,8 +717,8 @@ SABOTAGES = (
         7,
         "break-at-any-rate",
         "app/worker.py",
-        "                await asyncio.sleep(deaf)\n",
-        "                await asyncio.sleep(0)\n",
+        "deaf, wait = min(pause, DEAF), _spread",
+        "deaf, wait = 0.0, _spread",
         ("tests/services/test_stuck_loops.py",),
     ),
     Sabotage(

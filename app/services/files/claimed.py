@@ -83,8 +83,12 @@ class Claimed:
 
     async def ended(self) -> None:
         """Wait until nothing is under way."""
-        while self._held:
-            await asyncio.wait([task for _, task in self._held.values()])
+        while True:
+            async with self._claiming:  # what is being claimed is begun first
+                tasks = [task for _, task in self._held.values()]
+            if not tasks:
+                return
+            await asyncio.wait(tasks)
 
     async def _carried(self, due: DueArtifact) -> None:
         try:
