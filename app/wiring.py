@@ -65,6 +65,7 @@ from app.services.spend.usage import Usage
 from app.services.tasks.bulk import Bulk
 from app.services.tasks.commands import Commands
 from app.services.tasks.create import Creates
+from app.services.tasks.crowd import Crowd
 from app.services.tasks.erasure import Erasure
 from app.services.tasks.events import Feed
 from app.services.tasks.inputs import Inputs
@@ -279,8 +280,8 @@ def build(
         lifecycle=lifecycle,
         intake=intake,
         creates=Creates(
-            *(for_callers, submitter, inputs, guard, policy, new_id),
-            *(Spending(metrics), metrics, traces),
+            *(for_callers, submitter, Crowd(intake, submitter, new_id), inputs, guard, policy),
+            *(new_id, Spending(metrics), metrics, traces),
         ),
         submitter=submitter,
         receiver=Receiver(

@@ -26,6 +26,7 @@ from app.services.account.admission import Claim
 from app.services.consequences import Consequences
 from app.services.limits.refusals import LimitRefusals
 from app.services.spend.spending import Spending
+from app.services.tasks.crowd import Crowd, Joined
 from app.services.tasks.inputs import Inputs
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.line import Place
@@ -83,6 +84,7 @@ class Creates:
         self,
         lifecycle: Lifecycle,
         submitter: Submitter,
+        crowd: Crowd,
         inputs: Inputs,
         guard: Guard,
         policy: Policy,
@@ -94,6 +96,7 @@ class Creates:
         self._traces = traces
         self._lifecycle = lifecycle
         self._submitter = submitter
+        self._crowd = crowd
         self._inputs = inputs
         self._guard = guard
         self._spending = spending
@@ -149,17 +152,18 @@ class Creates:
             )
             raise IdempotencyKeyReusedError(detail)
         # Others' too: they wait for nobody.
-        sent = self._submitter.send(admitted.claimed, claim, awaited=new.id)
-        if admitted.held_back:
-            await self._release(new)
+        sent = self._submitter.send(admitted.claimed, claim, awaited=[new.id])
+        joined = Joined(admitted.held_back, sent.get(new.id))
         if admitted.its_turn:
             with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
-                sent |= await self._submitter.admit(wanted=new.id)
+                joined = await self._crowd.admit(new.id, is_held=admitted.held_back)
+        if joined.is_held:
+            await self._release(new)
         return Created(
             id=admitted.stored.id,
             snapshot=admitted.snapshot,
             replayed=admitted.stored.id != new.id,
-            submission=sent.get(new.id),
+            submission=joined.sending,
         )
 
     def _require_allowed(self, draft: Draft, hosts: Sequence[str] | None) -> None:
@@ -219,27 +223,30 @@ class Creates:
         All are found out before the admission: the account's lock is held for it and for nothing
         else.
         """
-        stored = await storing.insert_task(connection, new)
+        is_crowded = place.is_crowded
+        held_back = new.idempotency_key is None and is_crowded
+        stored = await storing.insert_task(connection, new, held=held_back)
         if stored.row is not None:
             self._require_allowed(new.draft, stored.row.webhook_hosts)
             await _require_unused(connection, new)
             if files:
                 await self._inputs.require(connection, new.client_id, files)
         claimed: Sequence[ClaimedTask] = []
-        its_turn = held_back = False
+        its_turn = False
         if stored.id == new.id:
             wait = await self._look_ahead(connection, new, refuse=stored.inserted)
             if stored.reserve is not None:
                 await self._spending.require(connection, new.client_id, new.id, stored.reserve)
-            await place.come()
-            claimed = await self._submitter.claim(connection, claim)
+            if not (is_crowded and stored.inserted):
+                await place.come()
+                claimed = await self._submitter.claim(connection, claim)
+                held_back = new.idempotency_key is None and not _is_among(claimed, new.id)
+                if held_back:
+                    await storing.hold_back(connection, new.id)
             consequences.wake(new.id)
             if not _is_among(claimed, new.id):
                 its_turn = wait == 0
-                held_back = new.idempotency_key is None
                 consequences.wake(QUEUE)
-            if held_back:
-                await storing.hold_back(connection, new.id)
         return _Admitted(
             stored=stored,
             snapshot=await _snapshot(connection, new, stored, claimed),

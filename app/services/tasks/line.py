@@ -1,8 +1,8 @@
 """The line of a process's admissions: they go one after the other, as each locks the account.
 
-Who finds the account locked stores its task and admits it in a transaction of its own: seven
-statements more, and a task that all others count as queued. Under load that were most creates, so
-the few that come next wait within their transaction, which saves the second one.
+The few that come next wait within their transaction. Where more come than that, each stores its
+task and leaves the line, and one admits for all of them afterwards (see `crowd`): so the more there
+are, the fewer admissions there are for each.
 """
 
 import asyncio
@@ -23,9 +23,14 @@ class Place:
         self._line = line
         self._has_turn = False
 
+    @property
+    def is_crowded(self) -> bool:
+        """As many wait already as may."""
+        return not self._has_turn and self._line.waiting >= NEXT
+
     async def come(self) -> None:
         """Wait for the turn, where few do, and not for long; go on without it else."""
-        if self._has_turn or self._line.waiting >= NEXT:
+        if self._has_turn or self.is_crowded:
             return
         self._line.waiting += 1
         try:

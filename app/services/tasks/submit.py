@@ -1,6 +1,6 @@
 """Sending queued tasks to kie.ai: claimed, sent once, recorded whatever happens."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TypeAlias
@@ -105,17 +105,13 @@ class Submitter:
         limit: int = AT_ONCE,
         *,
         patience: float = ADMIT_PATIENCE,
-        wanted: UUID | None = None,
     ) -> dict[UUID, Sending]:
         """Claim the tasks whose turn it is and start their sending; returns it by task.
 
-        Nothing is done where the `wanted` one is under way by then: who was before in line took it.
         Raises `DatabaseUnavailableError`.
         """
-        await self._turn_to_admit(patience)
+        await self.turn_to_admit(patience)
         try:
-            if wanted is not None and wanted in self._sending:
-                return {wanted: self._sending[wanted]}
             async with self.recovered(claim := Claim(self._new_id())):
                 claimed = await self._intake.run(
                     lambda connection, _: self.claim(connection, claim, limit=limit, wait=True),
@@ -125,10 +121,11 @@ class Submitter:
             self.line.end()
         return self.send(claimed, claim)
 
-    async def _turn_to_admit(self, patience: float) -> None:
+    async def turn_to_admit(self, patience: float) -> None:
         """Wait here, not with a connection in hand: a hundred creates at once would take them all.
 
-        Raises `DatabaseUnavailableError` after `patience` seconds.
+        Who has the turn ends it (see `Line.end`). Raises `DatabaseUnavailableError` after
+        `patience` seconds.
         """
         try:
             await self.line.begin(patience)
@@ -183,17 +180,17 @@ class Submitter:
         return 0 if self._stopped else max(0, limit - len(self._in_flight))
 
     def send(
-        self, claimed: Sequence[ClaimedTask], claim: Claim, *, awaited: UUID | None = None
+        self, claimed: Sequence[ClaimedTask], claim: Claim, *, awaited: Collection[UUID] = ()
     ) -> dict[UUID, Sending]:
         """Start the sending of tasks whose claim is committed; returns it by task.
 
-        `awaited`: somebody waits for what becomes of this one.
+        `awaited`: somebody waits for what becomes of these.
         """
         if claimed:
             self._admission.committed(claim)
         started: dict[UUID, Sending] = {
             task.id: self._in_flight.start(
-                self._send(task, claim, awaited=task.id == awaited), f"submit {task.id}"
+                self._send(task, claim, awaited=task.id in awaited), f"submit {task.id}"
             )
             for task in claimed
         }

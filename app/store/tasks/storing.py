@@ -7,7 +7,21 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Executable, Text, bindparam, cast, func, null, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    Executable,
+    Text,
+    Uuid,
+    bindparam,
+    case,
+    cast,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -86,7 +100,7 @@ def _insert_new() -> Executable:
             idempotency_key=bindparam("idempotency_key"),
             fingerprint=bindparam("fingerprint"),
             dialect=bindparam("dialect"),
-            due_at=NOW,
+            due_at=case((bindparam("held", type_=Boolean), null()), else_=NOW),
             submit_by=later("submit_within"),
             reserved=RESERVED,
             traceparent=bindparam("traceparent"),
@@ -117,11 +131,16 @@ _FIND_STORED = select(Task.id, Task.fingerprint).where(
 )
 
 
-async def insert_task(connection: AsyncConnection, new: NewTask) -> StoredTask:
-    """Store `new` unless its id or its client's idempotency key is there already."""
+async def insert_task(
+    connection: AsyncConnection, new: NewTask, *, held: bool = False
+) -> StoredTask:
+    """Store `new` unless its id or its client's idempotency key is there already.
+
+    `held`: as `hold_back` leaves it.
+    """
     values: dict[str, Any] = {name: getattr(new.draft, name) for name in new.draft.__slots__}
     values |= {name: getattr(new, name) for name in new.__slots__ if name != "draft"}
-    inserted = await _INSERT.one_or_none(connection, values)
+    inserted = await _INSERT.one_or_none(connection, {**values, "held": held})
     if inserted is not None:
         found = Inserted(*inserted)
         cost = Reserve(at=found.created_at, model=new.draft.model, credits=found.reserved)
@@ -167,6 +186,23 @@ async def release(connection: AsyncConnection, task_id: UUID) -> bool:
     if await connection.scalar(_RELEASE, held) is not None:
         return True
     return not await connection.scalar(_IS_WITHDRAWN, held)
+
+
+_RELEASE_ALL = Prepared(
+    update(Task)
+    .where(
+        Task.id == func.any(bindparam("ids", type_=ARRAY(Uuid))),
+        Task.state == state_literal(State.QUEUED),
+        Task.due_at.is_(None),
+    )
+    .values(due_at=NOW)
+    .returning(Task.id)
+)
+
+
+async def release_all(connection: AsyncConnection, ids: Sequence[UUID]) -> set[UUID]:
+    """Let any process send these tasks in their turn; returns those that were held till now."""
+    return {row.id for row in await _RELEASE_ALL.all(connection, {"ids": ids})}
 
 
 def as_stored(new: NewTask, inserted: Inserted) -> dict[str, Any]:
