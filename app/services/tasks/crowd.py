@@ -53,12 +53,20 @@ class Crowd:
         try:
             if task_id in self._waiting:
                 together, self._waiting = self._waiting, {}
-                await self._admit(together)
+                await self._admit(self._left(together))
         finally:
             self._submitter.line.end()
         return joined
 
+    def _left(self, together: Mapping[UUID, Joined]) -> Mapping[UUID, Joined]:
+        """Leave out what was admitted meanwhile: it was stored, and not held."""
+        for task_id, joined in together.items():
+            joined.sending = self._submitter.sending(task_id)
+        return {task_id: joined for task_id, joined in together.items() if joined.sending is None}
+
     async def _admit(self, together: Mapping[UUID, Joined]) -> None:
+        if not together:
+            return
         claim = Claim(self._new_id())
         held = [task_id for task_id, joined in together.items() if joined.is_held]
 

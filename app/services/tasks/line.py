@@ -7,10 +7,10 @@ are, the fewer admissions there are for each.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 NEXT = 4
-"""Transactions that wait in line at most."""
+"""Transactions that have a place in line at most, beside the one that has its turn."""
 
 PATIENCE = 1.0
 """Seconds that they wait."""
@@ -19,27 +19,19 @@ PATIENCE = 1.0
 class Place:
     """A transaction's place in line; it has its turn until it has ended, committed or not."""
 
-    def __init__(self, line: "Line") -> None:
+    def __init__(self, line: "Line", *, is_crowded: bool) -> None:
         self._line = line
         self._has_turn = False
-
-    @property
-    def is_crowded(self) -> bool:
-        """As many wait already as may."""
-        return not self._has_turn and self._line.waiting >= NEXT
+        self.is_crowded = is_crowded
+        """So many are before it that it should not wait."""
 
     async def come(self) -> None:
-        """Wait for the turn, where few do, and not for long; go on without it else."""
-        if self._has_turn or self.is_crowded:
+        """Wait for the turn, but not for long; go on without it then."""
+        if self._has_turn:
             return
-        self._line.waiting += 1
-        try:
+        with suppress(TimeoutError):
             await self._line.begin(PATIENCE)
-        except TimeoutError:
-            return
-        finally:
-            self._line.waiting -= 1
-        self._has_turn = True
+            self._has_turn = True
 
     def leave(self) -> None:
         if self._has_turn:
@@ -52,8 +44,7 @@ class Line:
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
-        self.waiting = 0
-        """Transactions that wait for their turn."""
+        self._lent = 0
 
     async def begin(self, patience: float) -> None:
         """Wait for the turn; raises `TimeoutError` after `patience` seconds."""
@@ -66,8 +57,10 @@ class Line:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Place]:
         """Lend a place to what is about to begin a transaction."""
-        place = Place(self)
+        place = Place(self, is_crowded=self._lent > NEXT)
+        self._lent += 1
         try:
             yield place
         finally:
+            self._lent -= 1
             place.leave()

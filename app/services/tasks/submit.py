@@ -197,6 +197,10 @@ class Submitter:
         self._sending |= started
         return started
 
+    def sending(self, task_id: UUID) -> Sending | None:
+        """Return the sending of a task that is under way."""
+        return self._sending.get(task_id)
+
     async def drain(self) -> None:
         """Wait until every sending that was started has recorded its outcome."""
         await self._in_flight.drain()
