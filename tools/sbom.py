@@ -16,6 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
+EXTRAS = ("archive",)
+"""What the lock file has beside what is always needed, as `make lock` resolves it."""
 OUTPUT = ROOT / "build" / "sbom.cdx.json"
 
 Packages = Mapping[tuple[str, str], frozenset[str]]
@@ -78,11 +80,13 @@ def compare(lock: Packages, sbom: Packages) -> None:
 def made(lock: Packages) -> dict[str, Any]:
     """Have uv describe the project with the lock's versions; raises `SbomError`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *(one for extra in EXTRAS for one in extras[extra])]
     pins = [f"{name}=={version}" for name, version in lock]
     filled = _PROJECT.format(
         version=json.dumps(project["version"]),
         python=json.dumps(project["requires-python"]),
-        dependencies=json.dumps(project["dependencies"]),
+        dependencies=json.dumps(needed),
         pins=json.dumps(pins),
     )
     with tempfile.TemporaryDirectory(prefix="kie-gateway-sbom-") as folder:

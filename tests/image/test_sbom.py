@@ -1,8 +1,10 @@
 """What the SBOM says is what the lock file installs."""
 
+import re
+
 import pytest
 
-from tools.sbom import LOCK, SbomError, compare, described, locked
+from tools.sbom import EXTRAS, LOCK, ROOT, SbomError, compare, described, locked
 
 HASH, OTHER = "a" * 64, "b" * 64
 ONE = {("one", "1.0"): frozenset({HASH, OTHER})}
@@ -36,3 +38,9 @@ def test_a_description_of_the_same_files_passes() -> None:
 def test_what_differs_is_named(sbom: dict[tuple[str, str], frozenset[str]], said: str) -> None:
     with pytest.raises(SbomError, match=said):
         compare(ONE, sbom)
+
+
+def test_it_describes_the_extras_that_the_lock_file_has() -> None:
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    (resolved,) = (line for line in lines if f"-o {LOCK.name} " in line)
+    assert tuple(re.findall(r"--extra (\w+)", resolved)) == EXTRAS
