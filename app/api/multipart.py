@@ -210,6 +210,19 @@ def is_form(request: Request) -> bool:
     return _media_type(request) == "multipart/form-data"
 
 
+_FILES = ("image/", "video/", "audio/", "multipart/", "application/octet-stream", "application/pdf")
+
+
+def refuse_a_file_as_body(request: Request) -> None:
+    """Raise `MalformedMultipartError` for a body that is a file, where a form or JSON may come."""
+    if _media_type(request).startswith(_FILES):
+        detail = (
+            f"The file came as the whole body: send it as a form, as `curl -F {FILE}=@a.png` does, "
+            "or JSON with a `url`."
+        )
+        raise MalformedMultipartError(detail)
+
+
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
