@@ -51,6 +51,9 @@ async def read_json(request: Request, limits: ApiSettings) -> object:
         raise TooManyValuesError(detail, [Flaw("", reason)]) from None
     except UnreadableDocumentError as error:
         detail = f"The body is not usable JSON: {error.reason}."
+        coding = request.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            detail += " It says that it is compressed (Content-Encoding): send it as it is."
         flaw = Flaw(error.pointer[:MAX_POINTER], error.reason)
         raise MalformedBodyError(detail, [flaw]) from None
 

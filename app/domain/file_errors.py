@@ -72,7 +72,7 @@ class RangeNotSatisfiableError(GatewayError):
     code = "range_not_satisfiable"
     title = "The file has no such bytes"
 
-    def __init__(self, detail: str, *, size: int) -> None:
+    def __init__(self, detail: str, *, size: int = 0) -> None:
         super().__init__(detail)
         self.size = size
         """Bytes that it has."""

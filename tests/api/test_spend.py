@@ -161,7 +161,8 @@ async def test_usage_as_json_and_as_csv(place: Place) -> None:
 async def test_no_value_and_the_empty_one_are_two_groups(place: Place) -> None:
     for metadata in ({"team": ""}, {}, {"team": "x"}):
         await place.ended(1, metadata=metadata)
-    found, cursor = [], ""
+    found: list[str | None] = []
+    cursor: str | None = ""
     while cursor is not None:
         page = await place.get(f"/v1/usage?group_by=metadata.team&limit=1{cursor}")
         found += [row["metadata.team"] for row in page["data"]]
