@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from app.api.deps import CallerDep, OperatorDep, ServicesDep
-from app.api.schemas.bodies import Body, validated
+from app.api.schemas.bodies import MAX_POINTER, Body, validated
 from app.domain import exact_json
 from app.domain.errors import BodyTooLargeError, Flaw, MalformedBodyError, TooManyValuesError
 from app.domain.exact_json import UnreadableDocumentError, parse
@@ -51,7 +51,11 @@ async def read_json(request: Request, limits: ApiSettings) -> object:
         raise TooManyValuesError(detail, [Flaw("", reason)]) from None
     except UnreadableDocumentError as error:
         detail = f"The body is not usable JSON: {error.reason}."
-        raise MalformedBodyError(detail, [Flaw(error.pointer, error.reason)]) from None
+        coding = request.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            detail += " It says that it is compressed (Content-Encoding): send it as it is."
+        flaw = Flaw(error.pointer[:MAX_POINTER], error.reason)
+        raise MalformedBodyError(detail, [flaw]) from None
 
 
 async def limited_body(request: Request, limit: int) -> bytes:

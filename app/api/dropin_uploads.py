@@ -73,7 +73,7 @@ async def upload_kie_file(services: ServicesDep, caller: CallerDep, request: Req
     """Upload a file as a form; the fields may come before or behind it."""
     with services.limits.holding(caller, Held.UPLOAD):
         take_time(request)
-        form = FileForm(request, fields=FIELDS)
+        form = FileForm(request, fields=FIELDS, strict=False)
         async with services.uploads.arriving():
             part = await form.file()
         wishes = Wishes(members=form.fields)

@@ -132,6 +132,8 @@ def refusal(scope: Scope, error: GatewayError) -> Response:
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     if isinstance(error, errors.BudgetExceededError) and error.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if isinstance(error, file_errors.RangeNotSatisfiableError):
+        response.headers["Content-Range"] = f"bytes */{error.size}"
     return response
 
 

@@ -12,6 +12,7 @@ from app.api.deps import ClientDep, ServicesDep, needs
 from app.api.openapi import refusals
 from app.api.parameters import only_known_parameters
 from app.domain.access import Scope
+from app.domain.errors import TaskErasedError
 from app.domain.file_errors import RangeNotSatisfiableError
 from app.domain.files import DISPOSITION, EXTENSIONS, UNKNOWN_EXTENSION
 from app.services.files.handout import Handed
@@ -39,7 +40,7 @@ Number = Annotated[int, Path(ge=1, le=1_000_000, description="The file's `n`.")]
             "content": {"application/octet-stream": {"schema": {"type": "string"}}},
         },
         302: {"description": "To a URL of the object store that is good for 15 minutes."},
-        **refusals(401, 403, 404, 409, 416, 422, 429, 503),
+        **refusals(*(401, 403, 404, 409, 410, 416, 422, 429, 503), as_in={410: TaskErasedError}),
     },
 )
 @needs(Scope.TASKS_READ)
@@ -51,6 +52,7 @@ async def read_artifact(
     range_: Annotated[
         str | None, Header(alias="Range", description="One range of bytes (RFC 9110, 14.2).")
     ] = None,
+    if_range: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Return a file of the task's result, also after kie.ai has deleted it.
 
@@ -61,44 +63,45 @@ async def read_artifact(
     if handed.link is not None:
         return Response(status_code=302, headers={"Location": handed.link, **GUARDED})
     size = handed.kept.bytes or 0
-    start, end = _wanted(range_, size)
-    whole = (start, end) == (0, size)
-    found = await services.handout.read(handed.name, start, None if whole else end)
+    etag = f'"{(handed.kept.sha256 or b"").hex()}"'
+    wanted = _wanted(range_ if if_range in (None, etag) else None, size)
+    start, end = wanted or (0, size)
+    found = await services.handout.read(handed.name, start, end if wanted else None)
     headers = {
         **GUARDED,
         "Content-Disposition": f'{DISPOSITION}; filename="{_file_name(handed)}"',
         "Content-Length": str(found.end - found.start),
         "Accept-Ranges": "bytes",
-        "ETag": f'"{(handed.kept.sha256 or b"").hex()}"',
+        "ETag": etag,
     }
-    if not whole:
+    if wanted:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return StreamingResponse(
         found.chunks,
-        status_code=200 if whole else 206,
+        status_code=206 if wanted else 200,
         headers=headers,
         media_type=handed.content_type,
     )
 
 
-def _wanted(said: str | None, size: int) -> tuple[int, int]:
-    """Read a range as the bytes from, and up to; what is none counts as the whole (RFC 9110).
+def _wanted(said: str | None, size: int) -> tuple[int, int] | None:
+    """Read a range as the bytes from, and up to; None: it is none, and the whole is meant.
 
     Raises `RangeNotSatisfiableError` for one that the file does not reach.
     """
     found = _RANGE.fullmatch((said or "").strip())
     if found is None:
-        return 0, size
+        return None
     first, last, of_end = found.groups()
     if of_end is not None:
         start, end = max(0, size - int(of_end)), size
     else:
         start, end = int(first), size if last is None else min(int(last) + 1, size)
     if last is not None and int(last) < int(first):
-        return 0, size
+        return None
     if start >= end:
         detail = f"The file has {size} bytes, and the Range begins behind them."
-        raise RangeNotSatisfiableError(detail)
+        raise RangeNotSatisfiableError(detail, size=size)
     return start, end
 
 

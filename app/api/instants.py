@@ -6,10 +6,8 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BeforeValidator
 
+from app.domain.days import YEARS
 from app.domain.errors import bad_parameter
-
-YEARS = range(1970, 9999)
-"""What Python and PostgreSQL can both convert."""
 
 WANTED = "should say its zone and a year we know, such as 2026-08-01T12:00:00Z"
 

@@ -9,8 +9,9 @@ from app.api.deps import ClientDep, OperatorDep, ServicesDep, needs
 from app.api.openapi import refusals
 from app.api.parameters import only_known_admin_parameters, only_known_parameters
 from app.api.schemas.models import ModelList, ReconciliationList
-from app.api.spend import Day, read_day
+from app.api.spend import Day
 from app.domain.access import Role, Scope
+from app.domain.days import read_day
 
 router = APIRouter(prefix="/v1", tags=["spend"], dependencies=[Depends(only_known_parameters)])
 admin = APIRouter(

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -50,13 +51,15 @@ _END = object()
 class FileForm:
     """A form of which one part is the file; the fields are known once all of it was read."""
 
-    def __init__(self, request: Request, *, fields: Collection[str]) -> None:
-        """`fields`: the names of the other parts that may come."""
+    def __init__(self, request: Request, *, fields: Collection[str], strict: bool = True) -> None:
+        """`fields`: the parts that count beside it; `strict`: no others, and none behind it."""
+        self._strict = strict
         self._stream = request.stream()
         self._allowed = fields
         self._events: deque[_Head | bytes | object] = deque()
         self._parser = MultipartParser(_boundary(request), _Listener(self._events).callbacks())
         self._ended = False
+        self._is_behind = False
         self._spare = 0
         self._begun: _Head | None = None
         self.fields: dict[str, str] = {}
@@ -78,6 +81,7 @@ class FileForm:
         while (event := await self._next()) is not _END:
             if isinstance(event, bytes):
                 yield event
+        self._is_behind = True
         if await self._up_to_a_file() is not None:
             raise _one_file()
 
@@ -96,13 +100,18 @@ class FileForm:
 
     async def _field(self, head: _Head) -> None:
         name = head.name
-        if name not in self._allowed or head.file_name is not None:
+        is_known = name in self._allowed
+        if head.file_name is not None or not (is_known or not self._strict):
             raise bad_member(pointer(name[:100]), "is no part of this form")
+        if self._strict and self._is_behind:
+            raise bad_member(pointer(name), "should come before the file")
         value = bytearray()
         while (event := await self._next()) is not _END:
             value += event if isinstance(event, bytes) else b""
             if len(value) > MAX_VALUE:
-                raise bad_member(pointer(name), f"may have {MAX_VALUE} bytes")
+                raise bad_member(pointer(name[:100]), f"may have {MAX_VALUE} bytes")
+        if not is_known:
+            return
         if name in self.fields or len(self.fields) >= MAX_FIELDS:
             raise bad_member(pointer(name), "comes twice")
         self.fields[name] = value.decode("utf-8", "replace").replace("\0", "\ufffd")
@@ -192,7 +201,7 @@ class _Listener:
             detail = "A part of the form is encoded: send it as it is."
             raise MalformedMultipartError(detail)
         declared = self._headers.get(b"content-type")
-        named = options.get(b"filename")
+        named = options.get(b"filename", _extended(self._headers[b"content-disposition"]))
         self._events.append(
             _Head(
                 name=options[b"name"].decode("utf-8", "replace"),
@@ -205,9 +214,31 @@ class _Listener:
         self._events.append(data[start:end])
 
 
+_EXTENDED = re.compile(rb";\s*filename\*=utf-8'[^';]*'([^;\s]+)", re.IGNORECASE)
+
+
+def _extended(disposition: bytes) -> bytes | None:
+    """Return a file name as RFC 8187 has it: RFC 7578 forbids it, and urllib3 1 sends no other."""
+    found = _EXTENDED.search(disposition)
+    return None if found is None else unquote_to_bytes(found[1])
+
+
 def is_form(request: Request) -> bool:
     """Tell whether the body says that it is a form with files."""
     return _media_type(request) == "multipart/form-data"
+
+
+_FILES = ("image/", "video/", "audio/", "multipart/", "application/octet-stream", "application/pdf")
+
+
+def refuse_a_file_as_body(request: Request) -> None:
+    """Raise `MalformedMultipartError` for a body that is a file, where a form or JSON may come."""
+    if _media_type(request).startswith(_FILES):
+        detail = (
+            f"The file came as the whole body: send it as a form, as `curl -F {FILE}=@a.png` does, "
+            "or JSON with a `url`."
+        )
+        raise MalformedMultipartError(detail)
 
 
 def _media_type(request: Request) -> str:

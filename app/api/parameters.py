@@ -147,6 +147,7 @@ MAX_KEY = 255
 
 
 async def idempotency_key(
+    request: Request,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -158,6 +159,9 @@ async def idempotency_key(
     """Check the key; raises `InvalidIdempotencyKeyError`."""
     if idempotency_key is None:
         return None
+    if len(set(request.headers.getlist("idempotency-key"))) > 1:
+        detail = "There are several Idempotency-Keys: send one, or nobody knows which one counts."
+        raise InvalidIdempotencyKeyError(detail)
     if 1 <= len(idempotency_key) <= MAX_KEY and all(" " <= c <= "~" for c in idempotency_key):
         return idempotency_key
     detail = (

@@ -1,8 +1,9 @@
 """What was spent, and what may be spent: a client's own, and of all clients for operators."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -22,7 +23,7 @@ from app.api.schemas.spend import (
     UsageList,
 )
 from app.domain.access import Role, Scope
-from app.domain.errors import bad_parameter
+from app.domain.days import read_day
 from app.domain.spend import Period, checked_budget
 from app.domain.usage import MAX_GROUPS, USUAL_GROUPS, Group, Wanted, wanted
 from app.services.spend.usage import ALL_GROUPS, OWN_GROUPS, UsagePage, table
@@ -227,19 +228,7 @@ async def clear_client_budget(
     return Response(status_code=204)
 
 
-# -- reading days, writing answers
-
-
-def read_day(name: str, text: str | None) -> date | None:
-    """Read a parameter; raises `InvalidRequestError`."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text.upper())
-    except ValueError:
-        trouble = "should be a day, such as 2026-08-01"
-        raise bad_parameter(name, trouble) from None
-    return (found.astimezone(UTC) if found.tzinfo else found).date()
+# -- writing answers
 
 
 def _answer(request: Request, page: UsagePage) -> Response:
@@ -251,7 +240,17 @@ def _answer(request: Request, page: UsagePage) -> Response:
 
 
 def _prefers_csv(accept: str) -> bool:
-    """Tell whether CSV is the first of the two that is named; nobody's browser names it."""
-    kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
-    known = [kind for kind in kinds if kind in (CSV, "application/json")]
-    return known[:1] == [CSV]
+    """Tell whether CSV is preferred to JSON, or named first; nobody's browser names it."""
+    weights: dict[str, float] = {}
+    for kind in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in kind.split(";"))
+        if name in (CSV, "application/json"):
+            weights.setdefault(name, _weight(parameters))
+    best = max(weights, key=lambda name: weights[name], default=None)
+    return best == CSV and weights[CSV] > 0
+
+
+def _weight(parameters: Sequence[str]) -> float:
+    """Return how much a kind is wanted, 0 to 1 (RFC 9110 section 12.4.2)."""
+    found = (re.fullmatch(r"q=([01](?:\.\d{0,3})?)", one) for one in parameters)
+    return next((float(one[1]) for one in found if one), 1.0)

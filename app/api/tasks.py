@@ -118,6 +118,10 @@ async def list_tasks(
     fail_class: Annotated[
         FailClass | None, Query(description="Failures of this kind only.")
     ] = None,
+    retryable: Annotated[
+        bool | None,
+        Query(description="Failures only that may, or (`false`) will not, end otherwise again."),
+    ] = None,
     created_after: Instant = None,
     created_before: Instant = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
@@ -135,6 +139,7 @@ async def list_tasks(
         states=state or (),
         model=without_nul("model", model),
         fail_class=fail_class,
+        retryable=retryable,
         created_after=query_instant("created_after", created_after),
         created_before=query_instant("created_before", created_before),
         metadata=metadata_filter(request),

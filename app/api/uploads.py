@@ -11,7 +11,7 @@ from app.api.bodies import read_json
 from app.api.callers import take_time
 from app.api.cursors import id_cursor, read_id_cursor
 from app.api.deps import CallerDep, ClientDep, ServicesDep, needs
-from app.api.multipart import FileForm, is_form
+from app.api.multipart import FileForm, is_form, refuse_a_file_as_body
 from app.api.openapi import refusals
 from app.api.parameters import only_known_parameters
 from app.api.schemas.bodies import validated
@@ -72,6 +72,7 @@ async def upload_file(services: ServicesDep, caller: CallerDep, request: Request
             )
             uploaded = await services.uploads.upload(caller.client_id, incoming)
         else:
+            refuse_a_file_as_body(request)
             body = validated(FileFromUrl, await read_json(request, services.api))
             uploaded = await services.uploads.upload_from(
                 caller.client_id, body.url, pointer="/url", name=body.name

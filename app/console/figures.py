@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app.console.routing import BAD_INPUT, Pages
 from app.console.visits import Visit
+from app.domain.days import read_day
 from app.domain.errors import InvalidRequestError, NotFoundError, bad_parameter
 from app.domain.usage import ENDS, Group, Wanted, wanted
 from app.services.spend.usage import ALL_GROUPS
@@ -46,7 +47,7 @@ async def usage(visit: Visit) -> Response:
 
 async def _used(visit: Visit) -> dict[str, Any]:
     services, client = visit.services, visit.given.get("client")
-    first, last = _day(visit, "from"), _day(visit, "to")
+    first, last = (read_day(name, visit.given.get(name)) for name in ("from", "to"))
     days = _wanted(visit, first, last, (Group.DAY,), DAYS)
     by_day = await services.usage.of_all(days, client)
     by_pair = await services.usage.of_all(
@@ -91,11 +92,3 @@ def _filled(rows: Sequence[Mapping[str, Any]], days: Wanted) -> list[dict[str, A
         {"day": name, **(row := found.get(name, nothing))["tasks"], "credits": row["credits"]}
         for name in names
     ]
-
-
-def _day(visit: Visit, name: str) -> date | None:
-    text = visit.given.get(name)
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise bad_parameter(name, "should be a day, such as 2026-08-01") from None

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from app.console.render import page
 from app.domain.access import Role
 from app.domain.audit import Operator
+from app.domain.days import YEARS
 from app.domain.errors import (
     BodyTooLargeError,
     MalformedBodyError,
@@ -83,7 +84,7 @@ class Visit:
             found = datetime.fromisoformat(text.upper())
         except ValueError:
             raise bad_parameter(name, "should be a time, such as 2026-08-01T12:00") from None
-        if not 1970 <= found.year < 9999:  # noqa: PLR2004  # what Python and PostgreSQL convert
+        if found.year not in YEARS:
             raise bad_parameter(name, "should be a year that we know")
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 

@@ -33,7 +33,7 @@ class Base64Body:
     """Feed it the body, take the bytes; `members` is complete after `end`."""
 
     def __init__(self, long: str, short: Collection[str]) -> None:
-        """`long`: the member with the base64; `short`: the others that there may be."""
+        """`long`: the member with the base64; `short`: the others that count."""
         self._long = long
         self._opening = re.compile(rb'"%b"\s*:\s*"' % re.escape(long.encode()))
         self._short = short
@@ -74,13 +74,12 @@ class Base64Body:
         if self._at is _At.BEFORE or self._long not in found:
             where = f"/{self._long}"
             raise bad_member(where, "is missing, or no text")
-        for name, value in found.items():
-            if name != self._long and name not in self._short:
-                raise bad_member(exact_json.pointer(name[:100]), "unknown field")
+        for name in self._short:
+            value = found.get(name)
             if not isinstance(value, str | None):
                 raise bad_member(exact_json.pointer(name), "should be a text")
-        del found[self._long]
-        self.members.update({name: value for name, value in found.items() if value})
+            if value:
+                self.members[name] = value
 
     def _keep(self, piece: bytes) -> None:
         self._around += piece

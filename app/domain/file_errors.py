@@ -72,6 +72,11 @@ class RangeNotSatisfiableError(GatewayError):
     code = "range_not_satisfiable"
     title = "The file has no such bytes"
 
+    def __init__(self, detail: str, *, size: int = 0) -> None:
+        super().__init__(detail)
+        self.size = size
+        """Bytes that it has."""
+
 
 def no_such_file() -> NotFoundError:
     """Say the same of no file at all and of another client's."""

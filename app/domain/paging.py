@@ -16,6 +16,7 @@ class Filter:
     states: Sequence[State] = ()
     model: str | None = None
     fail_class: FailClass | None = None
+    retryable: bool | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby, pairwise
 
-from app.domain.errors import bad_parameter
+from app.domain import days
 from app.domain.spend import NOTHING
 
 ONE_TASK = Decimal(500)
@@ -23,8 +23,6 @@ MAX_DAYS = 100
 USUAL_DAYS = 30
 KEPT_DAYS = 400
 """Days for which readings are kept."""
-
-_FROM = "from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,13 +130,7 @@ def unexplained(readings: Sequence[Reading], within: timedelta = timedelta(days=
 
 def days_wanted(today: date, first: date | None, last: date | None) -> tuple[date, date]:
     """Return the days to look at; raises `InvalidRequestError`."""
-    last = last or max(today, first or today)
-    first = first or last - timedelta(days=USUAL_DAYS - 1)
-    if not first <= last:
-        raise bad_parameter(_FROM, "should not be after `to`")
-    if (last - first).days >= MAX_DAYS:
-        raise bad_parameter(_FROM, f"should be at most {MAX_DAYS} days before `to`")
-    return first, last
+    return days.span(today, first, last, usual=USUAL_DAYS, most=MAX_DAYS)
 
 
 def total(spans: Iterable[Span]) -> Span | None:

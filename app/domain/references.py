@@ -5,7 +5,7 @@ one other character is changed: numbers keep their digits.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from app.domain.errors import Flaw, InvalidRequestError
@@ -14,6 +14,13 @@ from app.domain.exact_json import Verbatim, pointer, render
 SCHEME = "kgw-file:"
 MAX_REFERENCES = 100
 """Places of one input that may name files."""
+MAX_FLAWS = 20
+"""Places that are named at once where they are wrong."""
+MAX_SHOWN = 200
+"""Characters of the pointer to each: names of members are as long as their caller likes."""
+
+Path = tuple[str | int, ...]
+"""A place in a document: the names and the numbers that lead there."""
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TOKEN = re.compile(
@@ -29,15 +36,15 @@ def reference(file_id: UUID) -> str:
     return f"{SCHEME}{file_id}"
 
 
-def references(document: object) -> dict[str, UUID]:
-    """Return the files that a parsed input names, by the pointer to each place.
+def references(document: object) -> dict[Path, UUID]:
+    """Return the files that a parsed input names, by the path to each place.
 
     Raises `InvalidRequestError` for a text that begins like a reference and is none.
     """
-    found: dict[str, UUID] = {}
+    found: dict[Path, UUID] = {}
     flaws: list[Flaw] = []
-    pending: list[tuple[tuple[str | int, ...], object]] = [(("input",), document)]
-    while pending and len(flaws) <= MAX_REFERENCES:
+    pending: list[tuple[Path, object]] = [(("input",), document)]
+    while pending and len(flaws) < MAX_FLAWS and len(found) <= MAX_REFERENCES:
         path, value = pending.pop()
         if isinstance(value, dict):
             pending.extend(((*path, name), member) for name, member in value.items())
@@ -46,9 +53,9 @@ def references(document: object) -> dict[str, UUID]:
         elif isinstance(value, str) and value.startswith(SCHEME):
             named = value.removeprefix(SCHEME)
             if _ID.fullmatch(named):
-                found[pointer(*path)] = UUID(named)
+                found[path] = UUID(named)
             else:
-                flaws.append(Flaw(pointer(*path), f"should be {SCHEME} and the id of a file"))
+                flaws.append(flaw(path, f"should be {SCHEME} and the id of a file"))
     if len(found) > MAX_REFERENCES:
         flaws = [Flaw("/input", f"may name files in {MAX_REFERENCES} places")]
     if flaws:
@@ -56,8 +63,15 @@ def references(document: object) -> dict[str, UUID]:
     return found
 
 
-def flawed(flaws: list[Flaw]) -> InvalidRequestError:
-    """Refuse an input for the places that name files."""
+def flaw(path: Path, detail: str) -> Flaw:
+    """Say what is wrong at a place; of long names their beginning is shown."""
+    shown = (part if isinstance(part, int) else part[:MAX_SHOWN] for part in path)
+    return Flaw(pointer(*shown)[:MAX_SHOWN], detail)
+
+
+def flawed(flaws: Sequence[Flaw]) -> InvalidRequestError:
+    """Refuse an input for the places that name files; the first few are named."""
+    flaws = flaws[:MAX_FLAWS]
     return InvalidRequestError("; ".join(f"{one.pointer} {one.detail}" for one in flaws), flaws)
 
 

@@ -5,11 +5,12 @@ Days are those of UTC. Credits and seconds are decimal numbers, exact to the las
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
+from app.domain.days import span
 from app.domain.errors import bad_parameter
 from app.domain.spend import NOTHING
 from app.domain.task import State
@@ -19,7 +20,7 @@ ENDS = (State.SUCCEEDED, State.FAILED, State.CANCELED, State.EXPIRED)
 
 # -- what is asked for
 
-_FROM, _GROUP_BY = "from", "group_by"
+_GROUP_BY = "group_by"
 
 MAX_DAYS = 400
 """Days that one look at usage goes over: a year, and a month more to compare."""
@@ -54,13 +55,18 @@ class Wanted:
     """`Group`s and at most one dimension, in the order of the columns."""
     limit: int = USUAL_GROUPS
     after: tuple[str, ...] | None = None
-    """The last group of the page before: its values by `by`."""
+    """The last group of the page before: the places of its values by `by`."""
 
     @property
     def dimension(self) -> str:
         """The one beside day, client and model: `fail_class`, `metadata.KEY` or `TOTAL`."""
         plain = (Group.DAY, Group.CLIENT, Group.MODEL)
         return next((name for name in self.by if name not in plain), TOTAL)
+
+
+def place_of(value: str | None) -> str:
+    """Return where a value stands among others: none comes before the empty text."""
+    return "" if value is None else f".{value}"
 
 
 def wanted(
@@ -73,12 +79,7 @@ def wanted(
     limit: int = USUAL_GROUPS,
 ) -> Wanted:
     """Read what somebody asks for; raises `InvalidRequestError`."""
-    last = last or max(today, first or today)
-    first = first or last - timedelta(days=USUAL_DAYS - 1)
-    if not first <= last:
-        raise bad_parameter(_FROM, "should not be after `to`")
-    if (last - first).days >= MAX_DAYS:
-        raise bad_parameter(_FROM, f"should be at most {MAX_DAYS} days before `to`")
+    first, last = span(today, first, last, usual=USUAL_DAYS, most=MAX_DAYS)
     names = tuple(dict.fromkeys(by))
     known = ", ".join((*allowed, f"{METADATA}KEY"))
     for name in names:

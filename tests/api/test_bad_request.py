@@ -1,5 +1,6 @@
 """Whatever is wrong with a request beside its body and its keys: paths, parameters, headers."""
 
+import gzip
 import json
 import re
 
@@ -118,6 +119,25 @@ async def test_an_unknown_parameter_is_refused_with_the_nearest_right_one(
     answer = await gateway.http.request(method, url, content=json.dumps(BODY))
     check_refusal(answer, bad_parameter(MISSPELT[request_line]))
     await check_nothing_happened(sql, upstream)
+
+
+async def test_two_keys_are_none(gateway: Gateway, sql: Sql, upstream: Upstream) -> None:
+    """Which of them counts would be a guess about money; a repeated field is one key."""
+    content = json.dumps(BODY)
+    keys = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    answer = await gateway.http.post("/v1/tasks", content=content, headers=keys)
+    check_refusal(answer, Refusal(status=400, code="invalid_idempotency_key", says="several"))
+    await check_nothing_happened(sql, upstream)
+    answer = await gateway.http.post("/v1/tasks", content=content, headers=keys[:1] * 2)
+    assert answer.status_code == 201
+
+
+async def test_a_compressed_body_is_said_to_be_one(gateway: Gateway) -> None:
+    headers = {"Content-Encoding": "gzip"}
+    content = gzip.compress(json.dumps(BODY).encode())
+    answer = await gateway.http.post("/v1/tasks", content=content, headers=headers)
+    unusable = Refusal(status=400, code="malformed_body", pointer="", says="not UTF-8")
+    assert "send it as it is" in check_refusal(answer, unusable)["detail"]
 
 
 async def test_a_key_of_one_client_is_free_for_another(

@@ -129,6 +129,19 @@ async def test_a_pair_of_metadata_is_found_as_it_was_given(gateway: Gateway, nam
         assert [one["id"] for one in page["data"]] == [task["id"]]
 
 
+async def test_failures_are_found_by_whether_they_may_end_otherwise(
+    gateway: Gateway, rows: list[Row], sql: Sql
+) -> None:
+    failed = [row for row in rows if row.state == "failed"]
+    for row, retryable in zip(failed, (True, False, None), strict=False):
+        await sql.execute("UPDATE tasks SET retryable = $1 WHERE id = $2", retryable, UUID(row.id))
+    for place, spelled in enumerate(("true", "false")):
+        page = await listed(gateway, [("retryable", spelled)])
+        assert [task["id"] for task in page["data"]] == [failed[place].id]
+    answer = await gateway.http.get("/v1/tasks?retryable=maybe")
+    assert (answer.status_code, answer.json()["errors"][0]["parameter"]) == (422, "retryable")
+
+
 async def test_a_key_may_be_percent_encoded_throughout(gateway: Gateway) -> None:
     task = await gateway.create(metadata={"a.b": "c d"})
     every = "".join(f"%{byte:02X}" for byte in b"metadata.a.b")

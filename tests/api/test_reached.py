@@ -229,6 +229,7 @@ REACHED: dict[Operation, dict[int, Callable[[Scene], Awaitable[httpx.Response]]]
         409: lambda scene: scene.artifact(state="waiting"),
         416: lambda scene: scene.artifact(Range="bytes=10-"),
         422: lambda scene: scene.own("/artifacts/x"),
+        410: lambda scene: scene.erased("/artifacts/1"),
     },
     ("GET", "/v1/tasks/{task_id}/events"): {
         200: lambda scene: scene.own("/events"),

@@ -158,12 +158,40 @@ async def test_usage_as_json_and_as_csv(place: Place) -> None:
     assert (await place.get("/v1/usage?from=2020-01-01&to=2020-02-01"))["data"] == []
 
 
+async def test_no_value_and_the_empty_one_are_two_groups(place: Place) -> None:
+    for metadata in ({"team": ""}, {}, {"team": "x"}):
+        await place.ended(1, metadata=metadata)
+    found: list[str | None] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = await place.get(f"/v1/usage?group_by=metadata.team&limit=1{cursor}")
+        found += [row["metadata.team"] for row in page["data"]]
+        cursor = page["next_cursor"] and f"&cursor={page['next_cursor']}"
+    assert found == [None, "", "x"]
+
+
+async def test_what_is_preferred_is_answered(place: Place) -> None:
+    for accept, kind in {
+        "text/csv, application/json": "text/csv",
+        "application/json, text/csv": "application/json",
+        "application/json;q=0.1, text/csv": "text/csv",
+        "TEXT/CSV;charset=utf-8; q=0.2, application/json;q=0.3": "application/json",
+        "text/csv;q=0": "application/json",
+        "*/*": "application/json",
+    }.items():
+        answer = await place.gateway.http.get("/v1/usage", headers={"Accept": accept})
+        assert answer.headers["content-type"].partition(";")[0] == kind, accept
+
+
 async def test_what_cannot_be_asked_is_named(place: Place) -> None:
     for query, parameter in {
         "from=yesterday": "from",
         "from=2026-02-30": "from",
         "from=2020-01-01&to=2026-01-01": "from",
         "from=2026-02-02&to=2026-02-01": "from",
+        "from=0001-01-01T00:00:00%2B23:59": "from",
+        "to=0001-01-01": "to",
+        "from=9999-12-31": "from",
         "group_by=client": "group_by",
         "group_by=metadata.": "group_by",
         "group_by=fail_class,metadata.team": "group_by",
@@ -175,6 +203,9 @@ async def test_what_cannot_be_asked_is_named(place: Place) -> None:
         found = problem(await place.gateway.http.get(f"/v1/usage?{query}"))
         assert found["code"] == "invalid_request", query
         assert found["errors"][0]["parameter"] == parameter, query
+        if parameter in ("from", "to"):
+            answer = await place.operator.get(f"/v1/admin/reconciliation?{query}")
+            assert problem(answer)["errors"][0]["parameter"] == parameter, query
     answer = await place.operator.get("/v1/admin/usage?client=nobody")
     assert problem(answer)["code"] == "not_found"
     answer = await place.operator.put(BUDGET, content=json.dumps({"credits": 1e20}))

@@ -45,6 +45,7 @@ CALLS: Mapping[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
             "state": "queued",
             "model": "m",
             "fail_class": "content",
+            "retryable": True,
             "metadata": {"KEY": "b"},
             "with_input": True,
             **BETWEEN,

@@ -1,6 +1,7 @@
 """References in inputs: found where they stand for themselves, and replaced as text."""
 
 import json
+import tracemalloc
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequestError
 from app.domain.exact_json import Verbatim, render
-from app.domain.references import named_in, reference, references, replaced
+from app.domain.references import flaw, named_in, reference, references, replaced
 
 ONE = UUID("019aa1b2-7c3d-7e4f-8a5b-6c7d8e9f0a1b")
 NAMED = reference(ONE)
@@ -46,9 +47,25 @@ def test_text_is_replaced_as_a_reader_would(document: Any) -> None:
 
 def test_places_are_told_by_pointer() -> None:
     document = {"a": [1, {"b/c": NAMED}], NAMED: f"see {NAMED}"}
-    assert references(document) == {"/input/a/1/b~1c": ONE}
+    assert references(document) == {("input", "a", 1, "b/c"): ONE}
+    assert flaw(("input", "a", 1, "b/c"), "x").pointer == "/input/a/1/b~1c"
     with pytest.raises(InvalidRequestError) as refused:
         references({"a": "kgw-file:../etc", "b": NAMED.upper()})
     assert [flaw.pointer for flaw in refused.value.flaws] == ["/input/a"]
     with pytest.raises(InvalidRequestError):
         references({"a": [NAMED] * 101})
+
+
+@pytest.mark.parametrize("named", ["kgw-file:x", NAMED])
+def test_a_long_name_is_not_repeated_for_each_place(named: str) -> None:
+    """A megabyte of input would else become gigabytes."""
+    document = {"n" * 500_000: [named] * 5_000}
+    tracemalloc.start()
+    with pytest.raises(InvalidRequestError) as refused:
+        references(document)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4_000_000
+    assert (
+        len(render([refused.value.detail, *(one.pointer for one in refused.value.flaws)])) < 20_000
+    )

@@ -149,6 +149,10 @@ def list_tasks(
     fail_class: Annotated[
         str | None, typer.Option(help="Only failures of this kind, such as content or timeout.")
     ] = None,
+    retryable: Annotated[
+        bool | None,
+        typer.Option(help="Only failures that may succeed when created again, or that will not."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 20,
     as_json: AsJson = False,
     url: Url = HERE,
@@ -160,10 +164,12 @@ def list_tasks(
     \b
     kie-gateway tasks list --state queued --state running
     kie-gateway tasks list --fail-class content
+    kie-gateway tasks list --retryable
     kie-gateway tasks list --json --limit 200 | jq -r '.[].result_urls[]'
     """
+    narrowed = {"state": state, "model": model, "fail_class": fail_class, "retryable": retryable}
     with calling(url, key) as gateway:
-        found = list(gateway.list(state=state, model=model, fail_class=fail_class, most=limit))
+        found = list(gateway.list(**narrowed, most=limit))
     if as_json:
         typer.echo(pretty(found))
         return

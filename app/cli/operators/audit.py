@@ -1,5 +1,6 @@
 """`kie-gateway audit`: what operators did, and how long that is kept."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -42,7 +43,7 @@ def list_entries(as_json: AsJson = False) -> None:
 @app.command()
 def prune(
     older_than: Annotated[int, typer.Option(min=30, max=36500, help="Days.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on a terminal.")] = False,
 ) -> None:
     """Delete old entries of the audit: nothing else ever does.
 
@@ -57,7 +58,7 @@ def prune(
     """
     from app.cli.context import with_clients
 
-    if not yes:
+    if not yes and sys.stdin.isatty():
         typer.confirm(f"Delete the audit of more than {older_than} days ago?", abort=True)
     pruned = with_clients(lambda clients: clients.prune_audit(operator(), days=older_than))
     typer.echo(f"deleted {pruned} entries")

@@ -1,5 +1,6 @@
 """`kie-gateway clients`: the calling services, their shares and their webhooks."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -203,7 +204,7 @@ def erase(
         bool,
         typer.Option("--cancel", help="Cancel what is queued, and erase the rest as it ends."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on a terminal.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Erase a client for good: its keys, its tasks, and all that came of them.
@@ -225,7 +226,7 @@ def erase(
     """
     from app.cli.context import to_stderr, with_operations
 
-    if not yes:
+    if not yes and sys.stdin.isatty():
         typer.confirm(f"Erase {name} and all its tasks? This cannot be undone", abort=True)
     found = with_operations(
         lambda services: services.erasure.client(

@@ -51,7 +51,9 @@ def create(
     ] = None,
     expires_in: Annotated[
         float | None,
-        typer.Option(metavar="DAYS", min=0.0, help="When the key ends; without it: never."),
+        typer.Option(
+            metavar="DAYS", min=0.0, max=36_500, help="When the key ends; without it: never."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

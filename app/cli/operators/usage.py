@@ -1,6 +1,6 @@
 """`kie-gateway usage`: what tasks have cost, of all clients."""
 
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated
 
 import typer
@@ -8,6 +8,8 @@ import typer
 from app.cli.exits import WRONG_USE, give_up
 from app.cli.options import AsJson
 from app.cli.output import show, show_json
+from app.domain.days import read_day
+from app.domain.errors import InvalidRequestError
 
 ROWS = 10_000
 """Groups that are printed at most."""
@@ -77,9 +79,8 @@ def usage(
 
 
 def day_of(option: str, text: str | None) -> date | None:
-    if text is None:
-        return None
+    """Read an option; ends the command where it is no day."""
     try:
-        return datetime.fromisoformat(text).date()
-    except ValueError:
-        give_up(f"{option}: should be a day, such as 2026-08-01", WRONG_USE)
+        return read_day(option, text)
+    except InvalidRequestError as error:
+        give_up(error.detail, WRONG_USE)

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.domain.errors import NotFoundError
+from app.domain.errors import NotFoundError, task_erased
 from app.domain.file_errors import ArchiveAwayError, ArtifactNotStoredError
 from app.domain.files import UNKNOWN_TYPE, ArtifactState
 from app.outbound.archive import Archive, ArchiveError, Found, NoObjectError
 from app.store.engine import Database
 from app.store.files import reading
 from app.store.files.reading import Kept
+from app.store.tasks import tombstones
+
+_GONE = (ArtifactState.DELETING, ArtifactState.DELETED)
 
 RESULTS_LIVE_DAYS = 14
 """After them kie.ai has deleted a result."""
@@ -35,11 +38,17 @@ class Handout:
         self._archive = archive
 
     async def artifact(self, client_id: UUID, task_id: UUID, n: int) -> Handed:
-        """Return the copy; raises `NotFoundError`, `ArtifactNotStoredError`, `ArchiveAwayError`."""
+        """Return the copy.
+
+        Raises `NotFoundError`, `TaskErasedError`, `ArtifactNotStoredError`, `ArchiveAwayError`.
+        """
         async with self._database.read(client_id) as connection:
             kept = await reading.read_artifact(
                 connection, client_id=client_id, task_id=task_id, n=n
             )
+            is_there = kept is not None and kept.state not in _GONE
+            if not is_there and await tombstones.any_erased(connection, client_id, [task_id]):
+                raise task_erased()
         if kept is None:
             detail = "There is no task with this id that has such a file."
             raise NotFoundError(detail)

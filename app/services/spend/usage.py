@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.client import is_name, no_such_client
-from app.domain.usage import ENDS, Group, Wanted
+from app.domain.usage import ENDS, Group, Wanted, place_of
 from app.store.engine import Database
 from app.store.spend import budgets, usage
 
@@ -32,7 +32,7 @@ class UsagePage:
         """Where the next page begins; None: this one is the last."""
         if not self.more:
             return None
-        return tuple(self.rows[-1][name] or "" for name in self.wanted.by)
+        return tuple(place_of(self.rows[-1][name]) for name in self.wanted.by)
 
     @property
     def shown(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from app.domain.errors import (
 )
 from app.domain.limits import Limited
 from app.domain.policy import Policy
+from app.domain.references import Path
 from app.domain.task import State
 from app.metrics import Metrics
 from app.outbound.guard import Guard
@@ -213,7 +214,7 @@ class Creates:
         consequences: Consequences,
         new: NewTask,
         claim: Claim,
-        files: Mapping[str, UUID],
+        files: Mapping[Path, UUID],
         place: Place,
     ) -> _Admitted:
         """Store and admit in one transaction.

@@ -11,10 +11,18 @@ from uuid import UUID
 import structlog
 
 from app.domain.draft import Draft
-from app.domain.errors import Flaw, GatewayError, KieNotAnsweringError
+from app.domain.errors import GatewayError, KieNotAnsweringError
 from app.domain.exact_json import Verbatim
 from app.domain.file_errors import FileExpiredError
-from app.domain.references import SCHEME, flawed, named_in, references, replaced
+from app.domain.references import (
+    SCHEME,
+    Path,
+    flaw,
+    flawed,
+    named_in,
+    references,
+    replaced,
+)
 from app.domain.submission import Fault, Refused, Unsent
 from app.domain.task import FailCode
 from app.store.account.admission import ClaimedTask
@@ -47,8 +55,8 @@ class Inputs:
 
     async def prepare(
         self, client_id: UUID, draft: Draft, submit_within: float
-    ) -> Mapping[str, UUID]:
-        """Return the files that a draft names, by pointer; renew those that expire too soon.
+    ) -> Mapping[Path, UUID]:
+        """Return the files that a draft names, by their places; renew those that expire too soon.
 
         Raises `InvalidRequestError` for what only looks like a reference. What cannot be renewed is
         refused by `require`, and only where a task is stored: a repeated create has its answer.
@@ -69,7 +77,7 @@ class Inputs:
         return named
 
     async def require(
-        self, connection: Connection, client_id: UUID, named: Mapping[str, UUID]
+        self, connection: Connection, client_id: UUID, named: Mapping[Path, UUID]
     ) -> None:
         """Raise unless all files are the client's and alive; the caller's transaction ends then.
 
@@ -79,15 +87,15 @@ class Inputs:
         ids = set(named.values())
         found = await uploads.named_files(connection, client_id=client_id, ids=ids)
         unknown = [
-            Flaw(pointer, "should be the id of a file of yours")
-            for pointer, file_id in named.items()
+            flaw(path, "should be the id of a file of yours")
+            for path, file_id in named.items()
             if file_id not in found
         ]
         if unknown:
             raise flawed(unknown)
         expired = {
-            pointer: found[file_id]
-            for pointer, file_id in named.items()
+            path: found[file_id]
+            for path, file_id in named.items()
             if found[file_id]["left"] < LEAST
         }
         if not expired:
@@ -95,9 +103,8 @@ class Inputs:
         if all(row["object_name"] is not None for row in expired.values()):
             detail = "A file has expired, and it could not be uploaded again now. Try again later."
             raise KieNotAnsweringError(detail)
-        flaws = [Flaw(pointer, "has expired; upload the file again") for pointer in expired]
-        detail = "; ".join(f"{flaw.pointer} {flaw.detail}" for flaw in flaws)
-        raise FileExpiredError(detail, flaws)
+        refused = flawed([flaw(path, "has expired; upload the file again") for path in expired])
+        raise FileExpiredError(refused.detail, refused.flaws)
 
     async def resolved(self, claimed: ClaimedTask) -> Verbatim | Refused | Unsent:
         """Return a claimed task's input as kie.ai is to get it, or why it is not sent.

@@ -86,7 +86,7 @@ def _selecting(wanted: Wanted, client_id: UUID | None, *, grouped: bool) -> Sele
         statement = statement.where(parts.c.client_id == client_id)
     if not by:
         return statement
-    order = [func.coalesce(column, "") for column in by]
+    order = [func.coalesce(literal(".", Text) + column, "") for column in by]
     if wanted.after is not None:
         place = tuple_(*(literal(value, Text) for value in wanted.after))
         statement = statement.where(tuple_(*order) > place)

@@ -42,6 +42,7 @@ _NARROWING: Mapping[str, ColumnElement[bool]] = {
     "states": Task.state.in_(bindparam("states", expanding=True)),
     "model": Task.model == bindparam("model"),
     "fail_class": Task.fail_class == bindparam("fail_class"),
+    "retryable": Task.retryable == bindparam("retryable"),
     "created_after": Task.created_at > bindparam("created_after"),
     "created_before": Task.created_at < bindparam("created_before"),
     "metadata": Task.metadata_.contains(bindparam("metadata", type_=JSONB)),

@@ -77,7 +77,7 @@ async def list_tasks(
 ) -> Page:
     """Return up to `limit` tasks behind `after`, each with its `client`; of one client if given.
 
-    `metadata` and `fail_class` narrow nothing here.
+    `metadata`, `fail_class` and `retryable` narrow nothing here.
     """
     given = {
         "client_id": client_id,

@@ -29,7 +29,9 @@ RANGES = {
     "bytes=0-9": (206, 0, 10),
     "bytes=100-": (206, 100, SIZE),
     "bytes=-7": (206, SIZE - 7, SIZE),
-    f"bytes=0-{SIZE * 2}": (200, 0, SIZE),
+    "bytes=0-": (206, 0, SIZE),
+    f"bytes=0-{SIZE * 2}": (206, 0, SIZE),
+    f"bytes=-{SIZE * 2}": (206, 0, SIZE),
     "bytes=0-1,5-6": (200, 0, SIZE),
     "bytes=9-3": (200, 0, SIZE),
     "lines=1-2": (200, 0, SIZE),
@@ -46,6 +48,7 @@ async def test_a_directory_is_streamed_whole_and_in_ranges(stage: Stage, path: s
         assert answer.status_code == status, asked
         if status == 416:
             assert answer.json()["code"] == "range_not_satisfiable"
+            assert answer.headers["content-range"] == f"bytes */{SIZE}"
             continue
         assert answer.content == PICTURE[start:end], asked
         headers = answer.headers
@@ -56,6 +59,12 @@ async def test_a_directory_is_streamed_whole_and_in_ranges(stage: Stage, path: s
         assert headers["etag"] == f'"{SHA}"'
         shown = f"bytes {start}-{end - 1}/{SIZE}" if status == 206 else None
         assert headers.get("content-range") == shown
+
+
+async def test_a_range_counts_only_of_the_file_that_was_begun(stage: Stage, path: str) -> None:
+    for etag, status in ((f'"{SHA}"', 206), ('"another"', 200), (f'W/"{SHA}"', 200)):
+        fields = {"Range": "bytes=1-2", "If-Range": etag}
+        assert (await stage.gateway.http.get(path, headers=fields)).status_code == status
 
 
 async def test_nobody_else_has_it(stage: Stage, path: str) -> None:
