@@ -32,6 +32,7 @@ class Limited(StrEnum):
     REFRESH = "refresh"
     REDELIVERIES = "redeliveries"
     OVERLOADED = "overloaded"
+    LARGE_ANSWERS = "large_answers"
 
 
 class Held(StrEnum):

@@ -1,0 +1,16 @@
+"""The settings that bound what one client costs the others, beside those of requests."""
+
+from pydantic import BaseModel, Field
+
+
+class LimitSettings(BaseModel):
+    """How much of what is large one client may have of one process."""
+
+    client_large_bytes_per_second: int = Field(
+        16_777_216,
+        ge=65_536,
+        le=17_179_869_184,
+        description="Bytes per second that one client may read from one process in large answers: "
+        "lists with inputs, callbacks, and whatever else is over 64 KiB. Over it they wait, up to "
+        "5 s; lists with inputs and lists of callbacks are read one at a time.",
+    )
