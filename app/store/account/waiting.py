@@ -85,7 +85,7 @@ _ROOM_SINCE = case((_ROOMS.c.room < ALLOWED, ADMITTED_AT))
 """As `SEAT_SINCE`, of the client's own."""
 
 
-def _first_due(*conditions: ColumnElement[bool]) -> ScalarSelect[datetime]:
+def _first_due(*conditions: ColumnElement[bool]) -> ScalarSelect[datetime | None]:
     first = (
         select(Task.due_at)
         .where(Task.client_id == _QUEUES.c.client_id, *conditions, *ELIGIBLE)

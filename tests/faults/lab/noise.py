@@ -51,18 +51,21 @@ class Noise:
         self.told: dict[str, Told] = {}
         """By the keys of this run."""
         self._prefix = ""
-        self._webhook_url = ""
+        self._body = BODY
 
     @property
     def is_done(self) -> bool:
         """Whether all its new tasks were answered: from now on it only repeats."""
         return len(self.told) == TASKS
 
-    def begin(self, prefix: str, webhook_url: str) -> None:
-        """Create under keys that begin so from now on; what was told before is forgotten."""
+    def begin(self, prefix: str, webhook_url: str | None) -> None:
+        """Create under keys that begin so from now on; what was told before is forgotten.
+
+        `webhook_url`: where it is notified; None: nowhere.
+        """
         self.told = {}
         self._prefix = prefix
-        self._webhook_url = webhook_url
+        self._body = BODY if webhook_url is None else {**BODY, "webhook_url": webhook_url}
 
     @asynccontextmanager
     async def made(self) -> AsyncIterator[None]:
@@ -100,7 +103,7 @@ class Noise:
         key = (new or keys)[turn % len(new or keys)]
         answer = await self._http.post(
             "/v1/tasks",
-            json={**BODY, "webhook_url": self._webhook_url},
+            json=self._body,
             headers={"Idempotency-Key": key},
         )
         if answer.is_success:
