@@ -14,3 +14,17 @@ class LimitSettings(BaseModel):
         "lists with inputs, callbacks, and whatever else is over 64 KiB. Over it they wait, up to "
         "5 s; lists with inputs and lists of callbacks are read one at a time.",
     )
+    client_uploads_per_minute: int = Field(
+        60,
+        ge=1,
+        le=1_000_000,
+        description="Uploads that one client may begin at one process per minute; a sixth of them "
+        "at once.",
+    )
+    max_uploads: int = Field(
+        40,
+        ge=1,
+        le=100_000,
+        description="Uploads that a process takes in at once, of all clients. Beyond it a client "
+        "has one all the same, until there are twice as many.",
+    )
