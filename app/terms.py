@@ -106,6 +106,8 @@ def client_limits(settings: Settings) -> ClientLimits:
         streams=settings.client_streams,
         waits=settings.client_waits,
         uploads=settings.client_uploads,
+        uploads_per_minute=settings.client_uploads_per_minute,
+        max_uploads=settings.max_uploads,
         max_held=settings.max_held,
     )
 

@@ -3,7 +3,7 @@
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -51,7 +51,8 @@ from app.services.files.handout import Handout
 from app.services.files.renewal import Renewal
 from app.services.files.uploads import Uploads
 from app.services.health import Health
-from app.services.limits.refusals import LimitRefusals
+from app.services.limits.large import LargeAnswers
+from app.services.limits.refusals import noting, overloaded
 from app.services.limits.under_way import UnderWay
 from app.services.metrics import MetricsPage
 from app.services.services import Services
@@ -231,7 +232,10 @@ def build(
     database, working = pools.callers, pools.working
     metrics = Metrics(metadata.version("kie-gateway"), utc_now, monotonic)
     traces = opened(metrics.traced) if traced else Traces()
-    under_way = UnderWay(bounds(settings), _overloaded(metrics))
+    under_way = UnderWay(bounds(settings), overloaded(metrics))
+    large = LargeAnswers(
+        settings.client_large_bytes_per_second, noting(metrics, Limited.LARGE_ANSWERS)
+    )
     leases = Leases(working, policy.lease)
     waiters = Waiters(working, signals)
     streams = Streams(working, signals)
@@ -337,7 +341,7 @@ def build(
         retainer=Retainer(
             lifecycle, removal, Erasure(working, lifecycle, removal), kept_for, metrics
         ),
-        reader=Reader(database, waiters, urls, policy.limits, paces, utc_now),
+        reader=Reader(database, waiters, urls, policy.limits, paces, utc_now, large),
         overview=Overview(database),
         commands=Commands(database, signals, for_callers, metrics),
         feed=Feed(database, streams, waiters),
@@ -358,17 +362,6 @@ def build(
         kie=kie,
         api=api_settings(settings),
     )
-
-
-def _overloaded(metrics: Metrics) -> Callable[[Hashable], None]:
-    """Return what counts a request that was one too many, and logs whose it was."""
-    refusals = LimitRefusals(metrics)
-
-    def note(whose: Hashable) -> None:
-        metrics.overloaded()
-        refusals.note(Limited.OVERLOADED, whose)
-
-    return note
 
 
 def _uploads(

@@ -9,6 +9,7 @@ from itertools import chain, repeat
 from typing import TypeAlias
 
 from benchmarks.figures import Figure, at_least, at_most
+from benchmarks.noise import noisy
 from benchmarks.scene import Caller, Row, Scene, refused, say, started
 from benchmarks.stand import cpu_seconds, percentile
 
@@ -80,7 +81,7 @@ def scaled(server: str, tasks: int, processes: int, speed: float) -> Iterator[Fi
 
 
 def real(server: str, tasks: int) -> Iterator[Figure]:
-    """Create under the real constants."""
+    """Create under the real constants, with a noisy client beside."""
     with started(server, limited(REAL), {"GATEWAY_KIE_MAX_RUNNING": "1000"}) as running:
 
         async def run() -> list[Figure]:
@@ -88,8 +89,9 @@ def real(server: str, tasks: int) -> Iterator[Figure]:
                 await scene.sql.execute(WATCH)
                 caller = await scene.client("alone")
                 say(f"real: creating {tasks} tasks")
-                await scene.create_many([caller] * tasks)
-                await scene.sent(patience=60 + tasks)
+                async with noisy(scene):
+                    await scene.create_many([caller] * tasks)
+                    await scene.sent(patience=60 + tasks)
                 creates = await scene.simulator("creates")
                 delays = await _delays(scene, "real", creates, skipped=0)
                 return [*_limits("real", creates, REAL), *delays]

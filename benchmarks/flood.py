@@ -8,6 +8,7 @@ from asyncpg import Record
 
 from benchmarks.creating import SCALED, limited
 from benchmarks.figures import Figure, at_most
+from benchmarks.noise import noisy
 from benchmarks.scene import Connection, Scene, say, started
 
 FLOODER = 10
@@ -66,7 +67,10 @@ async def insert_queued(sql: Connection, client: UUID, tasks: int, priority: int
 
 
 def newcomer(server: str, tasks: int) -> Iterator[Figure]:
-    """Count how many of the flooder's start between a newcomer's create and its start."""
+    """Count how many of the flooder's start between a newcomer's create and its start.
+
+    A noisy client is beside them.
+    """
     part = f"newcomer, {tasks} queued"
     settings = {"GATEWAY_KIE_MAX_RUNNING": "100000", "GATEWAY_KIE_CREATE_WINDOW": str(SCALED)}
     with started(server, limited(SCALED), settings) as running:
@@ -86,12 +90,13 @@ async def _come(scene: Scene, part: str, tasks: int) -> list[Figure]:
     say(f"{part}: under way")
     before: list[Record] = []
     waits: list[float] = []
-    for caller in callers:
-        await asyncio.sleep(UNDER_WAY)
-        task = await scene.create(caller, priority=HIGHEST)
-        await _started(scene, task["id"])
-        before += await scene.sql.fetch(BEFORE, UUID(task["id"]), flooder.id)
-        waits.append(await scene.sql.fetchval(WAITED, UUID(task["id"])))
+    async with noisy(scene):
+        for caller in callers:
+            await asyncio.sleep(UNDER_WAY)
+            task = await scene.create(caller, priority=HIGHEST)
+            await _started(scene, task["id"])
+            before += await scene.sql.fetch(BEFORE, UUID(task["id"]), flooder.id)
+            waits.append(await scene.sql.fetchval(WAITED, UUID(task["id"])))
     seen, in_all = ([row[which] for row in before] for which in ("seen", "in_all"))
     return [
         at_most(part, "started before a newcomer that was to be seen, most", max(seen), FIRST),

@@ -17,6 +17,7 @@ from app.domain.callback_url import CallbackUrls
 from app.domain.pace import Paces
 from app.domain.paging import Filter, Place
 from app.domain.task import State
+from app.services.limits.large import LargeAnswers
 from app.services.tasks.read import Reader
 from app.services.tasks.waiters import Waiters
 from app.store.engine import Database
@@ -57,7 +58,8 @@ async def _measured(dsn: str, count: int) -> None:
     await connection.execute("VACUUM ANALYZE tasks")
     pool = Database(dsn)
     room = Waiters(pool, Signals(dsn))
-    reader = Reader(pool, room, CallbackUrls([b"key"], None), Limits(), Paces(), utc_now)
+    urls, large = CallbackUrls([b"key"], None), LargeAnswers(2**34, lambda _: None)
+    reader = Reader(pool, room, urls, Limits(), Paces(), utc_now, large)
     creating = asyncio.create_task(_create_beside(connection, client))
     await _listed(reader, client, "all, others created beside", Filter(), count)
     await creating

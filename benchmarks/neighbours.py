@@ -3,7 +3,8 @@
 `python -m benchmarks.neighbours [--good N] [--every S]`. A stand-in kie.ai answers every create of
 one model with words that nobody knows, under code 500, and accepts all others; limits and latency
 are the real ones. Each part has a gateway of its own: alone, next to bad creates that come one
-after the other, and next to as many at once. Exit status 1 when a bound is missed.
+after the other, next to as many at once, and next to a client that lists, streams, creates and
+repeats beyond its limits. Exit status 1 when a bound is missed.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from aiohttp import web
 
 from benchmarks.creating import LATENCY
 from benchmarks.figures import Figure, at_most, table
+from benchmarks.noise import noisy
 from benchmarks.scene import Caller, Processes, Scene, own_database, say
 from benchmarks.stand import database, environment, percentile, process
 
@@ -79,6 +81,8 @@ class Part:
     model: str = BAD_MODEL
     at_once: bool = False
     like: str | None = None
+    noise: bool = False
+    """A noisy client is beside all the time."""
 
     async def crowd(self, scene: Scene, caller: Caller) -> None:
         made = [scene.create(caller, model=self.model) for _ in range(self.creates)]
@@ -99,6 +103,7 @@ PARTS = (
         at_once=True,
         like=f"{CREATES} good, at once",
     ),
+    Part(name="a noisy client", creates=0, like="alone", noise=True),
 )
 
 
@@ -127,7 +132,8 @@ async def _run(dsn: str, part: Part, given: argparse.Namespace) -> tuple[list[fl
         with process(["serve"], settings) as (url, pid):
             processes = Processes(dsn=dsn, upstream=upstream, url=url, pids=[pid])
             async with Scene.over(processes) as scene:
-                waits, held = await _waits(scene, part, given)
+                async with noisy(scene) if part.noise else contextlib.nullcontext():
+                    waits, held = await _waits(scene, part, given)
                 return waits, held, await scene.sql.fetchval(SENT, BAD_MODEL)
 
 

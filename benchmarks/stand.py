@@ -15,6 +15,7 @@ from pathlib import Path
 
 from app.embedded import running
 from app.store import schema
+from tests.leash import LEASH
 
 SECRET = "a-secret-for-benchmarks-alone"  # noqa: S105
 LISTENING = re.compile(r"^(?=.*listening).*?(http://127\.0\.0\.1:\d+)", re.MULTILINE)
@@ -33,8 +34,15 @@ def database() -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="kie-gateway-bench-") as folder,
         running(Path(folder)) as dsn,
     ):
+        LEASH.hold_directory(Path(folder))
+        LEASH.hold(postmaster(Path(folder)), signal.SIGQUIT)
         schema.upgrade(dsn)
         yield dsn
+
+
+def postmaster(folder: Path) -> int:
+    """Return the pid of the embedded server over this folder."""
+    return int((folder / "postgres/postmaster.pid").read_text().split()[0])
 
 
 def environment(dsn: str, upstream: str, **settings: str) -> dict[str, str]:
@@ -66,6 +74,7 @@ def process(arguments: Sequence[str], settings: Mapping[str, str]) -> Iterator[t
             stdout=said,
             stderr=subprocess.STDOUT,
         )
+        LEASH.hold(one.pid)
         try:
             yield _url(one, said.fileno()), one.pid
         finally:

@@ -29,6 +29,7 @@ import psutil
 
 from app import embedded
 from tests.database import execute, fetch
+from tests.leash import LEASH
 
 DATABASE = embedded.DATABASE
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
@@ -80,6 +81,8 @@ class Server:
         options = ("-c", "listen_addresses=127.0.0.1", "-k", "", "-p", str(self.port))
         wait = ("-w", "-t", f"{START:.0f}", "-l", str(self._log))
         self.run("pg_ctl", "start", *wait, "-o", shlex.join(options))
+        for postmaster in self.processes()[:1]:
+            LEASH.hold(postmaster.pid, signal.SIGQUIT)
 
     def stop(self, mode: str = "fast") -> None:
         """Shut down; `immediate` is a crash as far as the data are concerned."""
@@ -230,6 +233,7 @@ def servers(programs: Path | None = None) -> Iterator[Servers]:
     """Lend servers that end with the block, and their data with them."""
     # Not among pytest's own directories, where other users have no right to go.
     directory = Path(tempfile.mkdtemp(prefix="kie-gateway-servers-"))
+    LEASH.hold_directory(directory)
     found = embedded._programs()
     made = Servers(directory, programs or found[max(found)])
     try:

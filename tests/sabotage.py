@@ -755,6 +755,14 @@ SABOTAGES = (
     ),
     Sabotage(
         7,
+        "pages-without-end",
+        "app/services/limits/large.py",
+        "        line.rested_at = max(line.rested_at, _now()) + size / self._rate\n",
+        "        line.rested_at = max(line.rested_at, _now())\n",
+        ("tests/services/limits/test_large.py",),
+    ),
+    Sabotage(
+        7,
         "places-for-one",
         "app/store/deliveries/turns.py",
         "or_(ranked.c.turn <= left, ranked.c.turn == 1),",

@@ -15,6 +15,7 @@ LONGEST = 400
 """Lines of a file: what is longer has two subjects."""
 MAY_SLEEP = {
     "tests/attacks/attack.py": "attackers and those who look on do things at a pace",
+    "tests/leash.py": "it waits until what it ended is gone",
     "tests/postgres.py": "the same, where it blocks",
     "tests/stage.py": "patience: it looks again until there is something to see",
     "tests/outbound/stage.py": "a receiver's own pace is what some tests are about",

@@ -1,5 +1,7 @@
 """Counts what is under way: requests, the bytes of their bodies and those of their answers."""
 
+import asyncio
+
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -73,5 +75,6 @@ def _holding(place: Place, send: Send) -> Send:
             more = start + PIECE < len(body) or message.get("more_body", False)
             await send({**message, "body": body[start : start + PIECE], "more_body": more})
             place.hold(-len(body[start : start + PIECE]))
+            await asyncio.sleep(0)  # others come between the pieces
 
     return holding

@@ -35,10 +35,8 @@ from app.domain.paging import Filter
 from app.domain.shapes.native import task_answer, task_urls
 from app.domain.task import FINAL, FailClass, State
 from app.domain.trace_context import traceparent_of
-from app.services.limits.under_way import take
 from app.services.services import Services
 from app.services.tasks.create import Created
-from app.services.tasks.read import MAX_PAGE
 
 router = APIRouter(
     prefix="/v1/tasks", tags=["tasks"], dependencies=[Depends(only_known_parameters)]
@@ -133,7 +131,9 @@ async def list_tasks(
 ) -> Response:
     """Return your tasks, newest first; `?metadata.KEY=VALUE` narrows by metadata.
 
-    A page ends before it has more than 4 MiB, with at least one task and a `next_cursor`.
+    A page ends before it has more than 4 MiB, with at least one task and a `next_cursor`. Lists
+    with inputs are read one at a time for each client, and so many bytes in a second; over that
+    they wait, or are answered 429 `rate_limited`.
     """
     narrowed = Filter(
         states=state or (),
@@ -144,8 +144,6 @@ async def list_tasks(
         created_before=query_instant("created_before", created_before),
         metadata=metadata_filter(request),
     )
-    if include:
-        take(MAX_PAGE)
     page, place = await services.reader.page(
         client,
         narrowed,

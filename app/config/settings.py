@@ -19,6 +19,7 @@ from typing_extensions import override
 from app.config.archive import ArchiveSettings
 from app.config.conflicts import conflicts
 from app.config.database_url import without_statement_cache
+from app.config.limits import LimitSettings
 from app.config.uploads import UploadSettings
 from app.config.values import (
     Address,
@@ -43,7 +44,7 @@ from app.config.values import (
 PREFIX = "GATEWAY_"
 
 
-class Settings(ArchiveSettings, UploadSettings, BaseSettings):
+class Settings(ArchiveSettings, LimitSettings, UploadSettings, BaseSettings):
     """Every setting, checked; made by `load()`, or from keyword arguments in tests."""
 
     model_config = SettingsConfigDict(

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from app.domain.errors import RateLimitedError, TooManyStreamsError, TooManyWaitsError, bad_member
 from app.domain.file_errors import TooManyUploadsError
+from app.domain.redeliveries import grant
 
 WINDOW = 2
 """Seconds in which an empty bucket is full again: so it holds twice the requests of a second."""
@@ -32,6 +33,7 @@ class Limited(StrEnum):
     REFRESH = "refresh"
     REDELIVERIES = "redeliveries"
     OVERLOADED = "overloaded"
+    LARGE_ANSWERS = "large_answers"
 
 
 class Held(StrEnum):
@@ -80,6 +82,9 @@ class ClientLimits:
     streams: int = 20
     waits: int = 200
     uploads: int = 4
+    uploads_per_minute: int = 60
+    max_uploads: int = 40
+    """Uploads of all clients together."""
     max_held: int = 10_000
     """Streams and waits of all clients together."""
 
@@ -152,20 +157,41 @@ class Holding:
     """Of the client's, of this kind."""
     of_client: int
     of_all: int
+    all_of_kind: int = 0
+    """Of all clients', of this kind."""
 
 
 def require_room(held: Held, before: Holding, limit: int, limits: ClientLimits) -> None:
-    """Raise `TooManyStreamsError` or `TooManyWaitsError` unless one more may be held open."""
+    """Raise the error of this kind, such as `TooManyStreamsError`, where no more may be held open.
+
+    Uploads have a bound for all clients together too. Beyond it each client has one all the same,
+    until there are twice as many: so who has several leaves room for who has none.
+    """
+    full = held is Held.UPLOAD and before.all_of_kind >= limits.max_uploads
     bounds = {
         f"Your client has as many open {held.limited} as it may ({limit})": before.of_kind >= limit,
         "Your client holds a tenth of all answers that this process holds open": before.of_client
         >= limits.max_held_of_one,
+        "This process takes in as many uploads as it may": full
+        and (before.of_kind > 0 or before.all_of_kind >= 2 * limits.max_uploads),
         "This process holds open as many answers as it may": before.of_all >= limits.max_held,
     }
     for bound, met in bounds.items():
         if met:
             detail = f"{bound}: end one, or try again later."
             raise _TOO_MANY[held](detail, retry_after=HELD_RETRY)
+
+
+def begin_upload(full_at: float, now: float, per_minute: int) -> float:
+    """Take one of the uploads that a client may begin; returns when its bucket is full again.
+
+    A sixth of a minute's may begin at once. Raises `TooManyUploadsError`.
+    """
+    granted = grant(full_at, now, per_minute, 1)
+    if granted.count:
+        return now + granted.full_in
+    detail = f"Your client begins more than {per_minute} uploads per minute: try again later."
+    raise TooManyUploadsError(detail, retry_after=granted.retry_after)
 
 
 def checked_limit(name: str, limit: int | None) -> int | None:

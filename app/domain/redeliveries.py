@@ -1,5 +1,7 @@
 """How many deliveries one client may repeat: each sends up to a mebibyte to a URL of its choice.
 
+Uploads are counted by the same bucket: both cost much more than other requests.
+
 As with requests, what is kept is the instant at which the bucket will be full again.
 """
 
@@ -15,7 +17,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How many of those that were asked for may be repeated."""
+    """How many of those that were asked for are granted."""
 
     count: int
     full_in: float

@@ -195,7 +195,9 @@ TASKS = Metric(
     from_database=True,
     labels={"state": tuple(state for state in State if state not in FINAL)},
     meaning="Open tasks in the database, the same from every process: aggregate by `max`. Tasks "
-    "in a final state are not counted: that would read them all; see the duration's `_count`.",
+    "in a final state are not counted: that would read them all; see the duration's `_count`. Of a "
+    "client with over 500 queued ones they are as of the last count, which is made each second, "
+    "and what came since.",
     alert="`unconfirmed` growing",
 )
 OLDEST_QUEUED = Metric(
@@ -211,7 +213,8 @@ OVERDUE = Metric(
     from_database=True,
     labels={"work": WORK},
     meaning="How long the work that waits longest has been due, whichever process should do it. "
-    "`submit`: for how long a task has waited although a slot was free, so 0 in a pause, in a "
+    "`submit`: for how long the first task of a queue has waited although a slot was free, so 0 in "
+    "a pause, in a "
     "hold, and where the account's limits are used up; `poll`: a query that is due; `deliver`: a "
     "delivery to a host that nobody calls just now, so 0 while its receiver is slow or in trouble; "
     "`probe`: the credit call of an account that is held; `sweep`: a bound that passed; "

@@ -13,7 +13,6 @@ from sqlalchemy import (
     SQLColumnExpression,
     and_,
     case,
-    false,
     func,
     select,
     union_all,
@@ -25,34 +24,23 @@ from app.domain.delivery import SLOW_AFTER, TROUBLED_AFTER
 from app.domain.task import DEADLINES, State
 from app.store.account import breakers
 from app.store.account.limits import (
-    ADMITTED_AT,
-    ALLOWED,
-    CLIENT_OPEN,
-    ELIGIBLE,
     FREE_SEATS,
     FREE_SLOTS,
-    HELD_UNTIL,
     IS_HELD,
-    MAY_SEND,
     PROBE_DUE,
     QUEUED,
-    SEAT_SINCE,
-    SLOT_SINCE,
     brake,
     given_limits,
 )
-from app.store.account.pairs import HELD_BACK, held_pair_of
-from app.store.account.shares import rooms, seated, waiting
+from app.store.account.waiting import count_queued, oldest_queued, unsent
 from app.store.deliveries.lanes import KINDS, LANE, PENDING, Kind, pending_lanes
 from app.store.sql import NOW, lease_is_free, seconds_since, state_literal
 from app.store.tables import (
     Artifact,
-    ClientQueue,
     Delivery,
     DeliveryUrl,
     FeedWriter,
     KieAccount,
-    KieBreaker,
     Task,
     TaskEvent,
 )
@@ -63,7 +51,8 @@ class Backlog:
     """What the database holds; ages in seconds, 0 where there is nothing."""
 
     tasks: Mapping[State, int]
-    """The open tasks: final ones are ever more, and counting them would read them all."""
+    """The open tasks: final ones are ever more, and counting them would read them all. Queued ones
+    are as of the sweep's last count, where they are many."""
     oldest_queued: float
     """The age of the oldest task that was not sent."""
     overdue: Mapping[str, float]
@@ -101,35 +90,10 @@ def _bounded(state: State) -> tuple[ColumnElement[bool], ...]:
 
 
 _COUNTS: Mapping[State, ScalarSelect[int]] = {
-    State.QUEUED: _count(QUEUED),
+    State.QUEUED: count_queued(),
     State.SUBMITTING: _count(_SUBMITTING),
     **{state: _count(*_bounded(state)) for state in _BOUNDED},
 }
-
-_ROOMS = rooms(waiting(), seated())
-_ROOM_SINCE = case((_ROOMS.c.room < ALLOWED, ADMITTED_AT))
-"""As `SEAT_SINCE`, of the client's own."""
-_ELIGIBLE_SINCE = func.min(
-    func.greatest(Task.due_at, KieBreaker.held_until, _ROOM_SINCE, type_=NOW.type)
-)
-"""Since when a task could have been sent: of a held pair, since its probe is due."""
-
-
-def _unsent() -> ColumnElement[float]:
-    """Build the seconds for which both a task that may be sent and a place for it have waited."""
-    since = func.greatest(_ELIGIBLE_SINCE, SLOT_SINCE, SEAT_SINCE, HELD_UNTIL, type_=NOW.type)
-    # The queue is read once: it may be long.
-    waited = (
-        select(case((_ELIGIBLE_SINCE.is_not(None), seconds_since(since))))
-        .select_from(Task)
-        .join(ClientQueue, ClientQueue.client_id == Task.client_id)
-        .join(_ROOMS, _ROOMS.c.client_id == Task.client_id)
-        .outerjoin(KieBreaker, held_pair_of(Task.client_id, Task.model))
-        .where(*ELIGIBLE, CLIENT_OPEN, _ROOMS.c.room > 0, ~func.coalesce(HELD_BACK, false()))
-        .correlate(KieAccount)
-        .scalar_subquery()
-    )
-    return case((MAY_SEND, waited))
 
 
 def _undelivered_of(kind: Kind) -> Select[Any]:
@@ -185,7 +149,7 @@ _TROUBLED: Mapping[str, ScalarSelect[int]] = {
 }
 
 _OVERDUE: Mapping[str, ColumnElement[float]] = {
-    "submit": _unsent(),
+    "submit": unsent(),
     "probe": case((PROBE_DUE, seconds_since(KieAccount.held_until))),
     "poll": _waited(
         Task.due_at,
@@ -212,7 +176,7 @@ def _never_negative(seconds: ColumnElement[float]) -> ColumnElement[float]:
 
 _READ = select(
     *(count.label(state) for state, count in _COUNTS.items()),
-    _never_negative(_waited(Task.created_at, QUEUED)).label("oldest_queued"),
+    _never_negative(seconds_since(oldest_queued())).label("oldest_queued"),
     *(_never_negative(seconds).label(loop) for loop, seconds in _OVERDUE.items()),
     *(brake(reason).label(reason.value) for reason in BRAKES),
     case((IS_HELD, KieAccount.hold_reason)).label("hold_reason"),

@@ -21,6 +21,8 @@ import asyncpg
 import psutil
 
 from app import embedded
+from benchmarks.stand import postmaster
+from tests.leash import LEASH
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 OPTIONS = (
@@ -72,12 +74,14 @@ def server() -> Iterator[Server]:
     """Run one for the length of the block."""
     with tempfile.TemporaryDirectory(prefix="kie-gateway-bench-") as folder:
         Path(folder).chmod(0o755)
+        LEASH.hold_directory(Path(folder))
         if (DEBIAN / "postgres").exists():
             with _debian(Path(folder)) as (dsn, pid):
                 yield Server(dsn=dsn, pid=pid, counts=True, version="15 (Debian)")
         else:
             with embedded.running(Path(folder)) as dsn:
-                pid = int((Path(folder) / "postgres/postmaster.pid").read_text().split()[0])
+                pid = postmaster(Path(folder))
+                LEASH.hold(pid, signal.SIGQUIT)
                 yield Server(dsn=dsn, pid=pid, counts=False, version="embedded")
 
 
@@ -96,6 +100,7 @@ def _debian(folder: Path) -> Iterator[tuple[str, int]]:
         stdout=log,
         stderr=log,
     )
+    LEASH.hold(one.pid, signal.SIGQUIT)
     try:
         _await(user, data)
         yield f"postgresql://postgres@/postgres?host={data}", one.pid

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from app.domain.access import Caller
 from app.domain.limits import Held, Limited
 from app.services.clients.authentication import Sent
+from app.services.limits.large import LONGEST
 from tests.api.conftest import Inside, StartInside
 from tests.api.streams import streaming
 from tests.api.test_errors_table import tables
@@ -90,6 +92,19 @@ async def _overloaded(inside: Inside, stack: AsyncExitStack) -> httpx.Response:
     return await inside.gateway.http.get("/v1/tasks")
 
 
+async def _large_answers(inside: Inside, stack: AsyncExitStack) -> httpx.Response:
+    """Read once what takes ten seconds at the client's rate; then as many as may wait do."""
+    await inside.gateway.create(input={"prompt": "a" * 900_000})
+    path = "/v1/tasks?include=input"
+    assert (await inside.gateway.http.get(path)).is_success
+    reader = inside.services.reader
+    client = await _client(inside)
+    waiting = [asyncio.ensure_future(reader.callbacks(client, uuid4())) for _ in range(LONGEST)]
+    stack.callback(lambda: [one.cancel() for one in waiting])
+    await asyncio.wait(waiting, timeout=0)  # each takes its place
+    return await inside.gateway.http.get(path)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Met:
     """How a limit is met, and the code that says so; None: nothing is refused."""
@@ -114,6 +129,11 @@ MET = {
     Limited.REFRESH: Met(how=_refresh, code=None, settings={"refresh_wait": 0.05}),
     Limited.REDELIVERIES: Met(
         how=_redeliveries, code="rate_limited", settings={"client_redeliveries_per_minute": 6}
+    ),
+    Limited.LARGE_ANSWERS: Met(
+        how=_large_answers,
+        code="rate_limited",
+        settings={"client_large_bytes_per_second": 65_536},
     ),
     Limited.OVERLOADED: Met(
         how=_overloaded, code="overloaded", settings={"max_concurrent_requests": 10}

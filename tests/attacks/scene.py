@@ -20,6 +20,7 @@ import psutil
 from httpx import codes
 
 from tests.attacks.attack import Attack, Target, pause
+from tests.leash import LEASH
 from tests.postgres import Server, servers
 from tests.processes.nginx import free_ports
 from tests.processes.stage import OF_TESTS, Stage
@@ -212,6 +213,7 @@ async def _answers(url: str) -> bool:
 async def play(attack: Attack, checkout: Path) -> Figures:
     """Make the attack on the gateway of a checkout; raises `AssertionError` where it cannot be."""
     with servers() as make, tempfile.TemporaryDirectory(prefix="kie-gateway-attack-") as place:
+        LEASH.hold_directory(Path(place))
         server = await asyncio.to_thread(make.new, fsync="on")
         async with _staged(attack, server, checkout, Path(place)) as scene:
             return await _measured(attack, scene)
@@ -256,6 +258,7 @@ async def _attacked(attack: Attack, target: Target) -> str:
         stdout=PIPE,
         start_new_session=True,
     )
+    LEASH.hold(process.pid)
     try:
         async with asyncio.timeout(LONGEST):
             out, _ = await process.communicate(json.dumps(target.as_json()).encode())

@@ -15,6 +15,7 @@ from app.domain.limits import (
     Count,
     Held,
     Holding,
+    begin_upload,
     checked_limit,
     count,
     require_room,
@@ -102,6 +103,35 @@ def test_each_bound_of_what_is_held_is_met_by_the_last_one_only(
         require_room(Held.STREAM, replace(ROOM, **change), 3, LIMITS)
     assert refused.value.code == "too_many_streams"
     assert refused.value.retry_after == HELD_RETRY
+
+
+UPLOADS = ClientLimits(max_uploads=10, max_held=1000)
+
+
+@pytest.mark.parametrize(
+    ("mine", "everybodys", "goes"),
+    [(3, 9, True), (1, 10, False), (0, 10, True), (0, 19, True), (0, 20, False)],
+)
+def test_of_too_many_uploads_each_client_has_one(mine: int, everybodys: int, *, goes: bool) -> None:
+    before = Holding(of_kind=mine, of_client=mine, of_all=everybodys, all_of_kind=everybodys)
+    if goes:
+        require_room(Held.UPLOAD, before, 4, UPLOADS)
+    else:
+        with pytest.raises(RateLimitedError, match="as many uploads as it may") as refused:
+            require_room(Held.UPLOAD, before, 4, UPLOADS)
+        assert refused.value.code == "too_many_uploads"
+    require_room(Held.STREAM, before, 4, UPLOADS)
+
+
+def test_uploads_begin_so_often_in_a_minute() -> None:
+    full_at = now = 1e6
+    for _ in range(10):
+        full_at = begin_upload(full_at, now, 60)
+    with pytest.raises(RateLimitedError, match="60 uploads per minute") as refused:
+        begin_upload(full_at, now, 60)
+    assert refused.value.code == "too_many_uploads"
+    assert refused.value.retry_after == pytest.approx(1, abs=1e-3)
+    assert begin_upload(full_at, now + 1, 60) == pytest.approx(full_at + 1)
 
 
 def test_a_tenth_of_little_is_one() -> None:

@@ -18,6 +18,7 @@ import httpx
 import psutil
 
 from tests.gateway import SECRET
+from tests.leash import LEASH
 from tests.processes.forks import Forked, Forks
 from tests.stage import eventually
 
@@ -206,7 +207,7 @@ class Stage:
         if self.forks and self.checkout is None and not FRESH.intersection(arguments[:1]):
             return await self.forks.start(module, arguments, environment, streams)
         given, out, err = streams
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *arguments),
             cwd=self.checkout,
             env=environment,
@@ -215,6 +216,8 @@ class Stage:
             stderr=err,
             start_new_session=True,
         )
+        LEASH.hold(process.pid)
+        return process
 
     def _keep(self, name: str, err: str) -> None:
         self._started += 1

@@ -18,6 +18,7 @@ from app.domain.limits import (
     Held,
     Holding,
     Limited,
+    begin_upload,
     count,
     require_room,
 )
@@ -49,6 +50,7 @@ class Limits:
         """Seconds of a clock that only goes on."""
         self._full_at: dict[UUID, float] = {}
         self._over: dict[bytes, tuple[float, Caller]] = {}
+        self._uploaded: dict[UUID, float] = {}
         self._held: Counter[tuple[UUID, Held]] = Counter()
         self._open: Counter[Held] = Counter()
         self._refusals = LimitRefusals(metrics)
@@ -102,10 +104,19 @@ class Limits:
         """Hold one more open, until `give_back`; raises as `holding`."""
         try:
             require_room(held, self._holding(caller, held), self._own(caller, held), self._limits)
+            if held is Held.UPLOAD:
+                self._begin_upload(caller)
         except RateLimitedError:
             self._refused(caller, held.limited)
             raise
         self._add(caller, held, 1)
+
+    def _begin_upload(self, caller: Caller) -> None:
+        """Count an upload by the minute too: small ones pass within no time."""
+        now = self.now()
+        full_at = self._uploaded.get(caller.client_id, now)
+        per_minute = self._limits.uploads_per_minute
+        self._uploaded[caller.client_id] = begin_upload(full_at, now, per_minute)
 
     def give_back(self, caller: Caller, held: Held) -> None:
         """Hold one open no longer."""
@@ -123,6 +134,7 @@ class Limits:
             of_kind=self._held[caller.client_id, held],
             of_client=sum(self._held[caller.client_id, kind] for kind in Held),
             of_all=self._open.total(),
+            all_of_kind=self._open[held],
         )
 
     def _add(self, caller: Caller, held: Held, by: int) -> None:
@@ -143,4 +155,5 @@ class Limits:
         """Forget what means nothing any more: full buckets, keys with room."""
         self._tidy_at = now + TIDY
         self._full_at = {one: at for one, at in self._full_at.items() if at > now}
+        self._uploaded = {one: at for one, at in self._uploaded.items() if at > now}
         self._over = {one: known for one, known in self._over.items() if known[0] > now}

@@ -1,6 +1,6 @@
 """Clients that met one of their limits: by kind in the metrics, by client in the log."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import structlog
 
@@ -30,3 +30,20 @@ class LimitRefusals:
                 suppressed=suppressed,
                 **about,
             )
+
+
+def noting(metrics: Metrics, limited: Limited) -> Callable[[Hashable], None]:
+    """Return what notes one more of this kind, by whose it was."""
+    refusals = LimitRefusals(metrics)
+    return lambda whose: refusals.note(limited, whose)
+
+
+def overloaded(metrics: Metrics) -> Callable[[Hashable], None]:
+    """Return what counts and notes a request that was one too many for the process."""
+    note_one = noting(metrics, Limited.OVERLOADED)
+
+    def note(whose: Hashable) -> None:
+        metrics.overloaded()
+        note_one(whose)
+
+    return note

@@ -12,6 +12,7 @@ from app.domain.pace import Paces
 from app.domain.paging import Filter, Place
 from app.domain.redact import redacted_body
 from app.domain.task import FINAL, State
+from app.services.limits.large import LargeAnswers
 from app.services.limits.under_way import give_back, take
 from app.services.missing import missing
 from app.services.tasks.waiters import Awaited, Future, Waiters, is_gone
@@ -29,6 +30,9 @@ HIDDEN_HEADERS = frozenset({"x-webhook-signature"})
 MAX_PAGE = lists.MAX_PAGE
 """Bytes of the tasks' own texts in one page, where it has more than one task."""
 
+PAGES, TASKS = "pages", "tasks"
+"""What a client reads in turns of its own each, where it is large."""
+
 HIDDEN = 4096
 """Characters at the end of a body that was cut; no secret is longer, however it is spelled."""
 
@@ -44,8 +48,10 @@ class Reader:
         limits: Limits,
         paces: Paces,
         clock: Callable[[], datetime],
+        large: LargeAnswers,
     ) -> None:
         self._database = database
+        self._large = large
         self._waiters = waiters
         self._urls = urls
         self._limits = limits
@@ -54,10 +60,12 @@ class Reader:
 
     async def task(self, client_id: UUID, task_id: UUID) -> Columns:
         """Return the task; raises `NotFoundError`, `TaskErasedError`."""
+        await self._large.may_read(client_id, TASKS)
         async with self._database.read(client_id) as connection:
             row = await rows.read_task(connection, client_id=client_id, task_id=task_id)
             if row is None:
                 raise await missing(connection, client_id, task_id)
+            self._large.was_read(client_id, TASKS, _size(row))
             return (await self._with_forecast(connection, client_id, [row]))[0]
 
     async def _with_forecast(
@@ -152,11 +160,14 @@ class Reader:
 
     async def _tasks(self, client_id: UUID, ids: Collection[UUID]) -> dict[UUID, Columns]:
         """Return the tasks by their ids; raises `NotFoundError` where one is not the client's."""
+        await self._large.may_read(client_id, TASKS)
         async with self._database.read(client_id) as connection:
             found = await rows.read_many(connection, client_id=client_id, ids=ids)
             if len(found) < len(ids):
                 raise await missing(connection, client_id, *ids)
-            take(sum(map(_size, found)))
+            size = sum(map(_size, found))
+            self._large.was_read(client_id, TASKS, size)
+            take(size)
             return {
                 row["id"]: row for row in await self._with_forecast(connection, client_id, found)
             }
@@ -172,25 +183,47 @@ class Reader:
     ) -> tuple[list[Columns], Place | None]:
         """Return a page of the client's tasks, newest first, and where the next one begins.
 
-        It may have fewer than `limit`, where they are large: see `list_tasks`.
+        It may have fewer than `limit`, where they are large: see `list_tasks`. Raises
+        `RateLimitedError`, as `LargeAnswers` does.
         """
+        if with_input:
+            async with self._large.page(client_id, PAGES):
+                take(MAX_PAGE)
+                shown, more = await self._listed(client_id, narrowed, after, limit, with_input=True)
+        else:
+            await self._large.may_read(client_id, PAGES)
+            shown, more = await self._listed(client_id, narrowed, after, limit)
+        if not more:
+            return shown, None
+        return shown, Place(created_at=shown[-1]["created_at"], id=shown[-1]["id"])
+
+    async def _listed(
+        self,
+        client_id: UUID,
+        narrowed: Filter,
+        after: Place | None,
+        limit: int,
+        *,
+        with_input: bool = False,
+    ) -> tuple[list[Columns], bool]:
         async with self._database.read(client_id) as connection:
             rows, more = await lists.list_tasks(
                 connection, client_id, narrowed, after=after, limit=limit, with_input=with_input
             )
-            shown = await self._with_forecast(connection, client_id, rows)
-        if not more:
-            return shown, None
-        return shown, Place(created_at=shown[-1]["created_at"], id=shown[-1]["id"])
+            self._large.was_read(client_id, PAGES, sum(map(_size, rows)))
+            return await self._with_forecast(connection, client_id, rows), more
 
     async def callbacks(
         self, client_id: UUID, task_id: UUID, *, before: UUID | None = None
     ) -> tuple[Sequence[Columns], UUID | None]:
         """Return kie.ai's statements about the task, newest first, and where the next page begins.
 
-        Raises `NotFoundError`, `TaskErasedError`.
+        Raises `NotFoundError`, `TaskErasedError`, and `RateLimitedError` as `LargeAnswers` does.
         """
-        async with self._database.read(client_id) as connection:
+        async with (
+            self._large.page(client_id, PAGES),
+            self._database.read(client_id) as connection,
+        ):
             if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
                 raise await missing(connection, client_id, task_id)
             found = await callbacks.read_callbacks(
@@ -200,6 +233,7 @@ class Reader:
                 limit=CALLBACKS_SHOWN,
                 weight=CALLBACKS_WEIGHT,
             )
+            self._large.was_read(client_id, PAGES, sum(len(row["body"]) for row in found))
             last = found[-1]["id"] if found else None
             more = await callbacks.has_earlier(connection, task_id, last) if last else False
         tokens = self._urls.tokens(task_id)
@@ -219,7 +253,8 @@ def _is_whole(future: Future) -> bool:
 
 def _size(row: Row) -> int:
     """Return how long the texts of its documents are."""
-    return sum(len(row[name].encoded_json) for name in rows.DOCUMENTS if row[name] is not None)
+    texts = (row.get(name) for name in rows.DOCUMENTS)
+    return sum(len(text.encoded_json) for text in texts if text is not None)
 
 
 def _shown(body: bytes, tokens: Sequence[str]) -> str:

@@ -97,6 +97,8 @@ class Delivery:
     task_id: str
     event: str
     state: str
+    repeats: bool = False
+    """It repeats another at its client's wish."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +290,7 @@ def _over_limits(evidence: Evidence) -> Iterator[Finding]:
 
 def _untold(evidence: Evidence) -> Iterator[Finding]:
     """Each coming to rest is put out once, and once more when what was told of it has changed."""
-    put = Counter((each.task_id, each.event) for each in evidence.deliveries)
+    put = Counter((each.task_id, each.event) for each in evidence.deliveries if not each.repeats)
     for task in evidence.tasks:
         came = Counter(move.target for move in task.moves if move.is_told)
         for state, count in came.items():

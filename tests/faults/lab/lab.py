@@ -16,7 +16,7 @@ import httpx
 
 from tests.faults.lab.crew import Crew, mustered
 from tests.faults.lab.kie import HMAC_KEY, standing_in
-from tests.faults.lab.noise import Noise
+from tests.faults.lab.noise import REQUESTS_PER_SECOND, Noise
 from tests.faults.lab.patience import until
 from tests.faults.lab.points import Point, Side, Watch, common
 from tests.faults.lab.scenario import Combination, Hooks, Result, Scenario
@@ -92,7 +92,10 @@ async def laboratory(
         migrated = await stage.run("migrate", GATEWAY_DATABASE_URL=dsn)
         assert migrated.status == 0, migrated.err
         api_key, secret = await _client(stage, dsn, "lab")
-        noisy, _ = await _client(stage, dsn, "noisy")
+        noisy, noisys_secret = await _client(stage, dsn, "noisy")
+        limit = ("--requests-per-second", str(REQUESTS_PER_SECOND))
+        limited = await stage.run("clients", "set", "noisy", *limit, GATEWAY_DATABASE_URL=dsn)
+        assert limited.status == 0, limited.err
         tables = Tables(dsn)
         hooks = await lend(listening())
         reached = _named(via, urlsplit(dsn).path) if via else dsn
@@ -101,7 +104,8 @@ async def laboratory(
         http = await lend(_callers(crew.public_url, api_key))
         noise = Noise(await lend(_callers(crew.public_url, noisy)))
         chatter = await _idle(crew)
-        yield Lab(Scenario(crew, kie, tables, http, Hooks(hooks, secret), noise), stage, chatter)
+        heard = Hooks(hooks, (secret, noisys_secret))
+        yield Lab(Scenario(crew, kie, tables, http, heard, noise), stage, chatter)
 
 
 @contextlib.asynccontextmanager

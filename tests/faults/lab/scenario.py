@@ -17,7 +17,7 @@ from typing_extensions import override
 from tests.faults.lab.audit import FINAL, Evidence, Finding, Heard, Task, Told, audit
 from tests.faults.lab.crew import Crew
 from tests.faults.lab.kie import Kie
-from tests.faults.lab.noise import Noise
+from tests.faults.lab.noise import TASKS, Noise
 from tests.faults.lab.patience import until
 from tests.faults.lab.points import Point
 from tests.faults.lab.tables import Tables
@@ -49,8 +49,9 @@ class Combination:
 
     @property
     def is_noisy(self) -> bool:
-        """Whether a noisy client is beside: not where the messages of the callers are counted."""
-        return self.point is None and self.group != CLEAN
+        """Whether a noisy client is beside: not where one task's, or a fault's, messages count."""
+        is_counted = self.point is not None and (self.tasks == 1 or bool(self.faults))
+        return self.group != CLEAN and not is_counted
 
     @property
     def what(self) -> str:
@@ -168,10 +169,10 @@ class Callers:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Where the callers are told, and the secret that they verify it with."""
+    """Where the callers are told, and the secrets that they verify it with."""
 
     caller: Caller
-    secret: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
     _refused: list[Request] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -179,9 +180,10 @@ class Hooks:
 
     def _answer(self, request: Request) -> Answer:
         """Verify at once, as a caller does: a signature is too old after five minutes."""
-        with contextlib.suppress(WebhookVerificationError):
-            if request.verified_by(self.secret):
-                return 200, {}
+        for secret in self.secrets:
+            with contextlib.suppress(WebhookVerificationError):
+                if request.verified_by(secret):
+                    return 200, {}
         self._refused.append(request)
         return 401, {}
 
@@ -235,11 +237,12 @@ class Scenario:
         started = time.monotonic()
         await self.crew.fill(combination.replicas)
         await self.tables.let_an_hour_pass()
-        await self.kie.begin(
-            combination.faults, combination.tasks, combination.rates, combination.limits
-        )
+        tasks = combination.tasks + (TASKS if combination.is_noisy else 0)
+        await self.kie.begin(combination.faults, tasks, combination.rates, combination.limits)
         self._runs += 1
-        prefix = f"run {self._runs} task "
+        run = f"run {self._runs} "
+        prefix = f"{run}task "
+        self.noise.begin(f"{run}noise ", self.crew.webhook_url)
         self.crew.watch.begin(combination.point)
         self._hooks.caller.heard.clear()
         callers = Callers(self._http, self.crew.webhook_url, self.crew.some_alive)
@@ -249,12 +252,15 @@ class Scenario:
             async with self.noise.made() if combination.is_noisy else contextlib.nullcontext():
                 await load(callers, prefix)
                 with contextlib.suppress(TimeoutError):  # the audit will tell
-                    await until(lambda: self._rests(prefix))
+                    await until(lambda: self._rests(prefix, noisy=combination.is_noisy))
+            if combination.is_noisy:
+                with contextlib.suppress(TimeoutError):
+                    await until(lambda: self._rests(run))
         finally:
             over.set()
             self.crew.watch.struck.set()
             await replacing
-        return await self._judged(combination, callers, prefix, time.monotonic() - started)
+        return await self._judged(combination, callers, run, time.monotonic() - started)
 
     async def _replace(self, replicas: int, over: asyncio.Event) -> None:
         """Replace whoever dies, until it is over."""
@@ -268,8 +274,11 @@ class Scenario:
                 await self.tables.free_all_leases()
             await self.crew.fill(replicas)
 
-    async def _rests(self, prefix: str) -> bool | None:
-        """Hasten everything; tell whether every task rests, owed no look, and its caller knows."""
+    async def _rests(self, prefix: str, *, noisy: bool = False) -> bool | None:
+        """Hasten everything; tell whether every task rests, owed no look, and its caller knows.
+
+        `noisy`: and whether the noisy client will create nothing new.
+        """
         try:
             await self.tables.hasten()
             tasks = await self.tables.read(prefix)
@@ -280,7 +289,8 @@ class Scenario:
         except _AWAY:
             return None
         is_told = all(delivery.state != "pending" for delivery in put_out)
-        return (is_told and all(_rests(task) for task in tasks)) or None
+        is_done = self.noise.is_done or not noisy
+        return (is_done and is_told and all(_rests(task) for task in tasks)) or None
 
     async def _judged(
         self, combination: Combination, callers: Callers, prefix: str, seconds: float
@@ -294,7 +304,7 @@ class Scenario:
         unread = {task.id for task in tasks if task.id not in watch.answered and known.unread}
         evidence = Evidence(
             keys=callers.keys,
-            told=callers.told,
+            told=[*callers.told, *self.noise.told.values()],
             denied=callers.denied,
             unseen=callers.unseen,
             tasks=tasks,

@@ -44,7 +44,8 @@ SELECT task_id::text, source, verdict, signature, kie_task_id, kie_state AS end
 FROM callbacks WHERE task_id = ANY($1::uuid[]) ORDER BY received_at, id
 """
 _DELIVERIES = """
-SELECT 'msg_' || replace(id::text, '-', '') AS webhook_id, task_id::text, event, state
+SELECT 'msg_' || replace(id::text, '-', '') AS webhook_id, task_id::text, event, state,
+       origin_id IS NOT NULL AS repeats
 FROM deliveries WHERE task_id = ANY($1::uuid[]) ORDER BY id
 """
 _KEPT = """

@@ -31,7 +31,7 @@ def told(secret: str, age: float) -> Heard:
     ids=["signed", "by another secret", "too old"],
 )
 def test_a_delivery_is_verified_on_arrival(secret: str, age: float, status: int) -> None:
-    hooks = Hooks(Caller(), SECRET)
+    hooks = Hooks(Caller(), (SECRET,))
     delivery = told(secret, age)
     assert hooks.caller.answer(delivery)[0] == status
     hooks.caller.heard.append(delivery)

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from app.domain.access import Caller
-from app.domain.errors import TooManyStreamsError, TooManyWaitsError
+from app.domain.errors import RateLimitedError, TooManyStreamsError, TooManyWaitsError
 from app.domain.limits import Allowance, ClientLimits, Held, Limited
 from app.log import EVERY
 from app.metrics import Metrics
@@ -119,6 +119,23 @@ def test_the_process_holds_so_many_and_forgets_who_holds_none(limits: Limits) ->
             limits.give_back(caller(number), held)
     assert (dict(limits._held), limits._open.total()) == ({}, 0)
     limits.take(caller(99), Held.STREAM)
+
+
+def test_uploads_are_counted_by_the_minute_too(
+    limits: Limits, clock: Clock, lines: list[Any]
+) -> None:
+    """One that is over at once counts as well; another client's do not."""
+    for _ in range(10):
+        with limits.holding(caller(), Held.UPLOAD):
+            pass
+    with pytest.raises(RateLimitedError), limits.holding(caller(), Held.UPLOAD):
+        pass
+    with limits.holding(caller(2), Held.UPLOAD):
+        pass
+    assert [(line["kind"], line["client"]) for line in lines] == [("uploads", "client-1")]
+    clock.now += 1
+    with limits.holding(caller(), Held.UPLOAD):
+        pass
 
 
 def test_an_error_gives_back_what_was_held(limits: Limits) -> None:
