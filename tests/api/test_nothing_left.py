@@ -48,7 +48,8 @@ FIXED = {
 """Columns that take no mark, beside those that take only words of ours."""
 
 ROWS = """
-INSERT INTO kie_breakers (client_id, model, held_until) SELECT id, 'm', now() FROM clients;
+INSERT INTO kie_breakers (client_id, model, hold_reason, held_since, held_at, held_until)
+    SELECT id, 'm', 'kie_busy', now(), now(), now() FROM clients;
 INSERT INTO disabled_urls (client_id, url) SELECT client_id, webhook_url FROM tasks LIMIT 1;
 INSERT INTO budgets (client_id, period, credits, mode, thresholds)
     SELECT id, 'day', 5, 'warn', '{80}' FROM clients;
@@ -56,6 +57,8 @@ INSERT INTO files (id, client_id, name, content_type, bytes, sha256, url, expire
     SELECT gen_random_uuid(), id, 'n', 't', 1, sha256(''), 'u', now() FROM clients;
 INSERT INTO usage_entries (client_id, task_id, day, created_day, model, metadata, reserved)
     SELECT client_id, id, now(), now(), model, metadata, 0 FROM tasks;
+INSERT INTO delivery_urls (client_id, lane, host) SELECT id, 1, 'h' FROM clients;
+INSERT INTO delivery_hosts (host) VALUES ('h');
 INSERT INTO models SELECT client_id, model, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1, now() FROM tasks LIMIT 1;
 UPDATE kie_account SET hold_client_id = (SELECT id FROM clients), hold_reason = 'kie_busy',
     held_since = now(), held_at = now(), held_until = now(),
@@ -63,7 +66,10 @@ UPDATE kie_account SET hold_client_id = (SELECT id FROM clients), hold_reason = 
 """
 """What the traffic of this test leaves no row of."""
 
+ENDED = ("state", "left_state", "fail_class", "left_class")
+
 OF_A_CLIENT = {
+    **{f"usage_entries.{name}": "a word of ours" for name in ENDED},
     "usage_daily.model": "what it used stays",
     "usage_entries.model": "the same, not folded yet",
     "clients.name": "nobody may take it again",
@@ -161,7 +167,7 @@ async def words_of_ours(sql: Sql) -> set[str]:
 async def mark_every_column(sql: Sql, columns: Mapping[str, str]) -> None:
     """Have a mark in every column, by the traffic or planted; fails where there is none."""
     natural, ours = await marked(sql, columns), await words_of_ours(sql)
-    bare = {}
+    bare: dict[str, str] = {}
     for name in columns.keys() - natural - ours - FIXED.keys():
         if name.split(".")[0] not in NOBODYS:
             why = await plant(sql, name, columns[name])
@@ -188,6 +194,7 @@ async def test_no_column_keeps_anything(
     columns = await text_columns(sql)
     await mark_every_column(sql, columns)
     await sql.execute("UPDATE artifacts SET state = 'stored', due_at = NULL, finished_at = now()")
+    archive.mkdir(exist_ok=True)
     for (name,) in await sql.fetch(
         "SELECT object FROM artifacts UNION SELECT object_name FROM files"
     ):

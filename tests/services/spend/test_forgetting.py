@@ -1,6 +1,5 @@
 """What an erased task's metadata said goes from the sums, and every total stays as it was."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from uuid import UUID
 
@@ -11,15 +10,18 @@ from tests.store.stage import Sql
 
 TEAM = "metadata.team"
 
+Sums = dict[object, tuple[object, object]]
+"""Successes and credits, by a value."""
 
-async def create(services: Services, client_id: UUID, metadata: Mapping[str, str]) -> UUID:
+
+async def create(services: Services, client_id: UUID, metadata: dict[str, str]) -> UUID:
     made = await services.creates.create(client_id, replace(DRAFT, metadata=metadata), None)
     await services.submitter.drain()
     return made.id
 
 
-async def by_team(services: Services, client_id: UUID) -> dict[object, tuple[object, object]]:
-    """Return successes and credits by the value of `team`; all of them by the word `total`."""
+async def by_team(services: Services, client_id: UUID) -> Sums:
+    """Return what usage has by `team`; all of it by the word `total`."""
     total, *_ = await usage(services, client_id)
     rows = [("total", total)]
     rows += [(row[TEAM], row) for row in await usage(services, client_id, TEAM)]
@@ -43,7 +45,7 @@ async def test_a_value_goes_with_its_last_task_and_totals_stay(
         await end(services, sql, task_id, cost)
     await services.sweeper.sweep()
     await end(services, sql, open_yet, 8)  # not folded yet
-    whole = {"total": (4, 14), "ann": (2, 3), "bob": (1, 3), "cid": (1, 8)}
+    whole: Sums = {"total": (4, 14), "ann": (2, 3), "bob": (1, 3), "cid": (1, 8)}
     assert await by_team(services, client_id) == whole
 
     await services.erasure.of_any_client(OPERATOR, ann)
