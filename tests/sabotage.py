@@ -1524,6 +1524,27 @@ SABOTAGES = (
         ("tests/api/test_erasure.py::test_nothing_of_an_erased_client_is_left",),
     ),
     Sabotage(
+        13,
+        "keep-the-value-in-usage",
+        "app/services/tasks/removal.py",
+        "        await forgetting.forget_metadata(connection, task_id)\n",
+        "",
+        (
+            "tests/services/spend/test_forgetting.py::test_a_value_goes_with_its_last_task_and_totals_stay",
+            "tests/api/test_nothing_left.py::test_no_column_keeps_anything",
+        ),
+    ),
+    Sabotage(
+        13,
+        "forget-the-later-day",
+        "app/store/spend/forgetting.py",
+        "SELECT max(day) FROM steps",
+        "SELECT min(day) FROM steps",
+        (
+            "tests/services/spend/test_forgetting.py::test_what_was_corrected_on_a_later_day_goes_from_both_days",
+        ),
+    ),
+    Sabotage(
         8,
         "show-everybodys-models",
         "app/services/spend/models.py",

@@ -222,6 +222,20 @@ async def release_task(services: ServicesDep, operator: OperatorDep, task_id: UU
     return ExactJSON(await services.stuck.one(task_id))
 
 
+@router.delete(
+    "/tasks/{task_id}",
+    operation_id="eraseAnyTask",
+    status_code=204,
+    response_class=Response,
+    responses=refusals(401, 403, 404, 409, 422, 429, 503),
+)
+@needs(Role.OPERATE)
+async def erase_any_task(services: ServicesDep, operator: OperatorDep, task_id: UUID) -> Response:
+    """Erase a task of whichever client, as `DELETE /v1/tasks/{id}` does for its own."""
+    await services.erasure.of_any_client(operator, task_id)
+    return Response(status_code=204)
+
+
 @router.get(
     "/deliveries/{delivery_id}",
     operation_id="getAnyDelivery",

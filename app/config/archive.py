@@ -13,7 +13,7 @@ class ArchiveSettings(BaseModel):
     archive_url: ArchiveUrl | None = Field(
         None,
         description="Where results are copied to, before kie.ai deletes them: `s3://bucket/prefix`,"
-        " `gs://…`, `az://account/container/…` or `file:///directory`; none: nowhere. Credentials "
+        " `gs://…`, `az://container/…` or `file:///directory`; none: nowhere. Credentials "
         "are in the environment, as docs/archive.md has it.",
     )
     archive_concurrency: int = Field(

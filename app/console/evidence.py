@@ -18,7 +18,7 @@ from app.domain.client import url_host
 from app.domain.errors import NotFoundError
 from app.domain.exact_json import read
 from app.domain.paging import Chosen
-from app.domain.task import State
+from app.domain.task import FINAL, State
 from app.services.tasks.overview import Owner
 
 pages = Pages()
@@ -78,6 +78,7 @@ def _acts(task: Mapping[str, Any], owed: Mapping[str, Any]) -> Sequence[str]:
         "bind": not has_id and state in (State.UNCONFIRMED, State.EXPIRED),
         "requeue": not has_id and state is State.UNCONFIRMED,
         "fail": state in (State.QUEUED, State.UNCONFIRMED),
+        "erase": state in FINAL,
     }
     return [name for name, is_possible in possible.items() if is_possible]
 
@@ -179,3 +180,11 @@ async def release(visit: Visit) -> Response:
     """Work on it again."""
     await visit.services.stuck.release(visit.operator, visit.id("task_id"))
     return visit.done(visit.back, "released")
+
+
+@pages.post(_PATH + "/erase", Role.OPERATE)
+async def erase(visit: Visit) -> Response:
+    """Erase it for good: there is no page of it to come back to."""
+    visit.require("for_good")
+    await visit.services.erasure.of_any_client(visit.operator, visit.id("task_id"))
+    return visit.done("/console/tasks", "erased")

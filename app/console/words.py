@@ -34,6 +34,7 @@ DONE: Mapping[str, str] = {
     "requeued": "The task is in the queue again.",
     "released": "The task is worked on again.",
     "failed": "The task was ended as failed.",
+    "erased": "The task was erased.",
     "redelivered": "The delivery is sent again.",
     "redelivered-many": "The deliveries are sent again.",
     "enabled": "The URL is called again.",

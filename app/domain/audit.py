@@ -69,6 +69,8 @@ class Action(StrEnum):
     SECRETS_RESEALED = "secrets_resealed"  # as above
     """Clients' secrets were sealed with the first key; `done` says how many."""
     TASK_BOUND = "task_bound"
+    TASK_ERASED = "task_erased"
+    """An operator erased a task: what it said is gone, and its caller's key creates nothing."""
     TASK_REQUEUED = "task_requeued"
     TASK_RELEASED = "task_released"
     """A task that was set aside is worked on again."""

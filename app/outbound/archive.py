@@ -35,6 +35,9 @@ CONNECT = timedelta(seconds=5)
 CALL = timedelta(seconds=60)
 """The longest that one request of the store's client may take: a part, not a file."""
 
+_ALLOW_HTTP = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
+"""The variables that allow http. obstore's own are not in effect where it gets other bounds."""
+
 GIVE_UP = 10.0
 """Seconds that a put which is called off has to take its parts back."""
 
@@ -99,7 +102,8 @@ class Archive:
             if self.local:
                 return store.from_url(self._url, mkdir=True, automatic_cleanup=True)
             bounds: ClientConfig = {"connect_timeout": CONNECT, "timeout": CALL}
-            if os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true":
+            allowed = os.environ.get(_ALLOW_HTTP[scheme_of(self._url)], "")
+            if allowed.lower() == "true":
                 bounds["allow_http"] = True  # a store of one's own, as MinIO
             again: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(minutes=2)}
             return store.from_url(self._url, client_options=bounds, retry_config=again)

@@ -275,6 +275,30 @@ async def test_a_task_that_was_set_aside_is_released(admin: Admin, sql: Sql) -> 
     check_refusal(answer, Refusal(status=409, code="not_stuck", says="not parked"))
 
 
+async def test_a_task_of_any_client_is_erased(admin: Admin, sql: Sql, upstream: Upstream) -> None:
+    """And only a final one; a repeat is no second act."""
+    task = await admin.gateway.create()
+    path = f"/tasks/{task['id']}"
+    check_refusal(
+        await admin.asks("DELETE", path), Refusal(status=409, code="not_erasable", says="running")
+    )
+    done = await admin.gateway.call_back(upstream.callback_path, succeeded(task["kie_task_id"]))
+    assert done.status_code == 200
+    for _ in range(2):
+        answer = await admin.asks("DELETE", path)
+        assert (answer.status_code, answer.content) == (204, b"")
+    assert await sql.fetchval("SELECT count(*) FROM tasks") == 0
+    gone = await admin.gateway.http.get(f"/v1{path}")
+    assert (gone.status_code, gone.json()["code"]) == (410, "task_erased")
+    entry, before = (await admin.list("/audit"))[:2]
+    assert (entry["action"], entry["client"], entry["task_id"]) == (
+        "task_erased",
+        "tests",
+        task["id"],
+    )
+    assert before["action"] == "key_created"
+
+
 # -- binding what is not the task's
 
 
@@ -397,6 +421,7 @@ PATHS: tuple[Operation, ...] = (
     ("POST", f"/tasks/{NOBODY}/bind"),
     ("POST", f"/tasks/{NOBODY}/requeue"),
     ("POST", f"/tasks/{NOBODY}/release"),
+    ("DELETE", f"/tasks/{NOBODY}"),
     ("GET", "/tasks"),
     ("POST", "/tasks/cancel"),
     ("POST", "/tasks/requeue"),
@@ -573,6 +598,7 @@ REFUSED: list[tuple[Operation, object, Refusal]] = [
     (("POST", f"/tasks/{NOBODY}/bind"), {"kie_task_id": FOUND}, NOT_FOUND),
     (("POST", f"/tasks/{NOBODY}/requeue"), {"may_pay_again": True}, NOT_FOUND),
     (("POST", f"/tasks/{NOBODY}/release"), None, NOT_FOUND),
+    (("DELETE", f"/tasks/{NOBODY}"), None, NOT_FOUND),
     (("DELETE", f"/keys/{NOBODY}"), None, NOT_FOUND),
     (("POST", "/admission/pause"), {"client": "nobody"}, NOT_FOUND),
     (("POST", "/admission/resume"), {"client": "nobody"}, NOT_FOUND),
@@ -713,6 +739,7 @@ SPELLED: tuple[Operation, ...] = (
     ("POST", "/tasks/{task_id}/bind"),
     ("POST", "/tasks/{task_id}/requeue"),
     ("POST", "/tasks/{task_id}/release"),
+    ("DELETE", "/tasks/{task_id}"),
     ("GET", "/tasks"),
     ("POST", "/tasks/cancel"),
     ("POST", "/tasks/requeue"),

@@ -29,7 +29,7 @@ async def test_the_doctor_writes_reads_and_removes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://bucket", "s3://bucket/prefix/", "gs://b/p", "az://account/c", "file:///srv/x"]
+    "url", ["s3://bucket", "s3://bucket/prefix/", "gs://b/p", "az://container/p", "file:///srv/x"]
 )
 def test_a_store_is_named_by_its_url(url: str) -> None:
     assert Settings(archive_url=url).archive_url == url.rstrip("/")

@@ -152,8 +152,13 @@ async def test_what_is_stuck_is_solved_by_its_button(
     assert (await admin_gateway.task(second))["state"] == "canceled"
     assert (await admin_gateway.task(third))["state"] == "failed"
     await browser.act(f"/console/tasks/{third}/cancel", 404)
+    assert f"/console/tasks/{third}/erase" in await browser.open(f"/console/tasks/{third}")
+    await browser.act(f"/console/tasks/{third}/erase", 400)  # without the tick
+    erased = await browser.act(f"/console/tasks/{third}/erase", for_good="yes")
+    assert erased.headers["location"] == "/console/tasks?done=erased"
+    await browser.act(f"/console/tasks/{first}/erase", 409, for_good="yes")
     done = ["task_bound", "task_requeued", "task_released", "tasks_canceled", "tasks_failed"]
-    assert await acts(sql) == done
+    assert await acts(sql) == [*done, "task_erased"]
 
 
 async def test_kie_is_asked_about_a_task(

@@ -1,6 +1,7 @@
-"""`kie-gateway tasks bind`, `release`: an operator's, on the database."""
+"""`kie-gateway tasks bind`, `release`, `erase --id`: an operator's, on the database."""
 
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from app.cli.exits import WRONG_USE, give_up
 from app.cli.identity import operator
 
 if TYPE_CHECKING:
+    from app.services.services import Services
     from app.services.tasks.stuck import StuckTasks
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, as `kie-gateway stuck` shows it.")]
@@ -72,9 +74,29 @@ def done(
     """Carry out one act on one task, and say so."""
     from app.cli.context import with_operations
 
-    try:
-        known = UUID(task_id)
-    except ValueError:
-        give_up("the task's id is a UUID, as `kie-gateway stuck` shows it", WRONG_USE)
+    known = _id(task_id)
     with_operations(lambda services: act(services.stuck, known), signs=signs)
     typer.echo(f"{known} {said}")
+
+
+def erase(ids: Sequence[str], *, yes: bool) -> None:
+    """Erase tasks of whichever client, each in a transaction of its own."""
+    from app.cli.context import with_operations
+
+    known = [_id(one) for one in ids]
+    if not yes and sys.stdin.isatty():
+        typer.confirm(f"Erase {len(known)} for good? This cannot be undone", abort=True)
+
+    async def erase_all(services: "Services") -> None:
+        for one in known:
+            await services.erasure.of_any_client(operator(), one)
+            typer.echo(f"erased {one}")
+
+    with_operations(erase_all)
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        give_up("the task's id is a UUID, as `kie-gateway stuck` shows it", WRONG_USE)

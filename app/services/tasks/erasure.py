@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.domain.audit import Action, Operator
 from app.domain.client import is_name, no_such_client
-from app.domain.errors import NotErasableError, not_your_task
+from app.domain.errors import NotErasableError, no_such_task, not_your_task
 from app.domain.task import FINAL, State
 from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
@@ -19,7 +19,7 @@ from app.store.engine import Connection, Database
 from app.store.files import owed, uploads
 from app.store.signals import ERASE, KEYS, announce_now
 from app.store.spend import folding
-from app.store.tasks import rows, tombstones
+from app.store.tasks import overview, rows, tombstones
 
 BATCH = 100
 """Tasks in one transaction: their rows are locked for a fraction of a second."""
@@ -61,16 +61,44 @@ class Erasure:
         """
 
         async def work(connection: Connection, consequences: Consequences) -> None:
-            if await rows.read_state(connection, client_id=client_id, task_id=task_id) is not None:
-                standing = await rows.lock_task(connection, task_id)
-                if standing is not None:
-                    _require_final(standing.state)
-                    await self._removal.one(connection, consequences, task_id)
-                    return
+            state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
+            if state is not None and await self._erase(connection, consequences, task_id):
+                return
             if not await tombstones.any_erased(connection, client_id, [task_id]):
                 raise not_your_task()
 
         await self._lifecycle.run(work)
+
+    async def of_any_client(self, operator: Operator, task_id: UUID) -> None:
+        """Erase a task of whichever client; one that is erased stays so, without an entry more.
+
+        Raises `NotFoundError`, and `NotErasableError` where it is not in a final state.
+        """
+
+        async def work(connection: Connection, consequences: Consequences) -> None:
+            whose = await overview.whose(connection, task_id)
+            if whose is not None and await self._erase(connection, consequences, task_id):
+                await audit.note(
+                    *(connection, Action.TASK_ERASED),
+                    operator=operator,
+                    client=whose[1],
+                    task_id=task_id,
+                )
+            elif not await tombstones.is_erased(connection, task_id):
+                raise no_such_task()
+
+        await self._lifecycle.run(work)
+
+    async def _erase(
+        self, connection: Connection, consequences: Consequences, task_id: UUID
+    ) -> bool:
+        """Erase a task that was there; False: it went meanwhile."""
+        standing = await rows.lock_task(connection, task_id)
+        if standing is None:
+            return False
+        _require_final(standing.state)
+        await self._removal.one(connection, consequences, task_id)
+        return True
 
     async def client(
         self,

@@ -13,6 +13,7 @@ from app.services.consequences import Consequences
 from app.store.engine import Connection
 from app.store.files import owed
 from app.store.signals import ARCHIVE, erased
+from app.store.spend import forgetting
 from app.store.tasks import ageing, removal
 
 
@@ -37,6 +38,7 @@ class Removal:
 
     async def one(self, connection: Connection, consequences: Consequences, task_id: UUID) -> None:
         """Erase a final task, whose row the caller has locked."""
+        await forgetting.forget_metadata(connection, task_id)
         await owed.let_go(connection, [task_id])
         await removal.erase(connection, [task_id], keep_keys=True)
         self._follow(consequences, "erased", [task_id])

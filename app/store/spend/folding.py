@@ -35,11 +35,11 @@ from app.domain.usage import ENDS, METADATA, Entry, Sums, UsageRow
 from app.store.spend.entries import BOOKED, ended
 from app.store.tables import Model, ModelHour, SpendDay, Task, UsageDay, UsageEntry
 
-_FOLDERS = 0x5BE4D
+FOLDERS = 0x5BE4D
 """The advisory lock of who folds."""
 
 _CLIENT = bindparam("of_client", type_=Uuid)
-_BECOME_FOLDER = select(func.pg_try_advisory_xact_lock(_FOLDERS, type_=Boolean))
+_BECOME_FOLDER = select(func.pg_try_advisory_xact_lock(FOLDERS, type_=Boolean))
 
 
 async def become_folder(connection: AsyncConnection) -> bool:
@@ -48,7 +48,7 @@ async def become_folder(connection: AsyncConnection) -> bool:
 
 
 _FORGET = (
-    select(func.pg_advisory_xact_lock(_FOLDERS)),
+    select(func.pg_advisory_xact_lock(FOLDERS)),
     update(UsageEntry).where(UsageEntry.client_id == _CLIENT).values(metadata_=null()),
     delete(UsageDay).where(UsageDay.client_id == _CLIENT, UsageDay.key.startswith(METADATA)),
     delete(ModelHour).where(ModelHour.client_id == _CLIENT),
