@@ -64,11 +64,11 @@ def wait_for(
 
 async def entered(services: Services, count: int) -> None:
     """Wait until so many waiters are in, and have looked for themselves."""
-    pool: Any = services.waiters._database._engine.pool
+    database = services.waiters._database
 
     async def look() -> bool | None:
         waiting = sum(map(len, services.waiters._waiting.values()))
-        return (waiting == count and pool.checkedout() == 0) or None
+        return (waiting == count and database.checked_out == 0) or None
 
     await eventually(look)
 
