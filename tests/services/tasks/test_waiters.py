@@ -205,9 +205,14 @@ async def test_nobody_looks_for_what_nobody_waits_for(alive: Services, sql: Sql)
 
     with counted(alive.waiters._database) as sent:
         alive.signals.announce(*(task_id.hex for task_id in ids))
+        assert not alive.waiters._woken.is_set()  # nobody waits for anything
+        (waited, *others) = ids
+        future = alive.waiters.enter(waited)
+        alive.signals.announce(*(task_id.hex for task_id in others))
         assert alive.waiters._woken.is_set()
         await eventually(handled)
-    assert sent == []
+        assert sent == []
+    alive.waiters.leave(waited, future)
 
 
 @pytest.mark.parametrize("mode", ["any", "all"])
