@@ -36,6 +36,7 @@ from app.api import (
 from app.api.forwarded import TrustedProxies
 from app.api.load import LoadFrame
 from app.api.middleware import RequestFrame
+from app.api.straight import StraightFrame
 from app.config import Settings, SettingsError
 from app.config.concerns import concerns
 from app.console import door
@@ -147,6 +148,7 @@ def create_app(
     )
     errors.install(app, FORMS[surface])
     openapi.install(app)
+    app.add_middleware(StraightFrame, routers=ROUTERS[surface])
     app.add_middleware(LoadFrame)
     app.add_middleware(RequestFrame, timed=surface is not Surface.CALLBACKS)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)

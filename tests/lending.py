@@ -41,6 +41,8 @@ class Lent(Pools):
     @override
     async def dispose(self) -> None:
         kept = _idle.setdefault(self.key, [])
+        for pool in {self.callers, self.working}:
+            await pool.close_idle()
         if self.key[0] in _lent_for and len(kept) < KEPT and self._is_small():
             kept.append(self)
         else:

@@ -142,9 +142,9 @@ SABOTAGES = (
     Sabotage(
         1,
         "answer-uncommitted",
-        "app/store/engine.py",
-        "async with self._next(), self._engine.begin() as connection:",
-        "async with self._next(), self._engine.connect() as connection:",
+        "app/store/lending.py",
+        "                await commit(connection)\n",
+        "                pass\n",
         ("tests/services/tasks/test_receive.py::test_the_pages_success_callback",),
     ),
     Sabotage(
@@ -709,8 +709,8 @@ SABOTAGES = (
         7,
         "first-come-first-written",
         "app/store/engine.py",
-        "        async with self._turn(self._writes, ASKING.get()):\n",
-        "        async with self._turn(self._writes, None):\n",
+        "self._borrowed(self._writes, ASKING.get(), self._begun)",
+        "self._borrowed(self._writes, None, self._begun)",
         ("tests/store/test_engine.py::test_keys_and_writes_of_one_client_hold_up_no_others",),
     ),
     Sabotage(
@@ -725,8 +725,8 @@ SABOTAGES = (
         7,
         "callbacks-come-last",
         "app/store/engine.py",
-        "self._connections.turn(ERRAND.get())",
-        "self._connections.turn(None)",
+        "errand = ERRAND.get()",
+        "errand = None",
         ("tests/store/test_engine.py::test_a_callback_does_not_come_after_all_that_is_to_be_sent",),
     ),
     Sabotage(
@@ -1153,6 +1153,14 @@ SABOTAGES = (
         "allow_redirects=False",
         "allow_redirects=True",
         (f"{ARCHIVER}::test_what_cannot_be_copied_is_named_and_no_trace_is_kept",),
+    ),
+    Sabotage(
+        10,
+        "keep-lost-connections",
+        "app/store/lending.py",
+        "losses == self._losses and ",
+        "",
+        ("tests/store/test_engine.py::test_all_are_judged_again_once_one_is_lost",),
     ),
     Sabotage(
         10,

@@ -55,8 +55,7 @@ def recorded() -> Iterator[Statements]:
         return connection
 
     def executing(connection: Any, _: object, sql: str, *__: object) -> None:
-        level = connection.get_execution_options().get("isolation_level")
-        found.note(sql, by_itself=level == "AUTOCOMMIT")
+        found.note(sql, by_itself=connection.connection.dbapi_connection.autocommit)
 
     asyncpg.connect = connecting
     event.listen(Engine, "before_cursor_execute", executing)

@@ -6,8 +6,6 @@ taken for a page, framed, cached, or read by another site.
 
 from collections.abc import Mapping
 
-from starlette.datastructures import MutableHeaders
-
 _NOTHING = "default-src 'none'; frame-ancestors 'none'"
 
 HEADERS: Mapping[str, str] = {
@@ -38,7 +36,11 @@ GUARDED: Mapping[str, str] = {
 _RAW = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
 
 
-def protect(headers: MutableHeaders) -> None:
+RawHeaders = list[tuple[bytes, bytes]]
+"""As ASGI has them: names in lower case."""
+
+
+def protect(headers: RawHeaders) -> None:
     """Add what is not said yet."""
-    said = {name for name, _ in headers.raw}
-    headers.raw.extend(pair for pair in _RAW if pair[0] not in said)
+    said = {name for name, _ in headers}
+    headers.extend(pair for pair in _RAW if pair[0] not in said)

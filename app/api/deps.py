@@ -87,9 +87,9 @@ _bearer = HTTPBearer(
     description="A key made by `kie-gateway keys create NAME`.",
 )
 
-_callers_key = CallersKey()
+callers_key = CallersKey()
 
-CallerDep = Annotated[Caller, Depends(_callers_key)]
+CallerDep = Annotated[Caller, Depends(callers_key)]
 
 
 async def client(caller: CallerDep) -> UUID:

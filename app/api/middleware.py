@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,31 +51,33 @@ class RequestFrame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._dress(scope, MutableHeaders(scope=message), time.perf_counter() - started)
+                self._dress(scope, message, time.perf_counter() - started)
             await send(message)
 
         about = {"request_id": request_id, "address": _address(scope)}
-        with structlog.contextvars.bound_contextvars(**about):
-            try:
-                await self._app(scope, receive, framed)
-            except ClientDisconnect:
-                log.info("request.given_up", method=scope["method"])  # nobody reads an answer
-            except Exception:
-                log.exception("request.broken", method=scope["method"])
-                if status is not None:
-                    raise
-                await refusal(scope, InternalError(SORRY))(scope, receive, framed)
-            finally:
-                at_end(scope)
-                took = time.perf_counter() - started
-                _count(scope, status, took)
+        before = structlog.contextvars.bind_contextvars(**about)
+        try:
+            await self._app(scope, receive, framed)
+        except ClientDisconnect:
+            log.info("request.given_up", method=scope["method"])  # nobody reads an answer
+        except Exception:
+            log.exception("request.broken", method=scope["method"])
+            if status is not None:
+                raise
+            await refusal(scope, InternalError(SORRY))(scope, receive, framed)
+        finally:
+            at_end(scope)
+            _count(scope, status, time.perf_counter() - started)
+            structlog.contextvars.reset_contextvars(**before)
 
-    def _dress(self, scope: Scope, headers: MutableHeaders, seconds: float) -> None:
-        protect(headers)
-        for name, value in _headers(scope):
-            headers[name] = value
+    def _dress(self, scope: Scope, message: Message, seconds: float) -> None:
+        ours = dict(_headers(scope))
         if self._timed and is_known(scope):
-            headers["Server-Timing"] = f"total;dur={seconds * 1000:.1f}"
+            ours[b"server-timing"] = b"total;dur=%.1f" % (seconds * 1000)
+        headers = [pair for pair in message.get("headers", ()) if pair[0] not in ours]
+        protect(headers)
+        headers.extend(ours.items())
+        message["headers"] = headers
 
 
 def _address(scope: Scope) -> str | None:
@@ -84,16 +86,16 @@ def _address(scope: Scope) -> str | None:
     return client[0] if client else None
 
 
-def _headers(scope: Scope) -> Iterator[tuple[str, str]]:
+def _headers(scope: Scope) -> Iterator[tuple[bytes, bytes]]:
     """Yield what every answer to this request says beside its own."""
     state = scope["state"]
-    yield "X-Request-ID", state["request_id"]
+    yield b"x-request-id", state["request_id"].encode()
     counted: Count | None = state.get(COUNT)
     if counted is not None:
-        yield "RateLimit-Policy", counted.policy
-        yield "RateLimit", counted.field
+        yield b"ratelimit-policy", counted.policy.encode()
+        yield b"ratelimit", counted.field.encode()
     if _is_ending(scope):
-        yield "Connection", "close"  # the next one goes to another process
+        yield b"connection", b"close"  # the next one goes to another process
 
 
 def _is_ending(scope: Scope) -> bool:

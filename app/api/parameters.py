@@ -109,6 +109,9 @@ class Waiting:
     applied: Mapping[str, str]
 
 
+NO_WAIT = Waiting(seconds=None, applied={})
+"""Nothing is said of it."""
+
 _PREFERRED_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 

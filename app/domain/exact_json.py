@@ -103,14 +103,8 @@ def render(value: object) -> str:
 
     Instants become RFC 3339 with Z, UUIDs their usual text.
     """
-    return simplejson.dumps(
-        value,
-        use_decimal=True,
-        ensure_ascii=False,
-        separators=(",", ":"),
-        allow_nan=False,
-        default=_spelled,
-    )
+    text: str = _ANSWERS.encode(value)
+    return text
 
 
 def canonical(value: object) -> bytes:
@@ -143,6 +137,15 @@ def _spelled(value: object) -> str:
     message = f"{type(value).__name__} has no JSON form"
     raise TypeError(message)
 
+
+_ANSWERS = simplejson.JSONEncoder(
+    use_decimal=True,
+    ensure_ascii=False,
+    separators=(",", ":"),
+    allow_nan=False,
+    default=_spelled,
+)
+"""Made once: `simplejson.dumps` makes one for each text."""
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 

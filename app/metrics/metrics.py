@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
+from typing import TypeVar
 from uuid import UUID
 
 from prometheus_client import (
@@ -23,6 +24,8 @@ from app.domain.task import created_at
 from app.metrics import catalogue, files, keeping, requests, spend
 from app.metrics.catalogue import CATALOGUE
 from app.metrics.metric import Kind, Metric
+
+Collector = TypeVar("Collector", Counter, Gauge, Histogram)
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -48,9 +51,9 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._from_database = CollectorRegistry()
         self._database_known = False
-        self._counters: dict[str, Counter] = {}
-        self._gauges: dict[str, Gauge] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._counters: dict[tuple[str, ...], Counter] = {}
+        self._gauges: dict[tuple[str, ...], Gauge] = {}
+        self._histograms: dict[tuple[str, ...], Histogram] = {}
         ProcessCollector(registry=self._registry)
         for metric in CATALOGUE:
             self._make(metric)
@@ -300,16 +303,13 @@ class Metrics:
     # -- the collectors behind the catalogue
 
     def _count(self, metric: Metric, *labels: str, by: float = 1) -> None:
-        counter = self._counters[metric.name]
-        (counter.labels(*labels) if labels else counter).inc(by)
+        _labelled(self._counters, metric.name, labels).inc(by)
 
     def _set(self, metric: Metric, value: float, *labels: str) -> None:
-        gauge = self._gauges[metric.name]
-        (gauge.labels(*labels) if labels else gauge).set(value)
+        _labelled(self._gauges, metric.name, labels).set(value)
 
     def _observe(self, metric: Metric, seconds: float, *labels: str) -> None:
-        histogram = self._histograms[metric.name]
-        (histogram.labels(*labels) if labels else histogram).observe(seconds)
+        _labelled(self._histograms, metric.name, labels).observe(seconds)
 
     def _make(self, metric: Metric) -> None:
         registry = self._from_database if metric.from_database else self._registry
@@ -317,14 +317,25 @@ class Metrics:
         match metric.kind:
             case Kind.COUNTER:
                 counter = Counter(*described, registry=registry)
-                self._counters[metric.name] = counter
+                self._counters[metric.name,] = counter
                 _start_at_zero(counter, metric)
             case Kind.GAUGE:
-                self._gauges[metric.name] = Gauge(*described, registry=registry)
+                self._gauges[metric.name,] = Gauge(*described, registry=registry)
             case Kind.HISTOGRAM:
-                self._histograms[metric.name] = Histogram(
+                self._histograms[metric.name,] = Histogram(
                     *described, buckets=metric.buckets, registry=registry
                 )
+
+
+def _labelled(
+    known: dict[tuple[str, ...], Collector], name: str, labels: tuple[str, ...]
+) -> Collector:
+    """Return the series with these labels; the library takes a lock to find one."""
+    key = (name, *labels)
+    found = known.get(key)
+    if found is None:
+        found = known[key] = known[(name,)].labels(*labels)
+    return found
 
 
 def _start_at_zero(counter: Counter, metric: Metric) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from app.domain.errors import DatabaseUnavailableError, OverloadedError
 from app.domain.exact_json import read, render
 from app.domain.retry import backoff
 from app.store.connecting import DURABLE_TRANSACTION, Connector
+from app.store.lending import Lender
 from app.store.sharing import ASKING, ERRAND, Turns
 from app.store.trouble import MAYBE_AWAY, away, is_integrity, is_unusable
 
@@ -29,6 +30,8 @@ Columns = Mapping[str, Any]
 """The columns of a row as its client sees them."""
 
 Result = TypeVar("Result")
+
+_Lend = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
 _POOL_TIMEOUT = 5.0
 
@@ -77,9 +80,13 @@ class Database:
             json_serializer=render,
             json_deserializer=read,
         )
+        self._begun: _Lend = self._engine.begin
+        self._read: _Lend = self._engine.begin
         event.listen(self._engine.sync_engine, "checkout", _renew_if_closed)
         event.listen(self._engine.sync_engine, "handle_error", _drop_if_unusable)
-        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._lender = Lender(self._engine, recycle_after=_RECYCLE_AFTER)
+        if self._connector.prepares:
+            self._begun, self._read = self._lender.transaction, self._lender.autocommit
 
     def _open(self) -> Any:  # noqa: ANN401  # SQLAlchemy's adapter around the driver's connection
         unnamed = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
@@ -92,7 +99,7 @@ class Database:
     def checked_out(self) -> int:
         """How many connections are in use."""
         pool = self._engine.pool
-        return pool.checkedout() if isinstance(pool, QueuePool) else 0
+        return pool.checkedout() - self._lender.idle if isinstance(pool, QueuePool) else 0
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
@@ -100,13 +107,11 @@ class Database:
 
         Callers take turns, as at `read`.
         """
-        async with self._turn(self._writes, ASKING.get()):
-            with _raising_unavailable():
-                async with self._next(), self._engine.begin() as connection:
-                    acts = connection.info[_AFTER_COMMIT] = []
-                    if self._connector.is_pooled:
-                        await connection.execute(_DURABLE)
-                    yield connection
+        async with self._borrowed(self._writes, ASKING.get(), self._begun) as connection:
+            acts = connection.info[_AFTER_COMMIT] = []
+            if self._connector.is_pooled:
+                await connection.execute(_DURABLE)
+            yield connection
         for act in acts:
             act()
 
@@ -120,43 +125,34 @@ class Database:
         Where statements are not prepared, all are one: a pooler may lend us another session after
         each, and asyncpg parses and executes in two steps.
         """
-        async with self._turn(self._reads, whose), self._lent() as connection:
+        async with self._borrowed(self._reads, whose, self._read) as connection:
             yield connection
 
     @asynccontextmanager
     async def look_up(self, whose: Hashable) -> AsyncIterator[AsyncConnection]:
         """Lend one as `read` does, for a statement so brief that it waits behind no list."""
-        async with self._turn(self._look_ups, whose), self._lent() as connection:
+        async with self._borrowed(self._look_ups, whose, self._read) as connection:
             yield connection
 
     @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[AsyncConnection]:
-        with _raising_unavailable():
-            lent = self._reading.connect() if self._connector.prepares else self._engine.begin()
-            async with self._next(), lent as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def _next(self) -> AsyncIterator[None]:
-        """Wait until it is this errand's turn to have a connection; raises `TimeoutError`."""
-        async with AsyncExitStack() as stack:
-            async with asyncio.timeout(_POOL_TIMEOUT):
-                await stack.enter_async_context(self._connections.turn(ERRAND.get()))
-            yield
-
-    @asynccontextmanager
-    async def _turn(self, turns: Turns, whose: Hashable) -> AsyncIterator[None]:
-        if whose is None:
-            yield
-            return
-        async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(_POOL_TIMEOUT):
-                    await stack.enter_async_context(turns.turn(whose))
-            except TimeoutError:
-                detail = "The database is busy, and it was not your turn in time. Repeat it later."
-                raise OverloadedError(detail) from None
-            yield
+    async def _borrowed(
+        self, turns: Turns, whose: Hashable, lend: _Lend
+    ) -> AsyncIterator[AsyncConnection]:
+        """Lend one when it is the turn of `whose`, and of this errand among all at the pool."""
+        if whose is not None:
+            await _its_turn(turns, whose)
+        try:
+            with _raising_unavailable():
+                errand = ERRAND.get()
+                await self._connections.enter_within(errand, _POOL_TIMEOUT)
+                try:
+                    async with lend() as connection:
+                        yield connection
+                finally:
+                    self._connections.leave(errand)
+        finally:
+            if whose is not None:
+                turns.leave(whose)
 
     @asynccontextmanager
     async def at_once(self) -> AsyncIterator[AsyncConnection]:
@@ -170,6 +166,7 @@ class Database:
     @asynccontextmanager
     async def own_connection(self) -> AsyncIterator[AsyncConnection]:
         """Lend a connection whose transactions are the borrower's: for migrations."""
+        await self._lender.close()
         async with self._engine.connect() as connection:
             yield connection
 
@@ -214,8 +211,22 @@ class Database:
             log.warning("database.retry", tries=tries, error=_name(trouble))
             await asyncio.sleep(wait)
 
+    async def close_idle(self) -> None:
+        """Give to SQLAlchemy's pool what is lent to nobody."""
+        await self._lender.close()
+
     async def dispose(self) -> None:
+        await self.close_idle()
         await self._engine.dispose()
+
+
+async def _its_turn(turns: Turns, whose: Hashable) -> None:
+    """Wait for the caller's turn, until `leave`; raises `OverloadedError`."""
+    try:
+        await turns.enter_within(whose, _POOL_TIMEOUT)
+    except TimeoutError:
+        detail = "The database is busy, and it was not your turn in time. Repeat it later."
+        raise OverloadedError(detail) from None
 
 
 def after_commit(connection: AsyncConnection, act: Callable[[], None]) -> None:

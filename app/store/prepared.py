@@ -172,6 +172,29 @@ class Prepared:
         return ready
 
 
+async def commit(connection: AsyncConnection) -> None:
+    """Commit what was begun on the connection, by the driver itself where it began something.
+
+    Errors are SQLAlchemy's, and where the answer is lost, so is the connection.
+    """
+    sync = connection.sync_connection
+    if sync is None or sync.invalidated:
+        await connection.commit()  # it says what that means
+        return
+    adapter: Any = sync.connection.dbapi_connection
+    begun, adapter._transaction = adapter._transaction, None  # noqa: SLF001  # as its own `commit`
+    try:
+        if begun is not None:
+            await begun.commit()
+    except Exception as error:  # noqa: BLE001  # it is raised again
+        await connection.run_sync(_raise, error, "COMMIT")
+    except BaseException:
+        await connection.invalidate()  # nobody knows whether it is committed
+        raise
+    if (done := sync.get_transaction()) is not None:
+        done.close()
+
+
 def _raise(sync: Connection, error: Exception, sql: str) -> NoReturn:
     """Raise the driver's error as SQLAlchemy does, with what follows from it.
 

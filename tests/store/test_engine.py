@@ -6,7 +6,7 @@ import struct
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
@@ -310,6 +310,58 @@ async def test_each_statement_of_a_read_is_a_transaction(database: Database, sql
         await connection.execute(text("DELETE FROM clients"))
         await connection.rollback()
     assert await sql.fetchval("SELECT count(*) FROM clients") == 1
+
+
+async def test_the_connection_used_last_is_lent_next(database: Database) -> None:
+    """It has the statements of the one before prepared; neither is checked out meanwhile."""
+
+    async def pid(kind: str) -> int:
+        async with getattr(database, kind)() as connection:
+            return await backend(connection)
+
+    pids = [await pid(kind) for kind in ("begin", "read", "begin", "read")]
+    assert len(set(pids)) == 1
+    assert database.checked_out == 0
+    await database.close_idle()
+    pool: Any = database._engine.pool
+    assert pool.checkedout() == 0
+
+
+async def test_all_are_judged_again_once_one_is_lost(dsn: str, sql: Sql) -> None:
+    """They may lead to the same lost server, although they look as if they were open."""
+    database = Database(dsn, pool_size=2)
+    async with database.read() as one, database.read() as other:
+        pids = {await backend(one), await backend(other)}
+    lost = 0
+
+    async def lose() -> None:
+        nonlocal lost
+        async with database.begin() as connection:
+            lost = await backend(connection)
+            await kill(sql, lost)
+            await connection.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseUnavailableError):
+        await lose()
+    async with database.read() as one, database.read() as other:
+        found = {await backend(one), await backend(other)}
+    assert lost in pids
+    assert not found & pids
+    await database.dispose()
+
+
+async def test_a_commit_that_postgresql_refuses_is_an_error(database: Database) -> None:
+    """A constraint that is checked at the end; the connection is lent again."""
+    async with database.begin() as connection:
+        await connection.execute(
+            text("CREATE TEMPORARY TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+        )
+    with pytest.raises(exc.IntegrityError):
+        async with database.begin() as connection:
+            await connection.execute(text("INSERT INTO late VALUES (1), (1)"))
+    async with database.begin() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM late")) == 0
+        await connection.execute(text("DROP TABLE late"))
 
 
 READ_ONLY = "SET default_transaction_read_only = on"

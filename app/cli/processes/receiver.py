@@ -140,7 +140,7 @@ def receive(listener: Listener, opened: socket.socket, announce: Callable[[str],
 async def _until_done(server: Server, listener: socket.socket, done: asyncio.Event) -> None:
     async def stop() -> None:
         await done.wait()
-        server.should_exit = True
+        server.end()
 
     stopping = asyncio.create_task(stop())
     await server.serve(sockets=[listener])

@@ -29,8 +29,12 @@ Newest = Callable[[Connection, Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
 class _Followed:
     """What is followed in this process, how far each was seen to be, and who is to be woken."""
 
-    def __init__(self, *, begins_empty: bool) -> None:
-        """`begins_empty`: one of which nothing is found is new; else it is gone."""
+    def __init__(self, entered: asyncio.Event, *, begins_empty: bool) -> None:
+        """`entered` is set with each stream.
+
+        `begins_empty`: one of which nothing is found is new; else it is gone.
+        """
+        self._entered = entered
         self._begins_empty = begins_empty
         self._seen: dict[UUID, int] = {}
         self._streams: defaultdict[UUID, set[asyncio.Event]] = defaultdict(set)
@@ -43,6 +47,7 @@ class _Followed:
     def entered(self, one: UUID, event: asyncio.Event) -> Iterator[None]:
         """Have the event set when `one` has moved on, for the length of the block."""
         self._streams[one].add(event)
+        self._entered.set()
         try:
             yield
         finally:
@@ -68,8 +73,9 @@ class Streams:
     def __init__(self, database: Database, signals: Signals) -> None:
         self._database = database
         self._signals = signals
-        self._clients = _Followed(begins_empty=True)
-        self._tasks = _Followed(begins_empty=False)
+        self._entered = asyncio.Event()
+        self._clients = _Followed(self._entered, begins_empty=True)
+        self._tasks = _Followed(self._entered, begins_empty=False)
 
     @contextmanager
     def of_client(self, client_id: UUID) -> Iterator[asyncio.Event]:
@@ -98,6 +104,7 @@ class Streams:
         clock = asyncio.get_running_loop().time
         with self._signals.subscribed(FEED) as numbered:
             while True:
+                await self._somebody_follows()
                 await self._look(self._tasks, events.newest)
                 until = clock() + LOOK
                 while (left := until - clock()) > 0:
@@ -107,6 +114,12 @@ class Streams:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(left):
                             await numbered.wait()
+
+    async def _somebody_follows(self) -> None:
+        """Sleep while nobody does."""
+        while not (self._clients.ids or self._tasks.ids):
+            self._entered.clear()
+            await self._entered.wait()
 
     async def _look(self, followed: _Followed, newest: Newest) -> None:
         asked = followed.ids

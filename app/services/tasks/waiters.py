@@ -35,6 +35,7 @@ class Waiters:
     def __init__(self, database: Database, signals: Signals) -> None:
         self._database = database
         self._waiting: defaultdict[UUID, set[asyncio.Future[Finished]]] = defaultdict(set)
+        self._entered = asyncio.Event()
         self._announced: set[UUID] = set()
         self._woken = asyncio.Event()
         self._closing = asyncio.Event()
@@ -44,6 +45,7 @@ class Waiters:
         """Wait for a task's final state. Enter first and read the task then: nothing is missed."""
         future: Future = asyncio.get_running_loop().create_future()
         self._waiting[task_id].add(future)
+        self._entered.set()
         return future
 
     def leave(self, task_id: UUID, future: Future) -> None:
@@ -97,6 +99,9 @@ class Waiters:
         loop = asyncio.get_running_loop()
         look_at_all = loop.time() + POLL
         while True:
+            if not self._waiting:
+                await self._somebody_waits()
+                look_at_all = loop.time() + POLL
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(look_at_all):
                     await self._woken.wait()
@@ -112,6 +117,12 @@ class Waiters:
             if ids:
                 await self._look(ids)
 
+    async def _somebody_waits(self) -> None:
+        """Sleep while nobody does."""
+        while not self._waiting:
+            self._entered.clear()
+            await self._entered.wait()
+
     async def _look(self, ids: Collection[UUID]) -> None:
         async with self._database.read() as connection:
             finished = await rows.read_finished(connection, ids)
@@ -121,6 +132,8 @@ class Waiters:
                     future.set_result(dict(row))
 
     def _note(self, topic: str) -> None:
+        if not self._waiting:
+            return  # who enters from now on reads the task afterwards
         gone = erased_in(topic)
         if gone is not None:
             self._end(gone)

@@ -11,6 +11,7 @@ from app.domain.breaker import FORGOTTEN_AFTER
 from app.domain.task import DEADLINES, State
 from app.store.account.breakers import IS_OLD
 from app.store.account.sizes import UNCOUNTED_CLIENTS
+from app.store.prepared import Prepared
 from app.store.spend.folding import IS_UNBOOKED
 from app.store.tables import Budget, KieBreaker, Task, UsageEntry
 from app.store.tasks.sweep import IS_LOST, IS_UNRELEASED, is_one_over
@@ -39,21 +40,23 @@ def _any(condition: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 _UNCOUNTED = UNCOUNTED_CLIENTS.subquery("uncounted")
-_LOOK = select(
-    _any(IS_LOST).label("leases"),
-    _any(IS_UNRELEASED).label("unreleased"),
-    *(is_one_over(state).label(state.value) for state in DEADLINES),
-    select(KieBreaker.model).where(IS_OLD).exists().label("breakers"),
-    select(func.array_agg(_UNCOUNTED.c.client_id)).scalar_subquery().label("uncounted"),
-    _any(IS_UNBOOKED).label("unbooked"),
-    select(UsageEntry.id).exists().label("entries"),
-    select(Budget.period).exists().label("budgets"),
+_LOOK = Prepared(
+    select(
+        _any(IS_LOST).label("leases"),
+        _any(IS_UNRELEASED).label("unreleased"),
+        *(is_one_over(state).label(state.value) for state in DEADLINES),
+        select(KieBreaker.model).where(IS_OLD).exists().label("breakers"),
+        select(func.array_agg(_UNCOUNTED.c.client_id)).scalar_subquery().label("uncounted"),
+        _any(IS_UNBOOKED).label("unbooked"),
+        select(UsageEntry.id).exists().label("entries"),
+        select(Budget.period).exists().label("budgets"),
+    )
 )
 
 
 async def over(connection: AsyncConnection) -> Over:
     """Look, without a lock; each kind by its index."""
-    row = (await connection.execute(_LOOK, {"after": FORGOTTEN_AFTER})).mappings().one()
+    (row,) = await _LOOK.mappings(connection, {"after": FORGOTTEN_AFTER})
     return Over(
         leases=row["leases"],
         unreleased=row["unreleased"],

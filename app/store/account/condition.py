@@ -34,6 +34,7 @@ from app.store.account.limits import (
     brake,
     given_limits,
 )
+from app.store.prepared import Prepared
 from app.store.sql import NOW, later, seconds_since
 from app.store.tables import KieAccount
 
@@ -93,7 +94,7 @@ async def record_throttling(
     await connection.execute(_THROTTLE, {**given_limits(limits), "since": since})
 
 
-_CLAIM_PROBE = (
+_CLAIM_PROBE = Prepared(
     update(KieAccount)
     .where(PROBE_DUE)
     .values(held_until=later("lease"))
@@ -103,7 +104,8 @@ _CLAIM_PROBE = (
 
 async def claim_probe(connection: AsyncConnection, *, lease: float) -> int | None:
     """Take the credit call that is due; returns the failed probes so far, None: none is due."""
-    return await connection.scalar(_CLAIM_PROBE, {"lease": lease})
+    found: int | None = await _CLAIM_PROBE.scalar(connection, {"lease": lease})
+    return found
 
 
 _PROVED = update(KieAccount).where(UNPROVED).values(probed_at=NOW, held_until=NOW)

@@ -21,6 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.domain.restore import LIVING
+from app.store.engine import Row
+from app.store.prepared import Prepared
 from app.store.sql import NOW, as_given, given, interval
 from app.store.tables import Process
 
@@ -53,13 +55,15 @@ _OTHERS = (Process.id != _ME, Process.looked_at != _CURRENT)
 _LATEST = aliased(Process)
 _NEWEST = select(func.max(_LATEST.beat_at)).where(_LATEST.looked_at != _CURRENT).scalar_subquery()
 """The last beat before the server changed: however long it was away, nobody could beat since."""
-_AWAITED = select(
-    select(Process.id)
-    .where(*_OTHERS, Process.beat_at > _NEWEST - interval(literal(LIVING)))
-    .exists(),
-    select(Process.id)
-    .where(Process.id != _ME, Process.looked_at == _CURRENT, Process.remembers)
-    .exists(),
+_AWAITED = Prepared(
+    select(
+        select(Process.id)
+        .where(*_OTHERS, Process.beat_at > _NEWEST - interval(literal(LIVING)))
+        .exists(),
+        select(Process.id)
+        .where(Process.id != _ME, Process.looked_at == _CURRENT, Process.remembers)
+        .exists(),
+    )
 )
 
 
@@ -68,7 +72,7 @@ async def others(connection: AsyncConnection, me: UUID, looking_at: str) -> tupl
 
     Those may be alive that beat shortly before the last beat under the server as it was.
     """
-    row = (await connection.execute(_AWAITED, {"me": me, "looking_at": looking_at})).one()
+    row = await _AWAITED.one(connection, {"me": me, "looking_at": looking_at})
     return bool(row[0]), bool(row[1])
 
 
@@ -89,17 +93,15 @@ def _beat() -> CompoundSelect[Any]:
     return found.add_cte(_FORGET.cte("forgotten"))
 
 
-_BEAT_AND_LOOK = _beat()
+_BEAT_AND_LOOK = Prepared(_beat())
 
 
-async def beat(connection: AsyncConnection, row: dict[str, Any]) -> Sequence[RowMapping]:
+async def beat(connection: AsyncConnection, row: dict[str, Any]) -> Sequence[Row]:
     """Write what the process is and saw, `row` by column, and forget who is long gone.
 
     Returns the processes that beat lately.
     """
-    found = await connection.execute(_BEAT_AND_LOOK, {**as_given(**row), "me": row["id"]})
-    rows: Sequence[RowMapping] = found.mappings().all()
-    return rows
+    return await _BEAT_AND_LOOK.mappings(connection, {**as_given(**row), "me": row["id"]})
 
 
 async def living(connection: AsyncConnection) -> Sequence[RowMapping]:

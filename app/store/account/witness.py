@@ -14,8 +14,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Row,
-    Select,
     Text,
     Update,
     bindparam,
@@ -31,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.restore import STEP, Incarnation
+from app.store.prepared import Prepared
 from app.store.sql import NOW, later, seconds_since
 from app.store.tables import KieAccount
 
@@ -98,8 +97,8 @@ _KNOWN = ("system_identifier", "timeline", "database_oid", "server_started_at")
 
 
 @cache
-def _look(found: Readable) -> Select[Any]:
-    return select(
+def _look(found: Readable, *, lock: bool) -> Prepared:
+    looking = select(
         *(getattr(KieAccount, name) for name in _KNOWN),
         *(
             (literal_column(_ASKED[name], BigInteger) if name in found else null()).label(
@@ -117,12 +116,12 @@ def _look(found: Readable) -> Select[Any]:
         func.coalesce(seconds_since(KieAccount.changed_at), 0.0).label("changed_for"),
         NOW.label("now"),
     )
+    return Prepared(looking.with_for_update() if lock else looking)
 
 
 async def look(connection: AsyncConnection, found: Readable, *, lock: bool = True) -> Seen:
     """Look at the database; with `lock` nobody admits, and nobody else judges, until the end."""
-    statement = _look(found).with_for_update() if lock else _look(found)
-    row = (await connection.execute(statement)).one()
+    row = await _look(found, lock=lock).one(connection)
     return Seen(
         known=_known(row),
         found=Incarnation(
@@ -139,7 +138,7 @@ async def look(connection: AsyncConnection, found: Readable, *, lock: bool = Tru
     )
 
 
-def _known(row: Row[Any]) -> Incarnation | None:
+def _known(row: Any) -> Incarnation | None:  # noqa: ANN401  # a row of `_look`
     if row.server_started_at is None:
         return None
     return Incarnation(**{name: getattr(row, name) for name in _KNOWN})
@@ -147,7 +146,7 @@ def _known(row: Row[Any]) -> Incarnation | None:
 
 # -- what follows
 
-_TICK = update(KieAccount).values(counter=KieAccount.counter + 1, changed_at=null())
+_TICK = Prepared(update(KieAccount).values(counter=KieAccount.counter + 1, changed_at=null()))
 _WAIT = update(KieAccount).values(changed_at=func.coalesce(KieAccount.changed_at, NOW))
 _HOLD = update(KieAccount).values(
     restored_at=func.coalesce(KieAccount.restored_at, NOW),
@@ -170,7 +169,7 @@ _EXPECT_NONE = update(KieAccount).values(move_expected_until=null())
 
 async def tick(connection: AsyncConnection) -> None:
     """Move the counter on."""
-    await connection.execute(_TICK)
+    await _TICK.all(connection)
 
 
 async def await_others(connection: AsyncConnection) -> None:

@@ -23,10 +23,11 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.paging import FeedPlace
+from app.store.prepared import Prepared
 from app.store.tables import FeedEntry, FeedWriter, TaskEvent
 from app.store.tasks.events import COLUMNS
 
-_NUMBER = text(
+_TURN = text(
     """
 WITH turn AS MATERIALIZED (
     SELECT * FROM feed_writer
@@ -86,6 +87,7 @@ A gap is forgotten only when its transaction is proved over: it had an id before
 (`logged` writes the task first), hence a lower one than the turn that noted the gap. Where
 `suspects_before` is higher than our own id the database was restored elsewhere: they are all over.
 """
+_NUMBER = Prepared(_TURN.columns(amount=BigInteger))
 
 
 async def number(
@@ -96,7 +98,7 @@ async def number(
     Takes the lease (seconds) or renews it. Has to be the only statement of its transaction.
     """
     values = {"holder": holder, "lease": lease, "limit": limit}
-    found: int | None = await connection.scalar(_NUMBER, values)
+    found: int | None = await _NUMBER.scalar(connection, values)
     return found
 
 

@@ -31,6 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.admission import Call
 from app.domain.polling import DuePoll, NextPoll
 from app.domain.task import State
+from app.store.prepared import Prepared
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, ONCE, later, seconds, seconds_since
 from app.store.tables import CHANGED, KieSlot, Task
@@ -173,14 +174,18 @@ def _next(slots: ColumnElement[int], of: ColumnElement[bool]) -> ColumnElement[d
     return case((due.is_not(None), func.greatest(due, _next_slot(slots), type_=NOW.type)))
 
 
-_NEXT_DUE = select(
-    seconds(func.least(_next(QUERIES, ~IS_REFRESH), _next(HALF, IS_REFRESH), type_=NOW.type) - NOW)
+_NEXT_DUE = Prepared(
+    select(
+        seconds(
+            func.least(_next(QUERIES, ~IS_REFRESH), _next(HALF, IS_REFRESH), type_=NOW.type) - NOW
+        )
+    )
 )
 
 
 async def next_due(connection: AsyncConnection, *, queries: int) -> float | None:
     """Return the seconds until a poll is due and has a slot, 0: now; None: none is to come."""
-    found = await connection.scalar(_NEXT_DUE, {"queries": queries})
+    found = await _NEXT_DUE.scalar(connection, {"queries": queries})
     return None if found is None else max(0.0, float(found))
 
 

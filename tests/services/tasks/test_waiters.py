@@ -64,11 +64,11 @@ def wait_for(
 
 async def entered(services: Services, count: int) -> None:
     """Wait until so many waiters are in, and have looked for themselves."""
-    pool: Any = services.waiters._database._engine.pool
+    database = services.waiters._database
 
     async def look() -> bool | None:
         waiting = sum(map(len, services.waiters._waiting.values()))
-        return (waiting == count and pool.checkedout() == 0) or None
+        return (waiting == count and database.checked_out == 0) or None
 
     await eventually(look)
 
@@ -205,9 +205,14 @@ async def test_nobody_looks_for_what_nobody_waits_for(alive: Services, sql: Sql)
 
     with counted(alive.waiters._database) as sent:
         alive.signals.announce(*(task_id.hex for task_id in ids))
+        assert not alive.waiters._woken.is_set()  # nobody waits for anything
+        (waited, *others) = ids
+        future = alive.waiters.enter(waited)
+        alive.signals.announce(*(task_id.hex for task_id in others))
         assert alive.waiters._woken.is_set()
         await eventually(handled)
-    assert sent == []
+        assert sent == []
+    alive.waiters.leave(waited, future)
 
 
 @pytest.mark.parametrize("mode", ["any", "all"])
