@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
 import typer
 from pydantic import SecretStr
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from app.store.releases import Misfit
     from app.store.schema import Progress
 
-logger = structlog.get_logger(__name__)
+logger = log.get_logger(__name__)
 
 Result = TypeVar("Result")
 
