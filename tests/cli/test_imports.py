@@ -99,7 +99,10 @@ def test_wrong_settings_are_told_before_anything_is_imported(command: str) -> No
     assert done.stdout.splitlines()[-1] == "imported:"
 
 
-UNUSED = ("alembic", "httpcore", "httpx", "mako", "obstore", "rich", "simulator")
+UNUSED = (
+    *("alembic", "app.embedded", "cryptography", "httpcore", "httpx", "jinja2", "mako", "obstore"),
+    *("pygments", "rich", "simulator"),
+)
 SERVE = f"""
 import asyncio, sys
 from app.cli.context import ready_settings
