@@ -55,7 +55,7 @@ ENV PATH=/opt/kie-gateway/bin:${PATH}
 
 # The build fails here if the program cannot start. It also leaves bytecode of what it uses of the
 # standard library, which the base image has none of: a third of every command's start (measured).
-RUN kie-gateway --help
+RUN kie-gateway --help && python -c "import app.cli.application, app.main, httpcore, rich.console"
 ENV PYTHONDONTWRITEBYTECODE=1
 
 # A number, so that Kubernetes can see that it is not root. Nothing is written anywhere, so that the

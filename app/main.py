@@ -1,12 +1,11 @@
 """The HTTP service: `uvicorn --factory app.main:create_app`, or `kie-gateway serve`."""
 
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from importlib import metadata
 
-import structlog
 from fastapi import APIRouter, FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.applications import Starlette
@@ -63,7 +62,7 @@ UNTRACED: TelemetryConfig = {
 }
 """FastAPI's own telemetry writes down URLs, and a callback's URL is its key: ours is app/traces."""
 
-logger = structlog.get_logger(__name__)
+logger = log.get_logger(__name__)
 
 
 class SchemaError(RuntimeError):
@@ -152,8 +151,7 @@ def create_app(
     app.add_middleware(LoadFrame)
     app.add_middleware(RequestFrame, timed=surface is not Surface.CALLBACKS)
     app.add_middleware(TrustedProxies, trusted=settings.trusted_proxies)
-    for router in _routers(settings, surface):
-        app.include_router(router)
+    _serve(app, _routers(settings, surface))
     if surface is not Surface.CALLBACKS:
         app.router.routes.append(door.route())
     return app
@@ -193,8 +191,7 @@ def _lifespan(settings: Settings, *, worker: bool, kind: str = "serve") -> Lifes
 def create_worker(settings: Settings) -> FastAPI:
     """Build the worker: the loops, and the few paths that show how they are."""
     app = _bare("kie-gateway worker", _logged(_lifespan(settings, worker=True, kind="worker")))
-    for router in (health.live, health.inside, *_numbers(settings)):
-        app.include_router(router)
+    _serve(app, (health.live, health.inside, *_numbers(settings)))
     return app
 
 
@@ -207,8 +204,7 @@ def create_monitor(of: Starlette) -> FastAPI:
         yield
 
     app = _bare("kie-gateway metrics", lifespan)
-    for router in (health.live, health.inside, health.numbers):
-        app.include_router(router)
+    _serve(app, (health.live, health.inside, health.numbers))
     return app
 
 
@@ -224,6 +220,12 @@ def _bare(title: str, lifespan: Lifespan[FastAPI]) -> FastAPI:
     errors.install(app)
     app.add_middleware(RequestFrame)
     return app
+
+
+def _serve(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Take the routes as they are: `include_router` would build each again, checks and all."""
+    for router in routers:
+        app.router.routes.extend(router.routes)
 
 
 def _numbers(settings: Settings) -> Sequence[APIRouter]:

@@ -1,33 +1,116 @@
 """The command `kie-gateway`.
 
-A command's module imports what it works with when it runs, so that the others, and every `--help`,
-start without it: the whole gateway takes more than a second to import.
+Only the command that runs is imported, and its module imports what it works with when it runs: the
+whole gateway takes more than a second to import, and the commands' own modules a third of one.
 """
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from app.cli.callers import deliveries, files, tasks
 from app.cli.interrupts import unwind_on_signals
-from app.cli.operators import (
-    admin_keys,
-    admission,
-    audit,
-    budgets,
-    clients,
-    doctor,
-    keys,
-    models,
-    reconciliation,
-    secrets,
-    stuck,
-    usage,
-)
-from app.cli.processes import demo, dev, listen, migrate, serve, simulator, worker
+from app.cli.loading import At, LoadingGroup
+
+COMMANDS: Mapping[str, At] = {
+    "demo": At(
+        "app.cli.processes.demo:demo",
+        "Run one task to its end: PostgreSQL, a stand-in kie.ai and the gateway, on this machine.",
+    ),
+    "dev": At(
+        "app.cli.processes.dev:dev",
+        "Run PostgreSQL, a stand-in kie.ai and the gateway until Ctrl-C. Tasks are kept.",
+    ),
+    "serve": At(
+        "app.cli.processes.serve:serve",
+        "Serve the API, and the worker loops beside it unless --no-worker.",
+    ),
+    "worker": At(
+        "app.cli.processes.worker:worker",
+        "Run only the worker loops, beside any number of `serve --no-worker`.",
+    ),
+    "migrate": At(
+        "app.cli.processes.migrate:migrate",
+        "Bring the database to the schema of this version. Safe to repeat, safe beside others.",
+    ),
+    "simulator": At(
+        "app.cli.processes.simulator:simulator",
+        "Run a stand-in kie.ai: createTask, recordInfo, credit, callbacks and small real pictures.",
+    ),
+    "listen": At(
+        "app.cli.processes.listen:listen",
+        "Receive webhooks, verify each by its signature, and print it.",
+    ),
+    "doctor": At(
+        "app.cli.operators.doctor:doctor",
+        "Look at settings, database, work, public URL and kie.ai. Exits 1 on a finding.",
+    ),
+    "stuck": At(
+        "app.cli.operators.stuck:stuck",
+        "List the tasks that need a person, or will if no worker runs; the oldest first.",
+    ),
+    "usage": At(
+        "app.cli.operators.usage:usage",
+        "Show what tasks have cost: how many ended how, credits, seconds.",
+    ),
+    "models": At(
+        "app.cli.operators.models:models",
+        "Show each model of the last 7 days: successes, cost, duration, trouble.",
+    ),
+    "reconciliation": At(
+        "app.cli.operators.reconciliation:reconciliation",
+        "Compare the account's balance with what tasks cost, day by day.",
+    ),
+    "admin-keys": At(
+        "app.cli.operators.admin_keys:app",
+        "Keys of the people and programs that use the admin API.",
+    ),
+    "admission": At(
+        "app.cli.operators.admission:app",
+        "Stop spending, go on, and see what keeps tasks in the queue.",
+    ),
+    "audit": At(
+        "app.cli.operators.audit:app",
+        "What operators did, and what needs one: entries are only ever added.",
+    ),
+    "budgets": At(
+        "app.cli.operators.budgets:app",
+        "What clients may spend in a day, a month or in all, in UTC.",
+    ),
+    "clients": At(
+        "app.cli.operators.clients:app",
+        "The calling services: their shares of the account, their webhooks.",
+    ),
+    "deliveries": At(
+        "app.cli.callers.deliveries:app",
+        "The webhooks that were sent to a caller, and sending them again.",
+    ),
+    "files": At(
+        "app.cli.callers.files:app",
+        "Upload input files to kie.ai through a running gateway.",
+    ),
+    "keys": At(
+        "app.cli.operators.keys:app",
+        "API keys of the services that call the gateway.",
+    ),
+    "secrets": At(
+        "app.cli.operators.secrets:app", "Make secrets for the settings, and retire them."
+    ),
+    "tasks": At(
+        "app.cli.callers.tasks:app",
+        "Create and watch tasks through a running gateway; operate on any.",
+    ),
+}
+"""In the order in which `--help` lists them."""
+
+
+class _Commands(LoadingGroup):
+    table = COMMANDS
+
 
 app = typer.Typer(
     name="kie-gateway",
+    cls=_Commands,
     help="""A durable front for kie.ai: tasks created with one POST, paid once, never lost.
 
     \b
@@ -55,28 +138,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: drawing it would cost more than all else that it loads
 )
-app.command("demo")(demo.demo)
-app.command("dev")(dev.dev)
-app.command("serve")(serve.serve)
-app.command("worker")(worker.worker)
-app.command("migrate")(migrate.migrate)
-app.command("simulator")(simulator.simulator)
-app.command("listen")(listen.listen)
-app.command("doctor")(doctor.doctor)
-app.command("stuck")(stuck.stuck)
-app.command("usage")(usage.usage)
-app.command("models")(models.models)
-app.command("reconciliation")(reconciliation.reconciliation)
-app.add_typer(admin_keys.app, name="admin-keys")
-app.add_typer(admission.app, name="admission")
-app.add_typer(audit.app, name="audit")
-app.add_typer(budgets.app, name="budgets")
-app.add_typer(clients.app, name="clients")
-app.add_typer(deliveries.app, name="deliveries")
-app.add_typer(files.app, name="files")
-app.add_typer(keys.app, name="keys")
-app.add_typer(secrets.app, name="secrets")
-app.add_typer(tasks.app, name="tasks")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # the signature of a callback

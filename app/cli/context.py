@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
 import typer
 from pydantic import SecretStr
 
@@ -19,7 +18,6 @@ from app.cli.exits import WRONG_USE, give_up
 from app.cli.interrupts import run
 from app.config import Settings, SettingsError
 from app.domain.errors import DatabaseUnavailableError, GatewayError, InvalidRequestError
-from app.embedded import EmbeddedUnavailableError, running
 
 if TYPE_CHECKING:
     from app.services.clients.keys import Keys
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from app.store.releases import Misfit
     from app.store.schema import Progress
 
-logger = structlog.get_logger(__name__)
+logger = log.get_logger(__name__)
 
 Result = TypeVar("Result")
 
@@ -117,6 +115,8 @@ def with_database(found: Settings, say: Callable[[str], None] = to_stderr) -> It
     if found.database_url is not None:
         yield found
         return
+    from app.embedded import EmbeddedUnavailableError, running
+
     where = found.data_dir.expanduser().absolute()
     kind = "the embedded database" if where.exists() else "a new embedded database"
     say(f"GATEWAY_DATABASE_URL is not set: this is {kind} in {where}")

@@ -1,6 +1,5 @@
 """How a command ends on a signal: unwound as by Ctrl-C, so that nothing is left."""
 
-import asyncio
 import signal
 import sys
 from collections.abc import Awaitable
@@ -24,10 +23,14 @@ def run(work: Awaitable[Result]) -> Result:
     What a signal's handler raises can come up inside a finalizer or a callback from C, where Python
     prints it and goes on: the signal would be lost. The loop's handlers raise nothing.
     """
+    import asyncio
+
     return asyncio.run(_cancelable(work))
 
 
 async def _cancelable(work: Awaitable[Result]) -> Result:
+    import asyncio
+
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     received: list[signal.Signals] = []
 

@@ -4,10 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import simplejson
 import typer
-
-from app.domain.exact_json import render
 
 WIDE = 200
 """Columns of a table in a pipe: each id stays whole, on one line."""
@@ -44,9 +41,13 @@ def cell(value: object) -> str:
 
 def show_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Print JSON with times as the API writes them."""
+    from app.domain.exact_json import render
+
     typer.echo(render(value))
 
 
 def pretty(value: object) -> str:
     """Write JSON for reading, every digit kept."""
+    import simplejson
+
     return simplejson.dumps(value, use_decimal=True, ensure_ascii=False, indent=2)

@@ -219,7 +219,7 @@ def http_client(
     environment's proxies are ignored.
     """
     connector = _FencedConnector(
-        ssl=ssl.create_default_context(cafile=ca_bundle),
+        ssl=ssl.create_default_context(cafile=ca_bundle) if ca_bundle else True,
         limit=max_connections,
         keepalive_timeout=KEEPALIVE_EXPIRY,
     )

@@ -104,7 +104,9 @@ def read_upload(status: int, body: bytes) -> Stored | Rejected | NoAnswer:
 def upload_session(*, connect: float, ca_bundle: str | None) -> aiohttp.ClientSession:
     """Open the session for `KieUploads`; `connect` in seconds, `ca_bundle` as in `http_client`."""
     connector = aiohttp.TCPConnector(
-        ssl=ssl.create_default_context(cafile=ca_bundle), limit=MAX_UPLOADS, force_close=True
+        ssl=ssl.create_default_context(cafile=ca_bundle) if ca_bundle else True,
+        limit=MAX_UPLOADS,
+        force_close=True,
     )
     return aiohttp.ClientSession(
         connector=connector,

@@ -7,6 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from app.cli.callers import tasks
+from app.cli.loading import LoadingGroup
 from app.cli.operators import bulk
 from app.domain.bulk import Act, Order, Selection
 from app.services.tasks.bulk import Preview
@@ -52,5 +53,5 @@ def test_no_age(text: str) -> None:
 
 def test_each_command_stands_under_who_may_use_it() -> None:
     group = typer.main.get_command(tasks.app)
-    assert isinstance(group, tasks._Sections)
+    assert isinstance(group, LoadingGroup)
     assert {name for names in tasks.SECTIONS.values() for name in names} == set(group.commands)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from secrets import token_urlsafe
 from typing import get_args, get_type_hints
@@ -27,25 +28,36 @@ LIGHT = (
     "keys rotate-secret --help",
     "demo --help",
 )
-SHOW = f"""
+OTHERS = ("app.cli.processes", "app.cli.operators", "app.config", "app.embedded", "app.store")
+"""What only operators' commands and processes need."""
+UNCALLED = (
+    *(name for name in HEAVY if name != "httpx"),
+    *("click", "pygments", "pydantic_settings", "rich", "structlog"),
+    *("kie_gateway_client.aio", "kie_gateway_client.models"),
+)
+"""What a command that only calls a gateway does without."""
+
+SHOW = """
 import sys
 from app.cli import main
 try:
     main()
 finally:
-    print("imported:", *sorted({set(HEAVY)!r} & sys.modules.keys()))
+    print("imported:", *sorted({names!r} & sys.modules.keys()))
 """
-"""Runs the command in a process of its own, and prints which of the heavy ones it imported."""
+"""Runs the command in a process of its own, and prints which of `names` it imported."""
 
 
-def _shown(arguments: str, before: str = "") -> list[str]:
+def _shown(
+    arguments: str, before: str = "", names: Iterable[str] = HEAVY, status: int = 0
+) -> list[str]:
     done = subprocess.run(  # noqa: S603  # our own command
-        [sys.executable, "-c", before + SHOW, *arguments.split()],
+        [sys.executable, "-c", before + SHOW.format(names=set(names)), *arguments.split()],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == status, done.stderr
     return done.stdout.splitlines()
 
 
@@ -57,10 +69,26 @@ def test_a_command_imports_only_what_it_needs(arguments: str) -> None:
     assert imported == "imported:"
 
 
+@pytest.mark.parametrize("arguments", ["--help", "--version"])
+def test_to_list_the_commands_imports_none(arguments: str) -> None:
+    kinds = ("callers", "operators", "processes")
+    found = _shown(arguments, names=(*UNCALLED, *OTHERS, *(f"app.cli.{kind}" for kind in kinds)))
+
+    assert found[-1] == "imported:"
+
+
+@pytest.mark.parametrize("command", ["tasks list", "tasks get 1", "deliveries list", "files list"])
+def test_a_call_imports_only_what_calls(command: str) -> None:
+    nobody = "--key kgw_nobody --url http://127.0.0.1:9"
+    found = _shown(f"{command} {nobody}", names=(*UNCALLED, *OTHERS, "app.cli.context"), status=1)
+
+    assert found == ["imported:"]
+
+
 @pytest.mark.parametrize("command", ["serve", "worker", "keys create me", "clients list"])
 def test_wrong_settings_are_told_before_anything_is_imported(command: str) -> None:
     done = subprocess.run(  # noqa: S603  # our own command
-        [sys.executable, "-c", SHOW, *command.split()],
+        [sys.executable, "-c", SHOW.format(names=set(HEAVY)), *command.split()],
         capture_output=True,
         text=True,
         check=False,
@@ -71,11 +99,15 @@ def test_wrong_settings_are_told_before_anything_is_imported(command: str) -> No
     assert done.stdout.splitlines()[-1] == "imported:"
 
 
-UNUSED = ("alembic", "httpcore", "httpx", "mako", "obstore", "simulator")
+UNUSED = (
+    *("alembic", "app.embedded", "cryptography", "httpcore", "httpx", "jinja2", "mako", "obstore"),
+    *("pygments", "rich", "simulator"),
+)
 SERVE = f"""
 import asyncio, sys
-from pydantic import SecretStr
+from app.cli.context import ready_settings
 from app.cli.application import run
+from pydantic import SecretStr
 from app.config import Settings
 from app.main import create_app
 from app.store import releases

@@ -7,7 +7,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.testing import CliRunner
 
+from app.cli import COMMANDS as LISTED
 from app.cli import app
+from app.cli.callers.tasks import ELSEWHERE
 from tests.each import each
 
 SETTINGS = {
@@ -105,6 +107,14 @@ def test_help_names_the_settings(name: str) -> None:
     shown = _help(tuple(name.split()))
 
     assert [setting for setting in SETTINGS[name] if setting not in shown] == []
+
+
+def test_the_lists_say_what_the_commands_say() -> None:
+    commands = dict(COMMANDS)
+    for group, table in {(): LISTED, ("tasks",): ELSEWHERE}.items():
+        for name, at in table.items():
+            help_ = commands[*group, name].help  # type: ignore[attr-defined]
+            assert help_.partition("\n\n")[0] == at.said
 
 
 def test_every_command_has_its_settings_in_the_table() -> None:

@@ -30,7 +30,8 @@ DID_YOU_MEAN = {"callBackUrl": "webhook_url", "callback_url": "webhook_url"}
 class RequestBody(BaseModel):
     """A strict body: no unknown fields, no text where a number belongs."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # Built when the first one comes: a process sees few of them.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 Body = TypeVar("Body", bound=RequestBody)

@@ -23,7 +23,7 @@ from app.domain.errors import Flaw, InvalidRequestError
 class KieBody(BaseModel):
     """A body as kie.ai takes it: what it does not know it ignores, as clients expect."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, defer_build=True)
 
     WRONG: ClassVar[Mapping[str, str]] = {}
     """kie.ai's message about a member that is missing or of another type."""

@@ -1,5 +1,6 @@
 """The client that the commands of callers use, and how they say what it met."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ def calling(url: str, api_key: str) -> Iterator[Any]:
 
     Each call is tried once: who waits at a terminal wants to know. It is imported with the first.
     """
+    # httpx imports its own command line where click and rich are found, with pygments, and does
+    # without where it cannot: half of what it takes to import.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]  # makes the import fail
     from kie_gateway_client import Gateway, GatewayError, Unusable
 
     try:

@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 from typing_extensions import override
 
 from app.cli.callers.client import calling
 from app.cli.exits import WRONG_USE, give_up
-from app.cli.operators import bulk, recovery, review
-from app.cli.options import HERE, AsJson, Key, OptionalKey, Url
+from app.cli.loading import At, LoadingGroup
+from app.cli.options import HERE, AsJson, Key, Url
 from app.cli.output import pretty
-from app.domain.bulk import Act, Order, Selection
-from app.domain.exact_json import UnreadableDocumentError, parse
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "Callers' commands (need the gateway's URL and an API key)": (
@@ -26,22 +23,55 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Who may use which command, and with what."""
 
+ELSEWHERE: Mapping[str, At] = {
+    "review": At(
+        "app.cli.operators.review:review",
+        "List what a restored database may send again, and say what to do.",
+    ),
+    "bind": At(
+        "app.cli.operators.recovery:bind",
+        "Give a task the id that you found at kie.ai, and have kie.ai polled for it.",
+    ),
+    "requeue": At(
+        "app.cli.operators.bulk:requeue",
+        "Put unconfirmed tasks back into the queue: each may be paid again.",
+    ),
+    "fail": At(
+        "app.cli.operators.bulk:fail", "End queued or unconfirmed tasks as failed, with a reason."
+    ),
+    "release": At(
+        "app.cli.operators.recovery:release", "Poll kie.ai again for a task that was set aside."
+    ),
+    "cancel": At(
+        "app.cli.callers.cancel:cancel",
+        "Cancel a task of yours that is queued; as an operator, many.",
+    ),
+    "erase": At(
+        "app.cli.callers.erase:erase",
+        "Erase a task in a final state, with its history, callbacks and deliveries.",
+    ),
+}
+"""The commands that operators have here too."""
 
-class _Sections(TyperGroup):
-    """Lists the commands by who they are for."""
+
+class _Tasks(LoadingGroup):
+    """Loads operators' commands only to run them; lists all by who they are for."""
+
+    table = ELSEWHERE
 
     @override
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        widest = formatter.width - 6 - max(len(name) for name in self.commands)
+        listed = self.listing().commands
+        widest = formatter.width - 6 - max(len(name) for name in listed)
         for title, names in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl(
-                    [(name, self.commands[name].get_short_help_str(widest)) for name in names]
+                    [(name, listed[name].get_short_help_str(widest)) for name in names]
                 )
 
 
 app = typer.Typer(
-    cls=_Sections,
+    cls=_Tasks,
     help="""Create and watch tasks through a running gateway; operate on any.
 
     As a caller: with the URL of a running gateway and an API key. You see
@@ -63,11 +93,6 @@ app = typer.Typer(
 )
 
 TaskId = Annotated[str, typer.Argument(help="The task's id, as `create` prints it.")]
-app.command("review")(review.review)
-app.command("bind")(recovery.bind)
-app.command("requeue")(bulk.requeue)
-app.command("fail")(bulk.fail)
-app.command("release")(recovery.release)
 
 
 @app.command()
@@ -181,89 +206,6 @@ def list_tasks(
 
 
 @app.command()
-def cancel(
-    task_id: Annotated[
-        str | None, typer.Argument(help="Your task's id, as `create` prints it.")
-    ] = None,
-    key: OptionalKey = None,
-    url: Url = HERE,
-    ids: bulk.Ids = None,
-    client: bulk.Client = None,
-    state: bulk.States = None,
-    model: bulk.Model = None,
-    older_than: bulk.Age = None,
-    dry_run: bulk.DryRun = False,
-    yes: bulk.Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Cancel a task of yours that is queued; as an operator, many.
-
-    With TASK_ID as a caller, through a running gateway: KIE_GATEWAY_URL and
-    KIE_GATEWAY_API_KEY can be set instead of --url, --key.
-    With any of --id, --client, --state, --model, --older-than as an operator,
-    on the database: needs only GATEWAY_DATABASE_URL.
-
-    \b
-    kie-gateway tasks cancel 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
-    kie-gateway tasks cancel --client shop --older-than 2h --dry-run
-    kie-gateway tasks cancel --client shop --older-than 2h
-
-    Only queued tasks are canceled; nothing was paid for them. Their callers
-    are notified. Exits 1 where ids were named and none was canceled.
-    """
-    selection = bulk.selected(ids, client, state, model, older_than)
-    if task_id is None:
-        return bulk.carry_out(
-            Order(act=Act.CANCEL, selection=selection), dry_run=dry_run, yes=yes, as_json=as_json
-        )
-    if selection != Selection() or dry_run:
-        give_up("TASK_ID is a caller's own task; an operator names it by --id", WRONG_USE)
-    if key is None:
-        give_up("a caller needs an API key: --key, or KIE_GATEWAY_API_KEY", WRONG_USE)
-    with calling(url, key) as gateway:
-        task = gateway.cancel(task_id)
-    typer.echo(pretty(task))
-    return None
-
-
-@app.command()
-def erase(
-    task_id: Annotated[
-        str | None, typer.Argument(help="Your task's id, as `create` prints it.")
-    ] = None,
-    key: OptionalKey = None,
-    url: Url = HERE,
-    ids: bulk.Ids = None,
-    yes: bulk.Yes = False,
-) -> None:
-    """Erase a task in a final state, with its history, callbacks and deliveries.
-
-    For good: what is still to be delivered is not, and its idempotency key
-    creates nothing any more.
-    With TASK_ID as a caller, through a running gateway: KIE_GATEWAY_URL and
-    KIE_GATEWAY_API_KEY can be set instead of --url, --key.
-    With --id as an operator, on the database, any client's: needs only
-    GATEWAY_DATABASE_URL. The audit records it.
-
-    \b
-    kie-gateway tasks erase 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
-    kie-gateway tasks erase --id 0193a1f2-5b7c-7d1e-9c3a-2f4b6d8e0a1c
-
-    Exits 1 where it is not in a final state, is not yours, or there is none.
-    """
-    if (task_id is None) == (ids is None):
-        give_up("say either TASK_ID, your own task, or --id, as an operator", WRONG_USE)
-    if task_id is None:
-        return recovery.erase(ids or [], yes=yes)
-    if key is None:
-        give_up("a caller needs an API key: --key, or KIE_GATEWAY_API_KEY", WRONG_USE)
-    with calling(url, key) as gateway:
-        gateway.erase(task_id)
-    typer.echo(f"erased {task_id}")
-    return None
-
-
-@app.command()
 def watch(task_id: TaskId, key: Key, url: Url = HERE) -> None:
     """Show a task's progress until its end, then print it. Exits 1 unless it succeeded.
 
@@ -301,6 +243,8 @@ def _pairs(given: list[str]) -> dict[str, str]:
 
 
 def _read(given: str) -> object:
+    from app.domain.exact_json import UnreadableDocumentError, parse
+
     try:
         if given == "-":
             return parse(typer.get_binary_stream("stdin").read())

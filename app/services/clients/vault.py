@@ -3,10 +3,13 @@
 import base64
 from collections.abc import Sequence
 from contextlib import suppress
-
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from app.domain.callback_url import derive
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
 
 
 class UnopenedSecretError(Exception):
@@ -16,14 +19,22 @@ class UnopenedSecretError(Exception):
 class Vault:
     """Seals with the first of the gateway's secrets and opens with any (Fernet).
 
-    Without any, as a process that only receives callbacks has it, it does neither.
+    Without any, as a process that only receives callbacks has it, it does neither. cryptography is
+    imported with the first secret: 6 MB, and many processes never see one.
     """
 
     def __init__(self, secret_keys: Sequence[str]) -> None:
-        keys = [base64.urlsafe_b64encode(derive(secret, "vault")) for secret in secret_keys]
-        self._keys = [Fernet(key) for key in keys]
+        self._derived = [derive(secret, "vault") for secret in secret_keys]
+
+    @cached_property
+    def _keys(self) -> "Sequence[Fernet]":
+        from cryptography.fernet import Fernet  # noqa: PLC0415  # see above
+
+        return [Fernet(base64.urlsafe_b64encode(key)) for key in self._derived]
 
     def seal(self, secret: str) -> bytes:
+        from cryptography.fernet import MultiFernet  # noqa: PLC0415  # see above
+
         return MultiFernet(self._keys).encrypt(secret.encode())
 
     def open(self, sealed: bytes) -> str:
@@ -47,7 +58,9 @@ class Vault:
         return True
 
 
-def _open(keys: Sequence[Fernet], sealed: bytes) -> str:
+def _open(keys: "Sequence[Fernet]", sealed: bytes) -> str:
+    from cryptography.fernet import InvalidToken  # noqa: PLC0415  # see above
+
     for key in keys:
         with suppress(InvalidToken):
             return key.decrypt(sealed).decode()
