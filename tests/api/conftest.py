@@ -20,8 +20,9 @@ from simulator.server import Options
 from simulator.server import create_app as simulator
 from tests.api.stage import Sql
 from tests.database import with_database
-from tests.gateway import Gateway, Served, issue_key
+from tests.gateway import Gateway, issue_key
 from tests.proxy import between
+from tests.shelf import Served
 from tests.stage import serving
 from tests.uploads import Host
 

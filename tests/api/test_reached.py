@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from tests.api.conftest import Scratch, one_for_all
 from tests.api.stage import NOBODY, Operation, Sql, dialled, head_of, operations, problem
 from tests.fixtures.gateway import StartGateway, settings_of_tests
-from tests.gateway import BODY, Gateway, Served
+from tests.gateway import BODY, Gateway
+from tests.shelf import Served
 from tests.upstream import Upstream, refused, succeeded
 
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}

@@ -103,9 +103,15 @@ def test_the_image_gets_the_environment_and_nothing_else(image: Stage) -> None:
     assert copy.rest == "/opt/kie-gateway /opt/kie-gateway"
 
 
+@pytest.mark.parametrize("name", ["build", "demo"])
+def test_each_lock_has_the_packages_of_development(name: str) -> None:
+    """Or `make setup` would replace what `make demo` has installed."""
+    some, development = pins(f"requirements-{name}.lock"), pins("requirements-dev.lock")
+    assert some.items() <= development.items(), f"requirements-{name}.lock is another: make lock"
+
+
 def test_the_wheel_is_built_with_the_tools_of_development() -> None:
-    build, development = pins("requirements-build.lock"), pins("requirements-dev.lock")
-    assert build.items() <= development.items(), "requirements-build.lock is another: make it anew"
+    build = pins("requirements-build.lock")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     names = {pin.partition("==")[0] for pin in build}
     assert set(project["build-system"]["requires"]) <= names

@@ -1,6 +1,7 @@
 """kie.ai refuses the key or the credits, or has no room left for us: what is risked, and when."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.services.stage import (
     probe_is_due,
     says,
     slots_are_free,
+    stays_held,
     turn,
     until_probe,
 )
@@ -41,18 +43,23 @@ async def test_without_credits_no_task_is_risked(
     answer: str, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
     upstream.answers(says(402, "no credits"))
-    made = [await gateway.create() for _ in range(3)]
+    made = [await gateway.create()]
+    await stays_held(sql)
+    made += [await gateway.create() for _ in range(2)]
     upstream.on_create = None
     upstream.answers_credit(NO_GOOD[answer])
     for tries in (2, 3):
         await probe_is_due(sql)
         assert await turn(services) is None
         made.append(await gateway.create())  # which admits by itself, like every create
+        began = time.monotonic()
         await services.account.probe_due()
         held = await account(sql)
         assert (held["hold_reason"], held["hold_tries"]) == ("kie_account", tries)
         left = await until_probe(sql)
-        assert 5 * 2 ** (tries - 1) - 1 < left <= 7.5 * 2 ** (tries - 1)
+        assert left <= 7.5 * 2 ** (tries - 1)
+        assert left + time.monotonic() - began >= 5 * 2 ** (tries - 1)
+        await stays_held(sql)
         assert await turn(services) is None
     assert (len(upstream.creates), upstream.credit_calls) == (1, 2)
 
@@ -76,7 +83,9 @@ async def test_the_one_that_was_risked_is_refused_again(
 ) -> None:
     """There are credits, and too few for this task: the next is risked after another probe."""
     upstream.answers(says(402, "no credits"))
-    for _ in range(3):
+    await gateway.create()
+    await stays_held(sql)
+    for _ in range(2):
         await gateway.create()
     for tries in (2, 3):
         await probe_is_due(sql)
@@ -96,6 +105,7 @@ async def test_one_replica_alone_makes_the_credit_call(
     replicas = [await wire() for _ in range(3)]
     upstream.answers(says(401, "no access"))
     await gateway.create()
+    await stays_held(sql)
     await asyncio.gather(*(replica.account.probe_due() for replica in replicas))
     assert upstream.credit_calls == 0
     await probe_is_due(sql)
@@ -181,7 +191,9 @@ async def test_what_others_leave_is_all_that_is_sent(
     gateway = await start_gateway(kie_creates_per_10s=4)
     services = await wire(kie_creates_per_10s=4)
     upstream.answers(says(429, "slow down"))
-    for _ in range(8):
+    await gateway.create()
+    await stays_held(sql)
+    for _ in range(7):
         await gateway.create()
     upstream.on_create = None
     await probe_is_due(sql)

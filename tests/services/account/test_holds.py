@@ -27,7 +27,9 @@ from tests.services.stage import (
     slots_are_free,
     state,
     states,
+    stays_held,
     turn,
+    until_probe,
 )
 from tests.stage import eventually
 from tests.upstream import Upstream, accepted, refused
@@ -81,6 +83,7 @@ async def test_while_held_nothing_is_sent_and_every_waiting_task_says_why(
 ) -> None:
     upstream.answers(says(429, "slow down"))
     ids = [(await gateway.create())["id"]]
+    await stays_held(sql)
     upstream.on_create = None
     ids += [(await gateway.create(priority=9))["id"] for _ in range(3)]
     mine = gateway.http.headers["Authorization"]
@@ -90,7 +93,7 @@ async def test_while_held_nothing_is_sent_and_every_waiting_task_says_why(
 
     rest = await turn(services)
     assert rest is not None
-    assert 0 < rest <= 1.5
+    assert await until_probe(sql) <= rest <= 601.5
     assert len(upstream.creates) == 1
     for task_id in ids:
         task = await gateway.task(task_id)
@@ -211,7 +214,9 @@ async def test_a_refused_request_ends_most_holds_too(
 ) -> None:
     """kie.ai read the request and judged it: it is there, and works."""
     upstream.answers(says(429, "slow down"))
-    ids = [(await gateway.create())["id"] for _ in range(3)]
+    ids = [(await gateway.create())["id"]]
+    await stays_held(sql)
+    ids += [(await gateway.create())["id"] for _ in range(2)]
     upstream.answers(says(422, "a bad prompt"))
     await probe_is_due(sql)
     assert await turn(services) == 0
@@ -231,6 +236,7 @@ async def test_half_open_sends_one_alone(
     upstream.answers(says(429, "slow down"))
     await gateway.create()
     await eventually(lambda: is_held(sql))
+    await stays_held(sql)
     for _ in range(8):
         await gateway.create()
 
@@ -270,6 +276,7 @@ async def test_a_probe_whose_process_dies_is_unconfirmed_and_another_follows(
     upstream.answers(says(429, "slow down"))
     await gateway.create()
     await eventually(lambda: is_held(sql))
+    await stays_held(sql)
     await gateway.create()
     go = upstream.holds()
     await probe_is_due(sql)
@@ -292,7 +299,9 @@ async def test_work_resumes_by_itself(
 ) -> None:
     gateway = await start_gateway(worker=True)
     upstream.answers(says(refusal, "not now"))
-    ids = [(await gateway.create())["id"] for _ in range(3)]
+    ids = [(await gateway.create())["id"]]
+    await stays_held(sql)
+    ids += [(await gateway.create())["id"] for _ in range(2)]
     upstream.on_create = None
     await probe_is_due(sql)
     await sql.execute("SELECT pg_notify('kie_gateway', 'probe,queue')")
@@ -333,6 +342,7 @@ async def test_what_was_under_way_neither_prolongs_nor_ends_it(
     await arrived.wait()
     await gateway.create(model="late")
     await eventually(lambda: is_held(sql))
+    await stays_held(sql)
     before = await _held_as(sql)
     go.set()
     await gateway.reaches(early["id"], end)

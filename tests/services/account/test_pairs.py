@@ -23,6 +23,7 @@ from tests.services.stage import (
     says,
     state,
     states,
+    stays_held,
     turn,
 )
 from tests.stage import eventually
@@ -76,6 +77,7 @@ async def test_it_holds_its_pair_and_no_other(
     assert held is not None
     assert (held["hold_reason"], held["hold_tries"]) == (reason, 1)
     assert first <= await pair_pause_of(sql) <= 1.5 * first
+    await stays_held(sql)
 
     waiting = await gateway.create()
     assert (waiting["state"], waiting["hold_reason"]) == ("queued", reason)
@@ -167,11 +169,14 @@ async def test_the_back_off_grows_and_an_accepted_create_resets_it(
     answer, expected = PAUSES[reason]
     needed = 3 if reason == "kie_unanswered" else 1
     upstream.answers(answer)
-    for _ in range(needed + len(expected)):  # an unknown outcome uses its task up
+    for _ in range(needed):
+        await gateway.create()
+    waits = [await pair_pause_of(sql)]
+    await stays_held(sql)
+    for _ in expected:  # an unknown outcome uses its task up
         await gateway.create()
     assert len(upstream.creates) == needed
 
-    waits = [await pair_pause_of(sql)]
     for _ in expected[1:]:
         await probe_is_due(sql)
         assert await turn(services) == 0
@@ -191,7 +196,9 @@ async def test_whatever_kie_judged_frees_it(
     end: str, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
     upstream.answers(says(455, "maintenance"))
-    made = [(await gateway.create())["id"] for _ in range(3)]
+    made = [(await gateway.create())["id"]]
+    await stays_held(sql)
+    made += [(await gateway.create())["id"] for _ in range(2)]
     answers = {"accepted": lambda: accepted("an-id"), "refused": says(422, "a bad prompt")}
     upstream.answers(answers[end])
     await probe_is_due(sql)
@@ -212,6 +219,7 @@ async def test_a_probe_is_one_task_however_many_look(
     upstream.answers(says(455, "maintenance"))
     await gateway.create()
     await eventually(lambda: is_known(sql))
+    await stays_held(sql)
     for _ in range(8):
         await gateway.create()
     go = upstream.holds()
@@ -261,6 +269,7 @@ async def test_what_was_under_way_neither_prolongs_nor_ends_it(
     await arrived.wait()
     await gateway.create(input={"late": True})
     await eventually(lambda: is_known(sql))
+    await stays_held(sql)
     before = await breaker(sql)
     go.set()
     await eventually(lambda: _slots_settled(sql))
@@ -280,6 +289,7 @@ async def test_a_probe_whose_process_dies_is_unconfirmed_and_another_follows(
     upstream.answers(says(455, "maintenance"))
     await gateway.create()
     await eventually(lambda: is_known(sql))
+    await stays_held(sql)
     await gateway.create()
     go = upstream.holds()
     await probe_is_due(sql)
@@ -349,6 +359,7 @@ async def test_two_clients_troubles_over_two_models_hold_the_account(
     await gateway.create(model="two")
     held = await account(sql)
     assert (held["hold_reason"], held["hold_client_id"]) == ("kie_unanswered", None)
+    await stays_held(sql)
     waiting = await gateway.create(model="three")
     assert (waiting["state"], waiting["hold_reason"]) == ("queued", "kie_unanswered")
     gateway.http.headers.update(mine)
@@ -370,6 +381,7 @@ async def test_a_probe_of_the_account_goes_to_the_pair_that_succeeded_last(
     await gateway.create(model="proven")
     upstream.answers(says(429, "slow down"))
     await gateway.create(model="first in the queue", priority=9)
+    await stays_held(sql)
     for model in ("second", "proven", "proven"):
         await gateway.create(model=model, priority=5)
     upstream.on_create = None

@@ -17,7 +17,15 @@ from app.services.tasks.submit import LOCKED_WAIT
 from app.wiring import new_id
 from tests.fixtures.gateway import StartGateway, Wire
 from tests.gateway import BODY, OPERATOR, Gateway, issue_key
-from tests.services.stage import account, probe_is_due, slots_are_free, state, states, turn
+from tests.services.stage import (
+    account,
+    probe_is_due,
+    slots_are_free,
+    state,
+    states,
+    stays_held,
+    turn,
+)
 from tests.stage import eventually
 from tests.store.stage import put_task
 from tests.upstream import Upstream, refused, succeeded
@@ -227,6 +235,7 @@ async def test_a_task_that_is_held_can_be_canceled(
     reason: str, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
     await HOLDS[reason](gateway, services, upstream)
+    await stays_held(sql)
     task, other = await gateway.create(model="held"), await gateway.create(model="other")
     assert (task["state"], task["hold_reason"]) == ("queued", reason)
     answer = await gateway.http.post(task["urls"]["cancel"])
@@ -244,7 +253,8 @@ async def test_the_bound_in_the_queue_holds_while_held(
     reason: str, gateway: Gateway, services: Services, upstream: Upstream, sql: Any
 ) -> None:
     await HOLDS[reason](gateway, services, upstream)
-    task = await gateway.create(model="held", submit_within=30)
+    await stays_held(sql, 600)
+    task = await gateway.create(model="held", submit_within=3600)
     await sql.execute("UPDATE tasks SET submit_by = now() WHERE model = 'held'")
     assert await services.sweeper.sweep() == 0
     after = await gateway.task(task["id"])
