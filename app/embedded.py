@@ -63,6 +63,11 @@ class Account(NamedTuple):
     gid: int
 
 
+def require_programs() -> None:
+    """Raise EmbeddedUnavailableError where there is no PostgreSQL to run."""
+    _programs()
+
+
 @contextmanager
 def running(data_dir: Path) -> Iterator[str]:
     """Share the server over `data_dir` for the length of the block; yields a DSN for asyncpg.

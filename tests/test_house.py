@@ -18,7 +18,9 @@ MAY_SLEEP = {
     "tests/leash.py": "it waits until what it ended is gone",
     "tests/postgres.py": "the same, where it blocks",
     "tests/stage.py": "patience: it looks again until there is something to see",
+    "tests/outbound/emulators.py": "patience, where it blocks: an emulator is another program",
     "tests/outbound/stage.py": "a receiver's own pace is what some tests are about",
+    "tests/services/test_statement_budget.py": "for no time: it lets the loop have a round",
     "tests/processes/test_uploads.py": "the same, of a sender",
 }
 """Tests wait for conditions, never for a time; these few are how they wait."""

@@ -56,7 +56,7 @@ async def _read(request: Request, path: Sequence[str]) -> Response:
 
 async def _create(request: Request, _: Sequence[str]) -> Response:
     caller = await callers_key(request)
-    key = await idempotency_key(request.headers.get("idempotency-key"))
+    key = await idempotency_key(request, request.headers.get("idempotency-key"))
     body = validated(TaskCreate, await read_json(request, services_of(request).api))
     return await tasks.create_task(request, caller, key, body, NO_WAIT)
 

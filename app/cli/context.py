@@ -115,12 +115,13 @@ def with_database(found: Settings, say: Callable[[str], None] = to_stderr) -> It
     if found.database_url is not None:
         yield found
         return
-    from app.embedded import EmbeddedUnavailableError, running
+    from app.embedded import EmbeddedUnavailableError, require_programs, running
 
     where = found.data_dir.expanduser().absolute()
     kind = "the embedded database" if where.exists() else "a new embedded database"
-    say(f"GATEWAY_DATABASE_URL is not set: this is {kind} in {where}")
     try:
+        require_programs()
+        say(f"GATEWAY_DATABASE_URL is not set: this is {kind} in {where}")
         with running(found.data_dir) as dsn:
             upgrade(dsn)
             yield found.model_copy(update={"database_url": SecretStr(dsn)})

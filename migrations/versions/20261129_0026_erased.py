@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from alembic import op
 
-revision: str = "0027_erased"
+revision: str = "0026_erased"
 down_revision: str | None = "0025_traceparent"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
@@ -22,7 +22,6 @@ _ACTIONS_BEFORE = (
     *("url_disabled", "foreign_id", "paid_twice"),
     *("console_entered", "deliveries_repeated", "task_refreshed", "url_enabled"),
 )
-_NAME = op.f("audit_entries_action_check")
 
 
 def upgrade() -> None:
@@ -36,5 +35,6 @@ def downgrade() -> None:
 
 def _check(*actions: str) -> None:
     listed = ", ".join(f"'{action}'" for action in actions)
-    op.drop_constraint(_NAME, "audit_entries", type_="check")
-    op.create_check_constraint(_NAME, "audit_entries", f"action IN ({listed})")
+    name = op.f("audit_entries_action_check")
+    op.drop_constraint(name, "audit_entries", type_="check")
+    op.create_check_constraint(name, "audit_entries", f"action IN ({listed})")
