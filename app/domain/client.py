@@ -69,8 +69,8 @@ def checked_bounds(values: Mapping[str, float | None]) -> None:
     for name, value in values.items():
         least, most = BOUNDS[name]
         if value is not None and not least <= value <= most:
-            detail = f"{name} is {least:g} to {most:g}, or unset."
-            raise InvalidRequestError(detail)
+            where, trouble = f"/{name}", f"should be {least} to {most}, or null"
+            raise bad_member(where, trouble)
 
 
 def checked_grace(seconds: float) -> float:

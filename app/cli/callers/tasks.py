@@ -113,7 +113,10 @@ def create(
         int | None, typer.Option(min=0, max=9, help="Among your own waiting tasks; 9 is first.")
     ] = None,
     submit_within: Annotated[
-        float | None, typer.Option(help="Seconds that it may wait to be sent; else it fails.")
+        float | None,
+        typer.Option(
+            min=0.001, max=604_800, help="Seconds that it may wait to be sent; else it fails."
+        ),
     ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeat with the same key: the same task.")
