@@ -41,7 +41,7 @@ async def test_both_ways_answer_the_same(gateway: Gateway, upstream: Upstream) -
         (401, "GET", own, {"headers": TWICE}),
         (400, "POST", "/v1/tasks", {"content": b"{"}),
         (422, "POST", "/v1/tasks", {"content": b'{"model": 1, "imput": {}}'}),
-        (413, "POST", "/v1/tasks", {"content": b" " * (16 * 1024 * 1024 + 1)}),
+        (413, "POST", "/v1/tasks", {"content": b" " * (1024 * 1024 + 1)}),
         (400, "POST", "/v1/tasks", {"json": BODY, "headers": {"Idempotency-Key": "é".encode()}}),
         (401, "POST", "/v1/tasks", {"json": BODY, "headers": WRONG}),
         (404, "POST", f"/callbacks/kie/{task['id']}/wrong", {"json": {}}),
