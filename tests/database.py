@@ -90,8 +90,14 @@ async def emptied(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
             return
 
 
-NO_FSYNC = ("fsync", "full_page_writes", "synchronous_commit")
-"""What guards against a loss of power, which a server of the tests does not outlive anyway."""
+RELAXED = {
+    # What guards against a loss of power, which a server of the tests does not outlive anyway.
+    **dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), "off"),
+    # A statement is planned once on each connection. By default it is planned at each of its first
+    # five executions, and few connections of a test see more: planning was most of what it took.
+    "plan_cache_mode": "force_generic_plan",
+}
+"""Settings of a server that only tests use."""
 
 
 def with_database(dsn: str, name: str) -> str:
@@ -128,8 +134,8 @@ def fetch(dsn: str, query: str, *arguments: object) -> Any:
 
 
 def relaxed(dsn: str) -> None:
-    """Let a server that only tests use write to disk when it likes."""
-    settings = (f"ALTER SYSTEM SET {name} = off" for name in NO_FSYNC)
+    """Spare a server that only tests use what they do not need."""
+    settings = (f"ALTER SYSTEM SET {name} = {value}" for name, value in RELAXED.items())
     execute(dsn, *settings, "SELECT pg_reload_conf()")
 
 

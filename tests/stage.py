@@ -12,8 +12,8 @@ from typing_extensions import override
 
 from simulator.server import listen
 
-PATIENCE = 10.0
-"""Seconds after which a condition counts as never met."""
+PATIENCE = 30.0
+"""Seconds after which a condition counts as never met, also on a machine at a load of ten."""
 
 _TURNS = 3
 """Of the loop, in which a connection without a request is closed."""

@@ -341,7 +341,10 @@ async def test_where_another_is_active_one_clients_models_do_not_hold_the_accoun
     gateway.http.headers.update(mine)
     models = [f"misspelt-{number}" for number in range(4)]
     upstream.on_create = by_model(dict.fromkeys(models, says(500, "a riddle")))
-    for number in range(30):
+    for number in range(3 * len(models)):
+        await gateway.create(model=models[number % 4])
+    await stays_held(sql)
+    for number in range(18):
         await gateway.create(model=models[number % 4])
     await turn(services)
     assert await is_not_held(sql)
