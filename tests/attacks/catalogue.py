@@ -111,7 +111,7 @@ _ALL = (
         title="64 connections that list them with `include=input`, 8 s",
         prepare=bodies.with_tasks(25, bodies.TEXT),
         act=bodies.lists(64, with_input=True, seconds=8),
-        memory=400,
+        slower=2.0,
     ),
     Attack(
         name="one-list-of-numbers",

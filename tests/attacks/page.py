@@ -22,13 +22,15 @@ _HEAD = """\
 Written by `python -m tests.attacks --keep after`; nothing here is edited by hand. Each attack runs
 against one `kie-gateway serve` with default settings (kie.ai's limits raised) on two cores, which
 the attacker, PostgreSQL and the simulator share. *before* is commit c507007, measured by the same
-command with `--checkout`. One is repeated with `python -m tests.attacks NAME`.
+command with `--checkout`; where that row is missing, it was not measured. One is repeated with
+`python -m tests.attacks NAME`.
 
 - *`/livez`*: the slowest answer on a new connection, ten times a second; `none`: none in 10 s.
 - *read*, *webhook*: another client's p95 in milliseconds during the attack, and in the quiet
   before: reading a task, and from its creation to its webhook (of which kie.ai takes 500 ms).
 - *loops*: seconds by which the latest of the gateway's own loops (sending, asking, delivering,
-  sweeping …) came round after its time, once a second by `/metrics`; `-`: was not measured.
+  sweeping …) came round after its time, once a second by `/metrics`, which *before* has too; `-`:
+  was not measured, since the column is newer than the row.
 - *errors*: that client's requests, and `/livez`, that failed.
 - *memory*, *database*: megabytes by which they grew. *rows*: tasks, callbacks and deliveries.
 - *queries*: questions to kie.ai; the well-behaved client causes some itself.

@@ -49,9 +49,8 @@ class Combination:
 
     @property
     def is_noisy(self) -> bool:
-        """Whether a noisy client is beside: not where one task's, or a fault's, messages count."""
-        is_counted = self.point is not None and (self.tasks == 1 or bool(self.faults))
-        return self.group != CLEAN and not is_counted
+        """Whether a noisy client is beside: not where messages are counted up to a kill."""
+        return self.group != CLEAN and self.point is None
 
     @property
     def what(self) -> str:
