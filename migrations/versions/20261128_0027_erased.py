@@ -22,7 +22,6 @@ _ACTIONS_BEFORE = (
     *("url_disabled", "foreign_id", "paid_twice"),
     *("console_entered", "deliveries_repeated", "task_refreshed", "url_enabled"),
 )
-_NAME = op.f("audit_entries_action_check")
 
 
 def upgrade() -> None:
@@ -36,5 +35,6 @@ def downgrade() -> None:
 
 def _check(*actions: str) -> None:
     listed = ", ".join(f"'{action}'" for action in actions)
-    op.drop_constraint(_NAME, "audit_entries", type_="check")
-    op.create_check_constraint(_NAME, "audit_entries", f"action IN ({listed})")
+    name = op.f("audit_entries_action_check")
+    op.drop_constraint(name, "audit_entries", type_="check")
+    op.create_check_constraint(name, "audit_entries", f"action IN ({listed})")
