@@ -13,7 +13,6 @@ from typing import Any
 
 import httptools
 from typing_extensions import override
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.callers import is_known, takes_time
@@ -186,23 +185,6 @@ class EdgeProtocol(HttpToolsProtocol):
             or (bool(encodings) and b"content-length" in names),
         }
         return next((one for one, present in objections.items() if present), None)
-
-    @override
-    def on_body(self, body: bytes) -> None:
-        """Keep a piece as it came where it is the first: uvicorn copies it into a buffer, and out.
-
-        More pieces before the application takes it go into a buffer, which grows in linear time.
-        """
-        cycle: Any = self.cycle
-        if cycle.body or cycle.response_complete or self.parser.should_upgrade():
-            if isinstance(cycle.body, bytes):
-                cycle.body = bytearray(cycle.body)
-            super().on_body(body)
-            return
-        cycle.body = body
-        if len(body) > HIGH_WATER_LIMIT:
-            self.flow.pause_reading()
-        cycle.message_event.set()
 
     @override
     def on_message_complete(self) -> None:

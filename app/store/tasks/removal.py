@@ -58,13 +58,19 @@ _IDS = bindparam("ids", type_=ARRAY(Uuid))
 
 _PLACES = text(
     """
-DELETE FROM feed USING task_events
-WHERE task_events.task_id = ANY (:ids) AND feed.event_id = task_events.id AND feed.position < (
-    SELECT max(position) FROM feed AS own WHERE own.client_id = feed.client_id
+WITH last AS MATERIALIZED (
+    SELECT client_id, (
+        SELECT max(position) FROM feed WHERE feed.client_id = owners.client_id
+    ) AS position
+    FROM (SELECT DISTINCT client_id FROM tasks WHERE id = ANY (:ids)) AS owners
 )
+DELETE FROM feed USING task_events JOIN last USING (client_id)
+WHERE task_events.task_id = ANY (:ids) AND feed.event_id = task_events.id
+    AND feed.position < last.position
 """
 ).bindparams(_IDS)
-"""A client's last place stays: a reader who has seen everything keeps its cursor."""
+"""A client's last place stays: a reader who has seen everything keeps its cursor. It is looked up
+once for each client: once for each place was half of the time."""
 _CALLBACKS = text("DELETE FROM callbacks WHERE task_id = ANY (:ids)").bindparams(_IDS)
 _TASKS = text("DELETE FROM tasks WHERE id = ANY (:ids)").bindparams(_IDS)
 """Events, deliveries and attempts go with them: their foreign keys say so."""
