@@ -127,6 +127,11 @@ PARTS = (
         command=("tests.jit",),
     ),
     Part(
+        name="the image's files, made without an engine, and a gateway from them",
+        seconds=200,
+        command=("tests.image.check",),
+    ),
+    Part(
         name="the documentation's site",
         seconds=40,
         command=("pytest", "-q", "-m", "long", "tests/test_site.py"),
