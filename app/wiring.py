@@ -85,7 +85,7 @@ from app.services.tasks.stuck import StuckTasks
 from app.services.tasks.submit import Submitter
 from app.services.tasks.sweep import Sweeper
 from app.services.tasks.waiters import Waiters
-from app.store.engine import Pools
+from app.store.connections.engine import Pools
 from app.store.signals import Signals
 from app.terms import (
     api_settings,

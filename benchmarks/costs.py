@@ -21,7 +21,7 @@ from app.domain.policy import Policy
 from app.services.account.admission import Admission, Claim
 from app.services.account.witness import Witness
 from app.services.services import Services
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.wiring import both_clocks, new_id, wired
 from benchmarks.figures import Figure
 from benchmarks.flood import insert_queued

@@ -23,7 +23,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from app.domain.paging import FeedPlace
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.signals import FEED, Signals
 from app.store.tasks import feed
 from benchmarks.figures import Figure, at_most, table

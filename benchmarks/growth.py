@@ -21,7 +21,7 @@ from typing import Any
 import asyncpg
 
 from app.store.account import sizes
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from benchmarks import hot, seed
 from benchmarks.against.postgres import server
 from benchmarks.figures import load

@@ -16,10 +16,10 @@ from app.domain.task import Source, State
 from app.domain.usage import Wanted
 from app.store.account import admission, bounds, condition, forecast
 from app.store.backlog import read_backlog
+from app.store.connections.engine import Connection
 from app.store.deliveries import attempts, history, outbox
 from app.store.deliveries.attempts import Attempt
 from app.store.deliveries.outbox import NewDelivery
-from app.store.engine import Connection
 from app.store.spend import usage
 from app.store.tasks import callbacks, events, feed, moves, polls, rows, storing
 from app.store.tasks.lists import list_tasks

@@ -29,7 +29,7 @@ from app.main import create_app
 from app.services.clients import authentication
 from app.services.services import Services
 from app.store.clients import clients
-from app.store.engine import Row
+from app.store.connections.engine import Row
 from app.store.tables import ApiKey, ClientQueue
 from benchmarks.costs import BACKEND, cpu
 from benchmarks.figures import Figure, at_most

@@ -20,7 +20,7 @@ from app.domain.task import State
 from app.services.limits.large import LargeAnswers
 from app.services.tasks.read import Reader
 from app.services.tasks.waiters import Waiters
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.signals import Signals
 from app.wiring import new_id, utc_now
 from benchmarks.stand import database, told

@@ -21,7 +21,7 @@ from app import log
 from app.config import Settings
 from app.embedded import running
 from app.services.services import Services
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks.room import read_room
 from app.wiring import wired
 from benchmarks.against.subjects import Place, Running, Subject

@@ -7,7 +7,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from app.store import schema
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tables import Base
 
 given = context.config.attributes

@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from app.store.engine import Database, Pools
+from app.store.connections.engine import Database, Pools
 
 KEPT = 2
 """Pools of one size that are kept, and the connections that each may hold: servers admit few."""

@@ -142,7 +142,7 @@ SABOTAGES = (
     Sabotage(
         1,
         "answer-uncommitted",
-        "app/store/lending.py",
+        "app/store/connections/lending.py",
         "                await commit(connection)\n",
         "                pass\n",
         ("tests/services/tasks/test_receive.py::test_the_pages_success_callback",),
@@ -692,26 +692,30 @@ SABOTAGES = (
     Sabotage(
         7,
         "one-pool-for-all",
-        "app/store/engine.py",
+        "app/store/connections/engine.py",
         "        working = Database(dsn, pool_size=kept) if kept else callers\n",
         "        working = callers\n",
-        ("tests/store/test_engine.py::test_two_fifths_are_kept_for_what_must_not_wait",),
+        (
+            "tests/store/connections/test_engine.py::test_two_fifths_are_kept_for_what_must_not_wait",
+        ),
     ),
     Sabotage(
         7,
         "first-come-first-read",
-        "app/store/sharing.py",
+        "app/store/connections/sharing.py",
         "        line = self._lines.setdefault(whose, deque())\n",
         "        line = self._lines.setdefault(whose := None, deque())\n",
-        ("tests/store/test_sharing.py::test_who_asks_seldom_comes_next",),
+        ("tests/store/connections/test_sharing.py::test_who_asks_seldom_comes_next",),
     ),
     Sabotage(
         7,
         "first-come-first-written",
-        "app/store/engine.py",
+        "app/store/connections/engine.py",
         "self._borrowed(self._writes, ASKING.get(), self._begun)",
         "self._borrowed(self._writes, None, self._begun)",
-        ("tests/store/test_engine.py::test_keys_and_writes_of_one_client_hold_up_no_others",),
+        (
+            "tests/store/connections/test_engine.py::test_keys_and_writes_of_one_client_hold_up_no_others",
+        ),
     ),
     Sabotage(
         7,
@@ -724,10 +728,12 @@ SABOTAGES = (
     Sabotage(
         7,
         "callbacks-come-last",
-        "app/store/engine.py",
+        "app/store/connections/engine.py",
         "errand = ERRAND.get()",
         "errand = None",
-        ("tests/store/test_engine.py::test_a_callback_does_not_come_after_all_that_is_to_be_sent",),
+        (
+            "tests/store/connections/test_engine.py::test_a_callback_does_not_come_after_all_that_is_to_be_sent",
+        ),
     ),
     Sabotage(
         7,
@@ -1157,18 +1163,18 @@ SABOTAGES = (
     Sabotage(
         10,
         "keep-lost-connections",
-        "app/store/lending.py",
+        "app/store/connections/lending.py",
         "losses == self._losses and ",
         "",
-        ("tests/store/test_engine.py::test_all_are_judged_again_once_one_is_lost",),
+        ("tests/store/connections/test_engine.py::test_all_are_judged_again_once_one_is_lost",),
     ),
     Sabotage(
         10,
         "keep-useless-sessions",
-        "app/store/engine.py",
+        "app/store/connections/engine.py",
         "        context.is_disconnect = True\n",
         "        pass\n",
-        ("tests/store/test_engine.py",),
+        ("tests/store/connections/test_engine.py",),
     ),
     Sabotage(
         10,
@@ -1277,10 +1283,10 @@ SABOTAGES = (
     Sabotage(
         10,
         "keep-the-read-only",
-        "app/store/engine.py",
+        "app/store/connections/engine.py",
         "        context.is_disconnect = True",
         "        pass",
-        ("tests/store/test_engine.py",),
+        ("tests/store/connections/test_engine.py",),
     ),
     Sabotage(
         10,
@@ -1293,15 +1299,15 @@ SABOTAGES = (
     Sabotage(
         10,
         "as-the-server-likes",
-        "app/store/connecting.py",
+        "app/store/connections/connecting.py",
         "        await connection.execute(DURABLE_SESSION)",
         "        pass",
-        ("tests/store/test_engine.py",),
+        ("tests/store/connections/test_engine.py",),
     ),
     Sabotage(
         10,
         "one-try",
-        "app/store/engine.py",
+        "app/store/connections/engine.py",
         "            tries += 1\n",
         "            raise trouble\n",
         ("tests/services/tasks/test_lost_commits.py",),

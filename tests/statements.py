@@ -9,7 +9,7 @@ import asyncpg
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 
 
 @dataclass

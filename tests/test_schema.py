@@ -35,8 +35,8 @@ from app.domain.spend import Mode, Period
 from app.domain.task import FINAL, Change, FailClass, FailSource, Source, State
 from app.store import releases, schema, tables
 from app.store.account import admission
+from app.store.connections.engine import Database
 from app.store.deliveries import history
-from app.store.engine import Database
 from app.store.tasks import callbacks, rows, storing
 from tests.each import each
 

@@ -163,7 +163,7 @@ def require_fsync(found: Settings) -> None:
 
 async def schema_state(dsn: str) -> SchemaState:
     """Look at the database's schema; raises `DatabaseAwayError`."""
-    from app.store.connecting import pooler_trouble
+    from app.store.connections.connecting import pooler_trouble
 
     try:
         trouble = await pooler_trouble(dsn)
@@ -176,7 +176,7 @@ async def schema_state(dsn: str) -> SchemaState:
 
 async def _schema_state(dsn: str) -> SchemaState:
     from app.store import releases
-    from app.store.engine import Database
+    from app.store.connections.engine import Database
 
     database = Database(dsn, pool_size=1)
     try:

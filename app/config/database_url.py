@@ -28,7 +28,7 @@ _UNPREPARED = {
 """How drivers are told that a pooler stands before the server that knows no prepared statements."""
 
 NO_STATEMENT_CACHE = {"statement_cache_size": "0"}
-"""The one of them that `app/store/connecting.py` reads."""
+"""The one of them that `app/store/connections/connecting.py` reads."""
 
 _DATABASE_SCHEME = re.compile(r"postgres(ql)?(\+\w+)?")
 _DATABASE_HOST = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]*)(:\d*)?")

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from app.store import signals
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 
 Result = TypeVar("Result")
 

@@ -12,7 +12,7 @@ from app.services.files.handout import Handed, Handout
 from app.services.spend.budgets import Budgets
 from app.store.account import condition
 from app.store.clients import clients
-from app.store.engine import Columns, Database
+from app.store.connections.engine import Columns, Database
 from app.store.tasks import rows
 
 MAX_ID = 200

@@ -10,9 +10,10 @@ import structlog
 
 from app.domain.admission import Limits
 from app.domain.errors import DatabaseUnavailableError
-from app.store import releases, server
+from app.store import releases
 from app.store.account import condition, witness
-from app.store.engine import Database
+from app.store.connections import server
+from app.store.connections.engine import Database
 
 SILENT_AFTER = 60.0
 """Seconds without a beat after which a loop counts as stuck."""

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from app.services.limits.under_way import CURRENT, resting
-from app.store.sharing import ASKING
+from app.store.connections.sharing import ASKING
 
 log = structlog.get_logger(__name__)
 

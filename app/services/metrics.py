@@ -12,7 +12,7 @@ from app.metrics import Metrics
 from app.services.health import Health
 from app.services.limits.under_way import UnderWay
 from app.store.backlog import Backlog, read_backlog
-from app.store.engine import Connection, Pools
+from app.store.connections.engine import Connection, Pools
 from app.store.tasks.room import Room, read_room
 
 Found = TypeVar("Found")

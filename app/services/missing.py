@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from app.domain.errors import GatewayError, not_your_task, task_erased
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.tasks import tombstones
 
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tables import Base
 
 PREFIX = "kie_gateway"

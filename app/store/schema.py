@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, exc, text
 
 from app.store import releases
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.releases import MIGRATIONS, needed, present
 from app.store.tables import Base
 

@@ -17,9 +17,9 @@ import asyncpg
 from sqlalchemy import func, select
 
 from app.domain.errors import DatabaseUnavailableError
-from app.store.connecting import Connector
-from app.store.engine import Database
-from app.store.trouble import MAYBE_AWAY, away
+from app.store.connections.connecting import Connector
+from app.store.connections.engine import Database
+from app.store.connections.trouble import MAYBE_AWAY, away
 
 CHANNEL = "kie_gateway"
 GATHER = 0.005

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from app.api import events
 from app.services.services import Services
 from app.store.clients import clients
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.signals import KEYS
 from app.wiring import utc_now
 from tests.api.conftest import StartInside

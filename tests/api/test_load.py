@@ -13,7 +13,7 @@ import pytest
 from app.domain.errors import OverloadedError
 from app.services import metrics
 from app.services.tasks.read import Reader
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.tasks import rows
 from tests.api.conftest import IssueKey
 from tests.api.stage import Refusal, check_refusal, dialled, head_of

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from app.cli.operators import room
 from app.cli.operators.room import CHECKS, room_of
 from app.config import Settings
-from app.store.server import Room
+from app.store.connections.server import Room
 
 SETTINGS = Settings(database_url=SecretStr("postgresql://h/d"), database_pool_size=10)
 WELL = Room(

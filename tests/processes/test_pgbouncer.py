@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from app.config import Settings
 from app.store import schema
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests import pgbouncer, postgres
 from tests.database import execute
 from tests.gateway import BODY, Gateway

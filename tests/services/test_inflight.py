@@ -3,7 +3,7 @@
 from app.domain.load import Bounds
 from app.services.inflight import InFlight
 from app.services.limits.under_way import CURRENT, UnderWay, became
-from app.store.sharing import ASKING
+from app.store.connections.sharing import ASKING
 
 
 async def test_it_is_no_callers_and_waits_for_no_turn() -> None:

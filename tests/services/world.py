@@ -18,7 +18,7 @@ from app.domain.draft import Draft
 from app.outbound.connections import session
 from app.outbound.guard import Guard
 from app.services.services import Services
-from app.store.engine import Pools
+from app.store.connections.engine import Pools
 from app.store.signals import Signals
 from app.wiring import Outside, build
 from tests.database import emptied

@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import pytest_asyncio
 
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.store.stage import Sql, put_client
 
 

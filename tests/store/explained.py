@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from tests.statements import through_sqlalchemy
 
 Work = Callable[[Connection], Awaitable[object]]

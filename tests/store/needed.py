@@ -13,9 +13,9 @@ from app.domain.delivery import DeliveryState
 from app.domain.paging import Chosen, FeedPlace, Filter, Place
 from app.domain.task import State
 from app.store.account import sizes
+from app.store.connections.engine import Connection
 from app.store.deliveries import attempts, history
 from app.store.deliveries.attempts import Attempt
-from app.store.engine import Connection
 from app.store.spend import budgets, folding
 from app.store.tasks import events, feed, raw, removal
 from app.store.tasks.lists import list_tasks

@@ -19,7 +19,7 @@ from app.domain.task import FINAL, Source, State
 from app.store import slots
 from app.store.account import admission
 from app.store.account.admission import ClaimedTask
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.slots import Held
 from app.store.tasks.storing import NewTask
 

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from benchmarks import hot, seed
 from tests.store.explained import explained, nodes, sent_by
 

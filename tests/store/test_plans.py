@@ -23,8 +23,8 @@ from app.store.account import admission, bounds, condition, forecast, queues
 from app.store.account.admission import ClaimedTask
 from app.store.backlog import read_backlog
 from app.store.clients import clients
+from app.store.connections.engine import Connection, Database
 from app.store.deliveries import history
-from app.store.engine import Connection, Database
 from app.store.files import claims, owed
 from app.store.tasks import (
     callbacks,

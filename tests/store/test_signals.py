@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import asyncpg
 import pytest
 
-from app.store.connecting import Connector
+from app.store.connections.connecting import Connector
 from app.store.signals import (
     BATCH,
     CHANNEL,

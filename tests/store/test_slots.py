@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from app.domain.admission import Limits
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.store.stage import (
     TAKEN_FOR,
     Sql,

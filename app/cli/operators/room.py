@@ -6,9 +6,9 @@ from pathlib import Path
 
 from app.cli.operators.finding import Finding
 from app.config import Settings
-from app.store import server
-from app.store.engine import Database
-from app.store.server import Room
+from app.store.connections import server
+from app.store.connections.engine import Database
+from app.store.connections.server import Room
 
 OLDEST = 150000
 """PostgreSQL 15."""

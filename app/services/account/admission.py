@@ -26,7 +26,7 @@ from app.store import slots
 from app.store.account import admission, breakers, condition, standing
 from app.store.account.admission import Chance, ClaimedTask
 from app.store.account.standing import Standing
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.slots import Held
 
 CALL_MARGIN = 30.0

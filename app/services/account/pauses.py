@@ -15,7 +15,7 @@ from app.services.clients.settings import shown
 from app.services.consequences import Consequences, Transact
 from app.store.account import admission, breakers, condition, queues, shares
 from app.store.clients import audit
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.signals import QUEUE
 
 MAX_NOTE = 500

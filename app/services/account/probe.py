@@ -12,7 +12,7 @@ from app.domain.retry import backoff
 from app.kie.client import KieClient
 from app.services.consequences import Consequences, Transact
 from app.store.account import admission, condition
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.signals import QUEUE
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from app.services.account.witness import Witness, spelled
 from app.services.consequences import Consequences, Transact
 from app.store.account import witness
 from app.store.clients import audit
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.signals import QUEUE
 
 LONGEST_MOVE = 24 * 3600.0

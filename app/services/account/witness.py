@@ -35,7 +35,7 @@ from app.store.account import processes, witness
 from app.store.account.admission import Locked
 from app.store.account.witness import Readable, Seen
 from app.store.clients import audit
-from app.store.engine import Connection, Database, Row
+from app.store.connections.engine import Connection, Database, Row
 from app.store.signals import QUEUE
 
 PATIENCE = 5.0

@@ -11,7 +11,7 @@ from app.domain.client import is_name
 from app.domain.errors import NotFoundError, bad_member
 from app.services.clients.authentication import ADMIN_KEY, HINT, digest, random_text
 from app.store.clients import admin_keys, audit
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 
 _NAME = "/name"
 

@@ -31,7 +31,7 @@ from app.services.clients.refusals import (
 from app.services.clients.uses import Uses
 from app.store.clients import admin_keys, clients
 from app.store.clients.clients import FoundKey
-from app.store.engine import Database
+from app.store.connections.engine import Database
 
 API_KEY = "kgw_"
 ADMIN_KEY = "kga_"

@@ -15,7 +15,7 @@ from app.services.clients.authentication import API_KEY, HINT, digest, random_te
 from app.services.clients.vault import UnopenedSecretError, Vault
 from app.store.account import queues
 from app.store.clients import audit, clients, erasure
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.signals import KEYS, announce_now
 
 

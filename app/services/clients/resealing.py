@@ -9,7 +9,7 @@ from uuid import UUID
 from app.domain.audit import SOMEBODY, Action, Operator
 from app.services.clients.vault import UnopenedSecretError, Vault
 from app.store.clients import audit, clients
-from app.store.engine import Connection, Database, Row
+from app.store.connections.engine import Connection, Database, Row
 
 BATCH = 100
 """Clients in one transaction: their rows are locked for some milliseconds."""

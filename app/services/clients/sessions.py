@@ -20,7 +20,7 @@ from app.domain.audit import Action, Actor, Operator
 from app.domain.callback_url import derive
 from app.services.clients.authentication import Authentication, Sent
 from app.store.clients import audit
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 
 LASTS = 8 * 3600
 """Seconds of a session: a day's shift."""

@@ -20,7 +20,7 @@ from app.domain.limits import LIMITS, checked_limit
 from app.outbound.guard import Guard
 from app.store.account import admission, queues
 from app.store.clients import audit, clients, erasure
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.signals import KEYS, announce_now
 
 AUDIT_SHOWN = 200

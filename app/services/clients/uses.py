@@ -13,7 +13,7 @@ from uuid import UUID
 from app.domain.access import Caller
 from app.domain.errors import UnauthenticatedError
 from app.store.clients import admin_keys, clients
-from app.store.engine import Database
+from app.store.connections.engine import Database
 
 LOOK = 10.0
 """Seconds between looks at the keys by which answers are held open."""

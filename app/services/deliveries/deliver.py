@@ -33,9 +33,9 @@ from app.services.deliveries.signing import Signing
 from app.services.inflight import InFlight
 from app.store import signals
 from app.store.clients import audit
+from app.store.connections.engine import Connection, Database, after_commit
 from app.store.deliveries import attempts, health, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
-from app.store.engine import Connection, Database, after_commit
 from app.store.signals import DELIVER
 from app.traces import Step, Traces
 

@@ -16,9 +16,9 @@ from app.services.consequences import Consequences, Transact
 from app.services.deliveries.budget import Budget
 from app.services.missing import missing
 from app.store.clients import audit, clients
+from app.store.connections.engine import Columns, Connection, Database, Row
 from app.store.deliveries import history, urls
 from app.store.deliveries.history import ANSWERED
-from app.store.engine import Columns, Connection, Database, Row
 from app.store.signals import DELIVER
 from app.store.tasks import rows
 

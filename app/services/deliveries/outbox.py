@@ -15,9 +15,9 @@ from app.domain.shapes.kie import brief_callback, callback
 from app.domain.shapes.native import brief_answer, task_answer
 from app.metrics import Metrics
 from app.services.consequences import Consequences
+from app.store.connections.engine import Connection
 from app.store.deliveries import outbox
 from app.store.deliveries.outbox import NewDelivery, UnreadableRowError
-from app.store.engine import Connection
 from app.store.signals import DELIVER
 from app.store.tasks.rows import ANSWERED
 

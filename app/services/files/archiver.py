@@ -19,7 +19,7 @@ from app.outbound.fetch import Fetched, Fetcher, FetchError
 from app.services.consequences import Consequences, Transact
 from app.services.files.claimed import Claimed
 from app.services.files.room import Room
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.files import outcomes, owed, reading
 from app.store.files.claims import DueArtifact
 from app.store.files.outcomes import Counts

@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from app.domain.errors import DatabaseUnavailableError
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.files import claims, outcomes
 from app.store.files.claims import DueArtifact
 

@@ -7,7 +7,7 @@ from app.domain.errors import NotFoundError, task_erased
 from app.domain.file_errors import ArchiveAwayError, ArtifactNotStoredError
 from app.domain.files import UNKNOWN_TYPE, ArtifactState
 from app.outbound.archive import Archive, ArchiveError, Found, NoObjectError
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.files import reading
 from app.store.files.reading import Kept
 from app.store.tasks import tombstones

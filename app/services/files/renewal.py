@@ -14,7 +14,7 @@ from app.kie.uploads import KieUploads
 from app.services.files.copies import Archive
 from app.services.files.passage import Passage
 from app.services.files.paths import LIVES, place_of
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.files import uploads
 
 log = structlog.get_logger(__name__)

@@ -45,7 +45,7 @@ from app.outbound.fetch import Fetcher, FetchError
 from app.services.files.copies import Archive, Copy
 from app.services.files.passage import Passage, stalled, too_large
 from app.services.files.paths import LIVES, object_name, place_of
-from app.store.engine import Columns, Database
+from app.store.connections.engine import Columns, Database
 from app.store.files import uploads
 
 ABOUT_THE_FILE = frozenset({400, 404, 405, 413, 415, 422, 451, 500, 501, 505})

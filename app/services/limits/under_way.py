@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 from app.domain.errors import OverloadedError
 from app.domain.load import Bounds, Load, is_too_much
-from app.store.sharing import ASKING, Turns
+from app.store.connections.sharing import ASKING, Turns
 
 REFUSALS_PER_SECOND = 200
 """What is refused is often repeated at once, on hundreds of connections: so many refusals are said,

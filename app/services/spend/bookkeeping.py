@@ -18,9 +18,9 @@ from app.domain.usage import Entry, folded
 from app.metrics import Metrics
 from app.services.consequences import Consequences, Transact
 from app.store.account.bounds import Over
+from app.store.connections.engine import Connection, Database, Row
 from app.store.deliveries import outbox
 from app.store.deliveries.outbox import NewDelivery
-from app.store.engine import Connection, Database, Row
 from app.store.signals import DELIVER
 from app.store.spend import budgets, folding, models
 

@@ -9,7 +9,7 @@ from app.domain.audit import Action, Operator
 from app.domain.client import is_name, no_such_client
 from app.domain.spend import Budget, Period, Standing, least_remaining, no_such_budget
 from app.store.clients import audit
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.spend import budgets
 
 

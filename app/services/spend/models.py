@@ -10,7 +10,7 @@ import structlog
 from app.domain.models import ENOUGH, EVERYBODY, looks_withdrawn, share, statistics
 from app.domain.pace import Pace, Paces
 from app.metrics import Metrics
-from app.store.engine import Database, Row
+from app.store.connections.engine import Database, Row
 from app.store.spend import models
 
 EVERY = 60.0

@@ -16,7 +16,7 @@ from app.services.account.admission import CALL_MARGIN
 from app.services.account.probe import Account
 from app.store import slots
 from app.store.account import condition
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.slots import Held
 from app.store.spend import readings
 

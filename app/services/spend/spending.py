@@ -11,7 +11,7 @@ from app.domain.errors import BudgetExceededError, ModelCostUnknownError, Overlo
 from app.domain.spend import NOTHING, Mode, Reserve, Standing, bounded_since, overdrawn
 from app.log import Sampled
 from app.metrics import Metrics
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.spend import budgets
 
 SHOWN_BY = 10.0

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.domain.client import is_name, no_such_client
 from app.domain.usage import ENDS, Group, Wanted, place_of
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.spend import budgets, usage
 
 OWN_GROUPS = (Group.DAY, Group.MODEL, Group.FAIL_CLASS)

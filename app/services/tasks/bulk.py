@@ -20,7 +20,7 @@ from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.account import queues
 from app.store.clients import audit
-from app.store.engine import Connection, Database, Row
+from app.store.connections.engine import Connection, Database, Row
 from app.store.tasks import bulk
 
 BATCH = 100

@@ -14,7 +14,7 @@ from app.services.limits.refusals import LimitRefusals
 from app.services.missing import missing
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.clients import audit
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.signals import POLL, Signals
 from app.store.tasks import polls, refreshes, rows
 from app.store.tasks.refreshes import Refresh

@@ -36,7 +36,7 @@ from app.store.account import forecast, sizes
 from app.store.account.admission import ClaimedTask
 from app.store.account.forecast import Forecast
 from app.store.account.sizes import Queued
-from app.store.engine import Columns, Connection
+from app.store.connections.engine import Columns, Connection
 from app.store.signals import QUEUE
 from app.store.tasks import rows, storing, tombstones
 from app.store.tasks.storing import NewTask, StoredTask

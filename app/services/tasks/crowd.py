@@ -14,7 +14,7 @@ from app.services.consequences import Consequences
 from app.services.tasks.intake import Intake
 from app.services.tasks.submit import ADMIT_PATIENCE, Sending, Submitter
 from app.store.account.admission import ClaimedTask
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.signals import QUEUE
 from app.store.tasks import storing
 

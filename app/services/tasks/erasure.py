@@ -15,7 +15,7 @@ from app.services.tasks.removal import Removal
 from app.store.account import admission, queues
 from app.store.clients import audit
 from app.store.clients import erasure as clients
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.files import owed, uploads
 from app.store.signals import ERASE, KEYS, announce_now
 from app.store.spend import folding

@@ -13,7 +13,7 @@ from app.services.limits.under_way import resting
 from app.services.missing import missing
 from app.services.tasks.streams import Streams
 from app.services.tasks.waiters import Waiters
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import events, feed, rows
 
 QUIET = 1.0

@@ -8,7 +8,7 @@ from app.domain.sources import sources_of
 from app.domain.task import Change
 from app.services.consequences import Consequences
 from app.services.deliveries.outbox import Outbox
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.files import owed
 from app.store.files.outcomes import Counts
 from app.store.signals import ARCHIVE

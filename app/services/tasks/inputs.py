@@ -26,7 +26,7 @@ from app.domain.references import (
 from app.domain.submission import Fault, Refused, Unsent
 from app.domain.task import FailCode
 from app.store.account.admission import ClaimedTask
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.files import uploads
 
 RUN = 3600.0

@@ -36,7 +36,7 @@ from app.services.consequences import Consequences
 from app.services.tasks import kept
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.clients import audit
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.signals import DELIVER, POLL, QUEUE
 from app.store.tasks import callbacks, doubts, facts, polls, rows, tombstones
 

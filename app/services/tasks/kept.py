@@ -9,7 +9,7 @@ from app.domain.statement import Statement
 from app.domain.task import Source
 from app.kie.reading import apart
 from app.kie.wire import read_callback, read_query
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.tasks import callbacks
 
 CLAIMS = 20

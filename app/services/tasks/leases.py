@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import leases
 
 RENEWALS_PER_LEASE = 5

@@ -30,7 +30,7 @@ from app.services.deliveries.outbox import Outbox
 from app.services.tasks.files import TaskFiles
 from app.services.tasks.owed import LEAVES_ROOM, WAKES, Owed
 from app.store.clients import audit
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.signals import POLL, ROOM, Signals
 from app.store.tasks import facts, moves, polls, sweep
 

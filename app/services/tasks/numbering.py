@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.signals import FEED, Signals
 from app.store.tasks import feed
 

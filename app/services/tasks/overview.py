@@ -9,7 +9,7 @@ from app.domain.client import is_name, no_such_client
 from app.domain.errors import no_such_task
 from app.domain.paging import Filter, Place
 from app.store.clients import clients
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import overview
 
 

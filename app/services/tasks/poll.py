@@ -25,7 +25,7 @@ from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.store import slots
 from app.store.clients import audit
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.signals import POLL
 from app.store.slots import Held
 from app.store.tasks import polls, rows

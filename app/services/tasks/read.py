@@ -17,7 +17,7 @@ from app.services.limits.under_way import give_back, take
 from app.services.missing import missing
 from app.services.tasks.waiters import Awaited, Future, Waiters, is_gone
 from app.store.account import forecast
-from app.store.engine import Columns, Connection, Database, Row
+from app.store.connections.engine import Columns, Connection, Database, Row
 from app.store.tasks import callbacks, lists, rows
 
 CALLBACKS_SHOWN = 200

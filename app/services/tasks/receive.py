@@ -21,8 +21,8 @@ from app.log import Sampled
 from app.metrics import Metrics
 from app.services.consequences import Consequences
 from app.services.tasks.intake import Applied, Intake
-from app.store.engine import Connection
-from app.store.sharing import SENDER_WAITS, errand
+from app.store.connections.engine import Connection
+from app.store.connections.sharing import SENDER_WAITS, errand
 from app.store.tasks import rows
 from app.traces import Span, Step, Traces
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.metrics import Metrics
 from app.services.consequences import Consequences
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.files import owed
 from app.store.signals import ARCHIVE, erased
 from app.store.spend import forgetting

@@ -13,7 +13,7 @@ from app.services.consequences import Consequences
 from app.services.tasks.erasure import Erasure
 from app.services.tasks.lifecycle import Lifecycle
 from app.services.tasks.removal import Removal
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from app.store.files import uploads
 from app.store.tasks import ageing, raw, tombstones
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.signals import ANYTHING, FEED, Signals
 from app.store.tasks import events, feed
 

@@ -23,7 +23,7 @@ from app.kie.client import KieClient
 from app.services.consequences import Consequences
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.clients import audit
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.signals import POLL
 from app.store.tasks import polls, rows, stuck
 

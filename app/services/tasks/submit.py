@@ -25,7 +25,7 @@ from app.services.tasks.intake import Intake
 from app.services.tasks.leases import Leases
 from app.services.tasks.line import Line
 from app.store.account.admission import ClaimedTask
-from app.store.engine import Columns, Connection
+from app.store.connections.engine import Columns, Connection
 from app.store.signals import ROOM
 from app.store.tasks import rows
 from app.traces import Step, Traces

@@ -10,7 +10,7 @@ from app.services.consequences import Consequences
 from app.services.spend.bookkeeping import Bookkeeping
 from app.services.tasks.lifecycle import Lifecycle
 from app.store.account import bounds, breakers, sizes
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 
 BATCH = 200
 """Rows in one transaction: short locks, and the next turn takes the rest."""

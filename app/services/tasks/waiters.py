@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from app.services.limits.under_way import resting
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.signals import EVERYTHING, Signals, erased_in
 from app.store.tasks import rows
 

@@ -52,7 +52,7 @@ from app.store.account.pairs import has_task, queues
 from app.store.account.shares import seated
 from app.store.account.turns import IS_PLAIN, account_with, next_tasks, plain_account
 from app.store.account.witness import IS_KNOWN
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.slots import kind, some_free_slots
 from app.store.sql import NOW, later, seconds, state_literal, verbatim
 from app.store.tables import CHANGED, ClientQueue, KieAccount, KieBreaker, KieSlot, Task

@@ -11,7 +11,7 @@ from app.domain.breaker import FORGOTTEN_AFTER
 from app.domain.task import DEADLINES, State
 from app.store.account.breakers import IS_OLD
 from app.store.account.sizes import UNCOUNTED_CLIENTS
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.spend.folding import IS_UNBOOKED
 from app.store.tables import Budget, KieBreaker, Task, UsageEntry
 from app.store.tasks.sweep import IS_LOST, IS_UNRELEASED, is_one_over

@@ -34,7 +34,7 @@ from app.store.account.limits import (
     brake,
     given_limits,
 )
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.sql import NOW, later, seconds_since
 from app.store.tables import KieAccount
 

@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
 from app.domain.restore import LIVING
-from app.store.engine import Row
-from app.store.prepared import Prepared
+from app.store.connections.engine import Row
+from app.store.connections.prepared import Prepared
 from app.store.sql import NOW, as_given, given, interval
 from app.store.tables import Process
 

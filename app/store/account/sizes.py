@@ -40,7 +40,7 @@ from sqlalchemy.orm import aliased
 from app.domain.admission import Limits, QueueBounds
 from app.store.account.limits import CLIENT_OPEN, QUEUED, given_limits, may_send
 from app.store.account.pairs import held_pair_of
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.sql import NOW, interval, seconds
 from app.store.tables import Client, ClientQueue, KieAccount, KieBreaker, QueueSize, Task
 

@@ -25,7 +25,7 @@ from app.domain.admission import Condition, HoldReason, Pair, Run
 from app.domain.breaker import Breaker
 from app.domain.task import FINAL, State
 from app.store.account.pairs import of_pair
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.slots import RELEASE, Held, released
 from app.store.sql import NOW, seconds_since, state_literal
 from app.store.tables import ClientQueue, KieAccount, KieBreaker, Task

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.restore import STEP, Incarnation
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.sql import NOW, later, seconds_since
 from app.store.tables import KieAccount
 

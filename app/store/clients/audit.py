@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.audit import GATEWAY, Action, Actor, Operator
 from app.domain.errors import NotPermittedError
-from app.store.engine import after_commit
+from app.store.connections.engine import after_commit
 from app.store.tables import AuditEntry, BulkRun
 
 log = structlog.get_logger(__name__)

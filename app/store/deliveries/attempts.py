@@ -23,9 +23,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery import DeliveryState
+from app.store.connections.prepared import Prepared
 from app.store.deliveries.lanes import LANE, PENDING
 from app.store.deliveries.turns import FREE, choose
-from app.store.prepared import Prepared
 from app.store.sql import NOW, later, seconds_since
 from app.store.tables import Client, Delivery, DeliveryAttempt, DeliveryUrl, FailingUrl, Task
 

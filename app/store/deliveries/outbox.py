@@ -23,8 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.delivery import USUAL_EVENTS, DeliveryState, EventType
 from app.domain.dialect import Dialect
-from app.store.engine import Row
-from app.store.prepared import Prepared
+from app.store.connections.engine import Row
+from app.store.connections.prepared import Prepared
 from app.store.sql import NOW, later
 from app.store.tables import Client, Delivery, DisabledUrl, Task
 from app.store.tasks.rows import ANSWERED_COLUMNS

@@ -27,7 +27,7 @@ from app.domain.keeping import HEAD, Raw, Tally
 from app.domain.report import Report, Unreadable
 from app.domain.statement import Statement
 from app.domain.task import Source
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.sql import NOW, as_given, given
 from app.store.tables import Callback
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.paging import FeedPlace
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.tables import FeedEntry, FeedWriter, TaskEvent
 from app.store.tasks.events import COLUMNS
 

@@ -29,7 +29,7 @@ from app.domain.failure import classify
 from app.domain.move import Move
 from app.domain.report import Facts, Report
 from app.domain.task import FINAL, FailCode, FailSource, Source, State
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.spend.entries import BOOKED, booked
 from app.store.sql import NOW, as_given, given, later
 from app.store.tables import CHANGED, Client, Task

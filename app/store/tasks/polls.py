@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.admission import Call
 from app.domain.polling import DuePoll, NextPoll
 from app.domain.task import State
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.slots import free_slots, kind
 from app.store.sql import NOW, ONCE, later, seconds, seconds_since
 from app.store.tables import CHANGED, KieSlot, Task

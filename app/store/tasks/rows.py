@@ -28,8 +28,8 @@ from sqlalchemy.orm import aliased
 
 from app.domain.holding import turns
 from app.domain.task import FINAL, FailSource, Source, Standing, State
-from app.store.engine import Row
-from app.store.prepared import Prepared
+from app.store.connections.engine import Row
+from app.store.connections.prepared import Prepared
 from app.store.sql import NOW, interval, seconds_since, verbatim
 from app.store.tables import Task
 from app.store.tasks.artifacts import ARTIFACTS

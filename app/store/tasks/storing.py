@@ -29,7 +29,7 @@ from app.domain.draft import Draft
 from app.domain.exact_json import Verbatim, render
 from app.domain.spend import Reserve
 from app.domain.task import State
-from app.store.prepared import Prepared
+from app.store.connections.prepared import Prepared
 from app.store.spend.entries import BOOKED, RESERVED, has_budget, reserving
 from app.store.sql import NOW, later, state_literal
 from app.store.tables import Client, Task

@@ -19,7 +19,7 @@ from app.domain.errors import GatewayError, KieNotAnsweringError
 from app.domain.uploads import Incoming
 from app.outbound.archive import Archive
 from app.services.services import Services
-from app.store.engine import Pools
+from app.store.connections.engine import Pools
 from app.store.files import uploads
 from app.store.signals import Signals
 from app.wiring import Outside, build

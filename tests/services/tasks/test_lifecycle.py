@@ -11,7 +11,7 @@ from app.domain.submission import Accepted
 from app.domain.task import State
 from app.services.consequences import Consequences
 from app.services.services import Services
-from app.store.engine import Connection
+from app.store.connections.engine import Connection
 from tests.store.stage import Sql, put_client, put_task
 
 TASK = UUID(int=7)

@@ -15,7 +15,7 @@ from app.domain.errors import NotFoundError
 from app.domain.task import State
 from app.services.services import Services
 from app.services.tasks.waiters import POLL
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.worker import at_work
 from tests.fixtures.gateway import Wire
 from tests.stage import eventually

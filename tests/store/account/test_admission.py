@@ -9,7 +9,7 @@ import pytest
 from app.domain.admission import PAUSES, HoldReason, Limits
 from app.domain.task import State
 from app.store.account import admission
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import rows
 from tests.store.stage import (
     TAKEN_FOR,

@@ -22,7 +22,7 @@ from app.services.account.witness import Witness
 from app.store import slots
 from app.store.account import admission
 from app.store.account.admission import ClaimedTask
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.slots import Held
 from app.store.tasks import moves
 from app.wiring import both_clocks

@@ -10,7 +10,7 @@ from app.domain.admission import HoldReason, Pair
 from app.domain.breaker import BREAKERS_PER_CLIENT, CLOSED, FORGOTTEN_AFTER, Breaker
 from app.store.account import breakers
 from app.store.account.standing import Standing, standing
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.store.stage import Sql, around, pass_time, put_breaker, put_client
 
 HELD = Breaker(hold_reason=HoldReason.KIE_BUSY, hold_tries=2, unknowns=1)

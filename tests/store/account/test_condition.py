@@ -12,7 +12,7 @@ from app.domain.admission import FREE, PAUSES, Condition, HoldReason, Pair, Run
 from app.domain.task import FINAL, State
 from app.store.account import admission, condition
 from app.store.account.standing import Standing, note_success, others_are_active, standing
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.each import each
 from tests.store.stage import Sql, admit, around, limits, pass_time, put_client, put_queue, put_task
 

@@ -12,7 +12,7 @@ from app.domain.evidence import Signature, Verdict
 from app.domain.task import Source, State
 from app.store.account import admission, forecast
 from app.store.account.forecast import FIRST_CREATE, Forecast
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.store.stage import (
     Sql,
     admit,

@@ -11,7 +11,7 @@ from app.domain.breaker import UNKNOWNS_IN_A_ROW
 from app.domain.task import State
 from app.store.account import admission, pairs
 from app.store.backlog import read_backlog
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.store.stage import (
     Sql,
     admit,

@@ -13,7 +13,7 @@ from app.domain.admission import HoldReason, Limits
 from app.domain.task import State
 from app.store.account import forecast, shares
 from app.store.backlog import read_backlog
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.store.stage import (
     Sql,
     admit,

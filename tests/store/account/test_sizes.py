@@ -10,7 +10,7 @@ from app.domain.admission import QueueBounds
 from app.domain.task import State
 from app.store.account import bounds, forecast, sizes
 from app.store.account.sizes import Queued
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import storing
 from tests.store.explained import plans
 from tests.store.stage import Sql, limits, new_task, put_breaker, put_client, put_queue

@@ -8,7 +8,7 @@ import structlog
 
 from app.domain.audit import Action, Actor, Operator
 from app.store.clients import audit
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.store.stage import Sql
 
 ANN = Operator(Actor.ADMIN_API, "ann", "10.0.0.7", "r-1")

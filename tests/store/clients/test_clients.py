@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from app.store.clients import clients
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.store.stage import Sql, digest, put_client
 
 

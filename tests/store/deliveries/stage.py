@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.delivery import DeliveryState
+from app.store.connections.engine import Database
 from app.store.deliveries import attempts, outbox
 from app.store.deliveries.attempts import Attempt, DueDelivery
 from app.store.deliveries.outbox import NewDelivery
-from app.store.engine import Database
 from tests.store.stage import Sql
 
 HOST = "hooks.example:443"

@@ -9,9 +9,9 @@ import pytest_asyncio
 
 from app.domain.delivery import DeliveryState, DisableReason
 from app.domain.task import State
+from app.store.connections.engine import Connection, Database
 from app.store.deliveries import attempts, outbox, urls
 from app.store.deliveries.attempts import Attempt, DueDelivery
-from app.store.engine import Connection, Database
 from tests.store.deliveries.stage import HOST, URL, attempt, claim, new, put, put_many, rows, settle
 from tests.store.explained import plans
 from tests.store.stage import Sql, around, put_client, put_task

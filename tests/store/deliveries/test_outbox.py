@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from app.domain.delivery import DeliveryState
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from tests.store.deliveries.stage import attempt, claim, new, put, rows, settle
 from tests.store.stage import Sql, around
 

@@ -13,10 +13,10 @@ import pytest_asyncio
 
 from app.domain.delivery import AGAIN_COUNTS, SLOW_AFTER, SLOW_PLACES
 from app.domain.task import State
+from app.store.connections.engine import Database
 from app.store.deliveries import health
 from app.store.deliveries.attempts import DueDelivery
 from app.store.deliveries.lanes import LANES
-from app.store.engine import Database
 from tests.store.deliveries.stage import HOST, attempt, claim, put_many, settle
 from tests.store.stage import Sql, put_client, put_task
 

@@ -16,7 +16,7 @@ from app.domain.keeping import raw
 from app.domain.report import Progress, Report, Unreadable
 from app.domain.statement import Statement
 from app.domain.task import Source
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import callbacks
 from tests.store.stage import Sql, new_callback
 

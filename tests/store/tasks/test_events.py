@@ -4,7 +4,7 @@ from uuid import UUID
 
 from app.domain.move import Move
 from app.domain.task import State
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import events, moves
 from tests.store.stage import Sql, put_task
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from app.domain.paging import FeedPlace
 from app.domain.task import State
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import feed
 from tests.database import with_database
 from tests.stage import eventually

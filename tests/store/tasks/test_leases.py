@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from app.domain.task import State
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import leases
 from tests.store.stage import Sql, around, put_task, task
 

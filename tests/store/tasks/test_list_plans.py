@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from app.domain.paging import FeedPlace, Filter, Place
 from app.domain.task import State
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import events, feed
 from app.store.tasks.lists import list_tasks
 from app.store.tasks.rows import read_finished

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.paging import Filter, Place
 from app.domain.task import State
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks.lists import LISTED, list_tasks
 from tests.store.stage import Sql, put_client, put_task
 

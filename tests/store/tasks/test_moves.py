@@ -14,7 +14,7 @@ from app.domain.exact_json import parse
 from app.domain.move import Move
 from app.domain.report import Progress, Report
 from app.domain.task import FailCode, FailSource, Source, State
-from app.store.engine import Connection, Database
+from app.store.connections.engine import Connection, Database
 from app.store.tasks import moves
 from tests.store.stage import Sql, around, events, put_task, task
 

@@ -13,7 +13,7 @@ from app.domain.polling import DuePoll, NextPoll
 from app.domain.report import Progress, Report
 from app.domain.task import FINAL, State
 from app.store import slots
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.slots import Held
 from app.store.tasks import callbacks, polls
 from tests.store.stage import (

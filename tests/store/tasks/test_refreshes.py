@@ -11,7 +11,7 @@ from app.domain.admission import Call
 from app.domain.polling import DuePoll
 from app.domain.task import State
 from app.store import slots
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.slots import Held
 from app.store.tasks import polls, refreshes
 from app.store.tasks.refreshes import Refresh

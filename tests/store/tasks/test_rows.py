@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.exact_json import parse, render
 from app.domain.task import FINAL, FailSource, Source, Standing, State
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import rows, storing
 from app.store.tasks.storing import NewTask, StoredTask
 from tests.store.stage import Sql, around, events, new_task, put_client, put_task, task

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from app.domain.task import State
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import stuck
 from tests.store.stage import Sql, put_client, put_task
 

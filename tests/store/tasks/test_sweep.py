@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from app.domain.task import DEADLINES, State
-from app.store.engine import Database
+from app.store.connections.engine import Database
 from app.store.tasks import sweep
 from tests.store.stage import Sql, around, events, put_task, task
 

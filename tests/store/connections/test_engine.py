@@ -15,10 +15,10 @@ from sqlalchemy import exc, text
 from app.domain.errors import DatabaseUnavailableError, OverloadedError
 from app.domain.move import Move
 from app.domain.task import State
-from app.store import engine, server
-from app.store.connecting import Connector
-from app.store.engine import Connection, Database, Pools
-from app.store.sharing import ASKING, ERRAND, SENDER_WAITS
+from app.store.connections import engine, server
+from app.store.connections.connecting import Connector
+from app.store.connections.engine import Connection, Database, Pools
+from app.store.connections.sharing import ASKING, ERRAND, SENDER_WAITS
 from app.store.tasks import moves, rows, storing
 from tests.proxy import between
 from tests.stage import eventually

@@ -9,8 +9,8 @@ from sqlalchemy import Integer, Text, bindparam, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.domain.task import State
-from app.store.engine import Database
-from app.store.prepared import Prepared
+from app.store.connections.engine import Database
+from app.store.connections.prepared import Prepared
 from app.store.tasks import rows
 from tests.statements import through_sqlalchemy
 from tests.store.stage import Sql, put_task

@@ -15,10 +15,10 @@ from sqlalchemy.pool import QueuePool
 from app.domain.errors import DatabaseUnavailableError, OverloadedError
 from app.domain.exact_json import read, render
 from app.domain.retry import backoff
-from app.store.connecting import DURABLE_TRANSACTION, Connector
-from app.store.lending import Lender
-from app.store.sharing import ASKING, ERRAND, Turns
-from app.store.trouble import MAYBE_AWAY, away, is_integrity, is_unusable
+from app.store.connections.connecting import DURABLE_TRANSACTION, Connector
+from app.store.connections.lending import Lender
+from app.store.connections.sharing import ASKING, ERRAND, Turns
+from app.store.connections.trouble import MAYBE_AWAY, away, is_integrity, is_unusable
 
 Connection = AsyncConnection
 """A connection as services pass it on; they know no more of SQLAlchemy."""

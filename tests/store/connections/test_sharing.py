@@ -5,7 +5,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from app.store.sharing import Turns
+from app.store.connections.sharing import Turns
 from tests.stage import eventually
 
 NOISY, QUIET = "noisy", "quiet"

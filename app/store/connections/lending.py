@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, event, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.store.prepared import commit
+from app.store.connections.prepared import commit
 
 _OPENED = "opened"
 
