@@ -129,7 +129,7 @@ async def test_a_bad_wait_is_refused_with_its_place(gateway: Gateway, name: str)
 async def test_a_hundred_tasks_can_be_waited_for(
     start_gateway: StartGateway, upstream: Upstream
 ) -> None:
-    gateway = await start_gateway(kie_creates_per_10s=100)
+    gateway = await start_gateway(kie_creates_per_10s=100, worker=True)
     upstream.answers(lambda: refused(422, "no"))
     made = await asyncio.gather(*(gateway.create() for _ in range(100)))
     answer = await _ask(gateway, [task["id"] for task in made], timeout=50)

@@ -75,8 +75,8 @@ class Crowd:
         ) -> tuple[set[UUID], Sequence[ClaimedTask]]:
             released = await storing.release_all(connection, held) if held else set()
             claimed = await self._submitter.claim(connection, claim, wait=True)
-            if len(claimed) < len(together):
-                consequences.wake(QUEUE)
+            if not together.keys() <= {task.id for task in claimed}:
+                consequences.wake(QUEUE)  # those released just now are sent by who has room first
             return released, claimed
 
         async with self._submitter.recovered(claim):

@@ -4,16 +4,20 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from app.domain.task import State
 from app.services.services import Services
 from app.services.tasks.create import Created
+from app.services.tasks.crowd import Crowd
 from app.services.tasks.line import NEXT
+from app.store.signals import QUEUE
 from app.store.tasks import storing
 from tests.services.tasks.test_lost_commits import DRAFT
 from tests.stage import eventually
-from tests.store.stage import put_client
+from tests.store.stage import put_client, put_queue, put_task
 from tests.upstream import Upstream
 
 MANY = NEXT + 7
@@ -111,3 +115,18 @@ async def test_nobody_sends_what_is_not_told_yet(services: Services, sql: Any) -
         assert await eventually(is_held)
         line.end()
         assert (await creating).submission is not None
+
+
+async def test_what_others_went_before_is_left_to_the_queue(services: Services, sql: Any) -> None:
+    """As many were admitted as wait, but others."""
+    mine, other = [await put_client(sql, name) for name in ("mine", "other")]
+    await put_queue(sql, other, 1)
+    await sql.execute("UPDATE client_queues SET paused_at = now() WHERE client_id = $1", mine)
+    held = await put_task(sql, mine, State.QUEUED)
+    crowd = Crowd(services.intake, services.submitter, uuid4)
+    with services.signals.subscribed(QUEUE) as woken:
+        joined = await crowd.admit(held, is_held=True)
+        assert woken.is_set()
+    assert (joined.is_held, joined.sending) == (False, None)
+    await services.submitter.drain()
+    assert await sql.fetchval("SELECT state FROM tasks WHERE client_id = $1", other) == "running"
