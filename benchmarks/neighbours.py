@@ -2,7 +2,7 @@
 
 `python -m benchmarks.neighbours [--good N] [--every S]`. A stand-in kie.ai answers every create of
 one model with words that nobody knows, under code 500, and accepts all others; limits and latency
-are the real ones. Each part has a gateway of its own: alone, next to bad creates that come one
+are the real ones. Each part has a gateway of its own: by itself, next to bad creates that come one
 after the other, next to as many at once, and next to a client that lists, streams, creates and
 repeats beyond its limits. Exit status 1 when a bound is missed.
 """
@@ -94,8 +94,8 @@ class Part:
 
 
 PARTS = (
-    Part(name="alone", creates=0, like="alone"),
-    Part(name=f"{CREATES} bad, one by one", creates=CREATES, like="alone"),
+    Part(name="by itself", creates=0, like="by itself"),
+    Part(name=f"{CREATES} bad, one by one", creates=CREATES, like="by itself"),
     Part(name=f"{CREATES} good, at once", creates=CREATES, model=GOOD_MODEL, at_once=True),
     Part(
         name=f"{CREATES} bad, at once",
@@ -103,7 +103,7 @@ PARTS = (
         at_once=True,
         like=f"{CREATES} good, at once",
     ),
-    Part(name="a noisy client", creates=0, like="alone", noise=True),
+    Part(name="a noisy client", creates=0, like="by itself", noise=True),
 )
 
 

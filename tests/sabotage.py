@@ -1228,8 +1228,8 @@ SABOTAGES = (
         1,
         "anybody-may-send",
         "app/services/tasks/create.py",
-        "                    await storing.hold_back(connection, new.id)\n",
-        "                    pass\n",
+        "            await storing.hold_back(connection, new.id)\n",
+        "            pass\n",
         ("tests/services/tasks/test_withdrawn.py",),
     ),
     Sabotage(

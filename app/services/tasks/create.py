@@ -240,10 +240,7 @@ class Creates:
                 await self._spending.require(connection, new.client_id, new.id, stored.reserve)
             if not (is_crowded and stored.inserted):
                 await place.come()
-                claimed = await self._submitter.claim(connection, claim)
-                held_back = new.idempotency_key is None and not _is_among(claimed, new.id)
-                if held_back:
-                    await storing.hold_back(connection, new.id)
+                claimed, held_back = await self._claim(connection, new, claim)
             consequences.wake(new.id)
             if not _is_among(claimed, new.id):
                 its_turn = wait == 0
@@ -255,6 +252,16 @@ class Creates:
             its_turn=its_turn,
             held_back=held_back,
         )
+
+    async def _claim(
+        self, connection: Connection, new: NewTask, claim: Claim
+    ) -> tuple[Sequence[ClaimedTask], bool]:
+        """Admit within this transaction; True: the task is not among them, and is held back."""
+        claimed = await self._submitter.claim(connection, claim)
+        held_back = new.idempotency_key is None and not _is_among(claimed, new.id)
+        if held_back:
+            await storing.hold_back(connection, new.id)
+        return claimed, held_back
 
     async def _look_ahead(
         self, connection: Connection, new: NewTask, *, refuse: bool
