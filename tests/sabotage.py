@@ -1252,8 +1252,8 @@ SABOTAGES = (
         1,
         "leave-it-lying",
         "app/services/tasks/sweep.py",
-        "        moved += len(await self._lifecycle.run(self._withdraw))\n",
-        "",
+        "moved += len(await self._lifecycle.run(self._withdraw))",
+        "pass",
         ("tests/services/tasks/test_withdrawn.py",),
     ),
     Sabotage(

@@ -11,7 +11,10 @@ PAGE = (ROOT / "docs" / "promises.md").read_text()
 
 @each("sabotage", SABOTAGES)
 def test_each_sabotage_still_fits(sabotage: Sabotage) -> None:
-    assert (ROOT / sabotage.file).read_text().count(sabotage.old) == 1
+    text = (ROOT / sabotage.file).read_text()
+    assert text.count(sabotage.old) == 1
+    if sabotage.file.endswith(".py"):  # what does not compile fails all tests and shows nothing
+        compile(text.replace(sabotage.old, sabotage.new), sabotage.file, "exec")
     for test in (test for run in sabotage.runs for test in run):
         assert (ROOT / test.partition("::")[0]).exists(), test
 
