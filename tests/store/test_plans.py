@@ -501,3 +501,34 @@ async def test_the_crowd_is_really_there(crowd: Database) -> None:
         assert await clients.find_key(connection, digest("17")) is not None
         assert len(await callbacks.read_callbacks(connection, TASK, limit=50, weight=9999)) == 2
         await connection.rollback()
+
+
+PLANNED_ANEW = 5
+"""Runs that PostgreSQL plans anew in any case, before it compares."""
+KEPT: dict[str, Work] = {
+    "insert_task": lambda connection: storing.insert_task(connection, new_task(CLIENT)),
+    "admit": admit,
+    "forecast": LIMITED["forecast"][0],
+    "insert_callback": HOT["insert_callback"][0],
+    "move": HOT["move"][0],
+}
+
+
+@each("work", KEPT.values())
+async def test_the_plan_of_a_hot_statement_is_kept(crowd: Database, work: Work) -> None:
+    """As in production: the tests' own servers are told to keep each plan."""
+    async with crowd.begin() as connection:
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        for setting in ("DISCARD PLANS", "SET LOCAL plan_cache_mode = auto"):
+            await connection.exec_driver_sql(setting)
+        read = "SELECT statement, custom_plans FROM pg_prepared_statements"
+        before = dict(await driver.fetch(read))
+        for _ in range(2 * PLANNED_ANEW):
+            nested = await connection.begin_nested()
+            await work(connection)
+            await nested.rollback()
+        after = dict(await driver.fetch(read))
+        often = [one for one in after if after[one] - before.get(one, 0) > PLANNED_ANEW]
+        assert not often
+        await connection.rollback()

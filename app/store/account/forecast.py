@@ -51,6 +51,7 @@ from app.store.account.limits import (
 from app.store.account.pairs import HELD_PAIR
 from app.store.account.shares import rooms, seated, waiting
 from app.store.account.sizes import COUNTED, asked, kept_open, open_now
+from app.store.connections.prepared import Prepared
 from app.store.slots import kind, numbers
 from app.store.sql import NOW, later, seconds, seconds_since
 from app.store.tables import (
@@ -288,7 +289,7 @@ def _predict() -> Select[UUID, str | None, datetime, float | None]:
     ).join(account, true())
 
 
-_PREDICT = _predict()
+_PREDICT = Prepared(_predict())
 
 
 async def forecast(
@@ -296,12 +297,11 @@ async def forecast(
 ) -> dict[UUID, Forecast]:
     """Return the forecasts of those of the client's tasks that are queued."""
     parameters = {**given_limits(limits), "client_id": client_id, "ids": list(ids)}
-    rows = await connection.execute(_PREDICT, parameters)
     return {
         row.id: Forecast(
             hold_reason=HoldReason(row.hold_reason) if row.hold_reason else None,
             estimated_start_at=row.estimated_start_at,
             wait=row.wait,
         )
-        for row in rows
+        for row in await _PREDICT.all(connection, parameters)
     }

@@ -5,6 +5,7 @@ context, cursor and result cost ten times as much as asyncpg's own fetch (measur
 beside 0.04 ms), which is more than all the rest of a read by id, and a third of a create.
 """
 
+import re
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class _Ready:
     sql: str
     takes: Sequence[tuple[str, Convert | None]]
     fixed: Mapping[str, Any]
-    """Values that the statement itself has."""
+    """Values that the statement itself has, and that are not written into its SQL."""
     columns: Sequence[str]
     converts: Sequence[tuple[int, Convert]]
     row: Callable[[Sequence[Any]], Any]
@@ -152,24 +153,63 @@ class Prepared:
         assert isinstance(compiled, SQLCompiler)  # noqa: S101  # statements are compiled to nothing else
         # Lists that the statement itself has are written out; given ones would stay as they are.
         expanded = compiled.construct_expanded_state(dict(parameters))
-        sql = expanded.statement
+        own = {k: value for k, value in expanded.parameters.items() if k not in parameters}
+        binds: Mapping[str, Any] = {**compiled._bind_processors, **expanded.processors}  # noqa: SLF001
+        sql, takes = _written_out(expanded.statement, expanded.positiontup or (), own, binds)
         attributes = (await driver.prepare(sql)).get_attributes()
         columns = compiled._result_columns  # noqa: SLF001  # the types that the result would have
         converts = (
             column.type._cached_result_processor(dialect, attribute.type.oid)  # noqa: SLF001
             for column, attribute in zip(columns, attributes, strict=True)
         )
-        binds: Mapping[str, Any] = {**compiled._bind_processors, **expanded.processors}  # noqa: SLF001
         names = tuple(column.keyname for column in columns)
         ready = self._ready[dialect] = _Ready(
             sql=sql,
-            takes=tuple((name, binds.get(name)) for name in expanded.positiontup or ()),
-            fixed={k: value for k, value in expanded.parameters.items() if k not in parameters},
+            takes=tuple((name, binds.get(name)) for name in takes),
+            fixed={name: own[name] for name in takes if name in own},
             columns=names,
             converts=tuple((n, one) for n, one in enumerate(converts) if one is not None),
             row=_rows_of(names),
         )
         return ready
+
+
+_PLACE = re.compile(r"\$(\d+)")
+
+
+def _written_out(
+    sql: str, names: Sequence[str], own: Mapping[str, Any], binds: Mapping[str, Convert]
+) -> tuple[str, Sequence[str]]:
+    """Write what is the same at each run into the SQL; returns it, and what it still takes.
+
+    For a `LIMIT $1` PostgreSQL assumes a tenth of all rows, so that its plan for any values looks
+    dearer than one for these, and it would plan the statement anew at each run.
+    """
+    left: list[str] = []
+
+    def place(match: re.Match[str]) -> str:
+        name = names[int(match[1]) - 1]
+        if name in own:
+            convert = binds.get(name)
+            literal = _literal(convert(own[name]) if convert else own[name])
+            if literal is not None:
+                return literal
+        if name not in left:
+            left.append(name)
+        return f"${left.index(name) + 1}"
+
+    return _PLACE.sub(place, sql), left
+
+
+def _literal(value: object) -> str | None:
+    """Return the SQL of a plain value, whose type follows it; None: it stays a parameter."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):  # a bool is one
+        return str(value).upper()
+    if isinstance(value, str) and "\\" not in value:  # which settings read in two ways
+        return "'{}'".format(str.__str__(value).replace("'", "''"))
+    return None
 
 
 async def commit(connection: AsyncConnection) -> None:

@@ -141,7 +141,7 @@ def _claim() -> Select[Any]:
     return select(taken, sharing.label("sharing"))
 
 
-_CLAIM = _claim()
+_CLAIM = Prepared(_claim())
 
 
 async def claim_due(
@@ -154,8 +154,7 @@ async def claim_due(
     `taken_for` seconds.
     """
     parameters = {"queries": queries, "lease": lease, "taken_for": taken_for}
-    rows = await connection.execute(_CLAIM, parameters)
-    return [DuePoll(**row) for row in rows.mappings()]
+    return [DuePoll(**row) for row in await _CLAIM.mappings(connection, parameters)]
 
 
 def _next_slot(slots: ColumnElement[int]) -> ScalarSelect[datetime]:
@@ -232,7 +231,7 @@ async def unpark(connection: AsyncConnection, task_id: UUID) -> bool:
 
 
 _KIE_STATE = func.coalesce(bindparam("new_kie_state", type_=Text), Task.kie_state)
-_RESCHEDULE = (
+_RESCHEDULE = Prepared(
     update(Task)
     .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
     .values(
@@ -254,7 +253,7 @@ _RESCHEDULE = (
 )
 
 
-_CONFIRM = (
+_CONFIRM = Prepared(
     update(Task)
     .where(Task.id == bindparam("task_id"))
     .values(
@@ -276,7 +275,7 @@ async def reschedule(connection: AsyncConnection, task_id: UUID, following: Next
     """
     parameters: dict[str, object] = {"task_id": task_id, "due_in": following.due_in}
     if following.confirms:
-        await connection.execute(_CONFIRM, parameters)
+        await _CONFIRM.all(connection, parameters)
         return
     parameters |= {
         "new_tries": following.tries,
@@ -284,7 +283,7 @@ async def reschedule(connection: AsyncConnection, task_id: UUID, following: Next
         "held": following.held,
         "unreached": following.unreached,
     }
-    await connection.execute(_RESCHEDULE, parameters)
+    await _RESCHEDULE.all(connection, parameters)
 
 
 _HOLDS = bindparam("holds", type_=Boolean)
