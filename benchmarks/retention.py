@@ -2,7 +2,8 @@
 
 `python -m benchmarks.retention --tasks 500000 --rate 50` seeds a database of its own with old
 tasks and all that is below them, measures creates for a while, lets the loop delete everything
-while creates go on, and shows what the tables take before and after, and per task.
+while creates go on, and shows what the tables take before and after, and what the gateway that
+creates holds in memory.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import aiohttp
 import asyncpg
+import psutil
 from pydantic import SecretStr
 
 from app import log
@@ -33,6 +35,9 @@ QUIET = 20.0
 """Seconds for which creates are measured before."""
 
 WARM_UP = 10.0
+
+SHOWN = 20_000
+"""Creates after which the gateway's memory is shown, each time."""
 
 BODY = {"model": "m", "input": {"prompt": "a cat"}}
 
@@ -96,9 +101,9 @@ async def seed(sql: "asyncpg.Connection[asyncpg.Record]", tasks: int) -> None:
 
 
 async def creates(
-    http: aiohttp.ClientSession, rate: float, is_over: Callable[[], bool]
+    http: aiohttp.ClientSession, rate: float, is_over: Callable[[], bool], pid: int
 ) -> list[float]:
-    """Create at a steady rate until told; returns each one's seconds."""
+    """Create at a steady rate until told, saying what the process holds; returns each's seconds."""
     took: list[float] = []
     under_way: set[asyncio.Task[None]] = set()
 
@@ -107,6 +112,9 @@ async def creates(
         async with http.post("/v1/tasks", json=BODY) as answer:
             text = await answer.text()
         took.append(time.perf_counter() - started)
+        if len(took) % SHOWN == 0:
+            held = psutil.Process(pid).memory_info().rss
+            say(f"after {len(took)} creates the gateway holds {held / 1e6:.0f} MB")
         if not answer.ok:
             raise SystemExit(text)
 
@@ -160,11 +168,13 @@ async def measured(dsn: str, gateway: Running, tasks: int, rate: float) -> float
             gateway.url, headers=gateway.headers, connector=aiohttp.TCPConnector(limit=0)
         ) as http,
     ):
-        await creates(http, rate / 5, lambda: time.perf_counter() > warm)  # statements are compiled
+        pid = gateway.pid
+        # Until then statements are compiled.
+        await creates(http, rate / 5, lambda: time.perf_counter() > warm, pid)
         until = time.perf_counter() + QUIET
-        quiet = show("quiet", await creates(http, rate, lambda: time.perf_counter() > until))
+        quiet = show("quiet", await creates(http, rate, lambda: time.perf_counter() > until, pid))
         deleting = asyncio.create_task(deleted(services))
-        busy = show("deleting", await creates(http, rate, deleting.done))
+        busy = show("deleting", await creates(http, rate, deleting.done, pid))
         seconds = await deleting
     say(f"deleted in {seconds:.0f} s: {tasks / seconds:.0f} tasks a second")
     await sql.execute("VACUUM", timeout=600)
