@@ -11,6 +11,7 @@ import typer
 
 from app.cli.interrupts import unwind_on_signals
 from app.cli.loading import At, LoadingGroup
+from app.cli.values import take_plain_values
 
 COMMANDS: Mapping[str, At] = {
     "demo": At(
@@ -163,4 +164,5 @@ def _root(
 def main() -> None:
     """Run the command; SIGTERM and SIGHUP unwind it as Ctrl-C does, so that nothing is left."""
     unwind_on_signals()
+    take_plain_values()
     app(prog_name="kie-gateway")
