@@ -173,6 +173,15 @@ async def test_what_is_in_bounds_is_answered_and_the_connection_kept(connect: Co
         assert b"5" in await line.reader.readuntil(b"0\r\n\r\n")
 
 
+async def test_a_body_in_chunks_of_any_size_comes_whole(connect: Connect) -> None:
+    line = await connect()
+    sizes = [1, 100_000, 2, 3, 40_000]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (size, bytes(size)) for size in [*sizes, 0])
+    await line.says(request(HOST, CHUNKED, method="POST") + chunks)
+    assert await line.status() == 200
+    assert str(sum(sizes)).encode() in await line.reader.readuntil(b"0\r\n\r\n")
+
+
 @pytest.mark.parametrize("last", [(), ("Connection: close",)])
 async def test_who_sends_too_much_reads_why(connect: Connect, last: tuple[str, ...]) -> None:
     """The answer comes while the body is still on its way, and no reset takes it back."""

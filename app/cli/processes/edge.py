@@ -16,6 +16,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.callers import is_known, takes_time
+from app.cli.processes.arrived import Arrived
 from app.cli.processes.refusing import (
     HEADERS_TOO_LARGE,
     MALFORMED,
@@ -185,6 +186,12 @@ class EdgeProtocol(HttpToolsProtocol):
             or (bool(encodings) and b"content-length" in names),
         }
         return next((one for one, present in objections.items() if present), None)
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        if not self.cycle.body:
+            self.cycle.body = Arrived()  # type: ignore[assignment]  # it has what uvicorn uses
+        super().on_body(body)
 
     @override
     def on_message_complete(self) -> None:

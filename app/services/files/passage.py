@@ -10,6 +10,10 @@ from app.domain.file_errors import UploadStalledError
 from app.domain.uploads import HEAD, Digest
 from app.services.files.copies import Copy
 
+GRAIN = 0.01
+"""Share of the time without progress by which it may end later: its clock is not set by each piece,
+of which there may be thousands in a second."""
+
 
 def stalled(seconds: float) -> UploadStalledError:
     """Say that its sender stands still."""
@@ -37,6 +41,7 @@ class Passage:
         self._digest = hashlib.sha256()
         self._head: list[bytes] = []
         self._timeout: asyncio.Timeout | None = None
+        self._set_again = 0.0
         self._waits_for_source = False
         self.bytes = 0
         self.is_whole = False
@@ -93,8 +98,10 @@ class Passage:
         self._waits_for_source = True
         try:
             chunk = await anext(self._source)
-        finally:
+        except Exception:  # when time runs out it is cancelled, and was waited for
             self._waits_for_source = False
+            raise
+        self._waits_for_source = False
         self._moved()
         self.bytes += len(chunk)
         if self.bytes > self._max_bytes:
@@ -102,5 +109,9 @@ class Passage:
         return chunk
 
     def _moved(self) -> None:
-        if self._timeout is not None and not self._timeout.expired():
-            self._timeout.reschedule(asyncio.get_running_loop().time() + self._stall)
+        now = asyncio.get_running_loop().time()
+        if self._timeout is None or now < self._set_again or self._timeout.expired():
+            return
+        late = GRAIN * self._stall
+        self._set_again = now + late
+        self._timeout.reschedule(now + self._stall + late)
