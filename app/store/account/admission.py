@@ -6,6 +6,7 @@ Each takes a slot (see `slots`) and a seat; `turns` says which they are.
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -104,7 +105,7 @@ def _lock(*, skip_locked: bool) -> Select[Any]:
     return found.with_for_update(skip_locked=skip_locked)
 
 
-_LOCKS = {wait: Prepared(_lock(skip_locked=not wait)) for wait in (False, True)}
+_LOCKS = {wait: Prepared(partial(_lock, skip_locked=not wait)) for wait in (False, True)}
 
 
 async def lock_account(connection: AsyncConnection, *, wait: bool) -> Locked | None:
@@ -217,7 +218,7 @@ def _ticked(moved: CTE) -> CTE:
     )
 
 
-_ADMIT = {plain: Prepared(_admit(plain=plain)) for plain in (False, True)}
+_ADMIT = {plain: Prepared(partial(_admit, plain=plain)) for plain in (False, True)}
 
 
 async def admit(
@@ -310,7 +311,7 @@ class Chance:
 
 _IS_QUEUED = select(Task.id).where(QUEUED).exists()
 _NEXT_CHANCE = Prepared(
-    select(
+    lambda: select(
         _IS_QUEUED.label("waits"),
         case(
             (

@@ -41,7 +41,7 @@ def _any(condition: ColumnElement[bool]) -> ColumnElement[bool]:
 
 _UNCOUNTED = UNCOUNTED_CLIENTS.subquery("uncounted")
 _LOOK = Prepared(
-    select(
+    lambda: select(
         _any(IS_LOST).label("leases"),
         _any(IS_UNRELEASED).label("unreleased"),
         *(is_one_over(state).label(state.value) for state in DEADLINES),

@@ -95,10 +95,12 @@ async def record_throttling(
 
 
 _CLAIM_PROBE = Prepared(
-    update(KieAccount)
-    .where(PROBE_DUE)
-    .values(held_until=later("lease"))
-    .returning(KieAccount.hold_tries)
+    lambda: (
+        update(KieAccount)
+        .where(PROBE_DUE)
+        .values(held_until=later("lease"))
+        .returning(KieAccount.hold_tries)
+    )
 )
 
 

@@ -56,7 +56,7 @@ _LATEST = aliased(Process)
 _NEWEST = select(func.max(_LATEST.beat_at)).where(_LATEST.looked_at != _CURRENT).scalar_subquery()
 """The last beat before the server changed: however long it was away, nobody could beat since."""
 _AWAITED = Prepared(
-    select(
+    lambda: select(
         select(Process.id)
         .where(*_OTHERS, Process.beat_at > _NEWEST - interval(literal(LIVING)))
         .exists(),
@@ -93,7 +93,7 @@ def _beat() -> CompoundSelect[Any]:
     return found.add_cte(_FORGET.cte("forgotten"))
 
 
-_BEAT_AND_LOOK = Prepared(_beat())
+_BEAT_AND_LOOK = Prepared(_beat)
 
 
 async def beat(connection: AsyncConnection, row: dict[str, Any]) -> Sequence[Row]:

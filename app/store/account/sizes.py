@@ -278,7 +278,7 @@ def _queued() -> Select[int, int, int, int, bool]:
     )
 
 
-_QUEUED = Prepared(_queued())
+_QUEUED = Prepared(_queued)
 
 
 async def queued(

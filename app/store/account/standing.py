@@ -125,7 +125,7 @@ _ALL_IS_WELL = (
     )
     .exists()
 )
-_RELEASE = Prepared(RELEASE.where(_ALL_IS_WELL))
+_RELEASE = Prepared(lambda: RELEASE.where(_ALL_IS_WELL))
 
 
 async def release_where_all_is_well(

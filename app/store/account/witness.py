@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Select,
     Text,
     Update,
     bindparam,
@@ -98,7 +99,11 @@ _KNOWN = ("system_identifier", "timeline", "database_oid", "server_started_at")
 
 @cache
 def _look(found: Readable, *, lock: bool) -> Prepared:
-    looking = select(
+    return Prepared(lambda: _looking(found).with_for_update() if lock else _looking(found))
+
+
+def _looking(found: Readable) -> Select[Any]:
+    return select(
         *(getattr(KieAccount, name) for name in _KNOWN),
         *(
             (literal_column(_ASKED[name], BigInteger) if name in found else null()).label(
@@ -116,7 +121,6 @@ def _look(found: Readable, *, lock: bool) -> Prepared:
         func.coalesce(seconds_since(KieAccount.changed_at), 0.0).label("changed_for"),
         NOW.label("now"),
     )
-    return Prepared(looking.with_for_update() if lock else looking)
 
 
 async def look(connection: AsyncConnection, found: Readable, *, lock: bool = True) -> Seen:
@@ -146,7 +150,9 @@ def _known(row: Any) -> Incarnation | None:  # noqa: ANN401  # a row of `_look`
 
 # -- what follows
 
-_TICK = Prepared(update(KieAccount).values(counter=KieAccount.counter + 1, changed_at=null()))
+_TICK = Prepared(
+    lambda: update(KieAccount).values(counter=KieAccount.counter + 1, changed_at=null())
+)
 _WAIT = update(KieAccount).values(changed_at=func.coalesce(KieAccount.changed_at, NOW))
 _HOLD = update(KieAccount).values(
     restored_at=func.coalesce(KieAccount.restored_at, NOW),

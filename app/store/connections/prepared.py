@@ -9,6 +9,7 @@ import re
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -56,9 +57,18 @@ class Prepared:
     A row is a named tuple, or a mapping. Errors are SQLAlchemy's, as those of all statements.
     """
 
-    def __init__(self, statement: Executable) -> None:
-        self.statement = statement
+    def __init__(self, build: Callable[[], Executable]) -> None:
+        """`build` makes the statement when it first runs.
+
+        What it makes is not kept: all of ours take 4 MB as objects, and as text nearly nothing.
+        """
+        self._build = build
         self._ready: WeakKeyDictionary[Dialect, _Ready] = WeakKeyDictionary()
+
+    @cached_property
+    def statement(self) -> Executable:
+        """The statement itself, kept from now on: who runs it so asks for it each time."""
+        return self._build()
 
     async def all(
         self, connection: AsyncConnection, parameters: Mapping[str, Any] = _NONE
@@ -139,7 +149,7 @@ class Prepared:
 
     def _sql(self, dialect: Dialect) -> str:
         ready = self._ready.get(dialect)
-        return str(self.statement) if ready is None else ready.sql
+        return str(self._build()) if ready is None else ready.sql
 
     async def _prepare(
         self,
@@ -147,7 +157,7 @@ class Prepared:
         driver: Any,  # noqa: ANN401  # asyncpg's
         parameters: Mapping[str, Any],
     ) -> _Ready:
-        compiled: Any = self.statement.compile(  # type: ignore[attr-defined]  # all of ours have it
+        compiled: Any = self._build().compile(  # type: ignore[attr-defined]  # all of ours have it
             dialect=dialect, column_keys=list(parameters)
         )
         assert isinstance(compiled, SQLCompiler)  # noqa: S101  # statements are compiled to nothing else

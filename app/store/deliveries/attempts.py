@@ -111,13 +111,13 @@ def _claim() -> Select[Any]:
     return select(count.c.waiting, taken).select_from(count.outerjoin(taken, true()))
 
 
-_CLAIM = Prepared(_claim())
+_CLAIM = Prepared(_claim)
 
 _CLAIMERS = 0x6B67_6465
 """The advisory lock of whoever claims: who counts what is under way must see all of it."""
 
 _QUEUE_UP = Prepared(
-    select(
+    lambda: select(
         func.set_config("synchronous_commit", "off", True),
         func.pg_advisory_xact_lock(_CLAIMERS),
     )
@@ -169,36 +169,44 @@ class Attempt:
     answer_type: str | None = None
 
 
-_SETTLED = (
-    update(Delivery)
-    .where(
-        Delivery.id == bindparam("delivery_id", type_=Uuid),
-        Delivery.state == DeliveryState.PENDING.value,
-        Delivery.tries == bindparam("number", type_=Integer) - 1,
-    )
-    .values(
-        state=bindparam("new_state", type_=Text),
-        tries=bindparam("number", type_=Integer),
-        due_at=later("wait"),
-        leased_until=null(),
-        finished_at=case((bindparam("new_state", type_=Text) != DeliveryState.PENDING.value, NOW)),
-    )
-    .returning(Delivery.id)
-    .cte("settled")
-)
 _KEPT = [name for name in Attempt.__slots__ if name != "delivery_id"]
-_KEEP = (
-    insert(DeliveryAttempt)
-    .from_select(
-        ["delivery_id", *_KEPT],
-        select(
-            _SETTLED.c.id,
-            *(bindparam(name, type_=DeliveryAttempt.__table__.c[name].type) for name in _KEPT),
-        ),
+
+
+def _settle() -> Select[Any]:
+    settled = (
+        update(Delivery)
+        .where(
+            Delivery.id == bindparam("delivery_id", type_=Uuid),
+            Delivery.state == DeliveryState.PENDING.value,
+            Delivery.tries == bindparam("number", type_=Integer) - 1,
+        )
+        .values(
+            state=bindparam("new_state", type_=Text),
+            tries=bindparam("number", type_=Integer),
+            due_at=later("wait"),
+            leased_until=null(),
+            finished_at=case(
+                (bindparam("new_state", type_=Text) != DeliveryState.PENDING.value, NOW)
+            ),
+        )
+        .returning(Delivery.id)
+        .cte("settled")
     )
-    .cte("kept")
-)
-_SETTLE = Prepared(select(_SETTLED.c.id).add_cte(_KEEP))
+    keep = (
+        insert(DeliveryAttempt)
+        .from_select(
+            ["delivery_id", *_KEPT],
+            select(
+                settled.c.id,
+                *(bindparam(name, type_=DeliveryAttempt.__table__.c[name].type) for name in _KEPT),
+            ),
+        )
+        .cte("kept")
+    )
+    return select(settled.c.id).add_cte(keep)
+
+
+_SETTLE = Prepared(_settle)
 
 
 async def settle(

@@ -62,9 +62,9 @@ def _notifying(*columns: ColumnElement[Any]) -> Select[Any]:
     )
 
 
-_TO_NOTIFY = Prepared(_notifying(*ANSWERED_COLUMNS))
+_TO_NOTIFY = Prepared(lambda: _notifying(*ANSWERED_COLUMNS))
 _TO_NOTIFY_BRIEFLY = Prepared(
-    _notifying(Task.__table__.c.id, Task.__table__.c.state, Task.__table__.c.version)
+    lambda: _notifying(Task.__table__.c.id, Task.__table__.c.state, Task.__table__.c.version)
 )
 
 _UNREADABLE = (ValueError, ArithmeticError, TypeError, RecursionError)
@@ -117,7 +117,6 @@ class NewDelivery:
 
 
 def _putting() -> Insert:
-    """Build it once: building takes longer than sending."""
     given = {name: bindparam(name, type_=Delivery.__table__.c[name].type) for name in _PUT_COLUMNS}
     pending = given["state"] == DeliveryState.PENDING.value
     when = {"due_at": case((pending, later("due_in"))), "finished_at": case((~pending, NOW))}
@@ -125,7 +124,7 @@ def _putting() -> Insert:
 
 
 _PUT_COLUMNS = NewDelivery.__slots__
-_PUT = Prepared(_putting())
+_PUT = Prepared(_putting)
 
 
 async def put(

@@ -102,14 +102,16 @@ _WHOLE = (*_AS_IT_CAME, *Raw.__slots__, *_REPORTED, "result_urls", "kie_task_id"
 _WHOLE_COLUMNS = ("headers", "verdict", *_WHOLE)
 _ANY_KEPT = select(Callback.id).where(Callback.task_id == given("task_id", Uuid)).exists()
 _INSERT_FIRST = Prepared(
-    insert(Callback)
-    .from_select(
-        _WHOLE_COLUMNS,
-        select(*(given(name, Callback.__table__.c[name].type) for name in _WHOLE_COLUMNS)).where(
-            ~_ANY_KEPT
-        ),
+    lambda: (
+        insert(Callback)
+        .from_select(
+            _WHOLE_COLUMNS,
+            select(
+                *(given(name, Callback.__table__.c[name].type) for name in _WHOLE_COLUMNS)
+            ).where(~_ANY_KEPT),
+        )
+        .returning(Callback.id)
     )
-    .returning(Callback.id)
 )
 
 

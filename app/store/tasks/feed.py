@@ -87,7 +87,7 @@ A gap is forgotten only when its transaction is proved over: it had an id before
 (`logged` writes the task first), hence a lower one than the turn that noted the gap. Where
 `suspects_before` is higher than our own id the database was restored elsewhere: they are all over.
 """
-_NUMBER = Prepared(_TURN.columns(amount=BigInteger))
+_NUMBER = Prepared(lambda: _TURN.columns(amount=BigInteger))
 
 
 async def number(

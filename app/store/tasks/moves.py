@@ -4,7 +4,7 @@ Each names the state that it leaves and answers whether it won; the caller holds
 takes losing as normal. Durations are seconds from the database's clock; None: nothing is owed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     Integer,
+    Select,
     Text,
     Uuid,
     case,
@@ -47,10 +48,16 @@ def _nothing(_: CTE) -> Sequence[ColumnElement[Any]]:
 def _moving(
     beside: Callable[[CTE], Sequence[ColumnElement[Any]]] = _nothing, /, **values: object
 ) -> Prepared:
-    """Build the statement of a move; every move sets anew what the row owes and until when.
+    """Return the statement of a move; every move sets anew what the row owes and until when.
 
     `beside`: what is read in the same look.
     """
+    return Prepared(lambda: _move(beside, values))
+
+
+def _move(
+    beside: Callable[[CTE], Sequence[ColumnElement[Any]]], values: Mapping[str, object]
+) -> Select[Any]:
     moved = (
         update(Task)
         .where(Task.id == given("id", Uuid), Task.state == given("left"))
@@ -76,7 +83,7 @@ def _moving(
         .cte("moved")
     )
     events = logged(moved, left=given("left"), reason=given("reason"))
-    return Prepared(select(moved.c.id, *beside(moved)).add_cte(events, booked(moved)))
+    return select(moved.c.id, *beside(moved)).add_cte(events, booked(moved))
 
 
 async def _carried_out(

@@ -174,7 +174,7 @@ def _next(slots: ColumnElement[int], of: ColumnElement[bool]) -> ColumnElement[d
 
 
 _NEXT_DUE = Prepared(
-    select(
+    lambda: select(
         seconds(
             func.least(_next(QUERIES, ~IS_REFRESH), _next(HALF, IS_REFRESH), type_=NOW.type) - NOW
         )

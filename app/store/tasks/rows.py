@@ -56,7 +56,7 @@ _LOCK = (
 )
 
 
-_LOCK_IT = Prepared(_LOCK)
+_LOCK_IT = Prepared(lambda: _LOCK)
 
 
 async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | None:
@@ -67,7 +67,7 @@ async def lock_task(connection: AsyncConnection, task_id: UUID) -> Standing | No
 
 _OTHER = aliased(Task)
 _LOCK_AND_COMPARE = Prepared(
-    _LOCK.add_columns(
+    lambda: _LOCK.add_columns(
         case(
             (
                 Task.kie_task_id.is_(None),
@@ -110,7 +110,7 @@ def _standing(row: Any) -> Standing:  # noqa: ANN401  # a row of `_LOCK`
 
 
 _GOOD_YET = Prepared(
-    select(
+    lambda: select(
         select(Task.id)
         .where(
             Task.id == bindparam("id"),
@@ -194,7 +194,7 @@ ANSWERED_COLUMNS: tuple[ColumnElement[Any], ...] = tuple(
 )
 
 _READ = Prepared(
-    select(*ANSWERED_COLUMNS).where(
+    lambda: select(*ANSWERED_COLUMNS).where(
         Task.id == bindparam("id"), Task.client_id == bindparam("client_id")
     )
 )

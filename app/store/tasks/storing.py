@@ -120,7 +120,7 @@ def _insert_new() -> Executable:
     )
 
 
-_INSERT = Prepared(_insert_new())
+_INSERT = Prepared(_insert_new)
 
 _FIND_STORED = select(Task.id, Task.fingerprint).where(
     or_(
@@ -189,14 +189,16 @@ async def release(connection: AsyncConnection, task_id: UUID) -> bool:
 
 
 _RELEASE_ALL = Prepared(
-    update(Task)
-    .where(
-        Task.id == func.any(bindparam("ids", type_=ARRAY(Uuid))),
-        Task.state == state_literal(State.QUEUED),
-        Task.due_at.is_(None),
+    lambda: (
+        update(Task)
+        .where(
+            Task.id == func.any(bindparam("ids", type_=ARRAY(Uuid))),
+            Task.state == state_literal(State.QUEUED),
+            Task.due_at.is_(None),
+        )
+        .values(due_at=NOW)
+        .returning(Task.id)
     )
-    .values(due_at=NOW)
-    .returning(Task.id)
 )
 
 

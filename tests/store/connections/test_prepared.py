@@ -16,13 +16,13 @@ from tests.statements import through_sqlalchemy
 from tests.store.stage import Sql, put_task
 
 ONE = literal_column("1", Integer)
-SLOW = Prepared(select(literal_column("pg_sleep(60)").label("slept")))
+SLOW = Prepared(lambda: select(literal_column("pg_sleep(60)").label("slept")))
 LISTED = Prepared(
-    select(literal_column("7", Integer).label("n")).where(
+    lambda: select(literal_column("7", Integer).label("n")).where(
         bindparam("word", type_=Text).in_(["one", "two"])
     )
 )
-BROKEN = Prepared(select((ONE / bindparam("by", type_=Integer)).label("share")))
+BROKEN = Prepared(lambda: select((ONE / bindparam("by", type_=Integer)).label("share")))
 
 
 async def test_a_task_reads_the_same_either_way(
@@ -75,7 +75,7 @@ async def test_a_cancelled_read_gives_its_connection_up(database: Database) -> N
 
 
 async def test_a_transaction_is_begun_and_undone_around_it(database: Database, sql: Sql) -> None:
-    making = Prepared(text("CREATE TABLE made_by_prepared ()"))
+    making = Prepared(lambda: text("CREATE TABLE made_by_prepared ()"))
 
     async def both() -> None:
         async with database.begin() as connection:
