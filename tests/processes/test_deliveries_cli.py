@@ -204,7 +204,10 @@ NOT_SET: list[tuple[tuple[str, ...], str]] = [
     (("--webhook-host", "https://h.test"), "host only"),
     (("--webhook-event", "succeeded"), "--webhook-event: "),
     (("--streams", "0"), "/streams should be a whole number"),
-    (("--requests-per-second", "many"), "--requests-per-second: should be a number such as 50, or `usual`"),
+    (
+        ("--requests-per-second", "many"),
+        "--requests-per-second: should be a number such as 50, or `usual`",
+    ),
     (("--webhook-event", "none", "--webhook-event", "usual"), "--webhook-event: "),
 ]
 

@@ -289,7 +289,7 @@ def _predict() -> Select[UUID, str | None, datetime, float | None]:
     ).join(account, true())
 
 
-_PREDICT = Prepared(_predict())
+_PREDICT = Prepared(_predict)
 
 
 async def forecast(

@@ -141,7 +141,7 @@ def _claim() -> Select[Any]:
     return select(taken, sharing.label("sharing"))
 
 
-_CLAIM = Prepared(_claim())
+_CLAIM = Prepared(_claim)
 
 
 async def claim_due(
@@ -232,37 +232,45 @@ async def unpark(connection: AsyncConnection, task_id: UUID) -> bool:
 
 _KIE_STATE = func.coalesce(bindparam("new_kie_state", type_=Text), Task.kie_state)
 _RESCHEDULE = Prepared(
-    update(Task)
-    .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
-    .values(
-        due_at=case(
-            (Task.poll_asap_since.is_(None), later("due_in")),
-            else_=func.least(Task.due_at, later("due_in")),
-        ),
-        leased_until=None,
-        poll_errors=0,
-        tries=bindparam("new_tries"),
-        kie_state=_KIE_STATE,
-        updated_at=case((_KIE_STATE.is_distinct_from(Task.kie_state), NOW), else_=Task.updated_at),
-        version=Task.version + case((_KIE_STATE.is_distinct_from(Task.kie_state), 1), else_=0),
-        held_since=case((bindparam("held", type_=Boolean), func.coalesce(Task.held_since, NOW))),
-        unreached_since=case(
-            (bindparam("unreached", type_=Boolean), func.coalesce(Task.unreached_since, NOW))
-        ),
+    lambda: (
+        update(Task)
+        .where(Task.id == bindparam("task_id"), Task.state != State.QUEUED)
+        .values(
+            due_at=case(
+                (Task.poll_asap_since.is_(None), later("due_in")),
+                else_=func.least(Task.due_at, later("due_in")),
+            ),
+            leased_until=None,
+            poll_errors=0,
+            tries=bindparam("new_tries"),
+            kie_state=_KIE_STATE,
+            updated_at=case(
+                (_KIE_STATE.is_distinct_from(Task.kie_state), NOW), else_=Task.updated_at
+            ),
+            version=Task.version + case((_KIE_STATE.is_distinct_from(Task.kie_state), 1), else_=0),
+            held_since=case(
+                (bindparam("held", type_=Boolean), func.coalesce(Task.held_since, NOW))
+            ),
+            unreached_since=case(
+                (bindparam("unreached", type_=Boolean), func.coalesce(Task.unreached_since, NOW))
+            ),
+        )
     )
 )
 
 
 _CONFIRM = Prepared(
-    update(Task)
-    .where(Task.id == bindparam("task_id"))
-    .values(
-        confirmed_at=func.coalesce(Task.confirmed_at, NOW),
-        due_at=later("due_in"),
-        leased_until=None,
-        poll_asap_since=None,
-        poll_errors=0,
-        **CHANGED,
+    lambda: (
+        update(Task)
+        .where(Task.id == bindparam("task_id"))
+        .values(
+            confirmed_at=func.coalesce(Task.confirmed_at, NOW),
+            due_at=later("due_in"),
+            leased_until=None,
+            poll_asap_since=None,
+            poll_errors=0,
+            **CHANGED,
+        )
     )
 )
 

@@ -1,13 +1,19 @@
 """A statement that goes past SQLAlchemy's execution answers as one that does not."""
 
 import asyncio
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from sqlalchemy import Integer, Text, bindparam, literal_column, select, text
+from sqlalchemy import Integer, Select, Text, bindparam, literal_column, select, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
+import app.store
 from app.domain.task import State
 from app.store.connections.engine import Database
 from app.store.connections.prepared import Prepared
@@ -106,3 +112,37 @@ async def test_a_cancelled_statement_of_a_transaction_gives_its_connection_up(
     assert database.checked_out == 0
     async with database.begin() as connection:
         assert (await BROKEN.one(connection, {"by": 1})).share == 1
+
+
+# -- statements are built when they first run
+
+
+def _prepared() -> Iterator[tuple[str, Prepared]]:
+    """List the store's, each with its name."""
+    for found in pkgutil.walk_packages(app.store.__path__, "app.store."):
+        for name, value in vars(import_module(found.name)).items():
+            several = value.values() if isinstance(value, dict) else (value,)
+            yield from ((f"{found.name}.{name}", x) for x in several if isinstance(x, Prepared))
+
+
+def test_every_statement_can_be_built() -> None:
+    statements: dict[str, Any] = {name: one._build() for name, one in _prepared()}
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    built = {name: str(one.compile(dialect=dialect)) for name, one in statements.items()}
+    assert len(built) > 30
+    assert all(built.values())
+
+
+async def test_a_statement_is_built_once_and_not_kept(database: Database) -> None:
+    built: list[Select[int]] = []
+
+    def build() -> Select[int]:
+        built.append(select(ONE.label("one")))
+        return built[-1]
+
+    statement = Prepared(build)
+    assert not built
+    async with database.read() as connection:
+        assert [await statement.scalar(connection) for _ in range(3)] == [1, 1, 1]
+    assert len(built) == 1
+    assert "statement" not in vars(statement)
