@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SITE := build/site-env
 # Bytecode is kept, whatever the machine prefers: each process of the tests would compile all code anew.
 unexport PYTHONDONTWRITEBYTECODE
-# One worker for each core; each has a database, and a server admits only so many connections.
+# One worker more than there are cores; each has a database, and a server admits few connections.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 # Tests without a gateway: rules, clients, the store, and what holds of all files.
 QUICK := tests/domain tests/kie tests/outbound tests/store $(filter-out tests/test_embedded.py,$(wildcard tests/test_*.py))

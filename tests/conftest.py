@@ -63,6 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
                 config.pluginmanager.import_plugin(plugin)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are cores: a test waits for as long as it works."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop() -> None:
     """Have the collector pass over what stays: it took a fifth of all time to look through it."""

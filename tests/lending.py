@@ -14,7 +14,10 @@ from typing_extensions import override
 from app.store.connections.engine import Database, Pools
 
 KEPT = 2
-"""Pools of one size that are kept, and the connections that each may hold: servers admit few."""
+"""Pools of one size that are kept."""
+
+OPEN = 4
+"""Connections that stay open in a kept pool: servers admit few."""
 
 _Key = tuple[str, int]
 _lent_for: list[str] = []
@@ -41,16 +44,30 @@ class Lent(Pools):
     @override
     async def dispose(self) -> None:
         kept = _idle.setdefault(self.key, [])
-        for pool in {self.callers, self.working}:
-            await pool.close_idle()
-        if self.key[0] in _lent_for and len(kept) < KEPT and self._is_small():
+        if self.key[0] in _lent_for and len(kept) < KEPT and await self._is_idle():
             kept.append(self)
         else:
             await super().dispose()
 
-    def _is_small(self) -> bool:
-        pools: list[Any] = [one._engine.pool for one in {self.callers, self.working}]
-        return all(pool.checkedout() == 0 and pool.checkedin() <= KEPT for pool in pools)
+    async def _is_idle(self) -> bool:
+        """Close what is more than `OPEN` of each pool; False: somebody still has a connection."""
+        pools = {self.callers, self.working}
+        for pool in pools:
+            await _put_back(pool)
+        given_back: list[Any] = [pool._engine.pool for pool in pools]
+        return all(pool.checkedout() == 0 for pool in given_back)
+
+
+async def _put_back(database: Database) -> None:
+    """Have what was used last be lent first, and close what has waited the longest."""
+    used = database._lender.idle
+    await database.close_idle()
+    pool: Any = database._engine.pool
+    waiting = pool._pool._queue._queue
+    waiting.rotate(used)  # they went to its end, the last used first
+    for record in list(waiting)[OPEN:]:
+        if (connection := record.driver_connection) is not None:
+            await connection.close()  # is opened anew when it is lent
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """Reads `/metrics` as Prometheus does."""
 
+import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -10,11 +11,9 @@ Samples: TypeAlias = Mapping[str, float]
 
 
 def samples(page: str) -> Samples:
-    return {
-        _series(sample.name, sample.labels): sample.value
-        for family in text_string_to_metric_families(page)
-        for sample in family.samples
-    }
+    """Read the numbers. Prometheus's own parser, which `kinds` uses, takes ten times as long."""
+    lines = (line.rpartition(" ") for line in page.splitlines() if not line.startswith("#"))
+    return {_sorted(series): float(value) for series, _, value in lines}
 
 
 def kinds(page: str) -> dict[str, str]:
@@ -44,6 +43,9 @@ def moved(before: Samples, after: Samples) -> dict[str, float]:
     }
 
 
-def _series(name: str, given: Mapping[str, str]) -> str:
-    inside = ",".join(f'{label}="{value}"' for label, value in sorted(given.items()))
-    return f"{name}{{{inside}}}" if inside else name
+_LABEL = re.compile(r'\w+="(?:[^"\\]|\\.)*"')
+
+
+def _sorted(series: str) -> str:
+    name, _, inside = series.partition("{")
+    return f"{name}{{{','.join(sorted(_LABEL.findall(inside)))}}}" if inside else name

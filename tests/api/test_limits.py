@@ -236,6 +236,10 @@ async def test_waits_count_until_they_end_or_nobody_waits(
     assert open_now(limits) == (0, 0)
 
 
+async def _sent_to(upstream: Upstream) -> bool | None:
+    return bool(upstream.creates) or None
+
+
 async def test_a_create_is_never_refused_for_its_wait(
     start_inside: StartInside, upstream: Upstream
 ) -> None:
@@ -244,6 +248,7 @@ async def test_a_create_is_never_refused_for_its_wait(
     gateway, limits = inside.gateway, inside.services.limits
     first = asyncio.ensure_future(gateway.post(wait=50))
     await are_open(limits, waits=1)
+    await eventually(lambda: _sent_to(upstream))
     headers = {"Prefer": "wait=50"}
     second = await gateway.http.post("/v1/tasks", json=BODY, headers=headers)
     assert (second.status_code, second.json()["state"]) == (201, "running")

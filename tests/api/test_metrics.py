@@ -23,7 +23,7 @@ from tests.stage import eventually
 from tests.upstream import BALANCE, Upstream, accepted, failed, refused, running, succeeded
 
 OWN = re.compile(
-    r"kie_gateway_(?!request|loop|pool|tasks|overdue|oldest|admission|create_slots|running_seats)"
+    r"kie_gateway_(?!clock|request|loop|pool|tasks|overdue|oldest|admission|create_slots|running_seats)"
     r"\w+(?<!_sum)(?<!_bucket)$"
 )
 """What the table of things that happen looks at: no sums, no buckets, nothing that just is."""

@@ -4,7 +4,7 @@ Every run sends the same requests.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -23,9 +23,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.api.conftest import Inside, StartInside
+from tests.api.conftest import one_for_all
 from tests.api.stage import NOBODY, Operation, Sql
+from tests.fixtures.gateway import settings_of_tests
 from tests.gateway import Gateway
+from tests.shelf import Served
 from tests.upstream import Upstream, failed, refused, succeeded
 
 EXAMPLES = settings().max_examples
@@ -79,21 +81,38 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-@pytest_asyncio.fixture
-async def inside(start_inside: StartInside, upstream: Upstream) -> Inside:
-    """A gateway with a task of each kind of end, and a kie.ai at which new ones fail at once.
-
-    Its limit of creates is higher than what the document has sent to it: none of them has to wait.
-    """
-    inside = await start_inside(
-        refresh_wait=0.0, database_pool_size=5, kie_creates_per_10s=1000 + 10 * EXAMPLES
+@pytest_asyncio.fixture(scope="module")
+async def served(
+    dsn: str,
+    upstream_server: Upstream,
+    pools_are_lent: None,  # noqa: ARG001  # the gateway has such pools
+) -> AsyncIterator[Served]:
+    """A gateway whose limit of creates is higher than what is sent to it: none has to wait."""
+    settings = settings_of_tests(
+        *(dsn, upstream_server.url),
+        database_pool_size=5,
+        kie_creates_per_10s=1000 + 10 * EXAMPLES,
     )
-    for record in (succeeded, failed):
-        task = await inside.gateway.create(metadata={"order": "A-1017"}, webhook_url=HOOK)
-        await inside.gateway.call_back(upstream.callback_path, record(task["kie_task_id"]))
-    upstream.answers(lambda: refused(422, "no"))
-    await inside.gateway.create()
-    return inside
+    async with one_for_all(settings, refresh_wait=0.0) as served:
+        yield served
+
+
+@pytest_asyncio.fixture
+async def gateway(
+    served: Served,
+    upstream: Upstream,
+    sql: Sql,  # noqa: ARG001  # its rows go after the test
+) -> AsyncIterator[Gateway]:
+    """A gateway with a task of each kind of end, and a kie.ai at which new ones fail at once."""
+    url, settings, services = served
+    async with Gateway.at(url, settings) as gateway:
+        for record in (succeeded, failed):
+            task = await gateway.create(metadata={"order": "A-1017"}, webhook_url=HOOK)
+            await gateway.call_back(upstream.callback_path, record(task["kie_task_id"]))
+        upstream.answers(lambda: refused(422, "no"))
+        await gateway.create()
+        yield gateway
+        await services.submitter.drain()
 
 
 def places(
@@ -208,7 +227,7 @@ TRIED = [
     ("operation", "mode"), TRIED, ids=[f"{' '.join(op)} {mode.value}" for op, mode in TRIED]
 )
 async def test_an_operation_keeps_to_the_document(
-    inside: Inside,
+    gateway: Gateway,
     sql: Sql,
     upstream: Upstream,
     spec: dict[str, Any],
@@ -220,4 +239,4 @@ async def test_an_operation_keeps_to_the_document(
     at = places(ids, told, upstream, operation[1])
     if mode is GenerationMode.NEGATIVE:
         at = at[:1]
-    await asyncio.to_thread(sent(inside.gateway, spec, operation, at, mode))
+    await asyncio.to_thread(sent(gateway, spec, operation, at, mode))

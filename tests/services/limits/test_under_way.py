@@ -108,7 +108,9 @@ async def _note(began: list[Hashable], what: Hashable) -> None:
     began.append(what)
 
 
-async def test_refusals_are_said_one_after_another_and_by_turns() -> None:
+async def test_refusals_are_said_one_after_another_and_by_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     under_way, _ = counted()
     said: list[Hashable] = []
 
@@ -116,9 +118,12 @@ async def test_refusals_are_said_one_after_another_and_by_turns() -> None:
         await under_way.may_refuse(whose)
         said.append(whose)
 
+    monkeypatch.setattr("app.services.limits.under_way.REFUSALS_PER_SECOND", 1 / 3600)
     refusing = [asyncio.create_task(refuse(whose)) for whose in [NOISY] * 10 + [QUIET]]
     rounds = [asyncio.create_task(asyncio.wait({*refusing}, timeout=0)) for _ in range(20)]
     await asyncio.gather(*rounds)
     assert said == [NOISY]
+    monkeypatch.undo()
+    under_way._refusing.leave(NOISY)  # its hour is over
     await asyncio.gather(*refusing)
     assert said[2] == QUIET  # one of the noisy was in the next line already

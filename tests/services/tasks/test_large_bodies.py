@@ -10,6 +10,7 @@ import pytest
 
 from app.api.bodies import HEAD
 from app.store.tasks.callbacks import BODY_READ
+from tests.faults.shifting import waking
 from tests.fixtures.gateway import StartGateway
 from tests.gateway import BODY, Gateway
 from tests.stage import eventually
@@ -93,7 +94,7 @@ async def test_an_answer_beyond_the_bound_is_none(
     gateway = await start_gateway(worker=True, kie_max_answer_bytes=MIB)
     task = await gateway.create()
     upstream.records[task["kie_task_id"]] = succeeded(task["kie_task_id"], more="x" * MIB)
-    await sql.execute("UPDATE tasks SET due_at = now()")
+    await sql.execute(waking("UPDATE tasks SET due_at = now()", "poll"))
 
     async def asked() -> bool | None:
         return await sql.fetchval("SELECT tries FROM tasks") or None

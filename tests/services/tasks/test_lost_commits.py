@@ -12,6 +12,7 @@ from starlette.responses import Response
 from app.config import Settings
 from app.domain.draft import Draft
 from app.services.services import Services
+from app.services.tasks.lifecycle import Lifecycle
 from app.wiring import wired
 from tests.fixtures.gateway import StartGateway
 from tests.proxy import Cutter, between
@@ -141,6 +142,14 @@ async def test_a_task_that_exists_is_never_denied(
     assert len(upstream.creates) == 1
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the database be given up after a second, in the place of ten."""
+    usual: Any = Lifecycle.run.__kwdefaults__
+    monkeypatch.setitem(usual, "patience", 1.0)
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_a_refusal_for_want_of_a_database_stores_nothing(
     proxied: Proxied, start_gateway: StartGateway, upstream: Upstream, sql: Any
 ) -> None:
