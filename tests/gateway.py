@@ -62,9 +62,15 @@ class Gateway:
         return _object(response)
 
     async def callbacks(self, task_id: str) -> list[dict[str, Any]]:
-        response = await self.http.get(f"/v1/tasks/{task_id}/callbacks")
-        assert response.status_code == 200, response.text
-        found: list[dict[str, Any]] = response.json()["data"]
+        """Read them all: a page of large bodies ends early."""
+        found: list[dict[str, Any]] = []
+        cursor: dict[str, str] | None = {}
+        while cursor is not None:
+            response = await self.http.get(f"/v1/tasks/{task_id}/callbacks", params=cursor)
+            assert response.status_code == 200, response.text
+            page = response.json()
+            found += page["data"]
+            cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None
         return found
 
     async def verdicts(self, task_id: str) -> list[str]:

@@ -263,7 +263,8 @@ async def test_a_task_that_was_set_aside_is_released(
 @pytest.mark.long
 async def test_a_clients_share(stage: Stage, sql: Connection) -> None:
     made = await stage.run("keys", "create", "shop", "--weight", "3", "--json")
-    assert list(made.json) == ["client", "api_key", "signing_secret"]
+    shown = ["client", "api_key", "signing_secret", "scopes", "expires_at"]
+    assert list(made.json) == shown
     stage.secrets.update({made.json["api_key"], made.json["signing_secret"]})
     changed = await stage.run("clients", "set", "shop", "--weight", "7")
     assert (changed.status, changed.out) == (0, "changed shop: weight\n")
