@@ -58,6 +58,8 @@ class Statement:
     kie_task_id: str | None
     end: str | None
     """kie.ai's word for the end that it tells; None: it tells none."""
+    times: int = 1
+    """How often the same came: it is kept once, and counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,9 +217,9 @@ def _lost_callbacks(evidence: Evidence) -> Iterator[Finding]:
     rows = {task.id: task for task in evidence.tasks}
     for bill in evidence.bills:
         row = rows.get(bill.task_id)
-        stored = [said for said in row.statements if said.source == "callback"] if row else []
-        if len(stored) < bill.heard:
-            sentence = f"{bill.heard} callbacks were answered 200, {len(stored)} are stored"
+        said = [one.times for one in row.statements if one.source == "callback"] if row else []
+        if sum(said) < bill.heard:
+            sentence = f"{bill.heard} callbacks were answered 200, {sum(said)} are stored"
             yield _finding("lost", bill.task_id, sentence)
 
 

@@ -40,7 +40,8 @@ SELECT task_id::text, kind, from_state AS left, to_state AS target, reason,
 FROM task_events WHERE task_id = ANY($1::uuid[]) ORDER BY id
 """
 _STATEMENTS = """
-SELECT task_id::text, source, verdict, signature, kie_task_id, kie_state AS end
+SELECT task_id::text, source, verdict, signature, kie_task_id, kie_state AS end,
+       times_seen AS times
 FROM callbacks WHERE task_id = ANY($1::uuid[]) ORDER BY received_at, id
 """
 _DELIVERIES = """
