@@ -12,8 +12,8 @@ LOOK = 2.0
 """Seconds between turns of a holder that nothing woke, and between the looks of the others."""
 
 LEASE = 2.75
-"""Seconds without a turn after which another process takes over: with a look's wait, which may be a
-tenth longer, it does so within 5 s. A holder that is late loses it, and nothing else."""
+"""Seconds without a turn after which another process takes over: with the wait until its next look
+that is within 5 s. A holder that is late loses it, and nothing else."""
 
 GATHER = 0.1
 """Seconds between turns at least: what is committed meanwhile is numbered in one statement."""
