@@ -154,7 +154,9 @@ def main() -> int:
     names = [subject.name for subject in SUBJECTS]
     parser.add_argument("--only", action="append", choices=names, help="repeatable")
     parser.add_argument("--quick", action="store_true", help="one short run of each")
-    parser.add_argument("--checkout", type=Path, default=HERE, help="measure the gateway of these")
+    parser.add_argument(
+        "--checkout", type=Path, default=HERE, help="measure the gateway of these, by their .venv"
+    )
     parser.add_argument("--keep", choices=("before", "after"), help="for docs/performance.md")
     parser.add_argument("--statements", action="store_true", help="show what PostgreSQL was asked")
     given = parser.parse_args()

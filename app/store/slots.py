@@ -2,9 +2,14 @@
 
 There are as many as kie.ai allows calls in a window. Each is free again one window after the
 *answer* of the call that used it, so that no window sees more calls, however long they take.
+
+A flood takes them all at once, a window later again, and in between nobody's task finds one. So
+behind a long queue creates' slots come free one after the other: each waits a window more at most,
+once, and then as many tasks leave the queue as before.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
@@ -15,7 +20,10 @@ from sqlalchemy import (
     TableValuedColumn,
     Text,
     Uuid,
+    and_,
     bindparam,
+    case,
+    exists,
     func,
     literal_column,
     or_,
@@ -25,10 +33,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 
-from app.domain.admission import Call
-from app.store.sql import NOW, ONCE, later, seconds_since
-from app.store.tables import KieSlot
+from app.domain.admission import Call, Limit
+from app.store.sql import NOW, ONCE, interval, later, seconds_since
+from app.store.tables import KieSlot, QueueSize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +127,23 @@ def some_free_slots(call: Call, calls: ColumnElement[int], most: ColumnElement[i
     return select(found.c.slot, place).order_by(*order).limit(most).cte("free")
 
 
+_OTHER = aliased(KieSlot)
+
+
+def _free_again() -> ColumnElement[datetime]:
+    """Return when the slot is free: of a create behind a long queue, after those before it."""
+    wait = interval("still")
+    longest = wait + interval("window")
+    is_spread = and_(
+        bindparam("held_kind", type_=Text) == kind(Call.CREATE), exists(QueueSize.client_id)
+    )
+    last = select(func.max(_OTHER.free_at)).where(
+        _OTHER.kind == kind(Call.CREATE), _OTHER.task_id.is_(None), _OTHER.free_at < ONCE + longest
+    )
+    in_turn = func.greatest(NOW + wait, last.scalar_subquery() + interval("apart"))
+    return case((is_spread, func.least(in_turn, NOW + longest)), else_=NOW + wait)
+
+
 RELEASE = (
     update(KieSlot)
     .where(
@@ -127,7 +153,7 @@ RELEASE = (
         KieSlot.attempt == bindparam("held_attempt"),
     )
     .values(
-        free_at=later("still"),
+        free_at=_free_again(),
         task_id=None,
         took=seconds_since(KieSlot.taken_at) - bindparam("ago", type_=Float),
     )
@@ -136,24 +162,26 @@ RELEASE = (
 
 
 async def release(
-    connection: AsyncConnection, held: Held, *, window: float, answered_ago: float
+    connection: AsyncConnection, held: Held, *, limit: Limit, answered_ago: float
 ) -> bool:
     """Free the slot one window after the answer, which came `answered_ago` seconds before.
 
     False: it was freed before, by an earlier try of the same record or by time.
     """
-    parameters = released(held, window=window, answered_ago=answered_ago)
+    parameters = released(held, limit=limit, answered_ago=answered_ago)
     return await connection.scalar(RELEASE, parameters) is not None
 
 
-def released(held: Held, *, window: float, answered_ago: float) -> dict[str, object]:
+def released(held: Held, *, limit: Limit, answered_ago: float) -> dict[str, object]:
     """Return the parameters of `RELEASE`."""
     return {
         "held_kind": held.call,
         "held_slot": held.slot,
         "held_for": held.task_id,
         "held_attempt": held.attempt,
-        "still": window - answered_ago,
+        "still": limit.window - answered_ago,
+        "window": limit.window,
+        "apart": limit.window / limit.calls,
         "ago": answered_ago,
     }
 

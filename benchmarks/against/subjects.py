@@ -46,6 +46,12 @@ class Place:
     kie: str
     checkout: Path = HERE
 
+    @property
+    def python(self) -> str:
+        """Another checkout's own where it has one: what it needs may be gone from this one."""
+        own = self.checkout / ".venv" / "bin" / "python"
+        return str(own) if self.checkout != HERE and own.exists() else sys.executable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
@@ -85,7 +91,7 @@ class Subject:
         url = f"http://127.0.0.1:{port}"
         given = {**GATEWAY, **self.settings, "GATEWAY_LISTEN": f"127.0.0.1:{port}"}
         settings = environment(place.dsn, place.kie, **given, GATEWAY_PUBLIC_URL=url)
-        command = [sys.executable, "-m", "app.cli"]
+        command = [place.python, "-m", "app.cli"]
         ours = {n: v for n, v in os.environ.items() if not n.startswith("GATEWAY_")} | settings
         _output([*command, "migrate"], ours, place.checkout)
         made = _output([*command, "keys", "create", "bench", "--json"], ours, place.checkout)

@@ -1,10 +1,13 @@
 """Slots: each is free one window after the answer of the call that used it, and freed once."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
 
 from app.domain.admission import Limits
+from app.store.account import sizes
+from app.store.account.admission import ClaimedTask
 from app.store.connections.engine import Database
 from tests.store.stage import (
     TAKEN_FOR,
@@ -13,6 +16,7 @@ from tests.store.stage import (
     around,
     limits,
     pass_time,
+    put_client,
     put_queue,
     release,
 )
@@ -84,3 +88,43 @@ async def test_an_earlier_attempt_does_not_free_the_slot_of_a_later_one(
     (slot,) = await sql.fetch(SLOTS)
     assert slot["task_id"] == task_id
     assert await release(database, second)
+
+
+async def _answered(database: Database, tasks: Sequence[ClaimedTask]) -> None:
+    for claimed in tasks:
+        assert await release(database, claimed)
+
+
+async def _free_in(sql: Sql) -> list[float]:
+    return sorted(slot["free_in"].total_seconds() for slot in await sql.fetch(SLOTS))
+
+
+async def test_slots_come_free_together_behind_a_short_queue(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    await put_queue(sql, client_id, 40)
+    await _answered(database, await admit(database, limits()))
+    assert await _free_in(sql) == [around(10)] * 20
+
+
+async def test_slots_come_free_one_after_the_other_behind_a_long_queue(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    """Each waits a window more at most, once: then as many tasks leave the queue as before."""
+    other = await put_client(sql, "other")
+    await put_queue(sql, client_id, 1000)
+    async with database.begin() as connection:
+        await sizes.count(connection, client_id)
+    await _answered(database, await admit(database, limits()))
+    assert await _free_in(sql) == [around(10 + number / 2) for number in range(20)]
+    (others,) = await put_queue(sql, other, 1, first=5000)
+    await pass_time(sql, 10)
+    turns = []
+    for _ in range(20):
+        turns.append(await admit(database, limits()))
+        await _answered(database, turns[-1])
+        await pass_time(sql, 0.5)
+    assert others in [task.id for task in turns[0]]
+    assert sum(map(len, turns)) in range(19, 23)  # the clock went on meanwhile
+    assert max(map(len, turns)) < 5
+    assert max(await _free_in(sql)) == around(10)
