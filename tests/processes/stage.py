@@ -136,7 +136,7 @@ class Stage:
     directory: Path
     settings: Mapping[str, str]
     checkout: Path | None = None
-    """Whose commands these are; None: this one's."""
+    """Whose commands these are, run by the `.venv` in it where there is one; None: this one's."""
     forks: Forks | None = None
     """Starts all but `FRESH`; None: every process imports for itself."""
     secrets: set[str] = field(default_factory=lambda: {SECRET, KIE_API_KEY})
@@ -197,6 +197,11 @@ class Stage:
         self._keep(arguments[0] if arguments else module, complained)
         return Ended(status=status, out=said, err=complained)
 
+    @property
+    def _python(self) -> str:
+        own = self.checkout / ".venv" / "bin" / "python" if self.checkout else None
+        return str(own) if own and own.exists() else sys.executable
+
     async def _process(
         self,
         module: str,
@@ -208,7 +213,7 @@ class Stage:
             return await self.forks.start(module, arguments, environment, streams)
         given, out, err = streams
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", module, *arguments),
+            *(self._python, "-m", module, *arguments),
             cwd=self.checkout,
             env=environment,
             stdin=given,
