@@ -1,10 +1,11 @@
 """Breaks each promise in a copy of the project, one line at a time, and shows that tests notice.
 
 `make sabotage` runs all; `python -m tests.sabotage NAME…` some, by their names or by the number of
-the promise. `docs/promises.md` tells which
-promise each breaks; `tests/test_promises.py` keeps the page and this table together.
+the promise. `docs/promises.md` tells which promise each breaks; `tests/test_promises.py` keeps the
+page and this table together. Exit status 1 when one was not noticed.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -1617,8 +1618,15 @@ SABOTAGES = (
 )
 
 
-def main(names: Sequence[str]) -> int:
-    chosen = [one for one in SABOTAGES if not names or {one.name, str(one.promise)} & {*names}]
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.sabotage", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a sabotage, or the number of a promise"
+    )
+    names = {*parser.parse_args(arguments).names}
+    if unknown := names - {name for one in SABOTAGES for name in _names(one)}:
+        parser.error(f"no such sabotage or promise: {', '.join(sorted(unknown))}")
+    chosen = [one for one in SABOTAGES if not names or names & _names(one)]
     with (
         tempfile.TemporaryDirectory(prefix="kie-gateway-sabotage-") as scratch,
         running(Path(scratch) / "embedded") as dsn,
@@ -1626,6 +1634,10 @@ def main(names: Sequence[str]) -> int:
         noticed = [_is_noticed(one, Path(scratch), dsn) for one in chosen]
     sys.stdout.write(f"{sum(noticed)} of {len(noticed)} sabotages noticed\n")
     return 0 if noticed and all(noticed) else 1
+
+
+def _names(sabotage: Sabotage) -> set[str]:
+    return {sabotage.name, str(sabotage.promise)}
 
 
 def _is_noticed(sabotage: Sabotage, scratch: Path, dsn: str) -> bool:
