@@ -333,6 +333,7 @@ def build(
         sweeper=Sweeper(
             working,
             lifecycle,
+            admission,
             Bookkeeping(
                 *(working, lifecycle.run, new_id, settings.delivery_schedule[0], metrics, today),
             ),

@@ -3,13 +3,12 @@
 There are as many as kie.ai allows calls in a window. Each is free again one window after the
 *answer* of the call that used it, so that no window sees more calls, however long they take.
 
-A flood takes them all at once, a window later again, and in between nobody's task finds one. So
-behind a long queue creates' slots come free one after the other: each waits a window more at most,
-once, and then as many tasks leave the queue as before.
+A flood takes them all at once, a window later again, and in between nobody else finds one. So
+behind a long queue they are spread: each then waits a window more at most, once, and as many tasks
+leave the queue as before.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
@@ -20,10 +19,7 @@ from sqlalchemy import (
     TableValuedColumn,
     Text,
     Uuid,
-    and_,
     bindparam,
-    case,
-    exists,
     func,
     literal_column,
     or_,
@@ -33,11 +29,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import aliased
 
 from app.domain.admission import Call, Limit
 from app.store.sql import NOW, ONCE, interval, later, seconds_since
-from app.store.tables import KieSlot, QueueSize
+from app.store.tables import KieSlot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,23 +122,6 @@ def some_free_slots(call: Call, calls: ColumnElement[int], most: ColumnElement[i
     return select(found.c.slot, place).order_by(*order).limit(most).cte("free")
 
 
-_OTHER = aliased(KieSlot)
-
-
-def _free_again() -> ColumnElement[datetime]:
-    """Return when the slot is free: of a create behind a long queue, after those before it."""
-    wait = interval("still")
-    longest = wait + interval("window")
-    is_spread = and_(
-        bindparam("held_kind", type_=Text) == kind(Call.CREATE), exists(QueueSize.client_id)
-    )
-    last = select(func.max(_OTHER.free_at)).where(
-        _OTHER.kind == kind(Call.CREATE), _OTHER.task_id.is_(None), _OTHER.free_at < ONCE + longest
-    )
-    in_turn = func.greatest(NOW + wait, last.scalar_subquery() + interval("apart"))
-    return case((is_spread, func.least(in_turn, NOW + longest)), else_=NOW + wait)
-
-
 RELEASE = (
     update(KieSlot)
     .where(
@@ -153,7 +131,7 @@ RELEASE = (
         KieSlot.attempt == bindparam("held_attempt"),
     )
     .values(
-        free_at=_free_again(),
+        free_at=later("still"),
         task_id=None,
         took=seconds_since(KieSlot.taken_at) - bindparam("ago", type_=Float),
     )
@@ -162,28 +140,70 @@ RELEASE = (
 
 
 async def release(
-    connection: AsyncConnection, held: Held, *, limit: Limit, answered_ago: float
+    connection: AsyncConnection, held: Held, *, window: float, answered_ago: float
 ) -> bool:
     """Free the slot one window after the answer, which came `answered_ago` seconds before.
 
     False: it was freed before, by an earlier try of the same record or by time.
     """
-    parameters = released(held, limit=limit, answered_ago=answered_ago)
+    parameters = released(held, window=window, answered_ago=answered_ago)
     return await connection.scalar(RELEASE, parameters) is not None
 
 
-def released(held: Held, *, limit: Limit, answered_ago: float) -> dict[str, object]:
+def released(held: Held, *, window: float, answered_ago: float) -> dict[str, object]:
     """Return the parameters of `RELEASE`."""
     return {
         "held_kind": held.call,
         "held_slot": held.slot,
         "held_for": held.task_id,
         "held_attempt": held.attempt,
-        "still": limit.window - answered_ago,
-        "window": limit.window,
-        "apart": limit.window / limit.calls,
+        "still": window - answered_ago,
         "ago": answered_ago,
     }
+
+
+SPREADABLE = 200
+"""Slots in a window up to which they are spread: more are taken one by one, since none sends so
+many at once."""
+
+_APART = interval("apart")
+_COMING = (
+    select(
+        KieSlot.slot,
+        KieSlot.free_at,
+        func.row_number().over(order_by=(KieSlot.free_at, KieSlot.slot)).label("place"),
+    )
+    .where(
+        KieSlot.kind == kind(Call.CREATE),
+        KieSlot.slot <= bindparam("calls", type_=Integer),
+        KieSlot.task_id.is_(None),
+        KieSlot.free_at > ONCE,
+    )
+    .subquery("coming")
+)
+_SINCE = (_COMING.c.free_at - _APART * _COMING.c.place).label("since")
+_PLACED = select(_COMING, _SINCE).subquery("placed")
+_IN_TURN = func.max(_PLACED.c.since).over(order_by=_PLACED.c.place) + _APART * _PLACED.c.place
+_SPREAD_OUT = select(_PLACED.c.slot, _IN_TURN.label("free_at")).cte("spread_out")
+_SPREAD = (
+    update(KieSlot)
+    .where(
+        KieSlot.kind == kind(Call.CREATE),
+        KieSlot.slot == _SPREAD_OUT.c.slot,
+        KieSlot.free_at < _SPREAD_OUT.c.free_at,
+    )
+    .values(free_at=_SPREAD_OUT.c.free_at)
+)
+
+
+async def spread(connection: AsyncConnection, limit: Limit) -> None:
+    """Have creates' slots that come free do so a call's share of the window apart, or more.
+
+    The caller holds the account's lock. One that is under way is left for the next time.
+    """
+    if limit.calls <= SPREADABLE:
+        apart = limit.window / limit.calls
+        await connection.execute(_SPREAD, {"calls": limit.calls, "apart": apart})
 
 
 _FREE_QUERY = free_slots(Call.QUERY, bindparam("calls", type_=Integer))

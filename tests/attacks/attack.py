@@ -20,9 +20,9 @@ class Target:
     api_key: str
     """The attacker's own, of a client `noisy`."""
     dsn: str = ""
+    """The database, for what it would take too long to make by requests."""
     hook: str = ""
     """Where the well-behaved client is notified; `/after-N` there answers after N seconds."""
-    """The database, for what it would take too long to make by requests."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the preparation found."""
 

@@ -94,10 +94,11 @@ _ALL = (
     Attack(
         name="long-queue",
         title="4 connections that create and read behind 100,000 queued tasks, 20 s",
-        settings={"GATEWAY_KIE_CREATES_PER_10S": "60"},
+        settings={"GATEWAY_KIE_CREATES_PER_10S": str(queues.CREATES)},
         prepare=queues.queue_filled,
         act=queues.long_queue,
         database=60,
+        webhook=4.0,
         slower=2.0,
     ),
     Attack(

@@ -21,9 +21,9 @@ _HEAD = """\
 
 Written by `python -m tests.attacks --keep after`; nothing here is edited by hand. Each attack runs
 against one `kie-gateway serve` with default settings (kie.ai's limits raised) on two cores, which
-the attacker, PostgreSQL and the simulator share. *before* is commit c507007, measured by the same
-command with `--checkout`; where that row is missing, it was not measured. One is repeated with
-`python -m tests.attacks NAME`.
+the attacker, PostgreSQL and the simulator share; the attacker gives way to them. *before* is commit
+c507007, measured by the same command with `--checkout`; where that row is missing, it was not
+measured. One is repeated with `python -m tests.attacks NAME`.
 
 - *`/livez`*: the slowest answer on a new connection, ten times a second; `none`: none in 10 s.
 - *read*, *webhook*: another client's p95 in milliseconds during the attack, and in the quiet

@@ -218,9 +218,8 @@ async def release(
 ) -> bool:
     """Free the slot of a create, as whoever records its answer does."""
     held = Held(call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt)
-    limit = Limit(calls=20, window=window)
     async with database.begin() as connection:
-        return await slots.release(connection, held, limit=limit, answered_ago=answered_ago)
+        return await slots.release(connection, held, window=window, answered_ago=answered_ago)
 
 
 _INSTANTS = {

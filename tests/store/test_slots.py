@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from app.domain.admission import Limits
-from app.store.account import sizes
+from app.store import slots
 from app.store.account.admission import ClaimedTask
 from app.store.connections.engine import Database
 from tests.store.stage import (
@@ -99,30 +99,52 @@ async def _free_in(sql: Sql) -> list[float]:
     return sorted(slot["free_in"].total_seconds() for slot in await sql.fetch(SLOTS))
 
 
-async def test_slots_come_free_together_behind_a_short_queue(
+async def _spread(database: Database) -> None:
+    async with database.begin() as connection:
+        await slots.spread(connection, limits().creates)
+
+
+async def test_slots_are_spread_over_the_window_in_which_they_come_free(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
-    await put_queue(sql, client_id, 40)
+    await put_queue(sql, client_id, 20)
     await _answered(database, await admit(database, limits()))
     assert await _free_in(sql) == [around(10)] * 20
+    for _ in range(2):  # a second time changes nothing
+        await _spread(database)
+        assert await _free_in(sql) == [around(10 + number / 2) for number in range(20)]
 
 
-async def test_slots_come_free_one_after_the_other_behind_a_long_queue(
+async def test_a_slot_that_is_in_use_or_free_is_not_spread(
     database: Database, sql: Sql, client_id: UUID
 ) -> None:
-    """Each waits a window more at most, once: then as many tasks leave the queue as before."""
+    await put_queue(sql, client_id, 20)
+    *early, late, under_way = await admit(database, limits())
+    await _answered(database, early)
+    await pass_time(sql, 11)
+    await _answered(database, [late])
+    await _spread(database)
+    now = {row["slot"]: row["free_in"].total_seconds() for row in await sql.fetch(SLOTS)}
+    assert now[late.slot] == around(10)
+    assert now[under_way.slot] == around(TAKEN_FOR - 11)
+    assert max(now[one.slot] for one in early) == around(-1)
+
+
+async def test_spread_slots_let_another_through_at_once_and_as_many_in_all(
+    database: Database, sql: Sql, client_id: UUID
+) -> None:
+    """Each waits a window more at most, once."""
     other = await put_client(sql, "other")
     await put_queue(sql, client_id, 1000)
-    async with database.begin() as connection:
-        await sizes.count(connection, client_id)
     await _answered(database, await admit(database, limits()))
-    assert await _free_in(sql) == [around(10 + number / 2) for number in range(20)]
+    await _spread(database)
     (others,) = await put_queue(sql, other, 1, first=5000)
     await pass_time(sql, 10)
     turns = []
     for _ in range(20):
         turns.append(await admit(database, limits()))
         await _answered(database, turns[-1])
+        await _spread(database)
         await pass_time(sql, 0.5)
     assert others in [task.id for task in turns[0]]
     assert sum(map(len, turns)) in range(19, 23)  # the clock went on meanwhile

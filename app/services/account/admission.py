@@ -11,7 +11,6 @@ from app.domain.admission import (
     Call,
     Condition,
     HoldReason,
-    Limit,
     Pair,
     condition_after,
     is_throttled,
@@ -33,9 +32,6 @@ from app.store.slots import Held
 CALL_MARGIN = 30.0
 """Seconds beyond a call's timeout for which its slot stays taken: the answer's way to the record
 leads through a database that may be away."""
-
-_UNUSED = Limit(calls=1, window=0.0)
-"""What a call counts towards that was never made."""
 
 log = structlog.get_logger(__name__)
 
@@ -121,7 +117,12 @@ class Admission:
 
     async def give_back(self, connection: Connection, claimed: ClaimedTask) -> None:
         """Free the slot of a create that was never sent."""
-        await slots.release(connection, _held(claimed), limit=_UNUSED, answered_ago=0)
+        await slots.release(connection, _held(claimed), window=0, answered_ago=0)
+
+    async def spread(self, connection: Connection) -> None:
+        """Have slots come free one after the other."""
+        await admission.lock_account(connection, wait=True)
+        await slots.spread(connection, self._limits.creates)
 
     async def next_chance(self) -> Chance:
         """Return when something might be admitted."""
@@ -143,13 +144,13 @@ class Admission:
         taken in the admission's order: the caller has the task's row; then come the account's, the
         slot's, and the pair's.
         """
-        creates = self._limits.creates
+        window = self._limits.creates.window
         # Nearly always there is nothing to learn: no lock is taken then but the slot's.
         if isinstance(outcome, Accepted) and await standing.release_where_all_is_well(
-            connection, claimed.pair, _held(claimed), limit=creates, answered_ago=answered_ago
+            connection, claimed.pair, _held(claimed), window=window, answered_ago=answered_ago
         ):
-            return creates.window - answered_ago
-        await self._record(connection, claimed, outcome, answered_ago)
+            return window - answered_ago
+        await self._record(connection, claimed, outcome, window, answered_ago)
         return 0
 
     async def _record(
@@ -157,6 +158,7 @@ class Admission:
         connection: Connection,
         claimed: ClaimedTask,
         outcome: Outcome,
+        window: float,
         answered_ago: float,
     ) -> None:
         pair = claimed.pair
@@ -167,7 +169,7 @@ class Admission:
         if isinstance(outcome, Accepted) and found.success_is_old:
             await standing.note_success(connection, pair)
         freed = await slots.release(
-            connection, _held(claimed), limit=self._limits.creates, answered_ago=answered_ago
+            connection, _held(claimed), window=window, answered_ago=answered_ago
         )
         if not freed:
             return

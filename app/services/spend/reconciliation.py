@@ -102,12 +102,12 @@ class Reconciliation:
         """Ask kie.ai, and keep the answer with what the books hold now."""
         balance = await self._account.balance()
         answered = self._metrics.now()
-        queries = self._policy.limits.queries
+        window = self._policy.limits.queries.window
         async with self._working.begin() as connection:
             if isinstance(balance, Decimal):
                 await readings.keep(connection, balance)
             ago = self._metrics.now() - answered
-            await slots.release(connection, held, limit=queries, answered_ago=ago)
+            await slots.release(connection, held, window=window, answered_ago=ago)
         if not isinstance(balance, Decimal):
             log.info("balance.unanswered", answer=repr(balance))
 

@@ -152,10 +152,10 @@ class Poller:
     ) -> None:
         """Free the query's slot, and wake whoever waits for its answer."""
         held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
-        queries = self._policy.limits.queries
-        await slots.release(connection, held, limit=queries, answered_ago=answered_ago)
+        window = self._policy.limits.queries.window
+        await slots.release(connection, held, window=window, answered_ago=answered_ago)
         consequences.wake(due.id)
-        consequences.wake(POLL, after=queries.window - answered_ago)
+        consequences.wake(POLL, after=window - answered_ago)
 
     async def _query(
         self, due: DuePoll, kie_task_id: str | None

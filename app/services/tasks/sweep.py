@@ -6,6 +6,7 @@ from uuid import UUID
 
 from app.domain.breaker import FORGOTTEN_AFTER
 from app.domain.task import State
+from app.services.account.admission import Admission
 from app.services.consequences import Consequences
 from app.services.spend.bookkeeping import Bookkeeping
 from app.services.tasks.lifecycle import Lifecycle
@@ -19,9 +20,12 @@ BATCH = 200
 class Sweeper:
     """Looks at bounds, by the database's clock."""
 
-    def __init__(self, database: Database, lifecycle: Lifecycle, books: Bookkeeping) -> None:
+    def __init__(
+        self, database: Database, lifecycle: Lifecycle, admission: Admission, books: Bookkeeping
+    ) -> None:
         self._database = database
         self._lifecycle = lifecycle
+        self._admission = admission
         self._books = books
 
     async def sweep(self) -> float | None:
@@ -38,6 +42,8 @@ class Sweeper:
         forgotten = await self._lifecycle.run(self._forget) if over.breakers else 0
         for client_id in over.uncounted:
             await self._lifecycle.run(partial(self._count, client_id))
+        if over.uncounted or over.long:
+            await self._lifecycle.run(self._spread)
         more = await self._books.turn(over)
         return 0 if moved or forgotten == BATCH or more else None
 
@@ -54,6 +60,9 @@ class Sweeper:
 
     async def _count(self, client_id: UUID, connection: Connection, _: Consequences) -> None:
         await sizes.count(connection, client_id)
+
+    async def _spread(self, connection: Connection, _: Consequences) -> None:
+        await self._admission.spread(connection)
 
     async def _expire(
         self, state: State, connection: Connection, consequences: Consequences

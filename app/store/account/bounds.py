@@ -13,7 +13,7 @@ from app.store.account.breakers import IS_OLD
 from app.store.account.sizes import UNCOUNTED_CLIENTS
 from app.store.connections.prepared import Prepared
 from app.store.spend.folding import IS_UNBOOKED
-from app.store.tables import Budget, KieBreaker, Task, UsageEntry
+from app.store.tables import Budget, KieBreaker, QueueSize, Task, UsageEntry
 from app.store.tasks.sweep import IS_LOST, IS_UNRELEASED, is_one_over
 
 
@@ -27,6 +27,8 @@ class Over:
     breakers: bool
     uncounted: Sequence[UUID]
     """Clients whose queues are to be counted."""
+    long: bool
+    """A queue was long when it was counted last."""
     unbooked: bool
     """Tasks ended under an older release, which booked nothing."""
     entries: bool
@@ -47,6 +49,7 @@ _LOOK = Prepared(
         *(is_one_over(state).label(state.value) for state in DEADLINES),
         select(KieBreaker.model).where(IS_OLD).exists().label("breakers"),
         select(func.array_agg(_UNCOUNTED.c.client_id)).scalar_subquery().label("uncounted"),
+        select(QueueSize.client_id).exists().label("long"),
         _any(IS_UNBOOKED).label("unbooked"),
         select(UsageEntry.id).exists().label("entries"),
         select(Budget.period).exists().label("budgets"),
@@ -63,5 +66,5 @@ async def over(connection: AsyncConnection) -> Over:
         states=[state for state in DEADLINES if row[state.value]],
         breakers=row["breakers"],
         uncounted=row["uncounted"] or (),
-        **{name: row[name] for name in ("unbooked", "entries", "budgets")},
+        **{name: row[name] for name in ("long", "unbooked", "entries", "budgets")},
     )

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.admission import Condition, HoldReason, Limit, Pair, Run
+from app.domain.admission import Condition, HoldReason, Pair, Run
 from app.domain.breaker import Breaker
 from app.domain.task import FINAL, State
 from app.store.account.pairs import of_pair
@@ -129,13 +129,13 @@ _RELEASE = Prepared(lambda: RELEASE.where(_ALL_IS_WELL))
 
 
 async def release_where_all_is_well(
-    connection: AsyncConnection, pair: Pair, held: Held, *, limit: Limit, answered_ago: float
+    connection: AsyncConnection, pair: Pair, held: Held, *, window: float, answered_ago: float
 ) -> bool:
     """Free the slot of a create that was accepted, where that teaches nothing: nearly always.
 
     False: nothing is done, since there is something to learn, or it was freed before.
     """
-    given = released(held, limit=limit, answered_ago=answered_ago)
+    given = released(held, window=window, answered_ago=answered_ago)
     return await _RELEASE.scalar(connection, {**_named(pair), **given}) is not None
 
 

@@ -8,6 +8,7 @@ from app.services.services import Services
 from app.services.tasks.submit import LOCKED_WAIT
 from tests.gateway import Gateway
 from tests.services.stage import ask
+from tests.store.stage import put_queue
 from tests.upstream import Upstream, refused, succeeded
 
 
@@ -84,3 +85,19 @@ async def test_a_breaker_that_nobody_needs_is_removed(
     )
     assert await services.sweeper.sweep() is None
     assert await sql.fetchval("SELECT count(*) FROM kie_breakers") == 0
+
+
+@pytest.mark.parametrize(("waiting", "instants"), [(500, 1), (501, 20)])
+async def test_slots_come_free_apart_where_a_queue_is_long(
+    waiting: int, instants: int, gateway: Gateway, services: Services, sql: Any
+) -> None:
+    """Else a flood takes all of a window at once, again and again."""
+    await gateway.create()
+    await put_queue(sql, await sql.fetchval("SELECT id FROM clients"), waiting)
+    await sql.execute(
+        "INSERT INTO kie_slots (kind, slot, free_at, taken_at) SELECT 'create', slot,"
+        " now() + interval '9 s', now() FROM generate_series(1, 20) slot"
+        " ON CONFLICT (kind, slot) DO UPDATE SET free_at = excluded.free_at"
+    )
+    await services.sweeper.sweep()
+    assert await sql.fetchval("SELECT count(DISTINCT free_at) FROM kie_slots") == instants

@@ -87,10 +87,11 @@ class Race:
 
     async def _answer(self, one: ClaimedTask) -> None:
         held = Held(call=Call.CREATE, slot=one.slot, task_id=one.id, attempt=one.attempt)
+        window = self.given.creates.window
         async with self.database.begin() as connection:
             started = Move(id=one.id, left=State.SUBMITTING, target=State.RUNNING)
             assert await moves.start(connection, started, kie_task_id=one.id.hex, kie_state=None)
-            assert await slots.release(connection, held, limit=self.given.creates, answered_ago=0)
+            assert await slots.release(connection, held, window=window, answered_ago=0)
 
     async def _tick(self) -> None:
         """Let half a window pass, and some of what runs come to its end."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.admission import Call, Limit
+from app.domain.admission import Call
 from app.domain.evidence import Verdict
 from app.domain.keeping import raw
 from app.domain.polling import DuePoll, NextPoll
@@ -40,8 +40,7 @@ async def claim(database: Database, queries: int = 100) -> list[DuePoll]:
 async def release(database: Database, due: DuePoll, *, window: float = 1) -> bool:
     held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
     async with database.begin() as connection:
-        limit = Limit(calls=10, window=window)
-        return await slots.release(connection, held, limit=limit, answered_ago=0)
+        return await slots.release(connection, held, window=window, answered_ago=0)
 
 
 async def free_slots(sql: Sql) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.admission import Call, Limit
+from app.domain.admission import Call
 from app.domain.polling import DuePoll
 from app.domain.task import State
 from app.store import slots
@@ -44,7 +44,7 @@ async def answered(database: Database, sql: Sql, claimed: Sequence[DuePoll]) -> 
     for due in claimed:
         held = Held(call=Call.QUERY, slot=due.slot, task_id=due.id)
         async with database.begin() as connection:
-            await slots.release(connection, held, limit=Limit(calls=10, window=0), answered_ago=0)
+            await slots.release(connection, held, window=0, answered_ago=0)
     await sql.execute(
         "UPDATE tasks SET leased_until = NULL, due_at = now() + interval '1 h' WHERE id = ANY($1)",
         [due.id for due in claimed],
