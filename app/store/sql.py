@@ -4,13 +4,14 @@ The database's clock is the only one that processes share.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Dialect,
     Float,
+    ScalarSelect,
     SQLColumnExpression,
     Text,
     TypeDecorator,
@@ -29,11 +30,22 @@ from typing_extensions import override
 from app.domain.exact_json import Verbatim
 from app.domain.task import State
 
+T = TypeVar("T")
+
 NOW = func.clock_timestamp(type_=TIMESTAMP(timezone=True))
 """The instant itself; now() would stand still within a transaction."""
 
 ONCE = select(NOW).scalar_subquery()
 """The instant as of one statement: what changes from row to row could not be looked up by index."""
+
+
+def unseen(value: ColumnElement[T]) -> ScalarSelect[T]:
+    """Hide a parameter's value from the planner.
+
+    It expects the same for one value as for any then, so it keeps its plan: else that for this one
+    looks cheaper, and a statement is planned anew at each run, which costs more than to run it.
+    """
+    return select(value).scalar_subquery()
 
 
 def interval(seconds: str | ColumnElement[Any]) -> ColumnElement[timedelta]:

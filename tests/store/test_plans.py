@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
+from app.domain.admission import QueueBounds
 from app.domain.delivery import DeliveryState
 from app.domain.evidence import Verdict
 from app.domain.keeping import raw
@@ -19,7 +20,7 @@ from app.domain.move import Move
 from app.domain.paging import Chosen, Filter, Place
 from app.domain.polling import DuePoll
 from app.domain.task import State
-from app.store.account import admission, bounds, condition, forecast, queues
+from app.store.account import admission, bounds, condition, forecast, queues, sizes
 from app.store.account.admission import ClaimedTask
 from app.store.backlog import read_backlog
 from app.store.clients import clients
@@ -47,6 +48,7 @@ from tests.store.stage import Sql, digest, limits, new_callback, new_task
 TASK, CLIENT = uuid.UUID(int=7_000), uuid.UUID(int=3)
 FLOODER, LAST = CLIENT, uuid.UUID(int=100_000 + 9_999)
 """The client of the flood, and one of its last tasks."""
+OTHER = uuid.UUID(int=4)
 WIDE = limits(creates=20, running=10_000)
 KEY = "key 7000"
 
@@ -161,11 +163,13 @@ def expire(state: State) -> Work:
     return lambda connection: sweep.expire(connection, state, limit=200, ask_in=7200)
 
 
-def admit(connection: Connection, *, plain: bool = True) -> Awaitable[list[ClaimedTask]]:
+def admit(
+    connection: Connection, *, plain: bool = True, limit: int = 20
+) -> Awaitable[list[ClaimedTask]]:
     return admission.admit(
         connection,
         limits=WIDE,
-        limit=20,
+        limit=limit,
         lease=30,
         taken_for=70,
         claim=uuid.UUID(int=1),
@@ -507,8 +511,13 @@ PLANNED_ANEW = 5
 """Runs that PostgreSQL plans anew in any case, before it compares."""
 KEPT: dict[str, Work] = {
     "insert_task": lambda connection: storing.insert_task(connection, new_task(CLIENT)),
-    "admit": admit,
-    "forecast": LIMITED["forecast"][0],
+    "admit": partial(admit, limit=1),
+    "forecast beside a flood": lambda connection: forecast.forecast(
+        connection, OTHER, [LAST], WIDE
+    ),
+    "queued beside a flood": lambda connection: sizes.queued(
+        connection, OTHER, WIDE, QueueBounds()
+    ),
     "insert_callback": HOT["insert_callback"][0],
     "move": HOT["move"][0],
 }

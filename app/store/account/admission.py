@@ -55,7 +55,7 @@ from app.store.account.turns import IS_PLAIN, account_with, next_tasks, plain_ac
 from app.store.account.witness import IS_KNOWN
 from app.store.connections.prepared import Prepared
 from app.store.slots import kind, some_free_slots
-from app.store.sql import NOW, later, seconds, state_literal, verbatim
+from app.store.sql import NOW, later, seconds, state_literal, unseen, verbatim
 from app.store.tables import CHANGED, ClientQueue, KieAccount, KieBreaker, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
 
@@ -153,7 +153,7 @@ def _moved(picked: CTE, free: CTE) -> CTE:
 
 def _admit(*, plain: bool) -> Select[Any]:
     seats = seated()
-    wanted = bindparam("limit", type_=Integer)
+    wanted = unseen(bindparam("limit", type_=Integer))
     at_once = wanted if plain else case((IS_HELD, 1), else_=wanted)
     free = some_free_slots(Call.CREATE, CREATES, wanted)
     slots = case(

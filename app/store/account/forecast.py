@@ -53,7 +53,7 @@ from app.store.account.shares import rooms, seated, waiting
 from app.store.account.sizes import COUNTED, asked, kept_open, open_now
 from app.store.connections.prepared import Prepared
 from app.store.slots import kind, numbers
-from app.store.sql import NOW, later, seconds, seconds_since
+from app.store.sql import NOW, later, seconds, seconds_since, unseen
 from app.store.tables import (
     Callback,
     Client,
@@ -81,7 +81,7 @@ class Forecast:
     """Seconds until then."""
 
 
-_CLIENT = bindparam("client_id", type_=Uuid)
+_CLIENT = unseen(bindparam("client_id", type_=Uuid))
 _START = start_tag(KieAccount.vtime)
 
 
@@ -160,7 +160,7 @@ _CREATED_IN = func.coalesce(
 
 def _slots() -> CTE:
     """Order the slots by when they come free; `free_in` in seconds."""
-    slot = numbers(CREATES)
+    slot = numbers(unseen(CREATES))
     under_way = func.greatest(0.0, _CREATED_IN - seconds_since(KieSlot.taken_at)) + WINDOW
     free_in = case(
         (KieSlot.free_at.is_(None), 0.0),

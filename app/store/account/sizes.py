@@ -41,7 +41,7 @@ from app.domain.admission import Limits, QueueBounds
 from app.store.account.limits import CLIENT_OPEN, QUEUED, given_limits, may_send
 from app.store.account.pairs import held_pair_of
 from app.store.connections.prepared import Prepared
-from app.store.sql import NOW, interval, seconds
+from app.store.sql import NOW, interval, seconds, unseen
 from app.store.tables import Client, ClientQueue, KieAccount, KieBreaker, QueueSize, Task
 
 SHORT = 500
@@ -60,7 +60,7 @@ SHARE = 20.0
 
 # -- counting what is long
 
-_CLIENT = bindparam("client_id", type_=Uuid)
+_CLIENT = unseen(bindparam("client_id", type_=Uuid))
 _OPEN = KieBreaker.client_id.is_(None)
 _STATEMENT_BEGAN = func.statement_timestamp(type_=NOW.type)
 
@@ -189,7 +189,7 @@ def asked(ids: ColumnElement[Any]) -> CTE:
             QueueSize,
             and_(QueueSize.client_id == Task.client_id, QueueSize.priority == Task.priority),
         )
-        .where(Task.id == ids.any_(), Task.client_id == _CLIENT, QUEUED)
+        .where(Task.id.in_(select(func.unnest(unseen(ids)))), Task.client_id == _CLIENT, QUEUED)
         .cte("found")
     )
     higher = func.coalesce(
@@ -199,7 +199,8 @@ def asked(ids: ColumnElement[Any]) -> CTE:
     )
     beside = (Task.priority == found.c.priority, Task.id >= found.c.mark, Task.id < found.c.id)
     place = higher + open_now(_CLIENT, *beside, of=found)
-    return select(found.c.id, found.c.due_at, found.c.pair_held, place.label("place")).cte("asked")
+    placed = select(found.c.id, found.c.due_at, found.c.pair_held, place.label("place"))
+    return placed.cte("asked").prefix_with("MATERIALIZED")  # each use would count anew
 
 
 _NIL = literal(UUID(int=0), Uuid)
