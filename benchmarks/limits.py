@@ -1,8 +1,8 @@
 """What the limits cost a GET: CPU with them and without, side by side in one process.
 
 `python -m benchmarks.limits [pairs]`. The app is called by ASGI, so that no client's and no
-server's work hides the difference; PostgreSQL is real. Without means: no bucket, no headers, and
-the key is looked up without its client.
+server's work hides the difference; PostgreSQL is real. Without means: no bucket and no headers.
+Either way the key was looked up a moment ago, as nearly all are.
 """
 
 import asyncio
@@ -19,18 +19,12 @@ from unittest.mock import patch
 import asyncpg
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlalchemy import bindparam, select
 
 from app.api import middleware
 from app.config import Settings
 from app.domain.access import Caller
-from app.domain.limits import Allowance
 from app.main import create_app
-from app.services.clients import authentication
 from app.services.services import Services
-from app.store.clients import clients
-from app.store.connections.engine import Row
-from app.store.tables import ApiKey, ClientQueue
 from benchmarks.costs import BACKEND, cpu
 from benchmarks.figures import Figure, at_most
 from benchmarks.stand import SECRET, database
@@ -41,20 +35,6 @@ PAIRS = 3000
 WARM = 100
 BOUND = 5.0
 """Per cent."""
-
-OLD_LOOKUP = (
-    select(
-        ApiKey.id,
-        ApiKey.client_id,
-        ApiKey.scopes,
-        clients._OVER.label("revoked"),  # noqa: SLF001  # what was there before
-        clients._EXPIRED.label("expired"),  # noqa: SLF001
-        clients._DISABLED.label("disabled"),  # noqa: SLF001
-    )
-    .outerjoin(ClientQueue, ClientQueue.client_id == ApiKey.client_id)
-    .where(ApiKey.digest == bindparam("digest"))
-)
-NONE = Allowance()
 
 
 class Uncounted:
@@ -76,16 +56,10 @@ class Unlimited:
         return self.uncounted
 
 
-def _caller(found: Row) -> Caller:
-    return Caller(client_id=found["client_id"], key_id=found["id"], client="", allowance=NONE)
-
-
 @contextmanager
 def without(services: Services) -> Iterator[None]:
     """Take the limits out for the length of the block."""
     with (
-        patch.object(clients, "_BY_DIGEST", OLD_LOOKUP),
-        patch.object(authentication, "_caller", _caller),
         patch.object(services.authentication, "_limits", Unlimited()),
         patch.object(middleware, "COUNT", "counted by nobody"),
     ):

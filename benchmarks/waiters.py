@@ -23,7 +23,17 @@ from app.domain.callback_url import CallbackUrls, derive
 from benchmarks.stand import SECRET, cpu_seconds, database, environment, process, told
 
 ATTEMPTS = 40
-SIMULATOR = ("simulator", "--port", "0", "--duration", "3600", "--credits", "1000000")
+SIMULATOR = (
+    *("simulator", "--port", "0", "--duration", "3600", "--credits", "1000000"),
+    *("--creates-per-window", "100000"),
+)
+UNBOUNDED = {
+    "GATEWAY_KIE_CREATES_PER_10S": "10000",
+    "GATEWAY_KIE_MAX_RUNNING": "100000",
+    "GATEWAY_MAX_CONCURRENT_REQUESTS": "2000",
+    "GATEWAY_KIE_CONFIRM": "off",
+}
+"""Every task is at kie.ai once it is created, and all waiters may come at once."""
 
 SIDES = 50
 """Creates under way at once while the stage is set."""
@@ -36,7 +46,7 @@ def main(count: int, rate: float) -> None:
         database() as dsn,
         process(SIMULATOR, {}) as (upstream, _),
     ):
-        settings = environment(dsn, upstream, GATEWAY_KIE_CONFIRM="off")
+        settings = environment(dsn, upstream, **UNBOUNDED)
         with (
             process(["serve"], settings) as waiting,
             process(["serve", "--no-worker"], settings) as (telling, _),
@@ -94,6 +104,7 @@ async def _wait(http: aiohttp.ClientSession, url: str, task_id: str) -> float:
     for _ in range(ATTEMPTS):
         async with http.get(f"{url}/v1/tasks/{task_id}?wait=55") as answer:
             body = await answer.json()
+            assert answer.ok, body
             arrived = time.time()
         if body["finished_at"]:
             return 1000 * (arrived - datetime.fromisoformat(body["finished_at"]).timestamp())
