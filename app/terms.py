@@ -37,12 +37,10 @@ def files_guard(settings: Settings) -> PublicGuard:
     )
 
 
-def public_guard(settings: Settings) -> Guard:
-    """Judge addresses that files are fetched from: what is inside stays closed."""
-    return Guard(
-        allow_loopback=settings.upload_allow_loopback,
-        blocked=settings.delivery_blocked_networks,
-        private=PrivateNetworks.CLOSED,
+def inputs_guard(settings: Settings) -> PublicGuard:
+    """Judge addresses that callers have files fetched from, for kie.ai."""
+    return PublicGuard(
+        allow_loopback=settings.upload_allow_loopback, blocked=settings.delivery_blocked_networks
     )
 
 

@@ -96,9 +96,9 @@ from app.terms import (
     egress_proxy,
     files_guard,
     guard_of,
+    inputs_guard,
     ourselves_as,
     policy_of,
-    public_guard,
     retention_of,
     upload_terms,
 )
@@ -168,7 +168,7 @@ async def wired(
             _files_http(settings) as results,
             upload_session(connect=CONNECT_TIMEOUT, ca_bundle=ca_bundle(settings)) as uploading,
             session(
-                public_guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=ca_bundle(settings)
+                inputs_guard(settings), connect=CONNECT_TIMEOUT, ca_bundle=ca_bundle(settings)
             ) as fetching,
         ):
             outside = Outside(
@@ -380,7 +380,7 @@ def _uploads(
     )
     terms = upload_terms(settings)
     fetcher = Fetcher(
-        outside.fetching, public_guard(settings), stall=terms.stall, most=terms.max_bytes
+        outside.fetching, inputs_guard(settings), stall=terms.stall, most=terms.max_bytes
     )
     return (
         Uploads(pools.callers, kie, fetcher, archive, terms, new_id, metrics),

@@ -104,8 +104,8 @@ SABOTAGES = (
         7,
         "let-an-upload-stand-still",
         "app/services/files/passage.py",
-        "async with asyncio.timeout(self._stall) as self._timeout:",
-        "async with asyncio.timeout(None) as self._timeout:",
+        "self._timeout.reschedule(now + self._stall + late)",
+        "self._timeout.reschedule(None)",
         ("tests/api/test_uploads.py::test_size_time_and_number_are_bounded",),
     ),
     Sabotage(
@@ -136,8 +136,8 @@ SABOTAGES = (
         9,
         "fetch-from-inside",
         "app/terms.py",
-        "private=PrivateNetworks.CLOSED,",
-        "private=PrivateNetworks.OPEN,",
+        "return PublicGuard(\n        allow_loopback=settings.upload_allow_loopback",
+        "return Guard(\n        allow_loopback=settings.upload_allow_loopback",
         ("tests/api/test_uploads.py::test_only_public_urls_are_fetched",),
     ),
     Sabotage(

@@ -162,7 +162,7 @@ class Guard:
 
 
 class PublicGuard(Guard):
-    """Lets nothing pass but public addresses: for URLs that no caller of ours has chosen."""
+    """Lets nothing pass but public addresses, whatever is set: for files that are fetched."""
 
     def __init__(self, *, allow_loopback: bool, blocked: Sequence[Network]) -> None:
         super().__init__(

@@ -317,20 +317,20 @@ async def test_a_file_is_its_clients_own(gateway: Gateway, host: Host, new_key: 
     assert [one["id"] for one in listed] == [theirs.headers["x-kie-gateway-file"]]
 
 
-URLS = (
-    "http://10.1.2.3/a.png",
-    "http://169.254.169.254/latest/meta-data",
-    "http://[::ffff:192.168.0.1]/a.png",
-    "http://user:secret@example.com/a.png",
-    "http://0x7f000001:25/a.png",
-)
+URLS = {
+    "http://10.1.2.3/a.png": "is in a private network",
+    "http://169.254.169.254/latest/meta-data": "is link-local",
+    "http://[::ffff:192.168.0.1]/a.png": "is in a network for special purposes",
+    "http://user:secret@example.com/a.png": "should have no user or password",
+    "http://0x7f000001:25/a.png": "should have port 80, 443, or one above 1023",
+}
 
 
 async def test_only_public_urls_are_fetched(gateway: Gateway, host: Host, sql: Sql) -> None:
-    for url in URLS:
+    for url, words in URLS.items():
         answered = await gateway.http.post("/v1/files", json={"url": url})
-        says = Refusal(status=422, code="file_not_fetchable", pointer="/url")
-        assert "cannot be reached" not in check_refusal(answered, says)["detail"]
+        says = Refusal(status=422, code="file_not_fetchable", pointer="/url", says=words)
+        assert "GATEWAY_" not in check_refusal(answered, says)["detail"]
     missing = await gateway.http.post("/v1/files", json={"url": f"{host.url}/uploads/none"})
     assert "its source answered 404" in missing.json()["detail"]
     assert await sql.fetchval("SELECT count(*) FROM files") == 0

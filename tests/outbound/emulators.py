@@ -5,6 +5,7 @@ cannot have it (no Node.js, no registry) skips what needs it, and is told why.
 """
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import json
@@ -40,14 +41,16 @@ PATIENCE = 180.0
 
 def installed(command: Sequence[str], found: Path) -> None:
     """Run an installation once; skips the test where it fails."""
-    if found.exists():
-        return
     BUILD.mkdir(parents=True, exist_ok=True)
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is missing, which installs this emulator")
-    done = subprocess.run(  # noqa: S603  # our own words
-        command, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    with (BUILD / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
+        if found.exists():
+            return
+        done = subprocess.run(  # noqa: S603  # our own words
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
         pytest.skip(f"the emulator cannot be installed: {' '.join(last)}")
