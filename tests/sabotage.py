@@ -600,7 +600,7 @@ SABOTAGES = (
         "app/store/account/admission.py",
         "func.least(slots, free_seats, at_once)",
         "func.least(slots, at_once)",
-        ("tests/store/account/test_admission.py",),
+        ("tests/store/account/test_admission_race.py",),
     ),
     Sabotage(
         7,
@@ -770,7 +770,7 @@ SABOTAGES = (
     ),
     Sabotage(
         7,
-        "pages-without-end",
+        "answers-without-rest",
         "app/services/limits/large.py",
         "        line.rested_at = max(line.rested_at, _now()) + size / self._rate\n",
         "        line.rested_at = max(line.rested_at, _now())\n",

@@ -26,12 +26,13 @@ def test_the_lab_finds_a_planted_bug_of_each_promise_that_it_is_for() -> None:
 def test_the_page_names_each_sabotage_under_its_promise() -> None:
     sections = re.split(r"^## (\d+)\. ", PAGE, flags=re.MULTILINE)[1:]
     named = {
-        int(number): set(re.findall(r"^- sabotage `([a-z-]+)`", text, flags=re.MULTILINE))
+        int(number): sorted(re.findall(r"^- sabotage `([a-z-]+)`", text, flags=re.MULTILINE))
         for number, text in zip(sections[::2], sections[1::2], strict=True)
     }
     assert sorted(named) == list(range(1, 14))
     for number, names in named.items():
-        assert names == {one.name for one in SABOTAGES if one.promise == number}
+        assert names == sorted(one.name for one in SABOTAGES if one.promise == number)
+    assert len({one.name for one in SABOTAGES}) == len(SABOTAGES)  # each has a folder of its own
 
 
 def test_each_test_that_the_page_names_exists() -> None:
