@@ -163,8 +163,8 @@ def released(held: Held, *, window: float, answered_ago: float) -> dict[str, obj
 
 
 SPREADABLE = 200
-"""Slots in a window up to which they are spread: more are taken one by one, since none sends so
-many at once."""
+"""Slots in a window up to which they are spread: more than these no process sends at once, and each
+time so many rows would be written."""
 
 _APART = interval("apart")
 _COMING = (
