@@ -1365,9 +1365,9 @@ SABOTAGES = (
     Sabotage(
         11,
         "forget-who-is-known",
-        "app/cli/processes/edge.py",
-        " and not self.is_leaving and not self.is_known():",
-        " and not self.is_leaving:",
+        "app/cli/processes/strangers.py",
+        "            if not first.is_known():  # else its body is still coming",
+        "            if first:",
         ("tests/cli/test_edge.py",),
     ),
     Sabotage(
