@@ -262,17 +262,23 @@ async def test_a_database_that_lets_nobody_in_is_away_and_says_why(dsn: str) -> 
 async def test_connections_that_died_idle_are_replaced(dsn: str, sql: Sql, kind: str) -> None:
     database = Database(dsn, pool_size=3)
     borrow = getattr(database, kind)
+    lent: list[Any] = []
 
     async def pid() -> int:
         async with borrow() as connection:
+            lent.append((await connection.get_raw_connection()).driver_connection)
             found = await backend(connection)
             await together.wait()
             return found
+
+    async def all_are_closed() -> bool | None:
+        return True if all(one.is_closed() for one in lent) else None
 
     together = asyncio.Barrier(3)
     pids = await asyncio.gather(*(pid() for _ in range(3)))
     for found in pids:
         await kill(sql, found)
+    await eventually(all_are_closed)  # the news of it takes its own way
     together = asyncio.Barrier(1)
     assert await pid() not in pids
     await database.dispose()
