@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -28,22 +30,27 @@ NOBODY = "019a0000-0000-7000-8000-000000000000"
 EXACT = {"seed": 12345678901234567890, "scale": Decimal("1.50"), "text": "ein Käse"}
 
 
-async def create_came(upstream: Upstream, number: int = 1) -> str:
-    """Wait for a create at kie.ai; returns its id there."""
+async def task_ends(
+    gateway: Gateway, upstream: Upstream, told: Callable[[str], dict[str, Any]]
+) -> None:
+    """Wait for the create at kie.ai and call back with what `told` says of the id.
+
+    Only once its answer was taken in: what overtakes that is asked about, and nobody polls here.
+    """
 
     async def look() -> str | None:
-        return upstream.last_id if len(upstream.creates) == number else None
+        return upstream.callback_path if upstream.creates else None
 
-    return await eventually(look)
+    path = await eventually(look)
+    await gateway.reaches(path.split("/")[-2], "running")
+    await gateway.call_back(path, told(upstream.last_id))
 
 
 async def test_run_returns_the_task_that_succeeded(
     side: Side, gateway: Gateway, upstream: Upstream
 ) -> None:
     running = asyncio.create_task(side.call("run", MODEL, EXACT, metadata={"order": "A-1"}))
-    kie_task_id = await create_came(upstream)
-    ended = succeeded(kie_task_id, consumeCredits=4.5)
-    await gateway.call_back(upstream.callback_path, ended)
+    await task_ends(gateway, upstream, partial(succeeded, consumeCredits=4.5))
     task: Task = await running
 
     assert (task.state, task.model, task.metadata) == (State.SUCCEEDED, MODEL, {"order": "A-1"})
@@ -78,7 +85,7 @@ async def test_a_task_can_be_waited_for_again(
     with pytest.raises(TimedOut):
         await side.call("wait", task.id, timeout=0)
     waiting = asyncio.create_task(side.call("wait", str(task.id)))
-    await gateway.call_back(upstream.callback_path, failed(await create_came(upstream)))
+    await task_ends(gateway, upstream, failed)
     assert (await waiting).state is State.FAILED
 
 

@@ -26,7 +26,7 @@ from kie_gateway_client import Gateway as Client
 from tests.client.conftest import Connect
 from tests.client.front import Cuts, Drops, Front, Loses, Passes, Says, Turn
 from tests.client.side import Side
-from tests.client.test_tasks import INPUT, MODEL, NOBODY, create_came
+from tests.client.test_tasks import INPUT, MODEL, NOBODY, task_ends
 from tests.gateway import Gateway
 from tests.upstream import Upstream, succeeded
 
@@ -53,8 +53,7 @@ async def test_whatever_is_lost_one_task_is_paid(
 ) -> None:
     front.turns.extend(TURNS[kind])
     running = asyncio.create_task(behind.call("run", MODEL, INPUT))
-    kie_task_id = await create_came(upstream)
-    await gateway.call_back(upstream.callback_path, succeeded(kie_task_id))
+    await task_ends(gateway, upstream, succeeded)
     task = await running
     keys = front.values("Idempotency-Key")
     assert len(keys) > len(TURNS[kind])
@@ -119,7 +118,7 @@ async def test_what_ends_a_run_says_how_to_go_on(
     with pytest.raises(RateLimited) as held:
         await behind.call("run", MODEL, INPUT, timeout=0.1)
     key = held.value.idempotency_key
-    await gateway.call_back(upstream.callback_path, succeeded(await create_came(upstream)))
+    await task_ends(gateway, upstream, succeeded)
     task = await behind.call("run", MODEL, INPUT, idempotency_key=key)
     assert [one.id for one in await behind.all("list")] == [task.id]
 
