@@ -40,6 +40,7 @@ from app.services.clients.sessions import Sessions
 from app.services.clients.settings import Clients
 from app.services.clients.uses import Uses
 from app.services.clients.vault import Vault
+from app.services.consequences import Transactions
 from app.services.deliveries.budget import Budget
 from app.services.deliveries.deliver import Deliverer, Trying
 from app.services.deliveries.history import Deliveries
@@ -251,8 +252,8 @@ def build(
     outbox = Outbox(new_id, settings.delivery_schedule[0], metrics)
     health = Health(working, monotonic, policy.limits)
     paces = Paces()
-    for_callers = Lifecycle(database, signals, outbox, policy, chance, metrics, paces)
-    lifecycle = Lifecycle(working, signals, outbox, policy, chance, metrics, paces)
+    for_callers = Lifecycle(Transactions(database, signals), outbox, policy, chance, metrics, paces)
+    lifecycle = Lifecycle(Transactions(working, signals), outbox, policy, chance, metrics, paces)
     removal = Removal(metrics)
     kept_for = retention_of(settings)
     witness = Witness(working, lifecycle.run, ourselves, utc_now, metrics)

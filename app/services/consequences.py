@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from app.store import signals
-from app.store.connections.engine import Connection
+from app.store.connections.engine import Connection, Database
+from app.store.signals import Signals
 
 Result = TypeVar("Result")
 
@@ -38,8 +39,45 @@ Work = Callable[[Connection, Consequences], Awaitable[Result]]
 """Idempotent work in a transaction; what follows from it goes into the consequences."""
 
 
+class Transactions:
+    """Runs work in transactions, and publishes what follows once it is committed."""
+
+    def __init__(self, database: Database, signals: Signals) -> None:
+        self._database = database
+        self._signals = signals
+
+    async def run(
+        self,
+        work: Work[Result],
+        *,
+        patience: float = 10.0,
+        insist: bool = False,
+        at_once: bool = False,
+    ) -> Result:
+        """Run `work` in a transaction, then wake and count what it left.
+
+        `work` must be idempotent: it runs again while the database is away, for `patience` seconds.
+        Raises `DatabaseUnavailableError` after that, and whatever `work` raises; with `insist`,
+        that too only once patience is over. `at_once`: it is one statement (see `Database.run`).
+        """
+        collected = Consequences()
+
+        async def one_try(connection: Connection) -> Result:
+            nonlocal collected
+            collected = Consequences()
+            return await work(connection, collected)
+
+        result = await self._database.run(
+            one_try, patience=patience, insist=insist, at_once=at_once
+        )
+        self._signals.announce(*collected.topics)
+        for counting in collected.counts:
+            counting()
+        return result
+
+
 class Transact(Protocol):
-    """Runs work in a transaction and publishes its consequences: `Lifecycle.run`.
+    """Runs work in a transaction and publishes its consequences: `Transactions.run`.
 
     For services that move no task and still have somebody to wake.
     """

@@ -122,14 +122,22 @@ def some_free_slots(call: Call, calls: ColumnElement[int], most: ColumnElement[i
     return select(found.c.slot, place).order_by(*order).limit(most).cte("free")
 
 
+_HELD = (
+    KieSlot.kind == bindparam("held_kind"),
+    KieSlot.slot == bindparam("held_slot"),
+    KieSlot.task_id == bindparam("held_for"),
+    KieSlot.attempt == bindparam("held_attempt"),
+)
+
+
+def is_held() -> ColumnElement[bool]:
+    """Tell whether the slot that `released` names is still in use by that call."""
+    return select(KieSlot.slot).where(*_HELD).exists()
+
+
 RELEASE = (
     update(KieSlot)
-    .where(
-        KieSlot.kind == bindparam("held_kind"),
-        KieSlot.slot == bindparam("held_slot"),
-        KieSlot.task_id == bindparam("held_for"),
-        KieSlot.attempt == bindparam("held_attempt"),
-    )
+    .where(*_HELD)
     .values(
         free_at=later("still"),
         task_id=None,

@@ -15,12 +15,13 @@ import pytest_asyncio
 from app.domain.admission import QueueBounds
 from app.domain.delivery import DeliveryState
 from app.domain.evidence import Verdict
+from app.domain.exact_json import Verbatim
 from app.domain.keeping import raw
 from app.domain.move import Move
 from app.domain.paging import Chosen, Filter, Place
 from app.domain.polling import DuePoll
 from app.domain.task import State
-from app.store.account import admission, bounds, condition, forecast, queues, sizes
+from app.store.account import accepted, admission, bounds, condition, forecast, queues, sizes
 from app.store.account.admission import ClaimedTask
 from app.store.backlog import read_backlog
 from app.store.clients import clients
@@ -159,6 +160,22 @@ async def crowd(dsn: str, template: str, sql_connection: Sql) -> AsyncIterator[D
         await sql_connection.execute(f"DROP DATABASE {own} WITH (FORCE)")
 
 
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+CLAIMED = ClaimedTask(
+    id=TASK,
+    client_id=CLIENT,
+    attempt=1,
+    tries=0,
+    model="m",
+    input=Verbatim("{}"),
+    slot=1,
+    submitted_at=LONG_AGO,
+    updated_at=LONG_AGO,
+    version=2,
+    traceparent=None,
+)
+
+
 def expire(state: State) -> Work:
     return lambda connection: sweep.expire(connection, state, limit=200, ask_in=7200)
 
@@ -200,6 +217,15 @@ HOT: dict[str, tuple[Work, set[str]]] = {
             connection, Move(id=TASK, left=State.SUBMITTING, target=State.UNCONFIRMED)
         ),
         {"tasks_pkey"},
+    ),
+    "accept": (
+        lambda connection: accepted.accept(
+            *(connection, Move(id=TASK, left=State.SUBMITTING, target=State.RUNNING)),
+            *(CLAIMED, "of nobody"),
+            window=10,
+            answered_ago=0,
+        ),
+        {"tasks_pkey", "tasks_kie_task_id", "callbacks_task"},
     ),
     "lock_task": (lambda connection: rows.lock_task(connection, TASK), {"tasks_pkey"}),
     "read_task": (
@@ -519,6 +545,7 @@ KEPT: dict[str, Work] = {
         connection, OTHER, WIDE, QueueBounds()
     ),
     "insert_callback": HOT["insert_callback"][0],
+    "accept": HOT["accept"][0],
     "move": HOT["move"][0],
 }
 

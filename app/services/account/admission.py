@@ -8,7 +8,6 @@ import structlog
 
 from app.domain.admission import (
     PAUSES,
-    Call,
     Condition,
     HoldReason,
     Pair,
@@ -27,7 +26,6 @@ from app.store.account import admission, breakers, condition, standing
 from app.store.account.admission import Chance, ClaimedTask
 from app.store.account.standing import Standing
 from app.store.connections.engine import Connection, Database
-from app.store.slots import Held
 
 CALL_MARGIN = 30.0
 """Seconds beyond a call's timeout for which its slot stays taken: the answer's way to the record
@@ -117,7 +115,7 @@ class Admission:
 
     async def give_back(self, connection: Connection, claimed: ClaimedTask) -> None:
         """Free the slot of a create that was never sent."""
-        await slots.release(connection, _held(claimed), window=0, answered_ago=0)
+        await slots.release(connection, claimed.held, window=0, answered_ago=0)
 
     async def spread(self, connection: Connection) -> None:
         """Have slots come free one after the other."""
@@ -147,7 +145,7 @@ class Admission:
         window = self._limits.creates.window
         # Nearly always there is nothing to learn: no lock is taken then but the slot's.
         if isinstance(outcome, Accepted) and await standing.release_where_all_is_well(
-            connection, claimed.pair, _held(claimed), window=window, answered_ago=answered_ago
+            connection, claimed.pair, claimed.held, window=window, answered_ago=answered_ago
         ):
             return window - answered_ago
         await self._record(connection, claimed, outcome, window, answered_ago)
@@ -169,7 +167,7 @@ class Admission:
         if isinstance(outcome, Accepted) and found.success_is_old:
             await standing.note_success(connection, pair)
         freed = await slots.release(
-            connection, _held(claimed), window=window, answered_ago=answered_ago
+            connection, claimed.held, window=window, answered_ago=answered_ago
         )
         if not freed:
             return
@@ -236,10 +234,6 @@ class Admission:
         """Return the seconds until the next probe."""
         pause = PAUSES[reason]
         return backoff(tries, first=pause.first, ceiling=pause.ceiling, share=self._chance())
-
-
-def _held(claimed: ClaimedTask) -> Held:
-    return Held(call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt)
 
 
 def _told(after: Condition | Breaker, detail: str | None, wait: float) -> dict[str, object]:

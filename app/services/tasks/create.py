@@ -61,8 +61,10 @@ class Created:
         if self.submission is None:
             return None
         await self.submission.ended(within=within)
-        task = self.submission.result
-        return None if task is None or task["state"] == State.QUEUED else task
+        changed = self.submission.result
+        if changed is None or changed["state"] == State.QUEUED:
+            return None
+        return {**self.snapshot, **changed}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

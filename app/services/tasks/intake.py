@@ -68,6 +68,7 @@ class Intake:
         self.run = lifecycle.run
         """Who hears kie.ai's word has something of its own to record beside it."""
         self.withdraw = lifecycle.withdraw
+        self.accept = lifecycle.accept
         self._lifecycle = lifecycle
         self._urls = urls
         self._policy = policy

@@ -8,7 +8,6 @@ the others are collected there and published after its commit, and only of the t
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -25,16 +24,16 @@ from app.domain.statement import CreateAnswer
 from app.domain.submission import Accepted, Fault, Refused, Unknown, message_of, words_of
 from app.domain.task import DEADLINES, FINAL, FailCode, FailSource, Source, State
 from app.metrics import Metrics
-from app.services.consequences import Consequences, Work
+from app.services.consequences import Consequences, Transactions
 from app.services.deliveries.outbox import Outbox
 from app.services.tasks.files import TaskFiles
 from app.services.tasks.owed import LEAVES_ROOM, WAKES, Owed
+from app.store.account import accepted
+from app.store.account.admission import ClaimedTask
 from app.store.clients import audit
-from app.store.connections.engine import Connection, Database
-from app.store.signals import POLL, ROOM, Signals
+from app.store.connections.engine import Columns, Connection
+from app.store.signals import POLL, ROOM
 from app.store.tasks import facts, moves, polls, sweep
-
-Result = TypeVar("Result")
 
 NEVER_SENT = "its create was never sent"
 WITHDRAWN = "withdrawn: its caller was told that nothing would happen"
@@ -47,47 +46,23 @@ log = structlog.get_logger(__name__)
 
 
 class Lifecycle:
-    """Moves tasks, and publishes what follows once it is committed."""
+    """Moves tasks, in transactions of `run`, which publishes what follows once it is committed."""
 
     def __init__(
         self,
-        database: Database,
-        signals: Signals,
+        transactions: Transactions,
         outbox: Outbox,
         policy: Policy,
         chance: Callable[[], float],
         metrics: Metrics,
         paces: Paces,
     ) -> None:
-        self._database = database
-        self._signals = signals
+        self.run = transactions.run
         self._outbox = outbox
         self._policy = policy
         self._owed = Owed(policy, chance, paces)
         self._metrics = metrics
         self.files = TaskFiles(outbox, archives=policy.archives)
-
-    async def run(
-        self, work: Work[Result], *, patience: float = 10.0, insist: bool = False
-    ) -> Result:
-        """Run `work` in a transaction, then wake and count what it left.
-
-        `work` must be idempotent: it runs again while the database is away, for `patience` seconds.
-        Raises `DatabaseUnavailableError` after that, and whatever `work` raises; with `insist`,
-        that too only once patience is over (see `Database.run`).
-        """
-        collected = Consequences()
-
-        async def one_try(connection: Connection) -> Result:
-            nonlocal collected
-            collected = Consequences()
-            return await work(connection, collected)
-
-        result = await self._database.run(one_try, patience=patience, insist=insist)
-        self._signals.announce(*collected.topics)
-        for counting in collected.counts:
-            counting()
-        return result
 
     async def amend(
         self,
@@ -177,6 +152,33 @@ class Lifecycle:
                 words = words_of(said.outcome)
                 won = await moves.requeue(connection, step, kie_message=words)
         await self._moved(connection, consequences, step, won=won, by="create")
+
+    async def accept(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        claimed: ClaimedTask,
+        kie_task_id: str,
+        *,
+        answered_ago: float,
+    ) -> Columns | None:
+        """Have a task run that kie.ai took, in one statement; returns what changed of it.
+
+        None: nothing is done, since there is more to it: `record_create` knows the rest.
+        """
+        step = Move(id=claimed.id, left=State.SUBMITTING, target=State.RUNNING, model=claimed.model)
+        step = self._owed.running(step)
+        window = self._policy.limits.creates.window
+        found = await accepted.accept(
+            *(connection, step, claimed, kie_task_id), window=window, answered_ago=answered_ago
+        )
+        if found is not None:
+            ids, target = [step.id], step.target
+            await self._came_to(
+                *(connection, consequences, ids, target), due_in=step.due_in, heard=False
+            )
+            consequences.wake(ROOM, after=window - answered_ago)
+        return found
 
     async def _start(
         self,

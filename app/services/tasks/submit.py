@@ -13,7 +13,7 @@ from app.domain.errors import DatabaseUnavailableError
 from app.domain.exact_json import Verbatim
 from app.domain.move import Move
 from app.domain.statement import CreateAnswer
-from app.domain.submission import Outcome, label, named_id
+from app.domain.submission import Accepted, Outcome, label, named_id
 from app.domain.task import Standing, State
 from app.kie.client import KieClient
 from app.metrics import Metrics
@@ -235,21 +235,25 @@ class Submitter:
                 task_id=claimed.id, attempt=claimed.attempt, tries=claimed.tries, outcome=outcome
             )
 
-            async def record(connection: Connection, consequences: Consequences) -> Columns | None:
-                await self._record(connection, consequences, claimed, answer, answered)
-                if not awaited:
-                    return None
-                own = {"client_id": claimed.client_id, "task_id": claimed.id}
-                row = await rows.read_task(connection, **own)
-                return None if row is None else dict(row)
-
             try:
-                return await self._intake.run(record, patience=RECORD_PATIENCE, insist=True)
+                return await self._recorded(claimed, answer, answered, awaited=awaited)
             except Exception:
                 self._metrics.outcome_dropped()
                 named = {"task_id": str(claimed.id), "kie_task_id": named_id(outcome)}
                 log.exception("outcome.dropped", **named)
                 return None
+
+    async def _recorded(
+        self, claimed: ClaimedTask, answer: CreateAnswer, answered: float, *, awaited: bool
+    ) -> Columns | None:
+        """Record the outcome; returns what changed of a task that is awaited, or all of it."""
+        run = partial(self._intake.run, patience=RECORD_PATIENCE, insist=True)
+        if isinstance(answer.outcome, Accepted):
+            accept = partial(self._accept, claimed, answer.outcome, answered)
+            changed = await run(accept, at_once=True)
+            if changed is not None:
+                return changed
+        return await run(partial(self._record, claimed, answer, answered, awaited=awaited))
 
     @contextmanager
     def _under_way(self, task_id: UUID) -> Iterator[None]:
@@ -266,14 +270,30 @@ class Submitter:
         in_time = partial(self._admission.is_in_time, claim)
         return await self._kie.create_task(claimed.model, document, url, in_time=in_time)
 
-    async def _record(
+    async def _accept(
         self,
+        claimed: ClaimedTask,
+        outcome: Accepted,
+        answered: float,
         connection: Connection,
         consequences: Consequences,
+    ) -> Columns | None:
+        """Record that kie.ai took it, where there is nothing else to that; else returns None."""
+        self._wake_idle_hands(consequences)
+        ago = self._metrics.now() - answered
+        named = (claimed, outcome.kie_task_id)
+        return await self._intake.accept(connection, consequences, *named, answered_ago=ago)
+
+    async def _record(
+        self,
         claimed: ClaimedTask,
         answer: CreateAnswer,
         answered: float,
-    ) -> None:
+        connection: Connection,
+        consequences: Consequences,
+        *,
+        awaited: bool,
+    ) -> Columns | None:
         """Record the outcome: of the task, of the account, and of the slot that it used."""
         applied = await self._intake.apply(connection, consequences, answer)
         if applied.standing is None:
@@ -282,6 +302,14 @@ class Submitter:
             connection, claimed, applied.said.outcome, answered_ago=self._metrics.now() - answered
         )
         consequences.wake(ROOM, after=room_in)
+        self._wake_idle_hands(consequences)
+        if not awaited:
+            return None
+        row = await rows.read_task(connection, client_id=claimed.client_id, task_id=claimed.id)
+        return None if row is None else dict(row)
+
+    def _wake_idle_hands(self, consequences: Consequences) -> None:
+        """Have this process look again, where it did not, since as much was under way as may be."""
         if self._had_no_hands:
             consequences.wake(ROOM)
 

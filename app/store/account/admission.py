@@ -54,7 +54,7 @@ from app.store.account.shares import seated
 from app.store.account.turns import IS_PLAIN, account_with, next_tasks, plain_account
 from app.store.account.witness import IS_KNOWN
 from app.store.connections.prepared import Prepared
-from app.store.slots import kind, some_free_slots
+from app.store.slots import Held, kind, some_free_slots
 from app.store.sql import NOW, later, seconds, state_literal, unseen, verbatim
 from app.store.tables import CHANGED, ClientQueue, KieAccount, KieBreaker, KieSlot, Task
 from app.store.tasks.events import MOVED, logged
@@ -79,6 +79,10 @@ class ClaimedTask:
     @property
     def pair(self) -> Pair:
         return Pair(client_id=self.client_id, model=self.model)
+
+    @property
+    def held(self) -> Held:
+        return Held(call=Call.CREATE, slot=self.slot, task_id=self.id, attempt=self.attempt)
 
 
 _IDLE_AT_MOST = "10s"

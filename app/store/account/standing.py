@@ -10,7 +10,9 @@ from sqlalchemy import (
     Row,
     SQLColumnExpression,
     Text,
+    Update,
     Uuid,
+    and_,
     bindparam,
     exists,
     func,
@@ -47,7 +49,8 @@ _CLIENT = bindparam("pair_client", type_=Uuid)
 _MODEL = bindparam("pair_model", type_=Text)
 
 
-def _named(pair: Pair) -> dict[str, object]:
+def named(pair: Pair) -> dict[str, object]:
+    """Return the parameters that name a pair."""
     return {"pair_client": pair.client_id, "pair_model": pair.model}
 
 
@@ -84,7 +87,7 @@ async def standing(
 ) -> Standing:
     """Look at both as of an attempt that began at `since`; the account's lock guards both."""
     statement = _LOOK_LOCKED if lock else _LOOK
-    row = (await connection.execute(statement, {**_named(pair), "since": since})).one()
+    row = (await connection.execute(statement, {**named(pair), "since": since})).one()
     return Standing(
         account=_condition(row),
         probed=row.probed,
@@ -115,16 +118,13 @@ def _reason(word: str | None) -> HoldReason | None:
     return None if word is None else HoldReason(word)
 
 
-_ALL_IS_WELL = (
-    select(KieAccount.id)
-    .where(
-        KieAccount.hold_reason.is_(None),
-        KieAccount.failures == 0,
-        ~_SUCCESS_IS_OLD,
-        ~exists(KieBreaker.client_id).where(of_pair(_CLIENT, _MODEL)),
-    )
-    .exists()
+IS_UNTROUBLED = and_(
+    KieAccount.hold_reason.is_(None),
+    KieAccount.failures == 0,
+    ~exists(KieBreaker.client_id).where(of_pair(_CLIENT, _MODEL)),
 )
+"""Neither the account nor the pair has anything to learn from a success."""
+_ALL_IS_WELL = select(KieAccount.id).where(IS_UNTROUBLED, ~_SUCCESS_IS_OLD).exists()
 _RELEASE = Prepared(lambda: RELEASE.where(_ALL_IS_WELL))
 
 
@@ -136,7 +136,7 @@ async def release_where_all_is_well(
     False: nothing is done, since there is something to learn, or it was freed before.
     """
     given = released(held, window=window, answered_ago=answered_ago)
-    return await _RELEASE.scalar(connection, {**_named(pair), **given}) is not None
+    return await _RELEASE.scalar(connection, {**named(pair), **given}) is not None
 
 
 _HAS_OPEN_TASKS = or_(
@@ -160,14 +160,22 @@ async def others_are_active(connection: AsyncConnection, client_id: UUID) -> boo
     return bool(await connection.scalar(_OTHERS_ARE_ACTIVE, {"client_id": client_id}))
 
 
-_ACCOUNT = (
-    select(KieAccount.id).where(_SUCCESS_IS_OLD).with_for_update(skip_locked=True).cte("account")
-)
-_SUCCEEDED = (
-    update(KieAccount)
-    .where(KieAccount.id == _ACCOUNT.c.id)
-    .values(succeeded_at=NOW, succeeded_client_id=_CLIENT, succeeded_model=_MODEL)
-)
+def succeeding(*only: ColumnElement[bool]) -> Update:
+    """Note the pair as the one that succeeded last, where that is due and `only` holds."""
+    account = (
+        select(KieAccount.id)
+        .where(_SUCCESS_IS_OLD, *only)
+        .with_for_update(skip_locked=True)
+        .cte("account")
+    )
+    return (
+        update(KieAccount)
+        .where(KieAccount.id == account.c.id)
+        .values(succeeded_at=NOW, succeeded_client_id=_CLIENT, succeeded_model=_MODEL)
+    )
+
+
+_SUCCEEDED = succeeding()
 
 
 async def note_success(connection: AsyncConnection, pair: Pair) -> None:
@@ -175,4 +183,4 @@ async def note_success(connection: AsyncConnection, pair: Pair) -> None:
 
     Nobody waits for it: where the account's row is locked just now, a later success is noted.
     """
-    await connection.execute(_SUCCEEDED, _named(pair))
+    await connection.execute(_SUCCEEDED, named(pair))

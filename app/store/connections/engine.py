@@ -187,14 +187,16 @@ class Database:
         `insist`: what is to be written is paid for, or was said once. Then whatever goes wrong is
         tried again until patience is over, but for rows that contradict each other twice.
 
-        `at_once`: it is one statement, which commits by itself.
+        `at_once`: it is one statement, which commits by itself; through a pooler, in a transaction
+        as `begin` opens it, which is as durable.
         """
         deadline = asyncio.get_running_loop().time() + patience
         tries = contradictions = 0
         while True:
             try:
                 with _raising_unavailable():
-                    opened = self.at_once() if at_once else self.begin()
+                    alone = at_once and not self._connector.is_pooled
+                    opened = self.at_once() if alone else self.begin()
                     async with asyncio.timeout_at(deadline), opened as connection:
                         return await work(connection)
             except DatabaseUnavailableError as error:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     LargeBinary,
     RowMapping,
     Select,
+    SQLColumnExpression,
     Text,
     Uuid,
     and_,
@@ -231,7 +232,7 @@ async def read_held(connection: AsyncConnection, task_id: UUID) -> RowMapping | 
     return rows.mappings().one_or_none()
 
 
-def alleged(task_id: ColumnElement[UUID], *, limit: Any) -> Select[str | None]:  # noqa: ANN401  # a number or a parameter
+def alleged(task_id: SQLColumnExpression[UUID], *, limit: Any) -> Select[str | None]:  # noqa: ANN401  # a number or a parameter
     """Select kie.ai's ids that callbacks named for a task and that were not believed."""
     return (
         select(Callback.kie_task_id)

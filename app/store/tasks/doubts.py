@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.admission import Call
 from app.domain.task import State
 from app.store.slots import kind
-from app.store.sql import NOW, interval
+from app.store.sql import NOW, interval, state_literal
 from app.store.tables import KieSlot, Task
 from app.store.tasks.refreshes import FREE
 
@@ -49,6 +49,13 @@ _TURN = (
     .cte("turn")
 )
 _DOUBT_AT = func.greatest(_DOUBTED.c.at, select(_TURN.c.at).scalar_subquery(), type_=NOW.type)
+_EARLY = (
+    update(Task)
+    .where(Task.id == bindparam("task_id"), Task.state == state_literal(State.SUBMITTING))
+    .values(poll_asap_since=NOW)
+    .cte("early")
+)
+"""Who records the answer to its create sees by this that a callback was faster."""
 _DOUBT = (
     update(Task)
     .where(Task.id == _DOUBTED.c.id)
@@ -59,6 +66,7 @@ _DOUBT = (
         poll_asap_since=case((FREE, Task.poll_asap_since), else_=NOW),
         tries=0,
     )
+    .add_cte(_EARLY)
 )
 
 
@@ -66,6 +74,6 @@ async def ask_in_doubt(connection: AsyncConnection, task_id: UUID, *, every: flo
     """Have kie.ai asked about a callback that is not believed: at once the first time.
 
     Later at most once in `DOUBT_EVERY` seconds, and all tasks together once in `every`. It goes
-    before no other question.
+    before no other question. A task that is on its way to kie.ai is asked about once it is there.
     """
     await connection.execute(_DOUBT, {"task_id": task_id, "every": every})

@@ -7,12 +7,14 @@ takes losing as normal. Durations are seconds from the database's clock; None: n
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import (
     CTE,
     ColumnElement,
     Integer,
     Select,
+    SQLColumnExpression,
     Text,
     Uuid,
     case,
@@ -58,9 +60,19 @@ def _moving(
 def _move(
     beside: Callable[[CTE], Sequence[ColumnElement[Any]]], values: Mapping[str, object]
 ) -> Select[Any]:
-    moved = (
+    moved = moving(values)
+    return select(moved.c.id, *beside(moved)).add_cte(told(moved), booked(moved))
+
+
+def moving(
+    values: Mapping[str, object],
+    *only: ColumnElement[bool],
+    returns: Sequence[SQLColumnExpression[Any]] = BOOKED,
+) -> CTE:
+    """Move the task that `parameters` names, where `only` holds; returns `MOVED` and `returns`."""
+    return (
         update(Task)
-        .where(Task.id == given("id", Uuid), Task.state == given("left"))
+        .where(Task.id == given("id", Uuid), Task.state == given("left"), *only)
         .values(
             {
                 "state": given("target"),
@@ -79,18 +91,25 @@ def _move(
                 **values,
             }
         )
-        .returning(*MOVED, *BOOKED)
+        .returning(*MOVED, *returns)
         .cte("moved")
     )
-    events = logged(moved, left=given("left"), reason=given("reason"))
-    return select(moved.c.id, *beside(moved)).add_cte(events, booked(moved))
+
+
+def told(moved: CTE) -> CTE:
+    """Append the event of a move."""
+    return logged(moved, left=given("left"), reason=given("reason"))
+
+
+def parameters(move: Move, **values: object) -> dict[str, object]:
+    """Return what a move's statement takes, and `values` under names of no column."""
+    return as_given(**{name: getattr(move, name) for name in move.__slots__}, **values)
 
 
 async def _carried_out(
     connection: AsyncConnection, statement: Prepared, move: Move, **values: object
 ) -> bool:
-    parameters = as_given(**asdict(move), **values)
-    return await statement.scalar(connection, parameters) is not None
+    return await statement.scalar(connection, parameters(move, **values)) is not None
 
 
 _KIE_MESSAGE = func.coalesce(given("kie_message"), Task.kie_message)
@@ -122,11 +141,18 @@ async def lose(connection: AsyncConnection, move: Move, *, kie_message: str | No
     return await _carried_out(connection, _LOSE, move, kie_message=kie_message)
 
 
+def is_chosen(
+    client_id: SQLColumnExpression[UUID], target: SQLColumnExpression[str]
+) -> ColumnElement[bool]:
+    """Tell whether the client has chosen to hear of tasks that come to this state."""
+    event = literal_column("'task.'", Text) + target
+    chosen = select(event == Client.webhook_events.any_()).where(Client.id == client_id)
+    return func.coalesce(chosen.scalar_subquery(), false())
+
+
 def _beside_start(moved: CTE) -> Sequence[ColumnElement[Any]]:
-    event = literal_column("'task.'", Text) + moved.c.state
-    chosen = select(event == Client.webhook_events.any_()).where(Client.id == moved.c.client_id)
     return (
-        func.coalesce(chosen.scalar_subquery(), false()).label("is_chosen"),
+        is_chosen(moved.c.client_id, moved.c.state).label("is_chosen"),
         alleged(moved.c.id, limit=1).scalar_subquery().label("alleged"),
     )
 
@@ -140,19 +166,21 @@ class Started(NamedTuple):
     """The id that a callback named for it last, and that was not believed."""
 
 
-_START = _moving(
-    _beside_start,
-    kie_task_id=func.coalesce(Task.kie_task_id, given("kie_task_id")),
-    kie_state=func.coalesce(given("kie_state"), Task.kie_state),
-    submitted_at=func.coalesce(Task.submitted_at, NOW),
-)
+STARTING: Mapping[str, object] = {
+    "kie_task_id": func.coalesce(Task.kie_task_id, given("kie_task_id")),
+    "kie_state": func.coalesce(given("kie_state"), Task.kie_state),
+    "submitted_at": func.coalesce(Task.submitted_at, NOW),
+}
+"""What a task gets when it comes to run, beside what each move sets."""
+
+_START = _moving(_beside_start, **STARTING)
 
 
 async def start(
     connection: AsyncConnection, move: Move, *, kie_task_id: str | None, kie_state: str | None
 ) -> Started | None:
     """Record that kie.ai has the task; None: the move was lost."""
-    given = as_given(**asdict(move), kie_task_id=kie_task_id, kie_state=kie_state)
+    given = parameters(move, kie_task_id=kie_task_id, kie_state=kie_state)
     row = await _START.one_or_none(connection, given)
     return None if row is None else Started(is_chosen=row.is_chosen, alleged=row.alleged)
 

@@ -11,11 +11,12 @@ from starlette.responses import Response
 
 from app.config import Settings
 from app.domain.draft import Draft
+from app.services.consequences import Transactions
 from app.services.services import Services
-from app.services.tasks.lifecycle import Lifecycle
 from app.wiring import wired
 from tests.fixtures.gateway import StartGateway
 from tests.proxy import Cutter, between
+from tests.stage import eventually
 from tests.upstream import Upstream, accepted, refused, succeeded
 
 COMMIT = b"COMMIT;"
@@ -64,20 +65,43 @@ async def test_a_callback_is_kept_once(
     assert await sql.fetchval("SELECT count(*) FROM task_events WHERE to_state = 'succeeded'") == 1
 
 
+CHOSEN = "UPDATE clients SET webhook_events = '{task.running}'"
+
+
+@pytest.mark.parametrize("way", ["in one statement", "in a transaction"])
 async def test_an_outcome_is_recorded_once(
-    proxied: Proxied, start_gateway: StartGateway, upstream: Upstream, sql: Any
+    way: str,
+    proxied: Proxied,
+    start_gateway: StartGateway,
+    upstream: Upstream,
+    sql: Any,
 ) -> None:
     cutter, through = proxied
     gateway = await start_gateway(database_url=through, submit_wait=0)
+    at_once = way == "in one statement"
+    if not at_once:
+        await sql.execute(CHOSEN)
     go = upstream.holds()
     task = await gateway.create()
-    cutter.loses_the_answer_to(COMMIT)
+    kie_task_id = await eventually(lambda: _came(upstream))
+    cutter.loses_the_answer_to(kie_task_id.encode() if at_once else COMMIT)
     go.set()
     await gateway.reaches(task["id"], "running")
+    await eventually(lambda: _freed(sql))
     assert cutter.cuts == 1
     moves = await sql.fetch("SELECT to_state FROM task_events ORDER BY id")
     assert [move["to_state"] for move in moves] == ["queued", "submitting", "running"]
     assert len(upstream.creates) == 1
+
+
+async def _came(upstream: Upstream) -> str | None:
+    return upstream.last_id or None
+
+
+async def _freed(sql: Any) -> bool | None:
+    """Tell whether the create's slot is in use no more."""
+    free = "SELECT task_id IS NULL AND took IS NOT NULL FROM kie_slots WHERE kind = 'create'"
+    return bool(await sql.fetchval(free)) or None
 
 
 DRAFT = Draft(model="m", input={}, metadata={}, webhook_url=None, priority=5, submit_within=None)
@@ -145,7 +169,7 @@ async def test_a_task_that_exists_is_never_denied(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the database be given up after a second, in the place of ten."""
-    usual: Any = Lifecycle.run.__kwdefaults__
+    usual: Any = Transactions.run.__kwdefaults__
     monkeypatch.setitem(usual, "patience", 1.0)
 
 
