@@ -333,6 +333,22 @@ SABOTAGES = (
         ("tests/store/account/test_accepted.py",),
     ),
     Sabotage(
+        7,
+        "the-first-may-be-any-size",
+        "app/store/tasks/storing.py",
+        "        stored.c.input_bytes <= allowed,\n",
+        "",
+        ("tests/store/tasks/test_rows.py",),
+    ),
+    Sabotage(
+        7,
+        "all-go-first",
+        "app/store/tasks/storing.py",
+        "        first.correlate(stored).scalar_subquery().is_(None),\n",
+        "",
+        ("tests/store/tasks/test_rows.py", "tests/api/test_queue_full.py"),
+    ),
+    Sabotage(
         3,
         "unfold-the-bomb",
         "app/kie/client.py",
@@ -1277,8 +1293,8 @@ SABOTAGES = (
         1,
         "anybody-may-send-a-crowd",
         "app/services/tasks/create.py",
-        "insert_task(connection, new, held=held_back)",
-        "insert_task(connection, new, held=False)",
+        "_insert(connection, new, held=held)",
+        "_insert(connection, new, held=False)",
         ("tests/services/tasks/test_crowd.py",),
     ),
     Sabotage(
@@ -1286,7 +1302,7 @@ SABOTAGES = (
         "tell-of-what-is-held",
         "app/services/tasks/create.py",
         "        if joined.is_held:\n",
-        "        if joined.is_held and not admitted.its_turn:\n",
+        "        if joined.is_held and not admitted.left.its_turn:\n",
         ("tests/services/tasks/test_crowd.py",),
     ),
     Sabotage(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from app.domain.errors import InvalidRequestError, NotFoundError, bad_member
@@ -81,6 +82,7 @@ def checked_grace(seconds: float) -> float:
     raise InvalidRequestError(detail)
 
 
+@lru_cache(maxsize=1024)  # a client notifies few URLs, and each create names one
 def url_objection(url: str) -> str | None:
     """Say why this is no URL to notify a client at; None: it is one.
 

@@ -109,14 +109,8 @@ def render(value: object) -> str:
 
 def canonical(value: object) -> bytes:
     """One spelling for equal documents: sorted keys, no spaces. For fingerprints."""
-    return simplejson.dumps(
-        value,
-        use_decimal=True,
-        ensure_ascii=False,
-        separators=(",", ":"),
-        allow_nan=False,
-        sort_keys=True,
-    ).encode()
+    text: str = _CANONICAL.encode(value)
+    return text.encode()
 
 
 def pointer(*parts: str | int) -> str:
@@ -145,7 +139,14 @@ _ANSWERS = simplejson.JSONEncoder(
     allow_nan=False,
     default=_spelled,
 )
-"""Made once: `simplejson.dumps` makes one for each text."""
+_CANONICAL = simplejson.JSONEncoder(
+    use_decimal=True,
+    ensure_ascii=False,
+    separators=(",", ":"),
+    allow_nan=False,
+    sort_keys=True,
+)
+"""Both made once: `simplejson.dumps` makes one for each text."""
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 

@@ -34,7 +34,7 @@ class Cost(NamedTuple):
 
 
 BUDGETS = {
-    "create, sent at once": Cost(7, 2),
+    "create, sent at once": Cost(6, 2),
     "create, queued": Cost(11, 2),
     "GET": Cost(1, 1),
     "callback that settles": Cost(7, 1),

@@ -252,7 +252,7 @@ HOT: dict[str, tuple[Work, set[str]]] = {
         lambda connection: storing.insert_task(
             connection, new_task(uuid.UUID(int=0), idempotency_key=KEY)
         ),
-        {"tasks_pkey", "tasks_idempotency_key", "tasks_costs"},
+        {"tasks_pkey", "tasks_idempotency_key", "tasks_costs", "tasks_queue"},
     ),
     "read_callbacks": (
         lambda connection: callbacks.read_callbacks(connection, TASK, limit=50, weight=10**9),

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -68,16 +69,23 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Left:
+    """How an admission left a task, and whom it admitted."""
+
+    claimed: Sequence[ClaimedTask] = ()
+    its_turn: bool = False
+    """It might be sent now, and was not admitted: somebody else was admitting."""
+    held_back: bool
+    """Nobody sends it before it is released."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Admitted:
     """What the transaction of a create left behind."""
 
     stored: StoredTask
     snapshot: Mapping[str, Any]
-    claimed: Sequence[ClaimedTask]
-    its_turn: bool
-    """It might be sent now, and was not admitted: somebody else was admitting."""
-    held_back: bool
-    """Nobody sends it before it is released."""
+    left: _Left
 
 
 class Creates:
@@ -155,11 +163,11 @@ class Creates:
             )
             raise IdempotencyKeyReusedError(detail)
         # Others' too: they wait for nobody.
-        sent = self._submitter.send(admitted.claimed, claim, awaited=[new.id])
-        joined = Joined(admitted.held_back, sent.get(new.id))
-        if admitted.its_turn:
+        sent = self._submitter.send(admitted.left.claimed, claim, awaited=[new.id])
+        joined = Joined(admitted.left.held_back, sent.get(new.id))
+        if admitted.left.its_turn:
             with suppress(DatabaseUnavailableError):  # the task exists: no error may deny it
-                joined = await self._crowd.admit(new.id, is_held=admitted.held_back)
+                joined = await self._crowd.admit(new.id, is_held=admitted.left.held_back)
         if joined.is_held:
             await self._release(new)
         return Created(
@@ -223,47 +231,68 @@ class Creates:
 
         Raises `InvalidRequestError`, `QueueFullError`, `QueueTooLongError` and
         `BudgetExceededError`, and stores nothing.
-        All are found out before the admission: the account's lock is held for it and for nothing
-        else.
+        All are found out before the admission, since the account's lock is held for that and for
+        nothing else. For a task that goes first nothing is counted, unless it was not admitted.
         """
-        is_crowded = place.is_crowded
-        held_back = new.idempotency_key is None and is_crowded
-        stored = await storing.insert_task(connection, new, held=held_back)
+        held = new.idempotency_key is None and place.is_crowded
+        stored = await self._insert(connection, new, held=held)
         if stored.row is not None:
             self._require_allowed(new.draft, stored.row.webhook_hosts)
             await _require_unused(connection, new)
             if files:
                 await self._inputs.require(connection, new.client_id, files)
-        claimed: Sequence[ClaimedTask] = []
-        its_turn = False
+        left = _Left(held_back=held)
         if stored.id == new.id:
-            wait = await self._look_ahead(connection, new, refuse=stored.inserted)
-            if stored.reserve is not None:
-                await self._spending.require(connection, new.client_id, new.id, stored.reserve)
-            if not (is_crowded and stored.inserted):
-                await place.come()
-                claimed, held_back = await self._claim(connection, new, claim)
+            left = await self._admit(connection, consequences, new, claim, place, stored)
             consequences.wake(new.id)
-            if not _is_among(claimed, new.id):
-                its_turn = wait == 0
-                consequences.wake(QUEUE)
         return _Admitted(
             stored=stored,
-            snapshot=await _snapshot(connection, new, stored, claimed),
-            claimed=claimed,
-            its_turn=its_turn,
-            held_back=held_back,
+            snapshot=await _snapshot(connection, new, stored, left.claimed),
+            left=left,
         )
 
-    async def _claim(
-        self, connection: Connection, new: NewTask, claim: Claim
-    ) -> tuple[Sequence[ClaimedTask], bool]:
-        """Admit within this transaction; True: the task is not among them, and is held back."""
+    async def _admit(
+        self,
+        connection: Connection,
+        consequences: Consequences,
+        new: NewTask,
+        claim: Claim,
+        place: Place,
+        stored: StoredTask,
+    ) -> _Left:
+        """Admit whoever's turn it is, unless so many are before it that others will; or refuse."""
+        joins_a_crowd = place.is_crowded and stored.inserted
+        goes_first = stored.goes_first and not joins_a_crowd
+        look_ahead = partial(self._look_ahead, connection, new, refuse=stored.inserted)
+        wait = None if goes_first else await look_ahead()
+        if stored.reserve is not None:
+            await self._spending.require(connection, new.client_id, new.id, stored.reserve)
+        left = _Left(held_back=new.idempotency_key is None)
+        if not joins_a_crowd:
+            await place.come()
+            left = await self._claim(connection, new, claim)
+        if _is_among(left.claimed, new.id):
+            return left
+        consequences.wake(QUEUE)
+        its_turn = (await look_ahead() if goes_first else wait) == 0
+        return replace(left, its_turn=its_turn)
+
+    async def _insert(self, connection: Connection, new: NewTask, *, held: bool) -> StoredTask:
+        policy = self._policy
+        return await storing.insert_task(
+            *(connection, new),
+            held=held,
+            creates=policy.limits.creates.calls,
+            queued_bytes=policy.queue.bytes,
+        )
+
+    async def _claim(self, connection: Connection, new: NewTask, claim: Claim) -> _Left:
+        """Admit within this transaction; where the task is not among them, hold it back."""
         claimed = await self._submitter.claim(connection, claim)
         held_back = new.idempotency_key is None and not _is_among(claimed, new.id)
         if held_back:
             await storing.hold_back(connection, new.id)
-        return claimed, held_back
+        return _Left(claimed=claimed, held_back=held_back)
 
     async def _look_ahead(
         self, connection: Connection, new: NewTask, *, refuse: bool

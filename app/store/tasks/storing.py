@@ -8,10 +8,15 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
+    CTE,
+    BigInteger,
     Boolean,
+    ColumnElement,
     Executable,
+    Integer,
     Text,
     Uuid,
+    and_,
     bindparam,
     case,
     cast,
@@ -25,11 +30,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.admission import Call
 from app.domain.draft import Draft
 from app.domain.exact_json import Verbatim, render
 from app.domain.spend import Reserve
 from app.domain.task import State
 from app.store.connections.prepared import Prepared
+from app.store.slots import has_free
 from app.store.spend.entries import BOOKED, RESERVED, has_budget, reserving
 from app.store.sql import NOW, later, state_literal
 from app.store.tables import Client, Task
@@ -69,6 +76,10 @@ class StoredTask:
     def inserted(self) -> bool:
         return self.row is not None
 
+    @property
+    def goes_first(self) -> bool:
+        return self.row is not None and self.row.goes_first
+
 
 class Inserted(NamedTuple):
     """What PostgreSQL knows of a task that was just stored."""
@@ -79,6 +90,8 @@ class Inserted(NamedTuple):
     """The only hosts that its client may be notified at; None: any."""
     reserved: Decimal | None
     has_budget: bool
+    goes_first: bool
+    """Nothing else of its client is queued, its input is not too much, and a slot is free."""
 
 
 _INPUT = bindparam("input", type_=Task.__table__.c.input.type)
@@ -106,17 +119,37 @@ def _insert_new() -> Executable:
             traceparent=bindparam("traceparent"),
         )
         .on_conflict_do_nothing()
-        .returning(*MOVED, *BOOKED, Task.updated_at)
+        .returning(*MOVED, *BOOKED, Task.updated_at, Task.input_bytes)
         .cte("stored")
     )
     found = (
         *(stored.c.created_at, stored.c.updated_at, Client.webhook_hosts, stored.c.reserved),
         has_budget(stored.c.client_id).label("has_budget"),
+        _goes_first(stored).label("goes_first"),
     )
     return (
         select(*found)
         .join_from(stored, Client, Client.id == stored.c.client_id)
         .add_cte(logged(stored, left=null()), reserving(stored))
+    )
+
+
+def _goes_first(stored: CTE) -> ColumnElement[bool]:
+    """Tell whether nothing needs to be counted before it may be sent.
+
+    The statement sees the queue as it was without the task.
+    """
+    first = (
+        select(Task.id)
+        .where(Task.client_id == stored.c.client_id, Task.state == state_literal(State.QUEUED))
+        .order_by(Task.priority.desc(), Task.id)  # else PostgreSQL might read the table
+        .limit(1)
+    )
+    allowed = func.coalesce(Client.queued_bytes, bindparam("queued_bytes", type_=BigInteger))
+    return and_(
+        first.correlate(stored).scalar_subquery().is_(None),
+        stored.c.input_bytes <= allowed,
+        has_free(Call.CREATE, bindparam("creates", type_=Integer)),
     )
 
 
@@ -132,15 +165,22 @@ _FIND_STORED = select(Task.id, Task.fingerprint).where(
 
 
 async def insert_task(
-    connection: AsyncConnection, new: NewTask, *, held: bool = False
+    connection: AsyncConnection,
+    new: NewTask,
+    *,
+    held: bool = False,
+    creates: int = 0,
+    queued_bytes: int = 0,
 ) -> StoredTask:
     """Store `new` unless its id or its client's idempotency key is there already.
 
-    `held`: as `hold_back` leaves it.
+    `held`: as `hold_back` leaves it. `creates`: the account's limit, and `queued_bytes` what a
+    client may have queued unless it has a bound of its own, to tell whether it goes first.
     """
     values: dict[str, Any] = {name: getattr(new.draft, name) for name in new.draft.__slots__}
     values |= {name: getattr(new, name) for name in new.__slots__ if name != "draft"}
-    inserted = await _INSERT.one_or_none(connection, {**values, "held": held})
+    values |= {"held": held, "creates": creates, "queued_bytes": queued_bytes}
+    inserted = await _INSERT.one_or_none(connection, values)
     if inserted is not None:
         found = Inserted(*inserted)
         cost = Reserve(at=found.created_at, model=new.draft.model, credits=found.reserved)

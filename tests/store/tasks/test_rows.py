@@ -198,3 +198,35 @@ async def test_a_client_reads_its_own_tasks_alone(
         for whose, which in ((neighbour, task_id), (client_id, uuid.uuid4())):
             assert await rows.read_task(connection, client_id=whose, task_id=which) is None
             assert await rows.read_state(connection, client_id=whose, task_id=which) is None
+
+
+QUEUES = "UPDATE tasks SET state = 'queued' WHERE client_id = $1"
+HAS_OWN = "UPDATE clients SET queued_bytes = {} WHERE id = $1"
+TAKEN = """
+INSERT INTO kie_slots (kind, slot, free_at, taken_at)
+SELECT 'create', n, now() + interval '5 s', now() FROM clients, generate_series(1, 2) n
+WHERE id = $1
+"""
+FIRST: dict[str, tuple[str | None, int, bool]] = {
+    "nothing is queued": (None, 1000, True),
+    "another of its client is": (QUEUES, 1000, False),
+    "it is too large": (None, 10, False),
+    "its client may have more": (HAS_OWN.format(1000), 10, True),
+    "its client may have less": (HAS_OWN.format(10), 1000, False),
+    "all slots are in use": (TAKEN, 1000, False),
+}
+
+
+@pytest.mark.parametrize("case", FIRST)
+async def test_a_task_goes_first_where_there_is_room_for_sure(
+    database: Database, sql: Sql, client_id: UUID, case: str
+) -> None:
+    change, queued_bytes, goes_first = FIRST[case]
+    await put_task(sql, client_id, State.RUNNING)
+    await put_task(sql, await put_client(sql, "another"), State.QUEUED)
+    if change is not None:
+        await sql.execute(change, client_id)
+    new = new_task(client_id)
+    async with database.begin() as connection:
+        stored = await storing.insert_task(connection, new, creates=2, queued_bytes=queued_bytes)
+    assert stored.goes_first is goes_first
