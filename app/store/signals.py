@@ -7,6 +7,7 @@ then what has come together in `PACE`.
 """
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -80,6 +81,7 @@ class Alarm:
         self._only_if = only_if
         self._set: dict[float, set[str]] = {}
         self._changed = asyncio.Event()
+        self._sleeps_until = math.inf
 
     def set(self, topic: str, at: float) -> None:
         """Ring at that time of the event loop's clock."""
@@ -88,7 +90,8 @@ class Alarm:
             return
         at = at if at > now else 0.0
         self._set.setdefault(at, set()).add(topic)
-        self._changed.set()
+        if at < self._sleeps_until:
+            self._changed.set()
 
     def clear(self, *, all_: bool) -> None:
         """Forget what should have rung by now, or all."""
@@ -103,6 +106,7 @@ class Alarm:
             next_at = min((*self._set, until))
             if self._clock() >= until:
                 return
+            self._sleeps_until = next_at
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(next_at):
                     await self._changed.wait()

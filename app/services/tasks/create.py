@@ -198,7 +198,7 @@ class Creates:
             client_id=client_id,
             draft=draft,
             idempotency_key=key,
-            fingerprint=fingerprint(draft),
+            fingerprint=b"" if key is None else fingerprint(draft),
             submit_within=draft.submit_within or self._policy.submit_within,
             unknown_cost=self._policy.unknown_cost,
             traceparent=traceparent,

@@ -53,6 +53,7 @@ class NewTask:
     draft: Draft
     idempotency_key: str | None
     fingerprint: bytes
+    """Of the body that the key stands for; empty without one."""
     submit_within: float
     """Seconds that it may wait in the queue."""
     unknown_cost: Decimal | None = None
