@@ -62,7 +62,7 @@ async def _page(browser: Browser, path: str) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.console", description=__doc__)
     parser.add_argument("tasks", type=int, nargs="?", default=100_000)
     tasks = parser.parse_args().tasks
     with postgres.server() as server, own_database(server.dsn) as dsn:

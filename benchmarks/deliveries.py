@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -35,6 +34,7 @@ from benchmarks.stand import (
     cpu_seconds,
     database,
     environment,
+    numbers,
     percentile,
     process,
     told,
@@ -252,4 +252,4 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 20.0)
+    main(*numbers(__doc__, seconds=20.0))

@@ -13,7 +13,6 @@ import contextlib
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from app.store.connections.engine import Database
 from app.store.signals import FEED, Signals
 from app.store.tasks import feed
 from benchmarks.figures import Figure, at_most, table
-from benchmarks.stand import cpu_seconds, database, environment, percentile, process
+from benchmarks.stand import cpu_seconds, database, environment, numbers, percentile, process
 
 CLIENTS, TASKS, WRITERS = 4, 2000, 16
 TOGETHER = 4
@@ -229,5 +228,4 @@ def _judged(
 
 
 if __name__ == "__main__":
-    given = [float(value) for value in sys.argv[1:]]
-    main(given[0] if given else 2000.0, given[1] if len(given) > 1 else 30.0)
+    main(*numbers(__doc__, events_per_second=2000.0, seconds=30.0))

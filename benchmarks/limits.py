@@ -8,7 +8,6 @@ Either way the key was looked up a moment ago, as nearly all are.
 import asyncio
 import gc
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from app.main import create_app
 from app.services.services import Services
 from benchmarks.costs import BACKEND, cpu
 from benchmarks.figures import Figure, at_most
-from benchmarks.stand import SECRET, database
+from benchmarks.stand import SECRET, database, numbers
 from tests.gateway import OPERATOR
 
 PAIRS = 3000
@@ -161,4 +160,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(text) for text in sys.argv[1:2] or [str(PAIRS)]))
+    main(*numbers(__doc__, pairs=PAIRS))

@@ -6,7 +6,6 @@ told as a ratio to the first pages' median. Every seeded task must come exactly 
 
 import asyncio
 import statistics
-import sys
 import time
 from uuid import UUID
 
@@ -23,7 +22,7 @@ from app.services.tasks.waiters import Waiters
 from app.store.connections.engine import Database
 from app.store.signals import Signals
 from app.wiring import new_id, utc_now
-from benchmarks.stand import database, told
+from benchmarks.stand import database, numbers, told
 
 PAGE = 200
 WARM = 20
@@ -102,4 +101,4 @@ async def _listed(reader: Reader, client: UUID, name: str, narrowed: Filter, exp
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)
+    main(*numbers(__doc__, tasks=200_000))

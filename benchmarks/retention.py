@@ -208,7 +208,7 @@ async def measured(dsn: str, kie: str, gateway: Running, tasks: int, rate: float
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.retention", description=__doc__)
     parser.add_argument("--tasks", type=int, default=50_000)
     parser.add_argument("--rate", type=float, default=50.0, help="Creates per second.")
     given = parser.parse_args()

@@ -1,5 +1,6 @@
 """What benchmarks stand on: a database of their own, real processes, percentiles."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from app.embedded import running
 from app.store import schema
@@ -20,6 +22,16 @@ from tests.leash import LEASH
 SECRET = "a-secret-for-benchmarks-alone"  # noqa: S105
 LISTENING = re.compile(r"^(?=.*listening).*?(http://127\.0\.0\.1:\d+)", re.MULTILINE)
 START_WITHIN = 60.0
+
+
+def numbers(about: str | None, **usual: float) -> list[Any]:
+    """Read a benchmark's numbers from the command line, in this order; `--help` tells `about`."""
+    module = sys.modules["__main__"].__spec__
+    parser = argparse.ArgumentParser(prog=f"python -m {module and module.name}", description=about)
+    for name, value in usual.items():
+        told = f"usually {value:,}"
+        parser.add_argument(name, nargs="?", type=type(value), default=value, help=told)
+    return list(vars(parser.parse_args()).values())
 
 
 @contextlib.contextmanager

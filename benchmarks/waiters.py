@@ -20,7 +20,7 @@ import aiohttp
 import asyncpg
 
 from app.domain.callback_url import CallbackUrls, derive
-from benchmarks.stand import SECRET, cpu_seconds, database, environment, process, told
+from benchmarks.stand import SECRET, cpu_seconds, database, environment, numbers, process, told
 
 ATTEMPTS = 40
 SIMULATOR = (
@@ -146,5 +146,4 @@ async def _listeners(dsn: str, *, cut: bool) -> int:
 
 
 if __name__ == "__main__":
-    given = [float(value) for value in sys.argv[1:]]
-    main(int(given[0]) if given else 1000, given[1] if len(given) > 1 else 100.0)
+    main(*numbers(__doc__, tasks=1000, settled_per_second=100.0))

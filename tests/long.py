@@ -37,6 +37,7 @@ EVENTS = "tests/faults/test_database_events.py"
 OTHERS = (
     *("tests/domain", "tests/store", "tests/services/account", "tests/services/tasks"),
     *("tests/test_embedded.py", "tests/test_linear_time.py", "tests/test_postgres.py"),
+    "tests/test_benchmarks.py",
     *("tests/test_schema.py", "tests/outbound"),
 )
 """Where tests are that `make test` leaves out, beside those of faults, processes and the API."""
