@@ -349,6 +349,14 @@ SABOTAGES = (
         ("tests/store/tasks/test_rows.py", "tests/api/test_queue_full.py"),
     ),
     Sabotage(
+        10,
+        "streams-end-with-the-database",
+        "app/services/tasks/events.py",
+        "                except _FOR_NOW:\n",
+        "                except ZeroDivisionError:\n",
+        ("tests/api/test_streams.py",),
+    ),
+    Sabotage(
         3,
         "unfold-the-bomb",
         "app/kie/client.py",

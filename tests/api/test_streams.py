@@ -1,11 +1,13 @@
 """Both kinds of events as streams: format, resuming, ends, slow readers, and who hangs up."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from fastapi.sse import KEEPALIVE_COMMENT
+from pydantic import SecretStr
 
 from app.api.events import QUIET_LOOKS
 from app.services.tasks import events
@@ -23,6 +25,7 @@ from tests.api.stage import (
 from tests.api.streams import Sent, streaming
 from tests.api.test_events import LIFE, a_life, fed
 from tests.gateway import BODY, Gateway
+from tests.proxy import Cutter, between
 from tests.stage import PATIENCE, eventually
 from tests.upstream import Upstream, succeeded
 
@@ -49,13 +52,17 @@ def told(sent: list[Sent]) -> list[tuple[str, str]]:
 WHOLE = [(f"task.{to}", to) for _, to, _, _ in LIFE]
 
 
+def woken(streams: Streams) -> list[asyncio.Event]:
+    """Return what wakes each open stream."""
+    followed = (streams._tasks, streams._clients)
+    return [event for kind in followed for one in kind._streams.values() for event in one]
+
+
 async def listening(streams: Streams, count: int) -> None:
     """Wait until so many streams are open."""
-    followed = (streams._tasks, streams._clients)
 
     async def look() -> bool | None:
-        opened = [stream for kind in followed for one in kind._streams.values() for stream in one]
-        return len(opened) == count or None
+        return len(woken(streams)) == count or None
 
     await eventually(look)
 
@@ -91,6 +98,41 @@ async def test_a_feeds_stream_tells_what_the_list_does_and_goes_on(
     assert {one.data["task_id"] for one in sent[4:]} == {task["id"]}
     listed = (await fed(gateway, 8))["data"]
     assert [(one.id, one.data) for one in sent] == [(event["id"], event) for event in listed]
+
+
+@pytest_asyncio.fixture
+async def cutter(dsn: str) -> AsyncIterator[tuple[Cutter, SecretStr]]:
+    """Ask for it before `start_inside`, so that gateways stop before their way to PostgreSQL."""
+    async with between(dsn) as (found, through):
+        yield found, SecretStr(through)
+
+
+@pytest.mark.parametrize("of_task", [True, False])
+async def test_a_stream_outlasts_a_database_that_is_away(
+    cutter: tuple[Cutter, SecretStr],
+    start_inside: StartInside,
+    upstream: Upstream,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    of_task: bool,
+) -> None:
+    monkeypatch.setattr(events, "AGAIN", 0.01)
+    line, through = cutter
+    inside = await start_inside(database_url=through)
+    task = await inside.gateway.create()
+    path = task["urls"]["events"] if of_task else "/v1/events"
+    async with streaming(inside.gateway, path) as stream:
+        sent = await stream.events(3)
+        line.goes_dark()
+        for event in woken(inside.services.streams):
+            event.set()
+        assert (await stream.block()) == Sent(comment=PING)  # it looked, often, and goes on
+        line.comes_back()
+        await inside.gateway.call_back(upstream.callback_path, succeeded(task["kie_task_id"]))
+        sent += await (stream.rest() if of_task else stream.events(1))
+    assert told(sent) == WHOLE
+    assert "request.broken" not in caplog.text
 
 
 @pytest.mark.parametrize("by", ["Last-Event-ID", "after"])

@@ -6,7 +6,13 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
-from app.domain.errors import NotFoundError, TaskErasedError, cursor_lost
+from app.domain.errors import (
+    DatabaseUnavailableError,
+    NotFoundError,
+    OverloadedError,
+    TaskErasedError,
+    cursor_lost,
+)
 from app.domain.paging import FeedPlace
 from app.domain.task import FINAL
 from app.services.limits.under_way import resting
@@ -22,7 +28,12 @@ QUIET = 1.0
 PACE = 0.1
 """Seconds between looks at most: a busy client's stream gathers."""
 
+AGAIN = 1.0
+"""Seconds after which a stream that could not read looks again."""
+
 BATCH = 200
+
+_FOR_NOW = (DatabaseUnavailableError, OverloadedError)
 
 Event = Mapping[str, Any]
 Batch = Sequence[Event]
@@ -93,9 +104,11 @@ class Feed:
         """Tell whether the task is final: by its last event, or, where none came, by its state."""
         if batch:
             return batch[-1]["to_state"] in FINAL
-        async with self._database.read(client_id) as connection:
-            state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
-        return state is None or state in FINAL
+        with suppress(*_FOR_NOW):
+            async with self._database.read(client_id) as connection:
+                state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
+            return state is None or state in FINAL
+        return False
 
     async def follow(self, client_id: UUID, *, after: FeedPlace) -> AsyncIterator[Batch]:
         """Yield the client's events as they come, in batches that may be empty."""
@@ -117,11 +130,20 @@ class Feed:
         after: PlaceT,
         waking: AbstractContextManager[asyncio.Event],
     ) -> AsyncIterator[Batch | None]:
-        """Yield page after page, each from the place of the event before it; None: nothing woke."""
+        """Yield page after page, each from the place of the event before it.
+
+        None: nothing woke, or the database is away. A stream outlasts that: who reads it would
+        come back to a refusal.
+        """
         with waking as woken:
             while not self._waiters.is_closing:
                 woken.clear()
-                batch = await page(after)
+                try:
+                    batch = await page(after)
+                except _FOR_NOW:
+                    yield None
+                    await asyncio.sleep(AGAIN)
+                    continue
                 yield batch
                 if batch:
                     after = place(batch[-1])
