@@ -14,7 +14,7 @@ from app.domain.errors import (
     cursor_lost,
 )
 from app.domain.paging import FeedPlace
-from app.domain.task import FINAL
+from app.domain.task import FINAL, State
 from app.services.limits.under_way import resting
 from app.services.missing import missing
 from app.services.tasks.streams import Streams
@@ -53,11 +53,19 @@ class Feed:
         self, client_id: UUID, task_id: UUID, *, after: int, limit: int
     ) -> list[Event]:
         """Return the task's next events, oldest first; raises as `Reader.task`."""
+        _, found = await self._state_and_history(client_id, task_id, after=after, limit=limit)
+        return found
+
+    async def _state_and_history(
+        self, client_id: UUID, task_id: UUID, *, after: int, limit: int
+    ) -> tuple[State, list[Event]]:
+        """Read the state first: of one that is final, the history has the end."""
         async with self._database.read(client_id) as connection:
-            if await rows.read_state(connection, client_id=client_id, task_id=task_id) is None:
+            state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
+            if state is None:
                 raise await missing(connection, client_id, task_id)
             found = await events.read_history(connection, task_id, after=after, limit=limit)
-        return [dict(row) for row in found]
+        return state, [dict(row) for row in found]
 
     async def feed(self, client_id: UUID, *, after: FeedPlace, limit: int) -> list[Event]:
         """Return the client's next events, oldest first; raises `CursorLostError`."""
@@ -84,10 +92,16 @@ class Feed:
 
         Of one that is deleted meanwhile there are no more: that is its end too.
         """
+        is_final = False
 
         async def page(last: int) -> list[Event]:
+            nonlocal is_final
             with suppress(NotFoundError, TaskErasedError):
-                return await self.history(client_id, task_id, after=last, limit=BATCH)
+                own = (client_id, task_id)
+                state, found = await self._state_and_history(*own, after=last, limit=BATCH)
+                is_final = state in FINAL
+                return found
+            is_final = True
             return []
 
         def place(event: Event) -> int:
@@ -97,18 +111,10 @@ class Feed:
         woken = self._streams.of_task(task_id)
         async for batch in self._followed(page, place, after, woken):
             yield batch or []
-            if batch is not None and await self._is_over(client_id, task_id, batch):
+            if batch is None:
+                continue
+            if batch[-1]["to_state"] in FINAL if batch else is_final:
                 return
-
-    async def _is_over(self, client_id: UUID, task_id: UUID, batch: Batch) -> bool:
-        """Tell whether the task is final: by its last event, or, where none came, by its state."""
-        if batch:
-            return batch[-1]["to_state"] in FINAL
-        with suppress(*_FOR_NOW):
-            async with self._database.read(client_id) as connection:
-                state = await rows.read_state(connection, client_id=client_id, task_id=task_id)
-            return state is None or state in FINAL
-        return False
 
     async def follow(self, client_id: UUID, *, after: FeedPlace) -> AsyncIterator[Batch]:
         """Yield the client's events as they come, in batches that may be empty."""
