@@ -114,6 +114,8 @@ async def _operated(scene: Scene, subject: Subject, given: argparse.Namespace) -
     memory = psutil.Process(scene.running.pid).memory_info().rss / MEGA
     for name in chosen:
         await OPERATIONS[name](warm)
+    # As autovacuum does within a minute: else plans for empty tables are kept, or not, by chance.
+    await scene.sql.execute("ANALYZE")
     scene.tasks, scene.open = warm.tasks, warm.open
     runs: defaultdict[str, list[Figures]] = defaultdict(list)
     for number in range(given.runs):
