@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.domain.admission import Call, HoldReason, Limit, Limits
+from app.domain.admission import HoldReason, Limit, Limits
 from app.domain.draft import Draft
 from app.domain.evidence import Signature
 from app.domain.report import Progress, Report
@@ -20,7 +20,6 @@ from app.store import slots
 from app.store.account import admission
 from app.store.account.admission import ClaimedTask
 from app.store.connections.engine import Database
-from app.store.slots import Held
 from app.store.tasks.storing import NewTask
 
 Sql: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -217,9 +216,10 @@ async def release(
     database: Database, claimed: ClaimedTask, *, window: float = 10, answered_ago: float = 0
 ) -> bool:
     """Free the slot of a create, as whoever records its answer does."""
-    held = Held(call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt)
     async with database.begin() as connection:
-        return await slots.release(connection, held, window=window, answered_ago=answered_ago)
+        return await slots.release(
+            connection, claimed.held, window=window, answered_ago=answered_ago
+        )
 
 
 _INSTANTS = {

@@ -11,12 +11,11 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import aliased
 
-from app.domain.admission import Call
 from app.domain.move import Move
 from app.store.account.admission import ClaimedTask
 from app.store.account.standing import IS_UNTROUBLED, named, succeeding
 from app.store.connections.prepared import Prepared
-from app.store.slots import RELEASE, Held, is_held, released
+from app.store.slots import RELEASE, is_held, released
 from app.store.sql import given
 from app.store.tables import KieAccount, Task
 from app.store.tasks.callbacks import alleged
@@ -78,12 +77,11 @@ async def accept(
     None: nothing is done, since there is more to it, or an earlier try has done it. `window`: the
     seconds after the answer in which kie.ai counts it, `answered_ago` those since it came.
     """
-    held = Held(call=Call.CREATE, slot=claimed.slot, task_id=claimed.id, attempt=claimed.attempt)
     return await _ACCEPT.first(
         connection,
         {
             **parameters(step, attempt=claimed.attempt, kie_task_id=kie_task_id, kie_state=None),
-            **released(held, window=window, answered_ago=answered_ago),
+            **released(claimed.held, window=window, answered_ago=answered_ago),
             **named(claimed.pair),
         },
     )

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.admission import Call, Limits
+from app.domain.admission import Limits
 from app.domain.move import Move
 from app.domain.policy import Policy
 from app.domain.submission import Unsent
@@ -23,7 +23,6 @@ from app.store import slots
 from app.store.account import admission
 from app.store.account.admission import ClaimedTask
 from app.store.connections.engine import Connection, Database
-from app.store.slots import Held
 from app.store.tasks import moves
 from app.wiring import both_clocks
 from tests.stage import eventually
@@ -86,12 +85,11 @@ class Race:
         return claimed
 
     async def _answer(self, one: ClaimedTask) -> None:
-        held = Held(call=Call.CREATE, slot=one.slot, task_id=one.id, attempt=one.attempt)
         window = self.given.creates.window
         async with self.database.begin() as connection:
             started = Move(id=one.id, left=State.SUBMITTING, target=State.RUNNING)
             assert await moves.start(connection, started, kie_task_id=one.id.hex, kie_state=None)
-            assert await slots.release(connection, held, window=window, answered_ago=0)
+            assert await slots.release(connection, one.held, window=window, answered_ago=0)
 
     async def _tick(self) -> None:
         """Let half a window pass, and some of what runs come to its end."""
