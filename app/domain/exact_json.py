@@ -132,20 +132,14 @@ def _spelled(value: object) -> str:
     raise TypeError(message)
 
 
-_ANSWERS = simplejson.JSONEncoder(
-    use_decimal=True,
-    ensure_ascii=False,
-    separators=(",", ":"),
-    allow_nan=False,
-    default=_spelled,
-)
-_CANONICAL = simplejson.JSONEncoder(
-    use_decimal=True,
-    ensure_ascii=False,
-    separators=(",", ":"),
-    allow_nan=False,
-    sort_keys=True,
-)
+_SPELLING: dict[str, Any] = {
+    "use_decimal": True,
+    "ensure_ascii": False,
+    "separators": (",", ":"),
+    "allow_nan": False,
+}
+_ANSWERS = simplejson.JSONEncoder(**_SPELLING, default=_spelled)
+_CANONICAL = simplejson.JSONEncoder(**_SPELLING, sort_keys=True)
 """Both made once: `simplejson.dumps` makes one for each text."""
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
