@@ -167,7 +167,10 @@ async def _creating(dsn: str, queued: int) -> AsyncIterator[Side]:
     await sql.execute(FULL)
     await sql.execute("VACUUM ANALYZE")
     settings = Settings(
-        database_url=SecretStr(dsn), secret_keys=(SecretStr(SECRET),), database_pool_size=1
+        client_queued_tasks=2 * OF_ONE,
+        database_url=SecretStr(dsn),
+        secret_keys=(SecretStr(SECRET),),
+        database_pool_size=1,
     )
     async with wired(settings, dsn) as services:
         made: list[UUID] = []
