@@ -260,7 +260,7 @@ class Creates:
         place: Place,
         stored: StoredTask,
     ) -> _Left:
-        """Admit whoever's turn it is, unless so many are before it that others will; or refuse."""
+        """Admit the tasks whose turn it is, unless so many wait that others will; or refuse it."""
         joins_a_crowd = place.is_crowded and stored.inserted
         goes_first = stored.goes_first and not joins_a_crowd
         look_ahead = partial(self._look_ahead, connection, new, refuse=stored.inserted)

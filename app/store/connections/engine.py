@@ -195,8 +195,8 @@ class Database:
         while True:
             try:
                 with _raising_unavailable():
-                    alone = at_once and not self._connector.is_pooled
-                    opened = self.at_once() if alone else self.begin()
+                    by_itself = at_once and not self._connector.is_pooled
+                    opened = self.at_once() if by_itself else self.begin()
                     async with asyncio.timeout_at(deadline), opened as connection:
                         return await work(connection)
             except DatabaseUnavailableError as error:
