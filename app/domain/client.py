@@ -82,7 +82,6 @@ def checked_grace(seconds: float) -> float:
     raise InvalidRequestError(detail)
 
 
-@lru_cache(maxsize=1024)  # a client notifies few URLs, and each create names one
 def url_objection(url: str) -> str | None:
     """Say why this is no URL to notify a client at; None: it is one.
 
@@ -90,6 +89,11 @@ def url_objection(url: str) -> str | None:
     """
     if len(url) > MAX_URL:
         return f"should have at most {MAX_URL} characters"
+    return _objection(url)
+
+
+@lru_cache(maxsize=256)  # a client notifies few URLs, and each create names one; none is long here
+def _objection(url: str) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app.domain import client
 from app.domain.client import (
     MAX_GRACE,
     MAX_URL,
@@ -74,6 +75,12 @@ def test_bounds() -> None:
 )
 def test_the_form_of_a_url(url: str, objection: str | None) -> None:
     assert url_objection(url) == objection
+
+
+def test_what_is_too_long_is_not_remembered() -> None:
+    before = client._objection.cache_info().currsize
+    assert url_objection("http://never-seen.test/" + "a" * 1_000_000) is not None
+    assert client._objection.cache_info().currsize == before
 
 
 def test_a_urls_host_has_its_port_and_small_letters() -> None:

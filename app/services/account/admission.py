@@ -143,7 +143,7 @@ class Admission:
         slot's, and the pair's.
         """
         window = self._limits.creates.window
-        # Nearly always there is nothing to learn: no lock is taken then but the slot's.
+        # Most of what `accept` left has nothing to teach: no lock is taken then but the slot's.
         if isinstance(outcome, Accepted) and await standing.release_where_all_is_well(
             connection, claimed.pair, claimed.held, window=window, answered_ago=answered_ago
         ):

@@ -148,7 +148,8 @@ class Feed:
                     batch = await page(after)
                 except _FOR_NOW:
                     yield None
-                    await asyncio.sleep(AGAIN)
+                    with resting():
+                        await asyncio.sleep(AGAIN)
                     continue
                 yield batch
                 if batch:

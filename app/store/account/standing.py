@@ -131,7 +131,7 @@ _RELEASE = Prepared(lambda: RELEASE.where(_ALL_IS_WELL))
 async def release_where_all_is_well(
     connection: AsyncConnection, pair: Pair, held: Held, *, window: float, answered_ago: float
 ) -> bool:
-    """Free the slot of a create that was accepted, where that teaches nothing: nearly always.
+    """Free the slot of a create that was accepted, where that teaches nothing.
 
     False: nothing is done, since there is something to learn, or it was freed before.
     """
